@@ -1,0 +1,1 @@
+//! Container groups of pods: ensure, observe, delete, list, over `azure` and `translate`.

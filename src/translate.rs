@@ -1,0 +1,26 @@
+//! Pod to container group, and container group to pod status. PURE: no client, no clock.
+
+use std::collections::BTreeMap;
+
+use crate::api::Os;
+
+/// What a connector says about every container group of one of its nodes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupDefaults {
+    /// Operating system of the node.
+    pub os: Os,
+    /// Azure region.
+    pub region: String,
+    /// Subnet for private addresses.
+    pub subnet_id: Option<String>,
+    /// Whether declared ports get a public address.
+    pub public_ip: bool,
+    /// Availability zones in order of preference; ACI takes the first.
+    pub zones: Vec<String>,
+    /// The user's ARM tags.
+    pub tags: BTreeMap<String, String>,
+    /// Cores given to a container that states none.
+    pub default_cpu: f64,
+    /// Gigabytes (10^9 bytes) given to a container that states none.
+    pub default_memory_gb: f64,
+}
