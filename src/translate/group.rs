@@ -1,0 +1,142 @@
+//! Pod to container group.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::GroupDefaults;
+use super::identity::Ownership;
+use crate::api::Os;
+use crate::azure::model::{ContainerGroup, SecretText};
+
+/// Something outside the pod that its container group carries a copy of, to be fetched before the PUT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// A token of the pod's service account, by `TokenRequest` bound to the pod.
+    ServiceAccountToken {
+        /// Volume the token is a file of.
+        volume: String,
+        /// The file.
+        path: String,
+        /// Audience; absent means the API server's own.
+        audience: Option<String>,
+        /// Wanted lifetime; absent means the API server's default.
+        expiration_seconds: Option<i64>,
+    },
+    /// Entries of a `ConfigMap` in the pod's namespace.
+    ConfigMap {
+        /// Volume the entries are files of.
+        volume: String,
+        /// Name of the `ConfigMap`.
+        name: String,
+        /// Keys and their files; empty means every key under its own name.
+        items: Vec<KeyFile>,
+        /// Whether the pod runs without it.
+        optional: bool,
+    },
+}
+
+/// A key and the file that holds its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFile {
+    /// Key.
+    pub key: String,
+    /// File, relative to the mount.
+    pub path: String,
+}
+
+/// What the references of a pod hold.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    /// Volume to file to content, plain text: the translation encodes it.
+    pub files: BTreeMap<String, BTreeMap<String, SecretText>>,
+}
+
+/// A pod as ACI runs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Translation {
+    /// The body of the PUT.
+    pub group: ContainerGroup,
+    /// What differs from Kubernetes, each worth one Event.
+    pub notes: Vec<Note>,
+}
+
+/// A field that ACI honours only nearly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The field, as a path into the pod (`spec.hostname`).
+    pub field: String,
+    /// `CamelCase` reason for the Event.
+    pub reason: &'static str,
+    /// What is different.
+    pub message: String,
+}
+
+/// A field that ACI cannot honour at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// `CamelCase` reason for the pod's status and Event.
+    pub reason: &'static str,
+    /// The field, as a path into the pod (`spec.containers[0].lifecycle`).
+    pub field: String,
+    /// What is not possible and what to do.
+    pub message: String,
+}
+
+/// Every refusal of a pod; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusals(pub Vec<Refusal>);
+
+impl Refusals {
+    /// The reason for the pod's status: the first refusal's.
+    pub fn reason(&self) -> &'static str {
+        self.0
+            .first()
+            .map_or(NOT_SUPPORTED, |refusal| refusal.reason)
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 4;
+        for (n, refusal) in self.0.iter().take(SHOWN).enumerate() {
+            let separator = if n == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", refusal.field, refusal.message)?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for Refusals {}
+
+/// Reason of a refusal: ACI, or this version of the translation, has no such thing.
+pub const NOT_SUPPORTED: &str = "NotSupportedOnAci";
+
+/// What must be fetched before a container group for `pod` can be sent to a node of `os`.
+pub fn references(pod: &Pod, os: Os) -> Vec<Reference> {
+    let _ = (pod, os);
+    Vec::new()
+}
+
+/// The container group of `pod`, or every reason why there can be none.
+pub fn container_group(
+    pod: &Pod,
+    defaults: &GroupDefaults,
+    ownership: &Ownership,
+    resolved: &Resolved,
+) -> Result<Translation, Refusals> {
+    let _ = (pod, resolved);
+    let group = ContainerGroup {
+        location: Some(defaults.region.clone()),
+        tags: ownership.tags(&defaults.tags),
+        ..ContainerGroup::default()
+    };
+    Ok(Translation {
+        group,
+        notes: Vec::new(),
+    })
+}
