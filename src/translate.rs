@@ -4,11 +4,20 @@ use std::collections::BTreeMap;
 
 use crate::api::Os;
 
+mod containers;
+mod expand;
 pub mod facts;
 pub mod group;
 pub mod identity;
+mod names;
+mod network;
+mod pod;
+mod resources;
+mod review;
 pub mod status;
+pub mod support;
 pub mod time;
+mod volumes;
 
 pub use facts::{ConditionFacts, ContainerFacts, Deletion, PodFacts, RestartPolicy, facts};
 pub use group::{

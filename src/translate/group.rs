@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use super::GroupDefaults;
+use super::facts::RestartPolicy;
 use super::identity::Ownership;
+use super::resources::Need;
+use super::review::Review;
+use super::{GroupDefaults, containers, network, pod, resources, volumes};
 use crate::api::Os;
-use crate::azure::model::{ContainerGroup, SecretText};
+use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port, SecretText};
 
 /// Something outside the pod that its container group carries a copy of, to be fetched before the PUT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,27 +119,73 @@ impl std::error::Error for Refusals {}
 /// Reason of a refusal: ACI, or this version of the translation, has no such thing.
 pub const NOT_SUPPORTED: &str = "NotSupportedOnAci";
 
-/// What must be fetched before a container group for `pod` can be sent to a node of `os`.
+/// What must be fetched before a container group for `pod` can be sent to a node of `os`. Nothing on Windows, where a group
+/// has no volumes.
 pub fn references(pod: &Pod, os: Os) -> Vec<Reference> {
-    let _ = (pod, os);
-    Vec::new()
+    match (os, &pod.spec) {
+        (Os::Linux, Some(spec)) => volumes::references(spec),
+        _ => Vec::new(),
+    }
 }
 
 /// The container group of `pod`, or every reason why there can be none.
+///
+/// `resolved` holds what [`references`] asked for; a file of it that is missing and not optional is a refusal with the
+/// reason `MissingReference`.
 pub fn container_group(
     pod: &Pod,
     defaults: &GroupDefaults,
     ownership: &Ownership,
     resolved: &Resolved,
 ) -> Result<Translation, Refusals> {
-    let _ = (pod, resolved);
+    let empty = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let mut review = Review::new(defaults.os);
+    pod::review(spec, &mut review);
+    containers::count(spec.containers.len(), &mut review);
+    let volumes = volumes::volumes(spec, &ownership.key.namespace, resolved, &mut review);
+    let (mut containers, needs): (Vec<Container>, Vec<Need>) = spec
+        .containers
+        .iter()
+        .enumerate()
+        .map(|(index, container)| {
+            containers::container(container, index, defaults, &volumes, &mut review)
+        })
+        .unzip();
+    for (container, resources) in containers
+        .iter_mut()
+        .zip(resources::size(&needs, &mut review))
+    {
+        container.properties.resources = Some(resources);
+    }
+    let ports: Vec<Vec<Port>> = containers
+        .iter()
+        .map(|container| container.properties.ports.clone())
+        .collect();
+    let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
+    let notes = review.finish()?;
     let group = ContainerGroup {
         location: Some(defaults.region.clone()),
         tags: ownership.tags(&defaults.tags),
+        zones: defaults.zones.first().cloned().into_iter().collect(),
+        properties: GroupProperties {
+            os_type: defaults.os.arm().to_owned(),
+            sku: Some("Standard".to_owned()),
+            restart_policy: Some(
+                RestartPolicy::parse(spec.restart_policy.as_deref())
+                    .as_str()
+                    .to_owned(),
+            ),
+            containers,
+            volumes: volumes.arm,
+            ip_address,
+            subnet_ids,
+            ..GroupProperties::default()
+        },
         ..ContainerGroup::default()
     };
-    Ok(Translation {
-        group,
-        notes: Vec::new(),
-    })
+    Ok(Translation { group, notes })
 }
+
+#[cfg(test)]
+mod tests;
