@@ -60,7 +60,7 @@ fn object(reference: &ObjectReference) -> String {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Write {
     /// A new Event object.
-    Create { key: Key, event: Event },
+    Create { key: Key, event: Box<Event> },
     /// A new count on an existing one.
     Series {
         name: String,
@@ -119,7 +119,7 @@ impl Aggregator {
             seen: now,
         };
         self.series.insert(key.clone(), series);
-        Some(Write::Create { key, event })
+        Some(Write::Create { key, event: Box::new(event) })
     }
 
     /// The Event object of `key` exists under this name.
@@ -264,7 +264,7 @@ mod tests {
             );
         }
         assert!(aggregator.due(start + Duration::from_secs(59)).is_empty());
-        let due = aggregator.due(start + Duration::from_secs(60));
+        let due = aggregator.due(start + Duration::from_mins(1));
         assert!(
             matches!(due.as_slice(), [Write::Series { count: 51, .. }]),
             "{due:?}"
