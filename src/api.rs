@@ -3,6 +3,7 @@
 //! The types are the source of the CRD ([`crd`]); what the API server can check is in its schema and CEL rules, what
 //! it cannot is in [`validate`].
 
+pub mod conditions;
 mod crd;
 mod defaults;
 mod duration;
@@ -10,6 +11,7 @@ mod quantity;
 mod schema;
 mod spec;
 mod status;
+mod validate;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,7 @@ pub use spec::{
     VirtualKubeletConnector, VirtualKubeletConnectorSpec,
 };
 pub use status::{IdentityStatus, VirtualKubeletConnectorStatus, VirtualNodeStatus};
+pub use validate::{Problem, certificates, subnet_problem, validate};
 
 /// Operating system of one virtual node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -102,3 +102,6 @@ impl VirtualKubeletConnectorSpec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,7 +108,6 @@ fn quantities(keys: &str, max: u32, message: &str) -> Schema {
         "type": "object",
         "additionalProperties": {
             "x-kubernetes-int-or-string": true,
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
             "maxLength": 32,
         },
         "maxProperties": max,
@@ -176,7 +175,6 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
                 "observedGeneration": {
                     "type": "integer",
                     "format": "int64",
-                    "minimum": 0,
                     "description": "Generation of the spec that the condition was set from.",
                 },
                 "lastTransitionTime": {
