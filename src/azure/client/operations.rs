@@ -19,7 +19,7 @@ const RESOURCES_API_VERSION: &str = "2021-04-01";
 /// A LIST with more pages is an error: something answers in circles.
 const MAX_PAGES: usize = 500;
 /// All pages together.
-const LIST_TIMEOUT: Duration = Duration::from_secs(120);
+const LIST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How ARM took a DELETE.
 #[derive(Debug, Clone, PartialEq)]
