@@ -6,11 +6,8 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use xtask::workspace;
 
-/// The same text in each: one for people and charts, one for kustomize, which takes no file from outside its folder.
-const FILES: [&str; 2] = [
-    "crds/virtualkubeletconnectors.yaml",
-    "config/crd/virtualkubeletconnectors.yaml",
-];
+/// `config/crd` refers to its folder, so there is one copy.
+const FILES: [&str; 1] = ["crds/virtual-kubelet.io_virtualkubeletconnectors.yaml"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -61,7 +61,8 @@ impl Principal {
 #[derive(Debug, Clone, Deserialize)]
 struct Ready {
     url: String,
-    ca: String,
+    /// The file with its CA.
+    ca: PathBuf,
 }
 
 /// A running `aci-emulator`.
@@ -96,7 +97,7 @@ impl Emulator {
             .args(["--subscription-id", &principal.subscription_id])
             .args(args)
             // Not in the arguments, which every user of the machine can read.
-            .env("ACI_EMULATOR_CLIENT_SECRET", &principal.client_secret);
+            .env("EMULATOR_CLIENT_SECRET", &principal.client_secret);
         without_proxy(&mut command);
         let mut process = Process::spawn_with_stdout("aci-emulator", command, dir, &stdout)?;
         let deadline = Instant::now() + START_DEADLINE;
@@ -115,13 +116,8 @@ impl Emulator {
             );
             tokio::time::sleep(POLL).await;
         };
-        // The line has the certificate itself or the file that it is in.
-        let ca_pem = if ready.ca.contains("BEGIN CERTIFICATE") {
-            ready.ca.clone()
-        } else {
-            std::fs::read_to_string(&ready.ca)
-                .with_context(|| format!("cannot read the emulator's CA {}", ready.ca))?
-        };
+        let ca_pem = std::fs::read_to_string(&ready.ca)
+            .with_context(|| format!("cannot read the emulator's CA {}", ready.ca.display()))?;
         let client = reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(ca_pem.as_bytes())?])
             .timeout(ASK_TIMEOUT)
@@ -194,9 +190,9 @@ impl Emulator {
     pub async fn group_names(&self) -> Result<Vec<String>> {
         let state = self.ask("state").await?;
         let groups = state
-            .get("containerGroups")
+            .get("groups")
             .and_then(Value::as_array)
-            .context("the emulator's state has no containerGroups")?;
+            .context("the emulator's state has no groups")?;
         Ok(groups
             .iter()
             .filter_map(|group| group.get("name").and_then(Value::as_str))
