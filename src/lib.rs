@@ -1,1 +1,16 @@
-//! stub
+//! `virtual-kubelet-connector`: pods on Azure Container Instances.
+//!
+//! One operator reconciles `VirtualKubeletConnector` objects into virtual nodes, and runs every pod bound to one of
+//! them as an ACI container group. Dependencies between the modules point one way:
+//! `api, azure <- translate <- provider <- pods <- agent <- connector <- cli`, with `node` under `agent` and `kube`
+//! (the client factory) beside `azure`. `tests/layering.rs` keeps it so.
+
+pub mod agent;
+pub mod api;
+pub mod azure;
+pub mod connector;
+pub mod kube;
+pub mod node;
+pub mod pods;
+pub mod provider;
+pub mod translate;

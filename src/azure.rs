@@ -1,0 +1,19 @@
+//! Azure Resource Manager: the typed model of container groups and the client that moves it.
+//!
+//! Nothing in here knows Kubernetes.
+
+pub mod client;
+pub mod cloud;
+pub mod credential;
+pub mod error;
+pub mod model;
+pub mod resources;
+pub mod throttle;
+mod transport;
+
+pub use client::{ArmClient, Deletion, Observer};
+pub use cloud::{CloudError, Endpoints};
+pub use credential::Credential;
+pub use error::{AzureError, ErrorClass};
+pub use resources::{Provider, ResourceGroup, ResourceType};
+pub use throttle::{Limiter, Limiters};

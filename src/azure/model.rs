@@ -1,0 +1,480 @@
+//! Container groups as ARM speaks them, api-version 2023-05-01 (`Microsoft.ContainerInstance/containerGroups`).
+//!
+//! One set of types serves requests and responses. Members that only responses carry are optional and never sent;
+//! unknown members are ignored, because the service returns some that no published schema has. Closed enums of the
+//! specification are `modelAsString`, so what Azure answers is kept as text and read by `translate`.
+//!
+//! Values that are secret are [`SecretText`]: they serialize into the request body and nowhere else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// A container group, the unit ACI schedules: one pod.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerGroup {
+    /// ARM resource ID; only in responses, and ARM may change its case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Resource name; only in responses (a request names it in the URL).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Region; required by the service on create.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// ARM tags: our record of which pod owns the group.
+    #[serde(
+        default,
+        deserialize_with = "tag_map",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub tags: BTreeMap<String, String>,
+    /// Availability zones; the service takes at most one.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub zones: Vec<String>,
+    /// The group itself.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub properties: GroupProperties,
+}
+
+/// `properties` of a container group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupProperties {
+    /// State of the last operation, not of the containers; only in responses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioning_state: Option<String>,
+    /// `Linux` or `Windows`.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub os_type: String,
+    /// `Standard`, `Dedicated` or `Confidential`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sku: Option<String>,
+    /// `Always`, `OnFailure` or `Never`, for every container of the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<String>,
+    /// Containers that run side by side.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub containers: Vec<Container>,
+    /// Containers that run first, in order.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub init_containers: Vec<InitContainer>,
+    /// Volumes the containers mount.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub volumes: Vec<Volume>,
+    /// The group's address; absent means none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<IpAddress>,
+    /// The subnet of a private address.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub subnet_ids: Vec<SubnetId>,
+    /// Credentials of private registries.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub image_registry_credentials: Vec<RegistryCredential>,
+    /// What runs now; only in GET responses, never in LIST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_view: Option<GroupInstanceView>,
+}
+
+/// One container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Unique over containers and init containers.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// The rest.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub properties: ContainerProperties,
+}
+
+/// `properties` of a container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerProperties {
+    /// Image reference.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub image: String,
+    /// Replaces the image's ENTRYPOINT and CMD both.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub command: Vec<String>,
+    /// Ports the container listens on.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub ports: Vec<Port>,
+    /// Environment, in order.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub environment_variables: Vec<EnvironmentVariable>,
+    /// CPU and memory; required by the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Mounts.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub volume_mounts: Vec<VolumeMount>,
+    /// What runs now; only in GET responses and absent until the container is scheduled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_view: Option<InstanceView>,
+}
+
+/// One init container: no ports, no resources, no probes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitContainer {
+    /// Unique over containers and init containers.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// The rest.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub properties: InitContainerProperties,
+}
+
+/// `properties` of an init container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitContainerProperties {
+    /// Image reference.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub image: String,
+    /// Replaces the image's ENTRYPOINT and CMD both.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub command: Vec<String>,
+    /// Environment, in order.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub environment_variables: Vec<EnvironmentVariable>,
+    /// Mounts.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub volume_mounts: Vec<VolumeMount>,
+    /// What ran; only in GET responses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_view: Option<InstanceView>,
+}
+
+/// A port and its protocol.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Port {
+    /// 1-65535, less the ports ACI reserves.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub port: i32,
+    /// `TCP` or `UDP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+}
+
+/// One environment variable: exactly one of `value` and `secure_value`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentVariable {
+    /// Name.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// Plain value, readable by everyone who may read the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Write-only value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_value: Option<SecretText>,
+}
+
+/// Requests and limits of a container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// What is billed.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub requests: ResourceAmounts,
+    /// What may be used; absent means the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ResourceAmounts>,
+}
+
+/// CPU cores and gigabytes of memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceAmounts {
+    /// Cores, in steps of 0.01.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub cpu: f64,
+    /// Gigabytes, in steps of 0.1.
+    #[serde(default, deserialize_with = "null_as_default", rename = "memoryInGB")]
+    pub memory_in_gb: f64,
+}
+
+/// A mount of a group volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeMount {
+    /// Name of the volume.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// Path without a colon.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub mount_path: String,
+    /// Absent means writable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+}
+
+/// A volume: exactly one source.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// 5-63 characters.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// An empty directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_dir: Option<EmptyDir>,
+    /// Files by name, each base64; write-only, answered as `{}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<BTreeMap<String, SecretText>>,
+}
+
+/// An empty directory has no settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptyDir {}
+
+/// The group's address.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IpAddress {
+    /// `Public` or `Private`.
+    #[serde(rename = "type", default, deserialize_with = "null_as_default")]
+    pub kind: String,
+    /// Ports opened on the address.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub ports: Vec<Port>,
+    /// The address; absent until provisioned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// Public DNS label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_name_label: Option<String>,
+    /// Public DNS name; only in responses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fqdn: Option<String>,
+}
+
+/// A subnet by its ARM ID.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetId {
+    /// ARM ID.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub id: String,
+}
+
+/// Credentials of one registry.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RegistryCredential {
+    /// Bare host, no scheme.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub server: String,
+    /// User name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Password; write-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretText>,
+}
+
+/// State of the group; only in GET responses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupInstanceView {
+    /// `Pending`, `Running`, `Stopped`, `Succeeded` or `Failed`.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// Events of the group.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub events: Vec<Event>,
+}
+
+/// State of a container; every member may be missing or null.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceView {
+    /// Restarts so far.
+    #[serde(default, deserialize_with = "wide_int")]
+    pub restart_count: Option<i32>,
+    /// State now.
+    #[serde(default)]
+    pub current_state: Option<ContainerState>,
+    /// State before the last restart.
+    #[serde(default)]
+    pub previous_state: Option<ContainerState>,
+    /// Events of the container.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub events: Vec<Event>,
+}
+
+/// One state of a container. Times are kept as Azure wrote them (0 to 7 fraction digits, `Z` or an offset).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerState {
+    /// `Running`, `Waiting` or `Terminated`.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub start_time: Option<String>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub finish_time: Option<String>,
+    /// Exit code.
+    #[serde(default, deserialize_with = "wide_int")]
+    pub exit_code: Option<i32>,
+    /// Free text: `Completed`, `Error`, `CrashLoopBackOff: …`.
+    #[serde(default)]
+    pub detail_status: Option<String>,
+}
+
+/// An event of a group or a container; repeats are counted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// How often.
+    #[serde(default, deserialize_with = "wide_int")]
+    pub count: Option<i32>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub first_timestamp: Option<String>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub last_timestamp: Option<String>,
+    /// `Pulling`, `Pulled`, `Created`, `Started`, `InsufficientCapacity.` …
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The useful part.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// `Normal` or `Warning`; failures may be `Normal`.
+    #[serde(rename = "type", default)]
+    pub kind: Option<String>,
+}
+
+/// Text that must not be shown: zeroed on drop, `Debug` redacted, serialized only into request bodies.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Wraps `text`.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself, for the one place that must send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Serialize for SecretText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::new(
+            Option::deserialize(deserializer)?.unwrap_or_default(),
+        ))
+    }
+}
+
+/// Reads a time as Azure writes it: RFC 3339 with 0 to 7 fraction digits, `Z` or an offset. `None` for anything else.
+pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text.trim())
+        .ok()
+        .map(|time| time.to_utc())
+}
+
+/// `null` and an absent member mean the same to the service.
+pub(super) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Tags, where a `null` value is an empty one.
+fn tag_map<'de, D>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let tags: BTreeMap<String, Option<String>> = null_as_default(deserializer)?;
+    Ok(tags
+        .into_iter()
+        .map(|(key, value)| (key, value.unwrap_or_default()))
+        .collect())
+}
+
+/// An int32 that may come unsigned (a Windows exit code above 2³¹); what fits neither is no value.
+fn wide_int<'de, D>(deserializer: D) -> Result<Option<i32>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let value = Option::<i64>::deserialize(deserializer)?;
+    Ok(value.and_then(|v| {
+        i32::try_from(v)
+            .ok()
+            .or_else(|| u32::try_from(v).ok().map(u32::cast_signed))
+    }))
+}
+
+#[cfg(test)]
+mod tests;

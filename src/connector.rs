@@ -1,0 +1,1 @@
+//! The `VirtualKubeletConnector` controller.

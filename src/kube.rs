@@ -1,0 +1,1 @@
+//! Clients of the Kubernetes API: the factory, the identity of a node, time-outs, error classes.

@@ -1,0 +1,3 @@
+//! The Node object of one virtual node.
+
+pub mod spec;
