@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
 
 use super::Args;
 use super::checks;
@@ -27,12 +26,11 @@ impl Session {
             "crd/virtualkubeletconnectors.virtual-kubelet.io",
         ])
         .await?;
-        let namespace =
-            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
-        self.apply(&namespace.to_string()).await?;
+        self.kubectl(&["apply", "-f", &self.path("config/manager/namespace.yaml")])
+            .await?;
         self.kubectl(&["apply", "-k", &self.path("config/rbac")])
             .await?;
-        self.say("applied config/crd and config/rbac");
+        self.say("applied config/crd, config/rbac and the namespace");
         let principal = self.emulator()?.principal();
         self.apply(&principal.secret(NAMESPACE, SECRET).to_string())
             .await?;
