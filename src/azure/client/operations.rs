@@ -22,10 +22,10 @@ const MAX_PAGES: usize = 500;
 const LIST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How ARM took a DELETE.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Deletion {
-    /// 200: done.
-    Deleted,
+    /// 200: done. Carries the last state of the group, which ARM answers.
+    Deleted(Option<Box<ContainerGroup>>),
     /// 202: under way.
     Accepted,
     /// 204 or `ResourceNotFound`: there was nothing.
@@ -134,7 +134,7 @@ impl ArmClient {
             Ok(response) => Ok(match u16::from(response.status()) {
                 202 => Deletion::Accepted,
                 204 => Deletion::Absent,
-                _ => Deletion::Deleted,
+                _ => Deletion::Deleted(parse(&response).ok().map(Box::new)),
             }),
             Err(error) if error.class == ErrorClass::NotFound => Ok(Deletion::Absent),
             Err(error) => Err(error),
