@@ -4,6 +4,31 @@ use std::collections::BTreeMap;
 
 use crate::api::Os;
 
+mod containers;
+mod expand;
+pub mod facts;
+pub mod group;
+pub mod identity;
+mod names;
+mod network;
+mod pod;
+mod resources;
+mod review;
+pub mod status;
+pub mod support;
+pub mod time;
+mod volumes;
+
+pub use facts::{ConditionFacts, ContainerFacts, Deletion, PodFacts, RestartPolicy, facts};
+pub use group::{
+    Note, Reference, Refusal, Refusals, Resolved, Translation, container_group, references,
+};
+pub use identity::{Ownership, PodKey, group_name, ownership};
+pub use status::{
+    GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
+    status_patch, status_terminated, status_waiting,
+};
+
 /// What a connector says about every container group of one of its nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupDefaults {

@@ -1,0 +1,257 @@
+//! Containers: image, command, environment, and the verdicts on the rest.
+
+use k8s_openapi::api::core::v1::{Capabilities, Container, EnvVar, SecurityContext};
+
+use super::GroupDefaults;
+use super::expand::expand;
+use super::resources::{Need, need};
+use super::review::Review;
+use super::volumes::Volumes;
+use super::{names, network};
+use crate::azure::model::{self, ContainerProperties, EnvironmentVariable};
+
+/// Containers that a group may have.
+const MAX_CONTAINERS: usize = 60;
+
+/// Container `index` as ARM takes it, still without resources, and what it needs.
+pub(super) fn container(
+    container: &Container,
+    index: usize,
+    defaults: &GroupDefaults,
+    volumes: &Volumes,
+    review: &mut Review,
+) -> (model::Container, Need) {
+    let Container {
+        args,
+        command,
+        env,
+        env_from,
+        image,
+        image_pull_policy: _,
+        lifecycle,
+        liveness_probe,
+        name,
+        ports,
+        readiness_probe,
+        resize_policy: _,
+        resources,
+        restart_policy,
+        restart_policy_rules,
+        security_context,
+        startup_probe,
+        stdin,
+        stdin_once: _,
+        termination_message_path: _,
+        termination_message_policy: _,
+        tty,
+        volume_devices,
+        volume_mounts,
+        working_dir,
+    } = container;
+    let place = [index];
+    let args = args.as_deref().unwrap_or_default();
+    let command = command.as_deref().unwrap_or_default();
+    let image = image.as_deref().unwrap_or_default();
+    for (row, present) in [
+        (
+            "spec.containers[].args: without command",
+            command.is_empty() && !args.is_empty(),
+        ),
+        ("spec.containers[].envFrom", some(env_from)),
+        ("spec.containers[].image: missing", image.is_empty()),
+        (
+            "spec.containers[].lifecycle",
+            lifecycle
+                .as_ref()
+                .is_some_and(|hooks| *hooks != Default::default()),
+        ),
+        ("spec.containers[].livenessProbe", liveness_probe.is_some()),
+        (
+            "spec.containers[].readinessProbe",
+            readiness_probe.is_some(),
+        ),
+        ("spec.containers[].restartPolicy", restart_policy.is_some()),
+        (
+            "spec.containers[].restartPolicyRules",
+            some(restart_policy_rules),
+        ),
+        ("spec.containers[].startupProbe", startup_probe.is_some()),
+        ("spec.containers[].stdin: true", *stdin == Some(true)),
+        ("spec.containers[].tty: true", *tty == Some(true)),
+        ("spec.containers[].volumeDevices", some(volume_devices)),
+        (
+            "spec.containers[].workingDir",
+            working_dir.as_ref().is_some_and(|dir| !dir.is_empty()),
+        ),
+    ] {
+        review.field(row, present, &place);
+    }
+    if let Some(context) = security_context {
+        security(context, index, review);
+    }
+    let environment = environment(env.as_deref().unwrap_or_default(), index, review);
+    let lookup = |name: &str| value_of(&environment, name);
+    let command = command
+        .iter()
+        .chain(args)
+        .map(|word| expand(word, lookup))
+        .collect();
+    let properties = ContainerProperties {
+        image: image.to_owned(),
+        command,
+        ports: network::ports(ports.as_deref().unwrap_or_default(), index, review),
+        volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
+        environment_variables: environment,
+        resources: None,
+        instance_view: None,
+    };
+    let need = need(resources.as_ref(), index, defaults, review);
+    (
+        model::Container {
+            name: name.clone(),
+            properties,
+        },
+        need,
+    )
+}
+
+/// Refuses more containers than a group can have.
+pub(super) fn count(containers: usize, review: &mut Review) {
+    if containers == 0 {
+        review.refuse(
+            "spec.containers".to_owned(),
+            "a container group needs a container".to_owned(),
+        );
+    }
+    if review.os == crate::api::Os::Windows && containers > 1 {
+        let message = format!(
+            "{containers} containers; a Windows container group has exactly one: split the pod"
+        );
+        review.exceeds("spec.containers".to_owned(), message);
+    } else if containers > MAX_CONTAINERS {
+        let message = format!(
+            "{containers} containers; a container group has at most {MAX_CONTAINERS}: split the pod"
+        );
+        review.exceeds("spec.containers".to_owned(), message);
+    }
+}
+
+fn some<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+/// The environment in order. A value may refer to the variables before it; of two with one name the later counts.
+fn environment(env: &[EnvVar], index: usize, review: &mut Review) -> Vec<EnvironmentVariable> {
+    let mut out: Vec<EnvironmentVariable> = Vec::with_capacity(env.len());
+    for (
+        n,
+        EnvVar {
+            name,
+            value,
+            value_from,
+        },
+    ) in env.iter().enumerate()
+    {
+        let place = [index, n];
+        review.field(
+            "spec.containers[].env[].name: not a name for ACI",
+            !names::is_env(name),
+            &place,
+        );
+        review.field(
+            "spec.containers[].env[].valueFrom",
+            value_from.is_some(),
+            &place,
+        );
+        let value = expand(value.as_deref().unwrap_or_default(), |name| {
+            value_of(&out, name)
+        });
+        out.retain(|earlier| earlier.name != *name);
+        out.push(EnvironmentVariable {
+            name: name.clone(),
+            value: Some(value),
+            secure_value: None,
+        });
+    }
+    out
+}
+
+fn value_of<'a>(environment: &'a [EnvironmentVariable], name: &str) -> Option<&'a str> {
+    environment
+        .iter()
+        .find(|variable| variable.name == name)
+        .and_then(|variable| variable.value.as_deref())
+}
+
+fn security(context: &SecurityContext, index: usize, review: &mut Review) {
+    let SecurityContext {
+        allow_privilege_escalation,
+        app_armor_profile,
+        capabilities,
+        privileged,
+        proc_mount,
+        read_only_root_filesystem,
+        run_as_group,
+        run_as_non_root,
+        run_as_user,
+        se_linux_options,
+        seccomp_profile,
+        windows_options,
+    } = context;
+    let (add, drop) = match capabilities {
+        Some(Capabilities { add, drop }) => (some(add), some(drop)),
+        None => (false, false),
+    };
+    let confined = |kind: Option<&String>| kind.is_some_and(|kind| kind != "Unconfined");
+    let place = [index];
+    for (row, present) in [
+        (
+            "spec.containers[].securityContext.allowPrivilegeEscalation: false",
+            *allow_privilege_escalation == Some(false),
+        ),
+        (
+            "spec.containers[].securityContext.appArmorProfile",
+            confined(app_armor_profile.as_ref().map(|it| &it.type_)),
+        ),
+        ("spec.containers[].securityContext.capabilities.add", add),
+        ("spec.containers[].securityContext.capabilities.drop", drop),
+        (
+            "spec.containers[].securityContext.privileged: true",
+            *privileged == Some(true),
+        ),
+        (
+            "spec.containers[].securityContext.procMount: Unmasked",
+            proc_mount.as_deref() == Some("Unmasked"),
+        ),
+        (
+            "spec.containers[].securityContext.readOnlyRootFilesystem: true",
+            *read_only_root_filesystem == Some(true),
+        ),
+        (
+            "spec.containers[].securityContext.runAsGroup",
+            run_as_group.is_some(),
+        ),
+        (
+            "spec.containers[].securityContext.runAsNonRoot: true",
+            *run_as_non_root == Some(true),
+        ),
+        (
+            "spec.containers[].securityContext.runAsUser",
+            run_as_user.is_some(),
+        ),
+        (
+            "spec.containers[].securityContext.seLinuxOptions",
+            se_linux_options.is_some(),
+        ),
+        (
+            "spec.containers[].securityContext.seccompProfile",
+            confined(seccomp_profile.as_ref().map(|it| &it.type_)),
+        ),
+        (
+            "spec.containers[].securityContext.windowsOptions",
+            windows_options.is_some(),
+        ),
+    ] {
+        review.field(row, present, &place);
+    }
+}

@@ -1,0 +1,194 @@
+//! The slim record that a node agent keeps for each of its pods instead of the pod.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus};
+use k8s_openapi::jiff::Timestamp;
+
+use super::identity::PodKey;
+use super::status::digest;
+
+/// What happens when a container ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestartPolicy {
+    /// Restart always.
+    Always,
+    /// Restart unless it exited 0.
+    OnFailure,
+    /// Never restart.
+    Never,
+}
+
+impl RestartPolicy {
+    /// The word of both Kubernetes and ARM.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::OnFailure => "OnFailure",
+            Self::Never => "Never",
+        }
+    }
+
+    /// Reads the word; absent and unknown mean Kubernetes' default, `Always`.
+    pub fn parse(word: Option<&str>) -> Self {
+        match word {
+            Some("OnFailure") => Self::OnFailure,
+            Some("Never") => Self::Never,
+            _ => Self::Always,
+        }
+    }
+}
+
+/// What is needed of a container to write its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// Name.
+    pub name: Box<str>,
+    /// Image as the pod spells it.
+    pub image: Box<str>,
+}
+
+/// A pod that is being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// `metadata.deletionTimestamp`: when the grace period ends, not when the delete was asked.
+    pub at: Timestamp,
+    /// `metadata.deletionGracePeriodSeconds`, never negative.
+    pub grace_seconds: i64,
+}
+
+/// One condition of the pod as the API server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConditionFacts {
+    /// Type.
+    pub kind: Box<str>,
+    /// `True`, `False` or `Unknown`.
+    pub status: Box<str>,
+    /// Reason.
+    pub reason: Option<Box<str>>,
+    /// When `status` last changed.
+    pub last_transition: Option<Timestamp>,
+}
+
+/// What the agent remembers of a pod: enough to write its status, not enough to create its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Which pod.
+    pub key: PodKey,
+    /// `spec.nodeName`.
+    pub node_name: Box<str>,
+    /// `spec.restartPolicy`.
+    pub restart_policy: RestartPolicy,
+    /// `spec.containers`, in order.
+    pub containers: Box<[ContainerFacts]>,
+    /// `spec.initContainers`, in order.
+    pub init_containers: Box<[ContainerFacts]>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `metadata.generation`, to be reported as `status.observedGeneration`; `None` also when the API server has shown
+    /// that it does not keep that field (before Kubernetes 1.34), so that no status is written again and again for it.
+    pub generation: Option<i64>,
+    /// Set when the pod is being deleted.
+    pub deletion: Option<Deletion>,
+    /// `spec.activeDeadlineSeconds`.
+    pub active_deadline_seconds: Option<i64>,
+    /// Condition types of `spec.readinessGates`.
+    pub readiness_gates: Box<[Box<str>]>,
+    /// Whether the controlling owner is a `DaemonSet`, which replaces a `Failed` pod for ever.
+    pub daemon_set: bool,
+    /// `status.phase` in the API server; `None` when empty.
+    pub phase: Option<Box<str>>,
+    /// `status.startTime` in the API server.
+    pub start_time: Option<Timestamp>,
+    /// `status.podIP` in the API server.
+    pub pod_ip: Option<IpAddr>,
+    /// `status.conditions` in the API server.
+    pub conditions: Box<[ConditionFacts]>,
+    /// [`digest`] of the status in the API server.
+    pub status_digest: u64,
+}
+
+impl PodFacts {
+    /// Whether the API server has the pod as `Succeeded` or `Failed`, which no later status may change.
+    pub fn is_final(&self) -> bool {
+        matches!(self.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+
+    /// The condition of type `kind`, when the API server has one.
+    pub fn condition(&self, kind: &str) -> Option<&ConditionFacts> {
+        self.conditions
+            .iter()
+            .find(|condition| &*condition.kind == kind)
+    }
+}
+
+/// Reads the facts of `pod`; `None` when its UID, name, namespace or node is missing.
+pub fn facts(pod: &Pod) -> Option<PodFacts> {
+    let key = PodKey::of(pod)?;
+    let spec = pod.spec.as_ref()?;
+    let node_name = spec.node_name.as_deref().filter(|name| !name.is_empty())?;
+    let empty = PodStatus::default();
+    let status = pod.status.as_ref().unwrap_or(&empty);
+    let meta = &pod.metadata;
+    let start_time = status.start_time.as_ref().map(|time| time.0);
+    let keeps_generation = start_time.is_none() || status.observed_generation.is_some();
+    Some(PodFacts {
+        key,
+        node_name: node_name.into(),
+        restart_policy: RestartPolicy::parse(spec.restart_policy.as_deref()),
+        containers: spec.containers.iter().map(container).collect(),
+        init_containers: spec
+            .init_containers
+            .iter()
+            .flatten()
+            .map(container)
+            .collect(),
+        created: meta.creation_timestamp.as_ref().map(|time| time.0),
+        generation: meta.generation.filter(|_| keeps_generation),
+        deletion: meta.deletion_timestamp.as_ref().map(|time| Deletion {
+            at: time.0,
+            grace_seconds: meta.deletion_grace_period_seconds.unwrap_or(0).max(0),
+        }),
+        active_deadline_seconds: spec.active_deadline_seconds,
+        readiness_gates: spec
+            .readiness_gates
+            .iter()
+            .flatten()
+            .map(|gate| gate.condition_type.as_str().into())
+            .collect(),
+        daemon_set: meta
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet"),
+        phase: status
+            .phase
+            .as_deref()
+            .filter(|phase| !phase.is_empty())
+            .map(Into::into),
+        start_time,
+        pod_ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
+        conditions: status.conditions.iter().flatten().map(condition).collect(),
+        status_digest: digest(status),
+    })
+}
+
+fn container(container: &Container) -> ContainerFacts {
+    ContainerFacts {
+        name: container.name.as_str().into(),
+        image: container.image.as_deref().unwrap_or_default().into(),
+    }
+}
+
+fn condition(condition: &PodCondition) -> ConditionFacts {
+    ConditionFacts {
+        kind: condition.type_.as_str().into(),
+        status: condition.status.as_str().into(),
+        reason: condition
+            .reason
+            .as_deref()
+            .filter(|reason| !reason.is_empty())
+            .map(Into::into),
+        last_transition: condition.last_transition_time.as_ref().map(|time| time.0),
+    }
+}

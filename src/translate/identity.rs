@@ -1,0 +1,164 @@
+//! Which pod a container group belongs to: its name and its ARM tags.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::api::core::v1::Pod;
+use sha2::{Digest, Sha256};
+
+const CLUSTER: &str = "vkc-cluster";
+const CONNECTOR: &str = "vkc-connector";
+const NODE: &str = "vkc-node";
+const NAMESPACE: &str = "vkc-namespace";
+const POD: &str = "vkc-pod";
+const UID: &str = "vkc-uid";
+
+/// ARM's limit on tags of one resource.
+const MAX_TAGS: usize = 50;
+/// ARM's limit on a tag value, in characters.
+const MAX_TAG_VALUE: usize = 256;
+/// Longest readable part of a group name; with the hash well under ACI's 63.
+const MAX_PREFIX: usize = 40;
+/// Hex digits of the hash in a group name: 88 bits.
+const HASH_DIGITS: usize = 22;
+
+/// One pod for ever: a pod recreated under its old name has another UID and is another key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+}
+
+impl PodKey {
+    /// The key of `pod`; `None` when a part is missing or empty, which no pod of an API server is.
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let part = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+        Some(Self {
+            namespace: part(&pod.metadata.namespace)?,
+            name: part(&pod.metadata.name)?,
+            uid: part(&pod.metadata.uid)?,
+        })
+    }
+}
+
+impl fmt::Display for PodKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Name of the container group of `key` in the cluster `cluster_uid`.
+///
+/// A readable prefix from the pod's name and 88 bits of a hash over cluster, namespace, name and UID, so that two pods
+/// never share a group and the same pod finds its group again after any restart. Legal for ACI: 1-63 lower-case letters,
+/// digits and single hyphens, none at an end.
+pub fn group_name(cluster_uid: &str, key: &PodKey) -> String {
+    let mut prefix = sanitise(&key.name, MAX_PREFIX);
+    if prefix.is_empty() {
+        prefix.push_str("pod");
+    }
+    let hash = hash_hex(
+        &[cluster_uid, &key.namespace, &key.name, &key.uid],
+        HASH_DIGITS,
+    );
+    format!("{prefix}-{hash}")
+}
+
+/// `text` in lower-case letters, digits and single hyphens, none at an end, at most `max` characters.
+pub(super) fn sanitise(text: &str, max: usize) -> String {
+    let mut out = String::with_capacity(max.min(text.len()));
+    for c in text.chars() {
+        if out.len() >= max {
+            break;
+        }
+        let c = c.to_ascii_lowercase();
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            out.push(c);
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    while out.ends_with('-') {
+        out.pop();
+    }
+    out
+}
+
+/// The first `digits` hex digits of SHA-256 over `parts`; lengths go in, so that parts cannot run into each other.
+pub(super) fn hash_hex(parts: &[&str], digits: usize) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut hex = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        for nibble in [byte >> 4, byte & 15] {
+            hex.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    hex.truncate(digits);
+    hex
+}
+
+/// Who owns a container group, as its tags say.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ownership {
+    /// UID of the cluster (of its `kube-system` namespace).
+    pub cluster_uid: String,
+    /// UID of the connector.
+    pub connector_uid: String,
+    /// Name of the virtual node.
+    pub node: String,
+    /// The pod.
+    pub key: PodKey,
+}
+
+impl Ownership {
+    /// All tags of the group: ours, and as many of the `user`'s as ARM takes (50 tags, values of 256 characters).
+    ///
+    /// Tag names are case-insensitive in ARM, so a user's tag that differs from ours in case only gives way.
+    pub fn tags(&self, user: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let ours = [
+            (CLUSTER, &self.cluster_uid),
+            (CONNECTOR, &self.connector_uid),
+            (NODE, &self.node),
+            (NAMESPACE, &self.key.namespace),
+            (POD, &self.key.name),
+            (UID, &self.key.uid),
+        ];
+        let clip = |value: &String| value.chars().take(MAX_TAG_VALUE).collect::<String>();
+        user.iter()
+            .filter(|(name, _)| !ours.iter().any(|(our, _)| name.eq_ignore_ascii_case(our)))
+            .take(MAX_TAGS - ours.len())
+            .map(|(name, value)| (name.clone(), clip(value)))
+            .chain(
+                ours.iter()
+                    .map(|(name, value)| ((*name).to_owned(), clip(value))),
+            )
+            .collect()
+    }
+}
+
+/// Reads the tags of a group back; `None` when it is not one of ours, whoever's it is.
+pub fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
+    let tag = |wanted: &str| {
+        tags.iter()
+            .find(|(name, value)| name.eq_ignore_ascii_case(wanted) && !value.is_empty())
+            .map(|(_, value)| value.clone())
+    };
+    Some(Ownership {
+        cluster_uid: tag(CLUSTER)?,
+        connector_uid: tag(CONNECTOR)?,
+        node: tag(NODE)?,
+        key: PodKey {
+            namespace: tag(NAMESPACE)?,
+            name: tag(POD)?,
+            uid: tag(UID)?,
+        },
+    })
+}

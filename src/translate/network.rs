@@ -1,0 +1,115 @@
+//! Ports of the containers and the address of the group.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ContainerPort;
+
+use super::GroupDefaults;
+use super::review::Review;
+use crate::azure::model::{IpAddress, Port, SubnetId};
+
+/// Ports that an address of a container group may open.
+const MAX_PORTS: usize = 5;
+
+/// Whether ACI keeps `port` for itself, also inside the containers.
+fn is_reserved(port: i32) -> bool {
+    matches!(
+        port,
+        22 | 1025..=1027 | 3389..=3399 | 9999 | 19000 | 19080 | 19100 | 19390 | 20000..=30000 | 49152..=65534
+    )
+}
+
+/// The ports that container `index` declares, each once.
+pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Review) -> Vec<Port> {
+    let mut ports: Vec<Port> = Vec::with_capacity(declared.len());
+    for (n, port) in declared.iter().enumerate() {
+        let ContainerPort {
+            container_port,
+            host_ip,
+            host_port,
+            name: _,
+            protocol,
+        } = port;
+        let place = [index, n];
+        let host_port = host_port.is_some_and(|port| port != 0);
+        review.field("spec.containers[].ports[].hostPort", host_port, &place);
+        let host_ip = host_ip.as_ref().is_some_and(|ip| !ip.is_empty());
+        review.field(
+            "spec.containers[].ports[].hostIP",
+            host_ip && !host_port,
+            &place,
+        );
+        let protocol = protocol.as_deref().unwrap_or("TCP");
+        if !matches!(protocol, "TCP" | "UDP") {
+            review.field("spec.containers[].ports[].protocol: SCTP", true, &place);
+            continue;
+        }
+        let reserved = is_reserved(*container_port);
+        review.field(
+            "spec.containers[].ports[].containerPort: reserved by ACI",
+            reserved,
+            &place,
+        );
+        let port = Port {
+            port: *container_port,
+            protocol: Some(protocol.to_owned()),
+        };
+        if !reserved && !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+/// The address and the subnet of a group whose containers declare `ports`, in the order of the containers.
+pub(super) fn address(
+    ports: &[Vec<Port>],
+    defaults: &GroupDefaults,
+    review: &mut Review,
+) -> (Option<IpAddress>, Vec<SubnetId>) {
+    let mut owner: BTreeMap<i32, usize> = BTreeMap::new();
+    for (container, port) in ports
+        .iter()
+        .enumerate()
+        .flat_map(|(n, ports)| ports.iter().map(move |port| (n, port)))
+    {
+        let first = *owner.entry(port.port).or_insert(container);
+        if first != container {
+            let message = format!(
+                "port {} belongs to container {first} already; the containers of a group share one network, so that only \
+                 one can listen on it",
+                port.port
+            );
+            review.refuse(format!("spec.containers[{container}].ports"), message);
+        }
+    }
+    let subnets: Vec<SubnetId> = defaults
+        .subnet_id
+        .iter()
+        .map(|id| SubnetId { id: id.clone() })
+        .collect();
+    let kind = match (&defaults.subnet_id, defaults.public_ip) {
+        (Some(_), _) => "Private",
+        (None, true) => "Public",
+        (None, false) => return (None, subnets),
+    };
+    let ports: Vec<Port> = ports.iter().flatten().cloned().collect();
+    if ports.is_empty() {
+        return (None, subnets);
+    }
+    if ports.len() > MAX_PORTS {
+        let message = format!(
+            "{} ports are declared; a group's address opens at most {MAX_PORTS}",
+            ports.len()
+        );
+        review.exceeds("spec.containers".to_owned(), message);
+    }
+    (
+        Some(IpAddress {
+            kind: kind.to_owned(),
+            ports,
+            ..IpAddress::default()
+        }),
+        subnets,
+    )
+}

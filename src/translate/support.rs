@@ -1,0 +1,139 @@
+//! What becomes of each field of a pod: one table, which the translation obeys and the documentation shows.
+
+use std::fmt::Write;
+
+use crate::api::Os;
+
+mod table;
+
+pub use table::ROWS;
+
+/// What becomes of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It means on ACI what it means in Kubernetes.
+    Mapped,
+    /// Nearly; the pod runs and one Event says what differs.
+    Approximated(&'static str),
+    /// The pod is not run: without the field it would do something else, or be weaker. The text says what to do.
+    Refused(&'static str),
+    /// Without effect on ACI, and the pod cannot tell or was never promised more.
+    Ignored(&'static str),
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::Approximated(_) => "approximated",
+            Self::Refused(_) => "refused",
+            Self::Ignored(_) => "ignored",
+        }
+    }
+
+    fn why(self) -> &'static str {
+        match self {
+            Self::Mapped => "",
+            Self::Approximated(why) | Self::Refused(why) | Self::Ignored(why) => why,
+        }
+    }
+}
+
+/// One field and its verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Path into the pod, `[]` for every item; after `": "` the values that the row is about, when it is not about all.
+    pub field: &'static str,
+    /// Verdict on a Linux node.
+    pub linux: Verdict,
+    /// Verdict on a Windows node.
+    pub windows: Verdict,
+}
+
+/// The verdict on `field` (a [`Row::field`]) on a node of `os`; `None` when the table has no such row.
+pub fn verdict(field: &str, os: Os) -> Option<Verdict> {
+    let row = ROWS.iter().find(|row| row.field == field)?;
+    Some(match os {
+        Os::Linux => row.linux,
+        Os::Windows => row.windows,
+    })
+}
+
+/// The table as the page `docs/pod-support.md`.
+pub fn page() -> String {
+    let mut page = String::from(
+        "# What becomes of a pod's fields\n\n\
+         <!-- Generated from src/translate/support/table.rs; VKC_UPDATE=1 cargo test --lib pod_support_page rewrites it. -->\n\n\
+         Every field of a pod has a verdict. A field that is not named here does not exist in the Kubernetes version that \
+         this release is built with.\n\n\
+         - **mapped**: it means on ACI what it means in Kubernetes.\n\
+         - **approximated**: nearly; the pod runs, and an Event on the pod says once what differs.\n\
+         - **refused**: the pod is not run, because without the field it would do something else or be weaker. It stays \
+         `Pending`, its status names field and reason.\n\
+         - **ignored**: without effect on ACI, for the reason given.\n",
+    );
+    let mut section = "";
+    for row in ROWS {
+        let parent = parent(row.field);
+        if parent != section {
+            section = parent;
+            let _ = write!(
+                page,
+                "\n## `{section}`\n\n| field | Linux | Windows | why |\n|---|---|---|---|\n"
+            );
+        }
+        let rest = row
+            .field
+            .strip_prefix(section)
+            .unwrap_or(row.field)
+            .trim_start_matches('.');
+        let (name, values) = rest
+            .split_once(": ")
+            .map_or((rest, None), |(name, values)| (name, Some(values)));
+        let name = match (name, values) {
+            ("", Some(values)) => values.to_owned(),
+            (name, Some(values)) => format!("`{name}`: {values}"),
+            (name, None) => format!("`{name}`"),
+        };
+        let why = match (row.linux.why(), row.windows.why()) {
+            (linux, windows) if linux == windows => linux.to_owned(),
+            ("", windows) => format!("Windows: {windows}"),
+            (linux, "") => format!("Linux: {linux}"),
+            (linux, windows) => format!("Linux: {linux}. Windows: {windows}"),
+        };
+        let _ = writeln!(
+            page,
+            "| {name} | {} | {} | {why} |",
+            row.linux.word(),
+            row.windows.word()
+        );
+    }
+    page
+}
+
+/// The section of the page that `field` stands in: the struct it is a member of.
+fn parent(field: &str) -> &str {
+    let field = field.split_once(": ").map_or(field, |(field, _)| field);
+    let sections = [
+        "spec.containers[].volumeMounts[]",
+        "spec.containers[].securityContext",
+        "spec.containers[].resources",
+        "spec.containers[].ports[]",
+        "spec.containers[].env[]",
+        "spec.containers[]",
+        "spec.volumes[]",
+        "spec.securityContext",
+    ];
+    let starts = |section: &&&str| {
+        field
+            .strip_prefix(**section)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    sections
+        .iter()
+        .find(starts)
+        .map_or("spec", |section| section)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,454 @@
+//! The rows, in the order of the documentation page.
+
+use super::Row;
+use super::Verdict::{self, Approximated, Ignored, Mapped, Refused};
+
+const fn both(field: &'static str, verdict: Verdict) -> Row {
+    Row {
+        field,
+        linux: verdict,
+        windows: verdict,
+    }
+}
+
+const fn per_os(field: &'static str, linux: Verdict, windows: Verdict) -> Row {
+    Row {
+        field,
+        linux,
+        windows,
+    }
+}
+
+const SCHEDULER: Verdict = Ignored("the scheduler has acted on it before the pod reaches the node");
+const PLATFORM: Verdict =
+    Refused("this kind of volume cannot be attached to a container group; use emptyDir");
+const LATER: Verdict = Refused(
+    "this kind of volume is not translated yet; use emptyDir, or bake the files into the image",
+);
+const WIN_VOLUME: Verdict = Refused("Windows container groups have no volumes; remove it");
+const SECURITY: Verdict =
+    Refused("it is not translated yet, and without it the pod would be less confined; remove it");
+const PROBE: Verdict = Refused(
+    "probes are not translated yet, and without them the pod would seem ready too early; remove it",
+);
+const HOST: Verdict = Refused("there is no host to share with; remove it or set it to false");
+const ENV_FROM: Verdict =
+    Refused("references are not translated yet; write the value into env[].value");
+const TERMINAL: Verdict =
+    Refused("ACI runs containers without a terminal and with stdin closed; remove it");
+
+/// Every field of a pod's spec, with the verdicts.
+pub const ROWS: &[Row] = &[
+    // PodSpec
+    both("spec.activeDeadlineSeconds", Mapped),
+    both("spec.affinity", SCHEDULER),
+    both(
+        "spec.automountServiceAccountToken",
+        Ignored("the API server's admission has acted on it"),
+    ),
+    both("spec.containers", Mapped),
+    both(
+        "spec.dnsConfig",
+        Refused("it is not translated yet; remove it"),
+    ),
+    both("spec.dnsPolicy", Mapped),
+    both(
+        "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet",
+        Ignored(
+            "not yet translated: a container group resolves names with Azure's DNS and does not know cluster services",
+        ),
+    ),
+    both(
+        "spec.dnsPolicy: None",
+        Refused("dnsConfig is not translated yet; use Default"),
+    ),
+    both(
+        "spec.enableServiceLinks",
+        Ignored("not yet translated: containers get no environment variables of services"),
+    ),
+    both(
+        "spec.ephemeralContainers",
+        Approximated("ephemeral containers cannot be added to a container group; use kubectl exec"),
+    ),
+    both(
+        "spec.hostAliases",
+        Refused("ACI cannot add entries to /etc/hosts; use DNS names"),
+    ),
+    both("spec.hostIPC", HOST),
+    both("spec.hostNetwork", HOST),
+    both("spec.hostPID", HOST),
+    both("spec.hostUsers", Mapped),
+    both(
+        "spec.hostUsers: false",
+        Approximated(
+            "there is no user namespace; a container group has a kernel of its own instead",
+        ),
+    ),
+    both(
+        "spec.hostname",
+        Approximated("the containers see a host name that ACI has made"),
+    ),
+    both(
+        "spec.hostnameOverride",
+        Refused("ACI chooses the host name; remove it"),
+    ),
+    both(
+        "spec.imagePullSecrets",
+        Approximated("pull secrets are not translated yet: only public images can be pulled"),
+    ),
+    both(
+        "spec.initContainers",
+        Refused("init containers are not translated yet; do their work in the container's command"),
+    ),
+    both("spec.nodeName", Mapped),
+    both("spec.nodeSelector", SCHEDULER),
+    both("spec.os", Mapped),
+    both(
+        "spec.os: another operating system than the node's",
+        Refused("the node runs the other operating system; fix the node selector"),
+    ),
+    both(
+        "spec.overhead",
+        Ignored("ACI bills only what the containers request"),
+    ),
+    both("spec.preemptionPolicy", SCHEDULER),
+    both("spec.priority", SCHEDULER),
+    both("spec.priorityClassName", SCHEDULER),
+    both("spec.readinessGates", Mapped),
+    both(
+        "spec.resourceClaims",
+        Refused("there are no devices to claim; remove it"),
+    ),
+    both(
+        "spec.resources",
+        Refused("pod-level resources are not translated yet; set them on the containers"),
+    ),
+    both("spec.restartPolicy", Mapped),
+    both(
+        "spec.runtimeClassName",
+        Refused("ACI has one runtime; remove it"),
+    ),
+    both("spec.schedulerName", SCHEDULER),
+    both("spec.schedulingGates", SCHEDULER),
+    both("spec.schedulingGroup", SCHEDULER),
+    both(
+        "spec.serviceAccount",
+        Ignored("the deprecated spelling of serviceAccountName"),
+    ),
+    per_os(
+        "spec.serviceAccountName",
+        Mapped,
+        Ignored(
+            "Windows container groups have no volumes, so that there is no place for the token",
+        ),
+    ),
+    both("spec.setHostnameAsFQDN", Mapped),
+    both(
+        "spec.setHostnameAsFQDN: true",
+        Refused("ACI chooses the host name; set it to false"),
+    ),
+    both("spec.shareProcessNamespace", Mapped),
+    both(
+        "spec.shareProcessNamespace: true",
+        Refused("the containers of a group cannot share processes; set it to false"),
+    ),
+    both(
+        "spec.subdomain",
+        Approximated("the containers do not see the domain name of a pod"),
+    ),
+    both(
+        "spec.terminationGracePeriodSeconds",
+        Ignored("ACI documents no grace period: containers are ended when the group is deleted"),
+    ),
+    both("spec.tolerations", SCHEDULER),
+    both("spec.topologySpreadConstraints", SCHEDULER),
+    both("spec.volumes", Mapped),
+    both("spec.securityContext", Mapped),
+    // PodSecurityContext
+    both("spec.securityContext.appArmorProfile", SECURITY),
+    both(
+        "spec.securityContext.appArmorProfile: Unconfined",
+        Ignored("nothing is asked for"),
+    ),
+    both(
+        "spec.securityContext.fsGroup",
+        Refused("ACI cannot change the group of a volume's files; remove it"),
+    ),
+    both(
+        "spec.securityContext.fsGroupChangePolicy",
+        Ignored("without effect unless fsGroup is set, which is refused"),
+    ),
+    both("spec.securityContext.runAsGroup", SECURITY),
+    both("spec.securityContext.runAsNonRoot", Mapped),
+    both("spec.securityContext.runAsNonRoot: true", SECURITY),
+    both("spec.securityContext.runAsUser", SECURITY),
+    both(
+        "spec.securityContext.seLinuxChangePolicy",
+        Ignored("without effect unless seLinuxOptions is set, which is refused"),
+    ),
+    both("spec.securityContext.seLinuxOptions", SECURITY),
+    both("spec.securityContext.seccompProfile", SECURITY),
+    both(
+        "spec.securityContext.seccompProfile: Unconfined",
+        Ignored("nothing is asked for"),
+    ),
+    both("spec.securityContext.supplementalGroups", SECURITY),
+    both(
+        "spec.securityContext.supplementalGroupsPolicy",
+        Ignored("the images' own groups are all there are"),
+    ),
+    both(
+        "spec.securityContext.sysctls",
+        Refused("ACI sets no kernel parameters; remove it"),
+    ),
+    both("spec.securityContext.windowsOptions", SECURITY),
+    // Container
+    both("spec.containers[].args", Mapped),
+    both(
+        "spec.containers[].args: without command",
+        Refused(
+            "ACI's command replaces the image's entry point too, which is not read yet; set command as well",
+        ),
+    ),
+    both("spec.containers[].command", Mapped),
+    both("spec.containers[].env", Mapped),
+    both("spec.containers[].envFrom", ENV_FROM),
+    both("spec.containers[].image", Mapped),
+    both(
+        "spec.containers[].image: missing",
+        Refused("a container needs an image"),
+    ),
+    both(
+        "spec.containers[].imagePullPolicy",
+        Ignored("ACI decides when an image is pulled"),
+    ),
+    both(
+        "spec.containers[].lifecycle",
+        Refused("ACI has no lifecycle hooks; do the work in the container's command"),
+    ),
+    both("spec.containers[].livenessProbe", PROBE),
+    both("spec.containers[].name", Mapped),
+    both("spec.containers[].ports", Mapped),
+    both("spec.containers[].readinessProbe", PROBE),
+    both(
+        "spec.containers[].resizePolicy",
+        Ignored("a container group cannot be resized"),
+    ),
+    both("spec.containers[].resources", Mapped),
+    both(
+        "spec.containers[].restartPolicy",
+        Refused("ACI has one restart policy for the group; use spec.restartPolicy"),
+    ),
+    both(
+        "spec.containers[].restartPolicyRules",
+        Refused("ACI has one restart policy for the group; use spec.restartPolicy"),
+    ),
+    both("spec.containers[].securityContext", Mapped),
+    both("spec.containers[].startupProbe", PROBE),
+    both("spec.containers[].stdin", Mapped),
+    both("spec.containers[].stdin: true", TERMINAL),
+    both(
+        "spec.containers[].stdinOnce",
+        Ignored("without effect unless stdin is set, which is refused"),
+    ),
+    both(
+        "spec.containers[].terminationMessagePath",
+        Ignored("ACI does not show files of an ended container"),
+    ),
+    both(
+        "spec.containers[].terminationMessagePolicy",
+        Ignored("ACI does not show files of an ended container"),
+    ),
+    both("spec.containers[].tty", Mapped),
+    both("spec.containers[].tty: true", TERMINAL),
+    both(
+        "spec.containers[].volumeDevices",
+        Refused("ACI has no block devices; remove it"),
+    ),
+    both("spec.containers[].volumeMounts", Mapped),
+    both(
+        "spec.containers[].workingDir",
+        Refused("ACI starts a container where its image says; change the directory in the command"),
+    ),
+    // EnvVar
+    both("spec.containers[].env[].name", Mapped),
+    both(
+        "spec.containers[].env[].name: not a name for ACI",
+        Refused(
+            "ACI takes 1-63 letters, digits and _ as a name, the first and last not _; rename the variable",
+        ),
+    ),
+    both("spec.containers[].env[].value", Mapped),
+    both("spec.containers[].env[].valueFrom", ENV_FROM),
+    // ContainerPort
+    both("spec.containers[].ports[].containerPort", Mapped),
+    both(
+        "spec.containers[].ports[].containerPort: reserved by ACI",
+        Refused(
+            "ACI keeps ports 22, 1025-1027, 3389-3399, 9999, 19000, 19080, 19100, 19390, 20000-30000 and 49152-65534 for \
+             itself; listen on another port",
+        ),
+    ),
+    both(
+        "spec.containers[].ports[].hostIP",
+        Refused("there is no host to open a port on; remove it"),
+    ),
+    both(
+        "spec.containers[].ports[].hostPort",
+        Refused("there is no host to open a port on; remove it"),
+    ),
+    both(
+        "spec.containers[].ports[].name",
+        Ignored("Kubernetes resolves it; ACI knows numbers only"),
+    ),
+    both("spec.containers[].ports[].protocol", Mapped),
+    both(
+        "spec.containers[].ports[].protocol: SCTP",
+        Refused("ACI speaks TCP and UDP only"),
+    ),
+    // ResourceRequirements
+    both(
+        "spec.containers[].resources.claims",
+        Refused("there are no devices to claim; remove it"),
+    ),
+    both("spec.containers[].resources.limits", Mapped),
+    both("spec.containers[].resources.requests", Mapped),
+    both(
+        "spec.containers[].resources: ephemeral-storage",
+        Refused("ACI cannot reserve or bound local storage; remove it"),
+    ),
+    both(
+        "spec.containers[].resources: any other resource",
+        Refused("ACI gives cores and memory only; remove it"),
+    ),
+    // SecurityContext
+    both(
+        "spec.containers[].securityContext.allowPrivilegeEscalation",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].securityContext.allowPrivilegeEscalation: false",
+        SECURITY,
+    ),
+    both(
+        "spec.containers[].securityContext.appArmorProfile",
+        SECURITY,
+    ),
+    both(
+        "spec.containers[].securityContext.appArmorProfile: Unconfined",
+        Ignored("nothing is asked for"),
+    ),
+    both("spec.containers[].securityContext.capabilities", Mapped),
+    both(
+        "spec.containers[].securityContext.capabilities.add",
+        Refused("it is not translated yet; remove it"),
+    ),
+    both(
+        "spec.containers[].securityContext.capabilities.drop",
+        SECURITY,
+    ),
+    both("spec.containers[].securityContext.privileged", Mapped),
+    both(
+        "spec.containers[].securityContext.privileged: true",
+        Refused("it is not translated yet; remove it"),
+    ),
+    both("spec.containers[].securityContext.procMount", Mapped),
+    both(
+        "spec.containers[].securityContext.procMount: Unmasked",
+        Refused("ACI masks /proc always; remove it"),
+    ),
+    both(
+        "spec.containers[].securityContext.readOnlyRootFilesystem",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].securityContext.readOnlyRootFilesystem: true",
+        Refused("ACI has no read-only root file system; set it to false"),
+    ),
+    both("spec.containers[].securityContext.runAsGroup", SECURITY),
+    both("spec.containers[].securityContext.runAsNonRoot", Mapped),
+    both(
+        "spec.containers[].securityContext.runAsNonRoot: true",
+        SECURITY,
+    ),
+    both("spec.containers[].securityContext.runAsUser", SECURITY),
+    both("spec.containers[].securityContext.seLinuxOptions", SECURITY),
+    both("spec.containers[].securityContext.seccompProfile", SECURITY),
+    both(
+        "spec.containers[].securityContext.seccompProfile: Unconfined",
+        Ignored("nothing is asked for"),
+    ),
+    both("spec.containers[].securityContext.windowsOptions", SECURITY),
+    // VolumeMount
+    both("spec.containers[].volumeMounts[].mountPath", Mapped),
+    both(
+        "spec.containers[].volumeMounts[].mountPath: with a colon",
+        Refused("ACI takes no colon in a mount path; mount elsewhere"),
+    ),
+    both("spec.containers[].volumeMounts[].mountPropagation", Mapped),
+    both(
+        "spec.containers[].volumeMounts[].mountPropagation: Bidirectional or HostToContainer",
+        Refused("there is no host to share mounts with; remove it"),
+    ),
+    both("spec.containers[].volumeMounts[].name", Mapped),
+    both("spec.containers[].volumeMounts[].readOnly", Mapped),
+    both(
+        "spec.containers[].volumeMounts[].recursiveReadOnly",
+        Ignored("nothing is mounted below a mount"),
+    ),
+    both(
+        "spec.containers[].volumeMounts[].subPath",
+        Refused("ACI mounts whole volumes only; use a volume for each path"),
+    ),
+    both(
+        "spec.containers[].volumeMounts[].subPathExpr",
+        Refused("ACI mounts whole volumes only; use a volume for each path"),
+    ),
+    // Volume
+    both("spec.volumes[].awsElasticBlockStore", PLATFORM),
+    both("spec.volumes[].azureDisk", PLATFORM),
+    per_os("spec.volumes[].azureFile", LATER, WIN_VOLUME),
+    both("spec.volumes[].cephfs", PLATFORM),
+    both("spec.volumes[].cinder", PLATFORM),
+    per_os("spec.volumes[].configMap", LATER, WIN_VOLUME),
+    per_os("spec.volumes[].csi", LATER, WIN_VOLUME),
+    per_os("spec.volumes[].downwardAPI", LATER, WIN_VOLUME),
+    per_os("spec.volumes[].emptyDir", Mapped, WIN_VOLUME),
+    per_os(
+        "spec.volumes[].emptyDir.medium",
+        Refused("ACI keeps emptyDir on disk, never in memory; leave the medium empty"),
+        WIN_VOLUME,
+    ),
+    per_os(
+        "spec.volumes[].emptyDir.sizeLimit",
+        Approximated("ACI does not enforce the size limit of an emptyDir"),
+        WIN_VOLUME,
+    ),
+    per_os("spec.volumes[].ephemeral", LATER, WIN_VOLUME),
+    both("spec.volumes[].fc", PLATFORM),
+    both("spec.volumes[].flexVolume", PLATFORM),
+    both("spec.volumes[].flocker", PLATFORM),
+    both("spec.volumes[].gcePersistentDisk", PLATFORM),
+    per_os("spec.volumes[].gitRepo", LATER, WIN_VOLUME),
+    both("spec.volumes[].glusterfs", PLATFORM),
+    both("spec.volumes[].hostPath", PLATFORM),
+    both("spec.volumes[].image", PLATFORM),
+    both("spec.volumes[].iscsi", PLATFORM),
+    both("spec.volumes[].name", Mapped),
+    both("spec.volumes[].nfs", PLATFORM),
+    per_os("spec.volumes[].persistentVolumeClaim", LATER, WIN_VOLUME),
+    both("spec.volumes[].photonPersistentDisk", PLATFORM),
+    both("spec.volumes[].portworxVolume", PLATFORM),
+    per_os("spec.volumes[].projected", LATER, WIN_VOLUME),
+    per_os(
+        "spec.volumes[].projected: the service account's (kube-api-access-*)",
+        Mapped,
+        Ignored("Windows container groups have no volumes; volume and mounts are left out"),
+    ),
+    both("spec.volumes[].quobyte", PLATFORM),
+    both("spec.volumes[].rbd", PLATFORM),
+    both("spec.volumes[].scaleIO", PLATFORM),
+    per_os("spec.volumes[].secret", LATER, WIN_VOLUME),
+    both("spec.volumes[].storageos", PLATFORM),
+    both("spec.volumes[].vsphereVolume", PLATFORM),
+];
