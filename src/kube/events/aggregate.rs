@@ -119,7 +119,10 @@ impl Aggregator {
             seen: now,
         };
         self.series.insert(key.clone(), series);
-        Some(Write::Create { key, event: Box::new(event) })
+        Some(Write::Create {
+            key,
+            event: Box::new(event),
+        })
     }
 
     /// The Event object of `key` exists under this name.
