@@ -18,6 +18,8 @@ mod resources;
 mod review;
 pub mod status;
 pub mod support;
+#[cfg(test)]
+mod testing;
 pub mod time;
 mod volumes;
 
