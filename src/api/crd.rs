@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition, generated from the types.
+//! The `CustomResourceDefinition`, generated from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,

@@ -1,6 +1,10 @@
 //! The desired state. Doc comments become the descriptions that `kubectl explain` shows, so they speak to the user.
 
 #![allow(
+    clippy::doc_markdown,
+    reason = "kubectl shows the doc comments as they are, backticks and all"
+)]
+#![allow(
     unreachable_pub,
     reason = "the KubeSchema derive copies each struct, `pub` included, into a function"
 )]
