@@ -80,14 +80,17 @@ async fn a_get_is_none_only_when_arm_says_so() {
 #[tokio::test]
 async fn a_delete_says_how_it_was_taken() {
     for (answer, expected) in [
-        (Answer::json(200, &group("g")), Ok(Deletion::Deleted)),
-        (Answer::empty(200), Ok(Deletion::Deleted)),
+        (
+            Answer::json(200, &group("g")),
+            Ok("deleted with its last state"),
+        ),
+        (Answer::empty(200), Ok("deleted")),
         (
             Answer::empty(202).with("location", "https://elsewhere/"),
-            Ok(Deletion::Accepted),
+            Ok("accepted"),
         ),
-        (Answer::empty(204), Ok(Deletion::Absent)),
-        (Answer::error(404, "ResourceNotFound"), Ok(Deletion::Absent)),
+        (Answer::empty(204), Ok("absent")),
+        (Answer::error(404, "ResourceNotFound"), Ok("absent")),
         (
             Answer::error(404, "ResourceGroupNotFound"),
             Err(ErrorClass::ResourceGroupNotFound),
@@ -100,6 +103,11 @@ async fn a_delete_says_how_it_was_taken() {
     ] {
         let server = answering(vec![answer.clone()]).await;
         let got = client(&server).delete_group("rg", "g").await;
+        let got = got.map(|deletion| match deletion {
+            Deletion::Deleted(last) => last.map_or("deleted", |_| "deleted with its last state"),
+            Deletion::Accepted => "accepted",
+            Deletion::Absent => "absent",
+        });
         assert_eq!(got.map_err(|error| error.class), expected, "{answer:?}");
         assert_eq!(server.calls().len(), 1);
         assert_eq!(server.calls()[0].method, "DELETE");

@@ -1,4 +1,16 @@
+use proptest::prelude::*;
+
 use super::*;
+
+proptest! {
+    #[test]
+    fn no_body_is_too_strange(status in 100_u16..600, body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let answer = RawResponse::from_bytes(status.into(), Headers::new(), body);
+        let error = from_response(&answer, now());
+        prop_assert!(error.class != ErrorClass::NotFound);
+        prop_assert!(!error.code.is_empty() && !error.message.is_empty());
+    }
+}
 
 fn response(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> RawResponse {
     let mut map = Headers::new();
