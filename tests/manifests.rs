@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use vkc::api::{self, VirtualKubeletConnector};
 
+#[path = "manifests/reference.rs"]
+mod reference;
+
 const CRD: &str = "crds/virtual-kubelet.io_virtualkubeletconnectors.yaml";
 
 fn root() -> &'static Path {
@@ -88,6 +91,11 @@ fn the_crd_file_is_what_the_types_say() {
         documents(&read(CRD))[0],
         serde_json::to_value(api::crd()).unwrap()
     );
+}
+
+#[test]
+fn the_reference_is_what_the_types_say() {
+    generated("docs/reference.md", &reference::page(&schema()));
 }
 
 /// Calls `visit` with the path and schema of every property below `schema`.

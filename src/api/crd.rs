@@ -45,7 +45,7 @@ pub fn crd_yaml() -> Result<String, serde_saphyr::ser::Error> {
 
 /// What the object says before the operator has acted: kstatus reads it as "in progress", and
 /// `kubectl wait --for=condition=Ready` waits (Flux' and Gateway API's convention).
-fn default_status() -> serde_json::Value {
+pub(super) fn default_status() -> serde_json::Value {
     json!({
         "observedGeneration": -1,
         "conditions": [{

@@ -333,8 +333,8 @@ pub struct NodeTemplate {
     #[x_kube(validation = Rule::new("self.all(t, !t.key.startsWith('node.kubernetes.io/') && !t.key.startsWith('node.cloudprovider.kubernetes.io/'))").message("taints under node.kubernetes.io/ and node.cloudprovider.kubernetes.io/ belong to Kubernetes"))]
     pub taints: Option<Vec<NodeTaint>>,
 
-    /// Capacity the nodes advertise, each of them: cpu, memory, pods and ephemeral-storage. Omitted keys are cpu 100,
-    /// memory 400Gi and pods 100, the usual quota of a subscription in a region.
+    /// Capacity that each node advertises: cpu, memory, pods and ephemeral-storage. Omitted keys are cpu 100, memory
+    /// 400Gi and pods 100, after the usual quota of 100 cores and 100 container groups in a region.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
