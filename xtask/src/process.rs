@@ -291,9 +291,9 @@ impl StateDir {
         })
     }
 
-    /// Keeps the directory after all.
-    pub fn keep(&mut self) {
-        self.janitor = None;
+    /// Keeps the directory after all. Gives whether it was to be removed until now.
+    pub fn keep(&mut self) -> bool {
+        self.janitor.take().is_some()
     }
 
     /// Where it is.
