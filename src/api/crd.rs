@@ -10,7 +10,7 @@ use super::VirtualKubeletConnector;
 
 /// First lines of the generated file.
 const HEADER: &str = "\
-# Generated from src/api by `vkc crd`; do not edit.
+# Generated from src/api by `cargo xtask crds`; do not edit.
 # The API of the connector: https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/custom-resources/
 ";
 

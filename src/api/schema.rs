@@ -88,7 +88,8 @@ pub(super) fn match_labels(_: &mut SchemaGenerator) -> Schema {
     string_map(16, 63, &label_rules())
 }
 
-/// ARM: at most 50 tags a resource, names of 512 and values of 256 characters, names without `<>%&\?/`.
+/// ARM: at most 50 tags a resource, names of 512 and values of 256 characters, names without `<>%&\?/` and
+/// compared without regard to case.
 pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
     let rules = vec![
         rule(
@@ -96,7 +97,7 @@ pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
             r"tag names must be at most 512 characters, without < > % & \ ? / and line breaks",
         ),
         rule(
-            "self.all(k, !k.startsWith('vkc-'))",
+            "self.all(k, !k.lowerAscii().startsWith('vkc-'))",
             "tags that begin with vkc- are set by the operator",
         ),
     ];

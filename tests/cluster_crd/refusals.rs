@@ -272,7 +272,7 @@ async fn node_templates_that_no_node_could_have_are_refused() {
         ),
         (
             "tag-own",
-            spec(&json!({"tags": {"vkc-uid": "x"}})),
+            spec(&json!({"tags": {"VKC-uid": "x"}})),
             &["spec.tags: tags that begin with vkc- are set by the operator"],
         ),
     ])
