@@ -43,7 +43,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Crd => {
-            print!("{}", crate::api::crd_yaml());
+            print!("{}", crate::api::crd_yaml().context("the CRD cannot be printed")?);
             Ok(())
         }
         Command::Run(settings) => {
@@ -93,7 +93,7 @@ async fn control(
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let config = kube_config(settings).await?;
-    let clients = Arc::new(Clients::new(config, metrics.clone())?);
+    let clients = Clients::new(config, metrics.clone())?;
     let agents = Arc::new(Agents {
         clients: clients.clone(),
         namespace: settings.namespace.clone(),
@@ -106,9 +106,9 @@ async fn control(
         namespace: settings.namespace.clone(),
         instance: settings.instance.clone(),
         agents,
-        limiters: Arc::new(Limiters::new()),
-        observer: metrics,
-        ready: Arc::new(move |ready| readiness.set("controller", ready)),
+        limiters: Limiters::new(),
+        arm_observer: metrics,
+        ready: Arc::new(move || readiness.set("controller", true)),
     };
     connector::run(context, cancel).await.context("the controller ended")
 }

@@ -49,6 +49,8 @@ pub struct Context {
     pub arm_observer: Arc<dyn azure::Observer>,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
+    /// Called once connectors can be watched.
+    pub ready: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for Context {

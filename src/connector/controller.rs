@@ -63,6 +63,7 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
         () = cancel.cancelled() => return Ok(()),
         () = wait_for_crd(&manager) => {}
     }
+    (context.ready)();
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
     let (events, events_task) = Events::spawn(context.clients.lease(), context.instance.clone());
     let namespace = context.namespace.clone();
