@@ -107,20 +107,13 @@ fn restart_policies() {
 #[test]
 fn a_crash_loop_backs_off_twice_as_long_each_time() {
     let mut life = life(Policy::Always, exit(1));
-    let mut starts = Vec::new();
+    let (mut starts, mut now) = (Vec::new(), start());
     while starts.len() < 5 {
-        let now = life
-            .next_change(starts.last().copied().unwrap_or(start()))
-            .unwrap();
+        now = life.next_change(now).unwrap();
         life.advance(now);
         if let Phase::Running { since } = life.containers[0].phase {
             starts.push(since);
         }
-        if let Phase::BackOff { until } = life.containers[0].phase {
-            life.advance(until);
-            starts.push(until);
-        }
-        starts.dedup();
     }
     let runs: Vec<Time> = [10.0, 13.0, 17.0, 23.0, 33.0].into_iter().map(at).collect();
     assert_eq!(starts, runs, "2 s runs, then 1, 2, 4, 8 s pauses");
