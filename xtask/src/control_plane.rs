@@ -5,7 +5,8 @@
 
 mod assets;
 mod flags;
-mod kubeconfig;
+mod health;
+pub mod kubeconfig;
 mod kubectl;
 mod pki;
 mod plane;
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, anyhow};
 
 pub use assets::{Assets, KUBERNETES_VERSION, cache_root, stderr_progress};
-pub use kubectl::Output;
+pub use kubectl::{Output, run as run_kubectl};
 pub use plane::ControlPlane;
 
 /// What may differ from one control plane to another.

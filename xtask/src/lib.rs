@@ -4,4 +4,7 @@
 //! This crate does not depend on the product: it runs it as a program.
 
 pub mod control_plane;
+pub mod ports;
 pub mod process;
+pub mod stack;
+pub mod workspace;

@@ -311,3 +311,19 @@ impl Drop for StateDir {
         }
     }
 }
+
+/// Ends at the first SIGINT or SIGTERM. Both are watched from the call on, not from the first poll.
+///
+/// # Errors
+/// The signals cannot be watched.
+pub fn interrupted() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

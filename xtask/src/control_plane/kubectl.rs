@@ -40,7 +40,10 @@ impl Output {
 }
 
 /// Runs `kubectl <args>` under `kubeconfig`, with `input` as its standard input. `home` holds its discovery cache.
-pub(super) async fn run(
+///
+/// # Errors
+/// It cannot be started, or did not end in two minutes. That it failed is in the [`Output`].
+pub async fn run(
     kubectl: &Path,
     kubeconfig: &Path,
     home: &Path,

@@ -1,33 +1,26 @@
 //! Start, use and stop of one control plane.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
-use kube::api::PostParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 
 use super::flags::{self, Layout, Ports};
-use super::kubeconfig::{self, Login};
+use super::health::Probe;
+use super::kubeconfig;
 use super::kubectl::{self, Output};
 use super::pki::Pki;
 use super::{Assets, Options, install_tls_provider};
+use crate::ports::free_port;
 use crate::process::{POLL, Process, StateDir};
 
 /// All of the start. Some seconds on an idle machine; the rest is for busy ones.
 const START_DEADLINE: Duration = Duration::from_mins(2);
-/// One health question.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Of the tokens in kubeconfigs of service accounts: longer than any run of tests.
-const TOKEN_LIFE: Duration = Duration::from_hours(24);
 
 /// A running control plane. Dropping it kills and reaps all of its processes.
 #[derive(Debug)]
@@ -77,13 +70,7 @@ impl ControlPlane {
         let server = format!("https://127.0.0.1:{}", ports.api);
         let config = |name: &str, pair| -> Result<PathBuf> {
             let path = dir.path().join(format!("{name}.kubeconfig"));
-            kubeconfig::write(
-                &path,
-                &server,
-                &pki.ca_pair.cert,
-                &Login::Certificate(pair),
-                "default",
-            )?;
+            kubeconfig::write(&path, &server, &pki.ca_pair.cert, pair)?;
             Ok(path)
         };
         let kubeconfig = config("admin", &pki.admin)?;
@@ -209,13 +196,7 @@ impl ControlPlane {
     /// # Errors
     /// The kubeconfig cannot be used.
     pub async fn client_for(kubeconfig: &Path) -> Result<Client> {
-        install_tls_provider();
-        let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
-        let mut config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        // A proxy of the machine has no business on loopback.
-        config.proxy_url = None;
-        Ok(Client::try_from(config)?)
+        kubeconfig::client(kubeconfig).await
     }
 
     /// A kubeconfig for any user, in one group or none, by a client certificate of the cluster's CA.
@@ -226,13 +207,7 @@ impl ControlPlane {
         let file = file_name(user);
         let pair = self.pki.client(&format!("user-{file}"), user, group)?;
         let path = self.dir().join(format!("{file}.kubeconfig"));
-        kubeconfig::write(
-            &path,
-            &self.url(),
-            &self.pki.ca_pair.cert,
-            &Login::Certificate(&pair),
-            "default",
-        )?;
+        kubeconfig::write(&path, &self.url(), &self.pki.ca_pair.cert, &pair)?;
         Ok(path)
     }
 
@@ -245,32 +220,11 @@ impl ControlPlane {
         namespace: &str,
         name: &str,
     ) -> Result<PathBuf> {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
-        let request = TokenRequest {
-            spec: Some(TokenRequestSpec {
-                expiration_seconds: Some(i64::try_from(TOKEN_LIFE.as_secs())?),
-                ..TokenRequestSpec::default()
-            }),
-            ..TokenRequest::default()
-        };
-        let token = accounts
-            .create_token_request(name, &PostParams::default(), &request)
-            .await
-            .with_context(|| format!("no token for service account {namespace}/{name}"))?
-            .status
-            .and_then(|status| status.token)
-            .context("the token request was answered without a token")?;
         let path = self.dir().join(format!(
             "{}.kubeconfig",
             file_name(&format!("{namespace}-{name}"))
         ));
-        kubeconfig::write(
-            &path,
-            &self.url(),
-            &self.pki.ca_pair.cert,
-            &Login::Token(&token),
-            namespace,
-        )?;
+        kubeconfig::for_service_account(&self.kubeconfig, &path, namespace, name).await?;
         Ok(path)
     }
 
@@ -407,86 +361,9 @@ fn file_name(name: &str) -> String {
         .collect()
 }
 
-/// Asks health endpoints with the administrator's certificate.
-struct Probe(reqwest::Client);
-
-impl Probe {
-    fn new(pki: &Pki) -> Result<Self> {
-        let mut identity = fs::read(&pki.admin.key)?;
-        identity.extend(fs::read(&pki.admin.cert)?);
-        let client = reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
-            .identity(reqwest::Identity::from_pem(&identity)?)
-            .timeout(PROBE_TIMEOUT)
-            .no_proxy()
-            .build()
-            .context("cannot make a client for health checks")?;
-        Ok(Self(client))
-    }
-
-    async fn healthy(&self, url: &str) -> bool {
-        self.0
-            .get(url)
-            .send()
-            .await
-            .is_ok_and(|response| response.status().is_success())
-    }
-
-    async fn wait(
-        &self,
-        url: &str,
-        deadline: Instant,
-        processes: &mut [&mut Process],
-    ) -> Result<()> {
-        let mut pause = POLL;
-        while !self.healthy(url).await {
-            for process in processes.iter_mut() {
-                process.check()?;
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "{url} was not healthy in {} s",
-                START_DEADLINE.as_secs()
-            );
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
-        }
-        Ok(())
-    }
-}
-
-/// A free port of loopback, outside of the ranges for outgoing connections (32768 and up on Linux) and node ports
-/// (30000 and up), so that nothing takes it between this look and its use. No port is given twice in one process.
-pub(crate) fn free_port() -> Result<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 10_000;
-    // A place to begin that differs from process to process: the standard library's hash seeds are random.
-    let seed = std::hash::BuildHasher::hash_one(
-        &std::collections::hash_map::RandomState::new(),
-        std::process::id(),
-    );
-    let begin = u16::try_from(seed % u64::from(COUNT))?;
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    (0..COUNT)
-        .map(|step| FIRST + (begin + step) % COUNT)
-        .find(|port| !given.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .inspect(|port| {
-            given.insert(*port);
-        })
-        .context("no free port on 127.0.0.1")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_are_free_and_given_once() {
-        let ports: BTreeSet<u16> = (0..20).map(|_| free_port().unwrap()).collect();
-        assert_eq!(ports.len(), 20);
-        assert!(ports.iter().all(|port| (20_000..30_000).contains(port)));
-    }
 
     #[test]
     fn users_make_file_names() {
