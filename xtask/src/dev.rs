@@ -53,12 +53,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         outcome = walk(&mut session, &args, assets.as_ref()) => outcome,
         () = &mut stop => {
             println!("\nInterrupted.");
+            if let Some(file) = &args.kubeconfig {
+                println!("What was applied to the cluster of {} is still there.", file.display());
+            }
             session.stop().await?;
             return Ok(ExitCode::from(130));
         }
     };
     match outcome {
         Ok(()) if args.once => {
+            session.clean_up(&args).await;
             session.stop().await?;
             println!("All of it was so.");
             Ok(ExitCode::SUCCESS)
@@ -90,12 +94,12 @@ async fn walk(session: &mut Session, args: &Args, assets: Option<&Assets>) -> Re
     session.start_emulator().await?;
     session.install().await?;
     session.start_operator().await?;
-    let show = show::Show::start(&session.client().await?, session.started());
+    session.start_showing().await?;
     session.apply_samples().await?;
     session.see_it_run().await?;
     if args.once {
         session.see_it_removed().await?;
+        session.tables().await?;
     }
-    drop(show);
-    session.tables().await
+    Ok(())
 }

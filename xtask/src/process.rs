@@ -233,7 +233,7 @@ impl Drop for Process {
 }
 
 /// The last `lines` lines of a file, or what went wrong when reading it.
-pub(crate) fn tail(path: &Path, lines: usize) -> String {
+fn tail(path: &Path, lines: usize) -> String {
     match std::fs::read(path) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
@@ -291,9 +291,9 @@ impl StateDir {
         })
     }
 
-    /// Keeps the directory after all.
-    pub fn keep(&mut self) {
-        self.janitor = None;
+    /// Keeps the directory after all. Gives whether it was to be removed until now.
+    pub fn keep(&mut self) -> bool {
+        self.janitor.take().is_some()
     }
 
     /// Where it is.

@@ -12,6 +12,8 @@ use xtask::process::StateDir;
 use xtask::stack::{Emulator, Operator, Principal};
 use xtask::workspace::{self, Programs};
 
+use super::show::Show;
+
 /// Where the operator, its service account and the credentials are.
 pub(super) const NAMESPACE: &str = "vkc-system";
 /// The operator's service account: `config/rbac` binds its rights to it.
@@ -21,6 +23,7 @@ pub(super) const CONNECTOR: &str = "virtual-kubelet";
 
 pub(super) struct Session {
     // Fields drop in this order: what depends on others first.
+    show: Option<Show>,
     operator: Option<Operator>,
     emulator: Option<Emulator>,
     plane: Option<ControlPlane>,
@@ -40,6 +43,7 @@ impl Session {
         }
         println!("State and logs: {}", dir.path().display());
         Ok(Self {
+            show: None,
             operator: None,
             emulator: None,
             plane: None,
@@ -52,8 +56,10 @@ impl Session {
         })
     }
 
-    pub(super) fn started(&self) -> Instant {
-        self.started
+    /// From here on, changes are printed as they happen.
+    pub(super) async fn start_showing(&mut self) -> Result<()> {
+        self.show = Some(Show::start(&self.client().await?, self.started));
+        Ok(())
     }
 
     pub(super) fn say(&self, text: &str) {
@@ -70,8 +76,9 @@ impl Session {
     }
 
     pub(super) fn keep_logs(&mut self) {
-        self.dir.keep();
-        println!("Logs are kept in {}", self.dir().display());
+        if self.dir.keep() {
+            println!("Logs are kept in {}", self.dir().display());
+        }
     }
 
     /// Either the cluster of a given kubeconfig, or a control plane of our own.
@@ -191,6 +198,7 @@ impl Session {
 
     /// Ends everything, the operator first and by its own shutdown. Fails when that did not work.
     pub(super) async fn stop(&mut self) -> Result<()> {
+        self.show = None;
         let mut outcome = Ok(());
         if let Some(mut operator) = self.operator.take() {
             outcome = operator.stop().await;

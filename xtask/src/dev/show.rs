@@ -13,6 +13,9 @@ use kube_runtime::watcher::{self, watcher};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+/// Longest piece of an Event's message that is shown.
+const MESSAGE_MAX: usize = 120;
+
 /// The API of the connector, known here by name only.
 pub(super) fn connector_resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(
@@ -168,19 +171,18 @@ fn event_line(event: &Event) -> String {
     if !watched.contains(&kind) {
         return String::new();
     }
-    format!(
-        "event {} {}: {}: {}",
-        kind.to_lowercase(),
-        object.name.as_deref().unwrap_or_default(),
-        event.reason.as_deref().unwrap_or_default(),
-        event
-            .message
-            .as_deref()
-            .unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or_default()
-    )
+    let message = event.message.as_deref().unwrap_or_default();
+    // The scheduler's messages go on for long; the beginning says it.
+    let message: String = message
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(MESSAGE_MAX)
+        .collect();
+    let name = object.name.as_deref().unwrap_or_default();
+    let reason = event.reason.as_deref().unwrap_or_default();
+    format!("event {} {name}: {reason}: {message}", kind.to_lowercase())
 }
 
 fn deleting(is: bool, line: String) -> String {
