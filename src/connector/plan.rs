@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::AgentSpec;
-use crate::api::{Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec, node_name};
+use crate::api::{
+    OrphanPolicy, Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec, node_name,
+};
 use crate::node::spec::NodeSpec;
 use crate::translate::GroupDefaults;
 
@@ -55,6 +57,7 @@ pub fn agent_spec(
             default_memory_gb: requests.memory_gb,
         },
         suspended: quiet,
+        delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,
     }
 }
 
