@@ -7,6 +7,7 @@ pub mod conditions;
 mod crd;
 mod defaults;
 mod duration;
+pub mod names;
 mod quantity;
 mod schema;
 mod spec;
@@ -15,6 +16,8 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+use crd::default_status;
 pub use crd::{crd, crd_yaml};
 pub use defaults::{ContainerRequests, DEFAULT_TAINT_KEY, DEFAULT_TAINT_VALUE, node_name};
 pub use duration::parse_duration;

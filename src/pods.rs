@@ -29,7 +29,7 @@ use self::worker::{Done, Worker};
 use self::writer::Writer;
 use crate::kube::events::{Event, EventType, Events};
 use crate::provider::{Failure, Provider};
-use crate::translate::PodKey;
+use crate::translate::{PodKey, status_patch};
 
 /// Operations on Azure at once, per node. The limiter of the principal is the real brake; this bounds memory.
 const OPERATIONS: usize = 64;
@@ -163,6 +163,7 @@ impl Loop {
         loop {
             self.start_work();
             self.publish(&report);
+            let wake = self.next_wake();
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
@@ -178,7 +179,7 @@ impl Loop {
                     }
                     Err(_) => settings_open = false,
                 },
-                () = tokio::time::sleep_until(self.next_wake()) => {}
+                () = tokio::time::sleep_until(wake) => {}
             }
         }
         drop(changes);
@@ -269,7 +270,12 @@ impl Loop {
         while self.writer.running() < WRITES
             && let Some((key, pending)) = self.writer.pop(now)
         {
-            let task = self.worker.write(key.clone(), pending);
+            let Some(facts) = self.index.facts(&key) else {
+                self.writer.done(&key);
+                continue;
+            };
+            let patch = status_patch(facts, &pending.status);
+            let task = self.worker.write(key.clone(), pending, patch);
             let id = self.tasks.spawn(task).id();
             self.owners.insert(id, Owner::Write(key));
         }

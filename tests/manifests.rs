@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use vkc::api::{self, VirtualKubeletConnector};
 
+#[path = "manifests/reference.rs"]
+mod reference;
+
 const CRD: &str = "crds/virtual-kubelet.io_virtualkubeletconnectors.yaml";
 
 fn root() -> &'static Path {
@@ -60,6 +63,68 @@ fn manifests() -> Vec<(String, Value)> {
     yaml_files(&root().join("crds"), &mut files);
     files.sort();
     let documents_of = |path: PathBuf| {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        let text = fs::read_to_string(&path).unwrap();
+        documents(&text)
+            .into_iter()
+            .map(move |document| (name.clone(), document))
+    };
+    files.into_iter().flat_map(documents_of).collect()
+}
+
+fn of_kind(kind: &str) -> Vec<Value> {
+    let all = manifests().into_iter().map(|(_, document)| document);
+    all.filter(|document| document["kind"] == kind).collect()
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    value
+        .as_array()
+        .map(|list| list.iter().map(|item| item.as_str().unwrap()).collect())
+        .unwrap_or_default()
+}
+
+#[test]
+fn the_crd_file_is_what_the_types_say() {
+    generated(CRD, &api::crd_yaml().unwrap());
+    assert_eq!(
+        documents(&read(CRD))[0],
+        serde_json::to_value(api::crd()).unwrap()
+    );
+}
+
+#[test]
+fn the_reference_is_what_the_types_say() {
+    generated("docs/reference.md", &reference::page(&schema()));
+}
+
+/// Calls `visit` with the path and schema of every property below `schema`.
+fn properties(schema: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        visit(&path, property);
+        properties(property, &path, visit);
+    }
+    for (key, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if schema[key].is_object() {
+            properties(&schema[key], &format!("{path}{suffix}"), visit);
+        }
+    }
+}
+
+fn schema() -> Value {
+    serde_json::to_value(api::crd()).unwrap()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        .clone()
+}
+
+#[test]
+fn every_field_says_what_it_is_in_a_few_sentences() {
+    let mut fields = 0;
+    properties(&schema(), "", &mut |path, field| {
+        fields += 1;
+        let text = field["description"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{path} has no description"));
         assert!(
             text.ends_with('.') && !text.contains('\n'),
             "{path}: {text}"

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition, generated from the types.
+//! The `CustomResourceDefinition`, generated from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -10,7 +10,7 @@ use super::VirtualKubeletConnector;
 
 /// First lines of the generated file.
 const HEADER: &str = "\
-# Generated from src/api by `vkc crd`; do not edit.
+# Generated from src/api by `cargo xtask crds`; do not edit.
 # The API of the connector: https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/custom-resources/
 ";
 
@@ -45,7 +45,7 @@ pub fn crd_yaml() -> Result<String, serde_saphyr::ser::Error> {
 
 /// What the object says before the operator has acted: kstatus reads it as "in progress", and
 /// `kubectl wait --for=condition=Ready` waits (Flux' and Gateway API's convention).
-fn default_status() -> serde_json::Value {
+pub(super) fn default_status() -> serde_json::Value {
     json!({
         "observedGeneration": -1,
         "conditions": [{

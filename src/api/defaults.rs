@@ -18,7 +18,7 @@ pub const DEFAULT_TAINT_VALUE: &str = "azure";
 const DEFAULT_CAPACITY: [(&str, &str); 3] = [("cpu", "100"), ("memory", "400Gi"), ("pods", "100")];
 
 /// What the schema's default and the fallback for an unreadable value are.
-const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Resource requests of a container that states none.
 #[derive(Debug, Clone, Copy, PartialEq)]

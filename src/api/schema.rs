@@ -37,7 +37,7 @@ fn label_rules() -> Vec<Value> {
     ]
 }
 
-fn string_map(max: u32, max_value: u32, rules: Vec<Value>) -> Schema {
+fn string_map(max: u32, max_value: u32, rules: &[Value]) -> Schema {
     json_schema!({
         "type": "object",
         "additionalProperties": {"type": "string", "maxLength": max_value},
@@ -67,7 +67,7 @@ pub(super) fn node_labels(_: &mut SchemaGenerator) -> Schema {
          node.kubernetes.io/exclude-from-external-load-balancers and labels under virtual-kubelet.io/ are set by the \
          operator",
     ));
-    string_map(64, 63, rules)
+    string_map(64, 63, &rules)
 }
 
 pub(super) fn node_annotations(_: &mut SchemaGenerator) -> Schema {
@@ -81,14 +81,15 @@ pub(super) fn node_annotations(_: &mut SchemaGenerator) -> Schema {
             "annotations under virtual-kubelet.io/ are set by the operator",
         ),
     ];
-    string_map(64, 4096, rules)
+    string_map(64, 4096, &rules)
 }
 
 pub(super) fn match_labels(_: &mut SchemaGenerator) -> Schema {
-    string_map(16, 63, label_rules())
+    string_map(16, 63, &label_rules())
 }
 
-/// ARM: at most 50 tags a resource, names of 512 and values of 256 characters, names without `<>%&\?/`.
+/// ARM: at most 50 tags a resource, names of 512 and values of 256 characters, names without `<>%&\?/` and
+/// compared without regard to case.
 pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
     let rules = vec![
         rule(
@@ -96,11 +97,11 @@ pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
             r"tag names must be at most 512 characters, without < > % & \ ? / and line breaks",
         ),
         rule(
-            "self.all(k, !k.startsWith('vkc-'))",
+            "self.all(k, !k.lowerAscii().startsWith('vkc-'))",
             "tags that begin with vkc- are set by the operator",
         ),
     ];
-    string_map(40, 256, rules)
+    string_map(40, 256, &rules)
 }
 
 fn quantities(keys: &str, max: u32, message: &str) -> Schema {

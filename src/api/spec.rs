@@ -1,6 +1,10 @@
 //! The desired state. Doc comments become the descriptions that `kubectl explain` shows, so they speak to the user.
 
 #![allow(
+    clippy::doc_markdown,
+    reason = "kubectl shows the doc comments as they are, backticks and all"
+)]
+#![allow(
     unreachable_pub,
     reason = "the KubeSchema derive copies each struct, `pub` included, into a function"
 )]
@@ -329,8 +333,8 @@ pub struct NodeTemplate {
     #[x_kube(validation = Rule::new("self.all(t, !t.key.startsWith('node.kubernetes.io/') && !t.key.startsWith('node.cloudprovider.kubernetes.io/'))").message("taints under node.kubernetes.io/ and node.cloudprovider.kubernetes.io/ belong to Kubernetes"))]
     pub taints: Option<Vec<NodeTaint>>,
 
-    /// Capacity the nodes advertise, each of them: cpu, memory, pods and ephemeral-storage. Omitted keys are cpu 100,
-    /// memory 400Gi and pods 100, the usual quota of a subscription in a region.
+    /// Capacity that each node advertises: cpu, memory, pods and ephemeral-storage. Omitted keys are cpu 100, memory
+    /// 400Gi and pods 100, after the usual quota of 100 cores and 100 container groups in a region.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",

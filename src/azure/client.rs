@@ -29,7 +29,7 @@ pub use operations::{API_VERSION, Deletion};
 /// A GET or DELETE that has no answer by then has failed.
 const SHORT_CALL: Duration = Duration::from_secs(30);
 /// A PUT or PATCH that has no answer by then may or may not have happened.
-const LONG_CALL: Duration = Duration::from_secs(60);
+const LONG_CALL: Duration = Duration::from_mins(1);
 /// Longest wait for a turn in the budget; who has to wait longer is told so and comes back.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A GET is sent at most this many times.
@@ -100,7 +100,7 @@ impl ArmClient {
     /// subscription that cannot be used.
     pub fn new(
         endpoints: Endpoints,
-        subscription_id: String,
+        mut subscription_id: String,
         credential: Credential,
         limiters: &Limiters,
         observer: Arc<dyn Observer>,
@@ -113,14 +113,14 @@ impl ArmClient {
                 "the address of Azure Resource Manager must start with https://",
             ));
         }
-        if subscription_id.trim().is_empty() {
+        subscription_id.retain(|c| !c.is_whitespace());
+        if subscription_id.is_empty() {
             return Err(AzureError::local(
                 ErrorClass::Invalid,
                 "NoSubscription",
                 "the subscription ID is empty",
             ));
         }
-        let subscription_id = subscription_id.trim().to_owned();
         let transport: Arc<dyn HttpClient> =
             limiters.transport(endpoints.ca_bundle_pem.as_deref())?;
         let limiter = limiters.get(&subscription_id, &credential.principal());

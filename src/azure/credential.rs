@@ -102,10 +102,11 @@ impl TokenSource {
             client_id,
             secret,
         } = credential;
+        // A value out of a file often ends in a line break, and none of the three ever does by itself.
         let inner: Arc<dyn TokenCredential> = ClientSecretCredential::new(
             tenant_id.trim(),
             client_id.trim().to_owned(),
-            Secret::new(secret.expose().to_owned()),
+            Secret::new(secret.expose().trim().to_owned()),
             Some(ClientSecretCredentialOptions { client_options }),
         )
         .map_err(|error| {
@@ -152,9 +153,8 @@ impl TokenCredential for TokenSource {
                 AzureError::local(ErrorClass::Identity, "TokenTimeout", &text)
             }
         };
-        if !self.secret.expose().is_empty() {
-            error.message = error.message.replace(self.secret.expose(), "[redacted]");
-        }
+        // Never empty: an empty secret makes no credential.
+        error.message = error.message.replace(self.secret.expose().trim(), "[redacted]");
         if error.class == ErrorClass::BadCredentials {
             *self.refused.lock() = Some((Instant::now(), error.clone()));
         }

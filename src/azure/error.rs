@@ -14,7 +14,7 @@ pub(super) mod entra;
 /// Longest message kept, in characters.
 const MAX_MESSAGE: usize = 512;
 /// Longest `Retry-After` believed; resource providers have been seen to ask for half an hour.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// What kind of failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -220,26 +220,19 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
 
 /// `text` on one line, without control characters, cut after [`MAX_MESSAGE`] characters.
 pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::new();
-    let mut length = 0;
-    for word in text
+    let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
-    {
-        if !line.is_empty() {
-            line.push(' ');
-            length += 1;
-        }
-        for character in word.chars() {
-            if length + 1 >= MAX_MESSAGE {
-                line.push('…');
-                return line;
-            }
-            line.push(character);
-            length += 1;
-        }
+        .take(MAX_MESSAGE)
+        .collect();
+    let line = words.join(" ");
+    if line.chars().count() <= MAX_MESSAGE {
+        return line;
     }
-    line
+    let mut cut: String = line.chars().take(MAX_MESSAGE - 1).collect();
+    cut.truncate(cut.trim_end().len());
+    cut.push('…');
+    cut
 }
 
 #[cfg(test)]

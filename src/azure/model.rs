@@ -7,11 +7,13 @@
 //! Values that are secret are [`SecretText`]: they serialize into the request body and nowhere else.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+
+mod secret;
+
+pub use secret::SecretText;
 
 /// A container group, the unit ACI schedules: one pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -397,42 +399,6 @@ pub struct Event {
     /// `Normal` or `Warning`; failures may be `Normal`.
     #[serde(rename = "type", default)]
     pub kind: Option<String>,
-}
-
-/// Text that must not be shown: zeroed on drop, `Debug` redacted, serialized only into request bodies.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SecretText(Zeroizing<String>);
-
-impl SecretText {
-    /// Wraps `text`.
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// The text itself, for the one place that must send it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl Serialize for SecretText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretText {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::new(
-            Option::deserialize(deserializer)?.unwrap_or_default(),
-        ))
-    }
 }
 
 /// Reads a time as Azure writes it: RFC 3339 with 0 to 7 fraction digits, `Z` or an offset. `None` for anything else.

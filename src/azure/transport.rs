@@ -20,6 +20,11 @@ const MAX_BODY_BYTES: usize = 8 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// ARM closes idle connections after about two minutes; we close them first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// All calls may share one HTTP/2 connection: one that died without a word must be found out before the calls on it
+/// time out, or every later call would join it.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// A ping without an answer closes the connection after this.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection pool that trusts the platform's roots and, when given, a private CA.
 #[derive(Debug)]
@@ -46,6 +51,9 @@ impl HttpTransport {
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_keepalive(PING_INTERVAL)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .https_only(true);
         if let Some(pem) = ca_bundle_pem {

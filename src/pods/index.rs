@@ -206,6 +206,11 @@ impl Index {
         effects
     }
 
+    /// Whether groups without a pod are deleted or only counted.
+    pub fn set_delete_orphans(&mut self, delete: bool) {
+        self.delete_orphans = delete;
+    }
+
     /// True once both lists arrived.
     pub fn is_synced(&self) -> bool {
         self.pods_synced && self.groups_synced

@@ -7,13 +7,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::Value;
 
 use super::Dependencies;
 use super::index::{Input, Operation, Presence};
 use super::writer::Pending;
 use crate::kube::call::{self, KubeError};
 use crate::provider::{Ensured, Failure, GroupSummary, Provider};
-use crate::translate::{PodKey, status_patch};
+use crate::translate::PodKey;
 
 const CALL: Duration = Duration::from_secs(10);
 
@@ -73,10 +74,15 @@ impl Worker {
         }
     }
 
-    pub(super) fn write(&self, key: PodKey, pending: Pending) -> impl Future<Output = Done> + Send + use<> {
+    pub(super) fn write(
+        &self,
+        key: PodKey,
+        pending: Pending,
+        patch: Value,
+    ) -> impl Future<Output = Done> + Send + use<> {
         let client = self.node.clone();
         async move {
-            let outcome = write(&client, &key, &pending).await;
+            let outcome = write(&client, &key, patch).await;
             Done::Written(key, pending, outcome)
         }
     }
@@ -151,9 +157,9 @@ async fn remove(client: &Client, key: &PodKey) -> bool {
 }
 
 /// Patches the status. A pod that is gone or was replaced (422: the UID of the patch is not the live one) needs none.
-async fn write(client: &Client, key: &PodKey, pending: &Pending) -> Result<(), KubeError> {
+async fn write(client: &Client, key: &PodKey, patch: Value) -> Result<(), KubeError> {
     let api = Api::<Pod>::namespaced(client.clone(), &key.namespace);
-    let patch = Patch::Strategic(status_patch(&key.uid, &pending.status));
+    let patch = Patch::Strategic(patch);
     match call::call("patch pods/status", CALL, api.patch_status(&key.name, &PatchParams::default(), &patch)).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => Ok(()),

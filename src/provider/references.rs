@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use super::Failure;
 use crate::azure::model::SecretText;
 use crate::kube::call::{self, KubeError};
-use crate::translate::{KeyFile, Reference, Resolved};
+use crate::translate::group::KeyFile;
+use crate::translate::{Reference, Resolved};
 
 const CALL: Duration = Duration::from_secs(10);
 /// `kube-root-ca.crt` is the same for every pod of a namespace: a burst of pods reads it once.
@@ -83,8 +84,8 @@ impl KubeReferences {
             .unwrap_or("default");
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let request = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: audience.map(|audience| vec![audience.to_string()]).unwrap_or_default(),
+            spec: Some(TokenRequestSpec {
+                audiences: audience.map(|audience| vec![audience.to_string()]),
                 expiration_seconds,
                 bound_object_ref: Some(BoundObjectReference {
                     api_version: Some("v1".to_string()),
@@ -92,7 +93,7 @@ impl KubeReferences {
                     name: pod.metadata.name.clone(),
                     uid: pod.metadata.uid.clone(),
                 }),
-            },
+            }),
             ..TokenRequest::default()
         };
         let api = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
@@ -102,7 +103,8 @@ impl KubeReferences {
             .map_err(|error| unreadable("token of ServiceAccount", account, &error))?;
         answer
             .status
-            .map(|status| SecretText::new(status.token))
+            .and_then(|status| status.token)
+            .map(SecretText::new)
             .ok_or_else(|| Failure::transient("TokenMissing", format!("no token for ServiceAccount {account}")))
     }
 }

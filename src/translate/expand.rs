@@ -3,35 +3,29 @@
 //! stays as it is, and `$$` becomes `$`, so that `$$(NAME)` stands for the text `$(NAME)`.
 
 /// Expands `text`; `lookup` knows the variables.
-pub(super) fn expand<'a>(text: &'a str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
+pub(super) fn expand<'v>(text: &str, lookup: impl Fn(&str) -> Option<&'v str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        let (before, from_dollar) = rest.split_at(at);
+    while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
-        let (taken, replacement) = one(from_dollar, &lookup);
-        out.push_str(replacement);
-        rest = from_dollar.get(taken..).unwrap_or_default();
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((name, after)) =
+            rest.strip_prefix('(').and_then(|body| body.split_once(')'))
+        {
+            match lookup(name) {
+                Some(value) => out.push_str(value),
+                None => out.extend(["$(", name, ")"]),
+            }
+            rest = after;
+        } else {
+            out.push('$');
+        }
     }
     out.push_str(rest);
     out
-}
-
-/// What the `$…` at the start of `text` stands for, and how many bytes it takes.
-fn one<'t>(text: &'t str, lookup: &impl Fn(&str) -> Option<&'t str>) -> (usize, &'t str) {
-    let Some(after) = text.get(1..) else {
-        return (text.len(), text);
-    };
-    if after.starts_with('$') {
-        return (2, "$");
-    }
-    if let Some(body) = after.strip_prefix('(')
-        && let Some(end) = body.find(')')
-        && let (Some(name), Some(whole)) = (body.get(..end), text.get(..end + 3))
-    {
-        return (end + 3, lookup(name).unwrap_or(whole));
-    }
-    (1, "$")
 }
 
 #[cfg(test)]

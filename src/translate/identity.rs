@@ -162,3 +162,95 @@ pub fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{Ownership, PodKey, group_name, ownership};
+
+    fn key(namespace: &str, name: &str, uid: &str) -> PodKey {
+        PodKey {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+        }
+    }
+
+    fn owner() -> Ownership {
+        Ownership {
+            cluster_uid: "c".to_owned(),
+            connector_uid: "k".to_owned(),
+            node: "n".to_owned(),
+            key: key("default", "web-0", "u"),
+        }
+    }
+
+    #[test]
+    fn the_name_is_readable_and_never_changes() {
+        // Stored in Azure: another name would orphan every group of an older release.
+        assert_eq!(
+            group_name("c1", &key("default", "web-0", "u1")),
+            "web-0-d1646e7e365537f4cba09a"
+        );
+        assert!(
+            group_name("c1", &key("default", &"x.y".repeat(80), "u1")).starts_with("x-yx-yx-y")
+        );
+        assert!(group_name("c1", &key("default", "...", "u1")).starts_with("pod-"));
+    }
+
+    #[test]
+    fn whoever_differs_in_one_part_has_another_group() {
+        let names = [
+            group_name("c", &key("a", "b-c", "u")),
+            group_name("c", &key("a-b", "c", "u")),
+            group_name("c", &key("a", "b-c", "v")),
+            group_name("d", &key("a", "b-c", "u")),
+            group_name("ca", &key("", "b-c", "u")),
+        ];
+        let distinct: std::collections::HashSet<&String> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn tags_say_who_owns_a_group() {
+        let tags = owner().tags(&BTreeMap::new());
+        assert_eq!(ownership(&tags), Some(owner()));
+        let upper = tags
+            .iter()
+            .map(|(name, value)| (name.to_uppercase(), value.clone()))
+            .collect();
+        assert_eq!(ownership(&upper), Some(owner()));
+        for name in tags.keys() {
+            let mut fewer = tags.clone();
+            fewer.remove(name);
+            assert_eq!(ownership(&fewer), None, "without {name}");
+        }
+    }
+
+    #[test]
+    fn the_users_tags_give_way_and_are_cut_to_arms_limits() {
+        let mut user: BTreeMap<String, String> = (0..60)
+            .map(|n| (format!("t{n:02}"), "é".repeat(300)))
+            .collect();
+        user.insert("Vkc-Uid".to_owned(), "another".to_owned());
+        let tags = owner().tags(&user);
+        assert_eq!(tags.len(), 50);
+        assert!(tags.values().all(|value| value.chars().count() <= 256));
+        assert_eq!(ownership(&tags), Some(owner()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_pod_gets_a_legal_name(
+            cluster in "\\PC{0,40}", namespace in "\\PC{0,70}", name in "\\PC{0,260}", uid in "\\PC{0,40}",
+        ) {
+            let got = group_name(&cluster, &key(&namespace, &name, &uid));
+            prop_assert!((1..=63).contains(&got.len()), "{}", got);
+            prop_assert!(got.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{}", got);
+            prop_assert!(!got.starts_with('-') && !got.ends_with('-') && !got.contains("--"), "{}", got);
+        }
+    }
+}

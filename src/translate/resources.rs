@@ -247,3 +247,6 @@ fn scale(suffix: &str) -> Option<(u128, i32)> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests;

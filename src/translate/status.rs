@@ -1,11 +1,24 @@
 //! Container group to pod status, as a kubelet would write it.
+//!
+//! The functions make the part of a status that a node owns ([`status_patch`] says which); the scheduler's and other
+//! controllers' conditions are not in it and survive the patch.
 
-use k8s_openapi::api::core::v1::PodStatus;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Value, json};
 
-use super::facts::PodFacts;
-use crate::azure::model::ContainerGroup;
+mod conditions;
+mod container;
+mod patch;
+
+pub use patch::{digest, status_patch};
+
+use self::conditions::conditions;
+use self::container::{Life, Seen};
+use super::facts::{ContainerFacts, PodFacts, RestartPolicy};
+use super::time;
+use crate::azure::model::{ContainerGroup, Event, GroupProperties, InstanceView};
 
 /// Where a container group is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,21 +41,85 @@ pub enum GroupPhase {
     Deleting,
 }
 
-/// Where `group` is in its life, from its provisioning state and its instance view.
+/// Where `group` is in its life, from its provisioning state (the state of the last operation) and its instance view.
+/// A group from a LIST has no instance view and counts as `Creating` until it is read by GET.
 pub fn group_phase(group: &ContainerGroup) -> GroupPhase {
-    let _ = group;
+    let is =
+        |text: Option<&str>, word: &str| text.is_some_and(|text| text.eq_ignore_ascii_case(word));
+    let operation = group.properties.provisioning_state.as_deref();
+    let state = group
+        .properties
+        .instance_view
+        .as_ref()
+        .and_then(|view| view.state.as_deref());
+    let by_operation = [
+        ("Failed", GroupPhase::ProvisioningFailed),
+        ("Canceled", GroupPhase::ProvisioningFailed),
+        ("Deleting", GroupPhase::Deleting),
+        ("Repairing", GroupPhase::Repairing),
+        ("Unhealthy", GroupPhase::Repairing),
+        ("NotAccessible", GroupPhase::Repairing),
+    ];
+    if let Some((_, phase)) = by_operation.iter().find(|(word, _)| is(operation, word)) {
+        return *phase;
+    }
+    let by_state = [
+        ("Running", GroupPhase::Running),
+        ("Succeeded", GroupPhase::Succeeded),
+        ("Failed", GroupPhase::Failed),
+    ];
+    if let Some((_, phase)) = by_state.iter().find(|(word, _)| is(state, word)) {
+        return *phase;
+    }
+    // While a stopped group is started again its state still says so; only a settled one counts.
+    if is(state, "Stopped") && is(operation, "Succeeded") {
+        return GroupPhase::Stopped;
+    }
     GroupPhase::Creating
 }
 
 /// Status of a pod whose group was read with its instance view.
+///
+/// The phase follows from the restart policy and the states of the containers as a kubelet's does, never goes from
+/// `Running` back to `Pending`, and never leaves `Succeeded` or `Failed`. A group in [`GroupPhase::ProvisioningFailed`]
+/// is shown as it stands; whether the pod fails for it, the caller decides.
 pub fn status_of_group(
     facts: &PodFacts,
     group: &ContainerGroup,
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
-    let _ = (facts, group, host_ip, now);
-    PodStatus::default()
+    let phase = group_phase(group);
+    let mut seen = seen(facts, Some(group));
+    if phase == GroupPhase::Stopped {
+        let message = "the container group was stopped in Azure";
+        seen.lost(message, now);
+        let lives = Lives {
+            phase: "Failed",
+            ready: Ready::Ended,
+            seen,
+        };
+        return lives.status(
+            facts,
+            Some(("Stopped", message)),
+            ip_of(group),
+            host_ip,
+            now,
+        );
+    }
+    let ready = if phase == GroupPhase::Repairing {
+        for container in &mut seen.containers {
+            container.ready = false;
+        }
+        Ready::Not("Azure is moving the container group to another host")
+    } else {
+        Ready::ByContainers
+    };
+    let phase = not_back(
+        facts,
+        phase_of(facts.restart_policy, &seen.containers, false),
+    );
+    Lives { phase, ready, seen }.status(facts, None, ip_of(group), host_ip, now)
 }
 
 /// Status of a pod that has no running group yet: `Pending`, every container `Waiting` for `reason`.
@@ -53,11 +130,19 @@ pub fn status_waiting(
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
-    let _ = (facts, reason, message, host_ip, now);
-    PodStatus::default()
+    let seen = All::of(facts, |container, _| {
+        Seen::waiting(container, Some(reason), Some(message))
+    });
+    let lives = Lives {
+        phase: not_back(facts, "Pending"),
+        ready: Ready::ByContainers,
+        seen,
+    };
+    lives.status(facts, None, None, host_ip, now)
 }
 
-/// Status of a pod that has ended as `Failed` for a reason of ours.
+/// Status of a pod that has ended as `Failed` for a reason of ours. Containers that may have run are `Terminated` with the
+/// kubelet's words for an end that nobody saw.
 pub fn status_failed(
     facts: &PodFacts,
     reason: &str,
@@ -65,46 +150,286 @@ pub fn status_failed(
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
-    let _ = (facts, reason, message, host_ip, now);
-    PodStatus::default()
+    let mut seen = seen(facts, None);
+    if facts.phase.as_deref() == Some("Running") {
+        seen.lost(message, now);
+    }
+    let lives = Lives {
+        phase: "Failed",
+        ready: Ready::Ended,
+        seen,
+    };
+    lives.status(facts, Some((reason, message)), facts.pod_ip, host_ip, now)
 }
 
 /// Status of a pod whose group vanished from Azure behind our back: `Failed`, reason `ContainerGroupDeleted`. What `last`
-/// knew of ended containers stays.
+/// knew of ended containers stays; no exit code is made up for the others but the kubelet's 137 of an end unseen.
 pub fn status_group_gone(
     facts: &PodFacts,
     last: Option<&PodStatus>,
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
-    let _ = (facts, last, host_ip, now);
-    PodStatus::default()
+    let message = "the container group was deleted in Azure";
+    let statuses = |list: fn(&PodStatus) -> Option<&Vec<ContainerStatus>>| {
+        last.and_then(list).map(Vec::as_slice).unwrap_or_default()
+    };
+    let init = statuses(|last| last.init_container_statuses.as_ref());
+    let containers = statuses(|last| last.container_statuses.as_ref());
+    let mut seen = All::of(facts, |container, kind| {
+        let list = if kind == Kind::Init { init } else { containers };
+        let status = list.iter().find(|status| *status.name == *container.name);
+        Seen::remembered(container, status)
+    });
+    seen.lost(message, now);
+    let lives = Lives {
+        phase: "Failed",
+        ready: Ready::Ended,
+        seen,
+    };
+    lives.status(
+        facts,
+        Some(("ContainerGroupDeleted", message)),
+        facts.pod_ip,
+        host_ip,
+        now,
+    )
 }
 
 /// Last status of a deleted pod whose group is gone; `last_group` is the group as it was last read.
+///
+/// Containers that ran are `Terminated`, those that never started stay `Waiting`; the phase is `Succeeded` when every
+/// container had exited 0, else `Failed`, or what the API server has when that is final already (there is nothing to
+/// write then: see [`PodFacts::is_final`]).
 pub fn status_terminated(
     facts: &PodFacts,
     last_group: Option<&ContainerGroup>,
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
-    let _ = (facts, last_group, host_ip, now);
-    PodStatus::default()
-}
-
-/// Body of a strategic merge patch of `pods/status` that writes `status` to the pod with the UID of `facts` and to no other.
-pub fn status_patch(facts: &PodFacts, status: &PodStatus) -> Value {
-    json!({"metadata": {"uid": facts.key.uid}, "status": status})
-}
-
-/// Digest of the part of a status that we own. Equal digests mean that nothing needs to be written. The same for a status
-/// made here and for its echo from the API server; only good within one process.
-pub fn digest(status: &PodStatus) -> u64 {
-    let _ = status;
-    0
+    let mut seen = seen(facts, last_group);
+    let message = "the container was ended with its pod and its exit code is not known";
+    let ran = facts.phase.as_deref() == Some("Running");
+    for container in seen.init.iter_mut().chain(&mut seen.containers) {
+        if ran || container.has_started() {
+            container.lost(message, now);
+        }
+    }
+    let phase = match phase_of(facts.restart_policy, &seen.containers, true) {
+        phase @ ("Succeeded" | "Failed") => phase,
+        _ => "Failed",
+    };
+    let ip = last_group.and_then(ip_of).or(facts.pod_ip);
+    let lives = Lives {
+        phase: not_back(facts, phase),
+        ready: Ready::Ended,
+        seen,
+    };
+    lives.status(facts, None, ip, host_ip, now)
 }
 
 /// Whether `status` is the last one: `Succeeded` or `Failed`.
 pub fn is_final(status: &PodStatus) -> bool {
     matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
 }
+
+/// The phase to report when the API server has that of `facts`: no step back.
+fn not_back<'a>(facts: &'a PodFacts, phase: &'a str) -> &'a str {
+    match facts.phase.as_deref() {
+        Some(last @ ("Succeeded" | "Failed")) => last,
+        Some(last @ "Running") if phase == "Pending" => last,
+        _ => phase,
+    }
+}
+
+/// A kubelet's rule from container states to phase; `ending` when nothing will be restarted whatever the policy says.
+fn phase_of(policy: RestartPolicy, containers: &[Seen<'_>], ending: bool) -> &'static str {
+    let count = |test: fn(&Seen<'_>) -> bool| {
+        containers
+            .iter()
+            .filter(|container| test(container))
+            .count()
+    };
+    let waiting = count(|container| {
+        matches!(container.life, Life::Waiting { .. }) && container.last.is_none()
+    });
+    let running = count(|container| matches!(container.life, Life::Running { .. }));
+    let succeeded =
+        count(|container| matches!(&container.life, Life::Ended(end) if end.exit_code == 0));
+    if containers.is_empty() || waiting > 0 {
+        "Pending"
+    } else if running > 0 || (policy == RestartPolicy::Always && !ending) {
+        "Running"
+    } else if succeeded == containers.len() {
+        "Succeeded"
+    } else if policy == RestartPolicy::Never || ending {
+        "Failed"
+    } else {
+        "Running"
+    }
+}
+
+/// Every container of a pod.
+struct All<'a> {
+    init: Vec<Seen<'a>>,
+    containers: Vec<Seen<'a>>,
+}
+
+/// Which list of the pod's spec a container stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Init,
+    Main,
+}
+
+impl<'a> All<'a> {
+    fn of(facts: &'a PodFacts, see: impl Fn(&'a ContainerFacts, Kind) -> Seen<'a>) -> Self {
+        Self {
+            init: facts
+                .init_containers
+                .iter()
+                .map(|it| see(it, Kind::Init))
+                .collect(),
+            containers: facts
+                .containers
+                .iter()
+                .map(|it| see(it, Kind::Main))
+                .collect(),
+        }
+    }
+
+    /// Ends every container that has not ended, in a way that nobody saw.
+    fn lost(&mut self, message: &str, now: Timestamp) {
+        for container in self.init.iter_mut().chain(&mut self.containers) {
+            container.lost(message, now);
+        }
+    }
+}
+
+/// The containers of `facts` as `group` shows them; all waiting without a group.
+fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
+    let properties = group.map(|group| &group.properties);
+    let trouble =
+        properties.and_then(|properties| trouble(&properties.instance_view.as_ref()?.events));
+    let mut all = All::of(facts, |container, kind| {
+        let view = properties.and_then(|properties| view_of(properties, &container.name, kind));
+        // ACI restarts an init container only to repeat one that failed.
+        let policy = if kind == Kind::Init {
+            RestartPolicy::OnFailure
+        } else {
+            facts.restart_policy
+        };
+        Seen::of_view(container, view, policy, trouble.as_deref())
+    });
+    for container in all.init.iter_mut().chain(&mut all.containers) {
+        container.name_id(&facts.key.uid);
+    }
+    all
+}
+
+fn view_of<'g>(
+    properties: &'g GroupProperties,
+    name: &str,
+    kind: Kind,
+) -> Option<&'g InstanceView> {
+    match kind {
+        Kind::Init => properties
+            .init_containers
+            .iter()
+            .find(|it| it.name == name)?
+            .properties
+            .instance_view
+            .as_ref(),
+        Kind::Main => properties
+            .containers
+            .iter()
+            .find(|it| it.name == name)?
+            .properties
+            .instance_view
+            .as_ref(),
+    }
+}
+
+/// The newest event of the group that tells of a failure; ACI marks failures as `Normal` too, so the name decides.
+fn trouble(events: &[Event]) -> Option<String> {
+    let failure = |event: &&Event| {
+        let name = event.name.as_deref().unwrap_or_default();
+        name.starts_with("Failed")
+            || name.starts_with("Insufficient")
+            || event.kind.as_deref() == Some("Warning")
+    };
+    let newest = container::newest(events.iter().filter(failure))?;
+    let name = newest
+        .name
+        .as_deref()
+        .unwrap_or_default()
+        .trim_end_matches('.');
+    Some(match newest.message.as_deref() {
+        Some(message) if !message.is_empty() => format!("{name}: {message}"),
+        _ => name.to_owned(),
+    })
+}
+
+fn ip_of(group: &ContainerGroup) -> Option<IpAddr> {
+    group
+        .properties
+        .ip_address
+        .as_ref()?
+        .ip
+        .as_deref()?
+        .parse()
+        .ok()
+}
+
+/// What decides the `Ready` conditions.
+#[derive(Debug, Clone, Copy)]
+enum Ready {
+    /// The containers.
+    ByContainers,
+    /// Not ready whatever the containers say, for this reason.
+    Not(&'static str),
+    /// The pod has ended.
+    Ended,
+}
+
+/// A status in the making.
+struct Lives<'a> {
+    phase: &'a str,
+    ready: Ready,
+    seen: All<'a>,
+}
+
+impl Lives<'_> {
+    fn status(
+        self,
+        facts: &PodFacts,
+        reason: Option<(&str, &str)>,
+        ip: Option<IpAddr>,
+        host_ip: Option<&str>,
+        now: Timestamp,
+    ) -> PodStatus {
+        let conditions = conditions(facts, &self, now);
+        let host: Option<IpAddr> = host_ip.and_then(|ip| ip.parse().ok());
+        let statuses = |list: Vec<Seen<'_>>| list.into_iter().map(Seen::status).collect::<Vec<_>>();
+        let init = statuses(self.seen.init);
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        PodStatus {
+            phase: Some(self.phase.to_owned()),
+            reason: reason.and_then(|(reason, _)| text(reason)),
+            message: reason.and_then(|(_, message)| text(message)),
+            conditions: Some(conditions),
+            container_statuses: Some(statuses(self.seen.containers)),
+            init_container_statuses: (!init.is_empty()).then_some(init),
+            pod_ip: ip.map(|ip| ip.to_string()),
+            pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
+            host_ip: host.map(|ip| ip.to_string()),
+            host_ips: host.map(|ip| vec![HostIP { ip: ip.to_string() }]),
+            start_time: Some(time::whole(facts.start_time.unwrap_or(now))),
+            observed_generation: facts.generation,
+            ..PodStatus::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

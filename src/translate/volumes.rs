@@ -40,10 +40,9 @@ pub(super) fn volumes(
     let mounted = mounted(spec);
     let mut out = Volumes::default();
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        let Some(mut arm) = source(volume, index, namespace, resolved, review) else {
-            continue;
-        };
-        if mounted.contains(volume.name.as_str()) {
+        let mounted = mounted.contains(volume.name.as_str());
+        let arm = source(volume, index, mounted, namespace, resolved, review);
+        if let Some(mut arm) = arm.filter(|_| mounted) {
             arm.name = names::volume(&volume.name);
             out.names.insert(volume.name.clone(), arm.name.clone());
             out.arm.push(arm);
@@ -67,10 +66,12 @@ fn mounted(spec: &PodSpec) -> BTreeSet<&str> {
     mounts.map(|mount| mount.name.as_str()).collect()
 }
 
-/// ARM's form of `volume`, still without a name; `None` when it is refused or left out.
+/// ARM's form of `volume`, still without a name; `None` when it is refused or left out. Content is looked up only for a
+/// volume that is mounted.
 fn source(
     volume: &Volume,
     index: usize,
+    mounted: bool,
     namespace: &str,
     resolved: &Resolved,
     review: &mut Review,
@@ -159,7 +160,8 @@ fn source(
             return None;
         };
         let used = review.field(SERVICE_ACCOUNT, true, &place);
-        return used.then(|| secret_volume(name, index, &files, namespace, resolved, review));
+        return (used && mounted)
+            .then(|| secret_volume(name, index, &files, namespace, resolved, review));
     }
     if let Some(EmptyDirVolumeSource { medium, size_limit }) = empty_dir {
         if !review.field("spec.volumes[].emptyDir", true, &place) {

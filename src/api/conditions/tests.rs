@@ -185,20 +185,91 @@ fn messages_are_one_short_line_without_a_period() {
 }
 
 #[test]
-fn reasons_are_one_camel_case_word_each() {
-    for reason in reason::ALL {
-        assert!(
-            reason.starts_with(|c: char| c.is_ascii_uppercase()),
-            "{reason}"
-        );
-        assert!(
-            reason.chars().all(|c| c.is_ascii_alphanumeric()),
-            "{reason}"
-        );
-        assert_eq!(
-            reason::ALL.iter().filter(|other| *other == reason).count(),
+fn words_are_in_camel_case_and_explained_once() {
+    for table in [TYPES, reason::ALL] {
+        for (word, meaning) in table {
+            assert!(word.starts_with(|c: char| c.is_ascii_uppercase()), "{word}");
+            assert!(word.chars().all(|c| c.is_ascii_alphanumeric()), "{word}");
+            assert!(meaning.ends_with('.'), "{word}: {meaning}");
+            let same = table.iter().filter(|(other, _)| other == word).count();
+            assert_eq!(same, 1, "{word} is listed twice");
+        }
+    }
+}
+
+/// The rules of kstatus (sigs.k8s.io/cli-utils `pkg/kstatus/status`) that Flux, Helm and kpt wait by, for an object
+/// that is not being deleted: `None` is a status without an answer in the list.
+fn kstatus(generation: i64, observed: Option<i64>, conditions: &[Condition]) -> &'static str {
+    if observed.is_some_and(|observed| observed != generation) {
+        return "InProgress";
+    }
+    for condition in conditions {
+        match (condition.type_.as_str(), condition.status.as_str()) {
+            (RECONCILING, "True") => return "InProgress",
+            (STALLED, "True") => return "Failed",
+            _ => {}
+        }
+    }
+    match find(conditions, READY).map(|ready| ready.status.as_str()) {
+        Some("True") | None => "Current",
+        Some(_) => "InProgress",
+    }
+}
+
+#[test]
+fn waiting_tools_see_what_we_mean() {
+    let ready = || Wanted::yes(READY, reason::NODES_READY, "");
+    let not_ready = || Wanted::no(READY, reason::NODES_NOT_READY, "");
+    let working = || Wanted::yes(RECONCILING, reason::PROGRESSING, "");
+    let stalled = || Wanted::yes(STALLED, reason::SECRET_NOT_FOUND, "");
+    let suspended = || Wanted::yes(SUSPENDED, reason::SUSPENDED, "");
+    let cases: &[(&str, Vec<Wanted>, i64, &str)] = &[
+        ("all is well", vec![ready()], 2, "Current"),
+        ("at work", vec![not_ready(), working()], 2, "InProgress"),
+        ("hopeless", vec![not_ready(), stalled()], 2, "Failed"),
+        (
+            "hopeless wins",
+            vec![working(), not_ready(), stalled()],
+            2,
+            "Failed",
+        ),
+        ("an older spec", vec![ready()], 1, "InProgress"),
+        (
+            "hopeless for an older spec",
+            vec![not_ready(), stalled()],
             1,
-            "{reason} is listed twice"
+            "InProgress",
+        ),
+        (
+            "suspended while ready",
+            vec![ready(), suspended()],
+            2,
+            "Current",
+        ),
+        (
+            "ready and still busy",
+            vec![ready(), working()],
+            2,
+            "InProgress",
+        ),
+    ];
+    for (what, wanted, observed, expected) in cases {
+        let conditions = merge(&[], wanted.clone(), 2, &at(1));
+        assert_eq!(
+            kstatus(2, Some(*observed), &conditions),
+            *expected,
+            "{what}"
         );
     }
+}
+
+#[test]
+fn a_connector_that_nobody_has_seen_is_in_progress() {
+    let status = crate::api::default_status();
+    let conditions: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap();
+    assert_eq!(
+        kstatus(1, status["observedGeneration"].as_i64(), &conditions),
+        "InProgress"
+    );
+    assert_eq!(conditions[0].reason, reason::PENDING);
 }

@@ -20,7 +20,7 @@ fn a_minimal_spec_means_linux_in_the_public_cloud() {
     assert_eq!(spec.orphan_policy, OrphanPolicy::Delete);
     assert_eq!(spec.node.capacity_source, CapacitySource::Static);
     assert_eq!(spec.container_group.priority, Priority::Regular);
-    assert_eq!(spec.drain_timeout(), Duration::from_secs(300));
+    assert_eq!(spec.drain_timeout(), Duration::from_mins(5));
     assert!(!spec.public_ip && !spec.suspend);
     assert_eq!(
         spec.container_requests(),

@@ -1,6 +1,6 @@
 //! The calls: container groups (api-version 2023-05-01), the provider and the resource group (2021-04-01).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use azure_core::http::{Method, Url};
@@ -16,16 +16,16 @@ use super::{ArmClient, Call, parse};
 pub const API_VERSION: &str = "2023-05-01";
 /// Version of the resources API (providers, resource groups).
 const RESOURCES_API_VERSION: &str = "2021-04-01";
-/// A LIST with more pages is an error: something answers in circles.
+/// A LIST with more pages is an error: something answers without end.
 const MAX_PAGES: usize = 500;
 /// All pages together.
-const LIST_TIMEOUT: Duration = Duration::from_secs(120);
+const LIST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How ARM took a DELETE.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Deletion {
-    /// 200: done.
-    Deleted,
+    /// 200: done. Carries the last state of the group, which ARM answers.
+    Deleted(Option<Box<ContainerGroup>>),
     /// 202: under way.
     Accepted,
     /// 204 or `ResourceNotFound`: there was nothing.
@@ -98,22 +98,22 @@ impl ArmClient {
 
     async fn list_pages(&self, first: Url) -> Result<Vec<ContainerGroup>, AzureError> {
         let mut groups = Vec::new();
+        let mut visited = HashSet::from([first.clone()]);
         let mut url = first;
         for _ in 0..MAX_PAGES {
-            let response = self.send(&get("list_groups", url.clone())).await?;
+            let response = self.send(&get("list_groups", url)).await?;
             let page: Page = parse(&response)?;
             groups.extend(page.value);
             let Some(link) = page.next_link.filter(|link| !link.is_empty()) else {
                 return Ok(groups);
             };
-            let next = self.same_origin(&link)?;
-            if next == url {
+            url = self.same_origin(&link)?;
+            if !visited.insert(url.clone()) {
                 return Err(AzureError::protocol(
                     Some(200),
-                    "nextLink leads to the page it is on",
+                    "nextLink leads back to a page already read",
                 ));
             }
-            url = next;
         }
         Err(AzureError::protocol(
             Some(200),
@@ -134,7 +134,7 @@ impl ArmClient {
             Ok(response) => Ok(match u16::from(response.status()) {
                 202 => Deletion::Accepted,
                 204 => Deletion::Absent,
-                _ => Deletion::Deleted,
+                _ => Deletion::Deleted(parse(&response).ok().map(Box::new)),
             }),
             Err(error) if error.class == ErrorClass::NotFound => Ok(Deletion::Absent),
             Err(error) => Err(error),

@@ -20,12 +20,12 @@ pub(in crate::azure) fn from_response(response: &RawResponse, now: DateTime<Utc>
         response.body(),
         header(headers, "content-type").unwrap_or_default(),
     );
-    let mut code = said.code;
-    if code.is_empty() {
-        code = header(headers, "x-ms-error-code")
-            .unwrap_or_default()
-            .to_owned();
-    }
+    let by_header = header(headers, "x-ms-error-code").unwrap_or_default();
+    let mut code = if said.code.is_empty() {
+        by_header.to_owned()
+    } else {
+        said.code
+    };
     let mut class = classify(status, &code, &said.message);
     if matches!(class, ErrorClass::Invalid | ErrorClass::Conflict)
         && let Some(detail) = said.detail_code

@@ -246,13 +246,7 @@ impl Budget {
     /// nothing is left.
     pub fn observe(&mut self, class: Class, observed: &Observed, now: Duration) {
         let index = class.index();
-        let under_way = self
-            .under_way
-            .get(index)
-            .copied()
-            .unwrap_or(0)
-            .saturating_sub(1);
-        self.adopt_remaining(class, observed, f64::from(under_way), now);
+        self.adopt_remaining(class, observed, now);
         if counted_by_provider(class) {
             let both = [Class::Create, Class::Delete]
                 .iter()
@@ -286,14 +280,9 @@ impl Budget {
         }
     }
 
-    /// Reads grow to ARM's own bucket while the server shows that it is well filled, and shrink back when it is not.
-    fn adopt_remaining(
-        &mut self,
-        class: Class,
-        observed: &Observed,
-        under_way: f64,
-        now: Duration,
-    ) {
+    /// Reads grow to ARM's own bucket while the server shows that it is well filled, and shrink back when it is nearly
+    /// empty. Calls under way are not subtracted here: our bucket is no larger than ARM's and has counted them.
+    fn adopt_remaining(&mut self, class: Class, observed: &Observed, now: Duration) {
         let Some(remaining) = observed.remaining.map(f64::from) else {
             return;
         };
@@ -305,14 +294,12 @@ impl Budget {
             if remaining >= burst / 2.0 && bucket.burst < burst {
                 bucket.tokens += burst - bucket.burst;
                 (bucket.rate, bucket.burst) = (rate.max(settings.reads_per_second), burst);
-            } else if remaining < burst / 4.0 && bucket.rate > settings.reads_per_second {
-                (bucket.rate, bucket.burst) = (
-                    settings.reads_per_second.max(0.1),
-                    settings.read_burst.max(1.0),
-                );
+            } else if remaining < burst / 10.0 && bucket.rate > settings.reads_per_second {
+                bucket.rate = settings.reads_per_second.max(0.1);
+                bucket.burst = settings.read_burst.max(1.0);
             }
         }
-        let ours = (remaining * (1.0 - OTHERS_SHARE) - under_way).max(0.0);
+        let ours = remaining * (1.0 - OTHERS_SHARE);
         bucket.tokens = bucket.tokens.min(ours).min(bucket.burst);
     }
 

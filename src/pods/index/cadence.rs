@@ -29,7 +29,7 @@ const DELETE_BASE: Duration = Duration::from_millis(200);
 const DELETE_CAP: Duration = Duration::from_secs(10);
 
 /// Wait before look number `look` (from 0) at a group that is being created since `age`.
-pub fn starting(look: u32, age: Duration) -> Duration {
+pub(super) fn starting(look: u32, age: Duration) -> Duration {
     let index = usize::try_from(look).unwrap_or(usize::MAX);
     match FIRST_LOOKS_MS.get(index) {
         Some(ms) => Duration::from_millis(*ms),
@@ -40,12 +40,12 @@ pub fn starting(look: u32, age: Duration) -> Duration {
 }
 
 /// Wait between two LISTs that look for groups which finished starting, with `groups` in the answer.
-pub fn bulk(groups: usize) -> Duration {
+pub(super) fn bulk(groups: usize) -> Duration {
     Duration::from_millis(400) + Duration::from_millis(u64::try_from(groups).unwrap_or(u64::MAX).min(5000))
 }
 
 /// Wait between two looks at a pod that has been as it is for `stable`, on a node with `pods` of them.
-pub fn steady(stable: Duration, pods: usize) -> Duration {
+pub(super) fn steady(stable: Duration, pods: usize) -> Duration {
     let wish = (stable / 6).clamp(STEADY_MIN, STEADY_MAX);
     #[expect(clippy::cast_precision_loss, reason = "a count of pods is far below 2^52")]
     let floor = Duration::from_secs_f64(pods as f64 / STEADY_READS_PER_SECOND);
@@ -53,12 +53,12 @@ pub fn steady(stable: Duration, pods: usize) -> Duration {
 }
 
 /// Wait before attempt `attempt` (from 1) of something that failed; never longer than `cap`.
-pub fn retry(attempt: u32, cap: Duration) -> Duration {
+pub(super) fn retry(attempt: u32, cap: Duration) -> Duration {
     exponential(RETRY_BASE, attempt, cap)
 }
 
 /// Wait before attempt `attempt` (from 1) after `failure`.
-pub fn after_failure(failure: &Failure, attempt: u32) -> Duration {
+pub(super) fn after_failure(failure: &Failure, attempt: u32) -> Duration {
     let wait = match failure.kind {
         FailureKind::Transient | FailureKind::Uncertain => retry(attempt, QUICK_CAP),
         FailureKind::Reference => retry(attempt, REFERENCE_CAP),
@@ -70,7 +70,7 @@ pub fn after_failure(failure: &Failure, attempt: u32) -> Duration {
 }
 
 /// Wait before another look at, or another try of, a deletion.
-pub fn deletion(attempt: u32) -> Duration {
+pub(super) fn deletion(attempt: u32) -> Duration {
     exponential(DELETE_BASE, attempt, DELETE_CAP)
 }
 
@@ -79,7 +79,7 @@ fn exponential(base: Duration, attempt: u32, cap: Duration) -> Duration {
 }
 
 /// Spreads `wait` by up to a tenth either way; `seed` decides, so that the index stays deterministic.
-pub fn jitter(wait: Duration, seed: u64) -> Duration {
+pub(super) fn jitter(wait: Duration, seed: u64) -> Duration {
     let permille = 900 + (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % 201;
     wait.mul_f64(f64::from(u32::try_from(permille).unwrap_or(1000)) / 1000.0)
 }

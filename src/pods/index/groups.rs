@@ -34,7 +34,7 @@ impl Index {
                 // A group that was there before us: adopt it under the name it has.
                 Stage::Held if entry.facts.deletion.is_none() => {
                     entry.group = summary.name.as_str().into();
-                    let finished = crate::translate::is_final_phase(&entry.facts);
+                    let finished = entry.facts.is_final();
                     entry.events_until = Some(now.wall);
                     if finished {
                         entry.stage = Stage::Finished;
@@ -200,7 +200,7 @@ impl Index {
             }
             Stage::Starting { seen: true, .. } | Stage::Running { .. } => {
                 entry.stage = Stage::Finished;
-                let status = status_group_gone(&entry.facts, host_ip.as_deref(), now.wall);
+                let status = status_group_gone(&entry.facts, None, host_ip.as_deref(), now.wall);
                 entry.write(status, fx);
                 fx.push(Effect::Emit(PodEvent {
                     key: key.clone(),

@@ -7,7 +7,7 @@ use super::entry::{Entry, Stage};
 use super::orphans::Orphan;
 use super::{Effect, Index, Now, Operation, Presence};
 use crate::pods::queue::Weight;
-use crate::translate::{PodFacts, PodKey, is_final_phase, status_terminated};
+use crate::translate::{PodFacts, PodKey, status_terminated};
 
 impl Index {
     pub(super) fn pod_applied(&mut self, now: Now, facts: PodFacts, fx: &mut Vec<Effect>) {
@@ -45,7 +45,7 @@ impl Index {
         }
         if entry.facts.deletion.is_some() {
             self.begin_deletion(now, key, fx);
-        } else if is_final_phase(&entry.facts) {
+        } else if entry.facts.is_final() {
             entry.stage = Stage::Finished;
         } else if !suspended {
             entry.stage = Stage::Ensuring;
@@ -79,6 +79,7 @@ impl Index {
 
     /// The group of a pod that is being deleted is gone: last status, then the API object.
     pub(super) fn group_gone(&mut self, now: Now, key: &PodKey, fx: &mut Vec<Effect>) {
+        let host_ip = self.host_ip.clone();
         let Some(entry) = self.pods.get_mut(key) else { return };
         let ran = entry.has_group();
         let stage = std::mem::replace(&mut entry.stage, Stage::Gone);
@@ -87,8 +88,8 @@ impl Index {
             Stage::Deleting { last } => last,
             _ => None,
         };
-        let written = if ran && !is_final_phase(&entry.facts) {
-            let status = status_terminated(&entry.facts, last.as_deref(), now.wall);
+        let written = if ran && !entry.facts.is_final() {
+            let status = status_terminated(&entry.facts, last.as_deref(), host_ip.as_deref(), now.wall);
             entry.write(status, fx)
         } else {
             None

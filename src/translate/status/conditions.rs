@@ -1,0 +1,143 @@
+//! The conditions that a node writes, with a kubelet's types, reasons and rules.
+
+use k8s_openapi::api::core::v1::PodCondition;
+use k8s_openapi::jiff::Timestamp;
+
+use super::container::Seen;
+use super::{Lives, Ready};
+use crate::translate::facts::PodFacts;
+use crate::translate::time;
+
+/// The types that are ours; every other condition belongs to somebody else.
+pub(super) const OWNED: [&str; 4] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+];
+
+/// Outcome of a condition: `Ok` is true, `Err` false with reason and message.
+type Outcome = Result<Option<&'static str>, (&'static str, Option<String>)>;
+
+/// The conditions of a pod in this state.
+pub(super) fn conditions(facts: &PodFacts, lives: &Lives<'_>, now: Timestamp) -> Vec<PodCondition> {
+    let ended = matches!(lives.phase, "Succeeded" | "Failed");
+    let started = lives
+        .seen
+        .init
+        .iter()
+        .chain(&lives.seen.containers)
+        .any(Seen::has_started);
+    let sandbox = if started && !ended {
+        Ok(None)
+    } else {
+        Err(("", None))
+    };
+    let containers = containers_ready(lives);
+    let ready = match &containers {
+        Ok(_) => gates(facts),
+        Err(why) => Err(why.clone()),
+    };
+    [
+        ("PodReadyToStartContainers", sandbox),
+        ("Initialized", initialized(lives)),
+        ("Ready", ready),
+        ("ContainersReady", containers),
+    ]
+    .into_iter()
+    .map(|(kind, outcome)| condition(facts, kind, outcome, now))
+    .collect()
+}
+
+fn condition(facts: &PodFacts, kind: &str, outcome: Outcome, now: Timestamp) -> PodCondition {
+    let (status, reason, message) = match outcome {
+        Ok(reason) => ("True", reason.unwrap_or_default(), None),
+        Err((reason, message)) => ("False", reason, message),
+    };
+    let since = facts
+        .condition(kind)
+        .filter(|last| &*last.status == status)
+        .and_then(|last| last.last_transition)
+        .unwrap_or(now);
+    PodCondition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: (!reason.is_empty()).then(|| reason.to_owned()),
+        message,
+        last_transition_time: Some(time::whole(since)),
+        ..PodCondition::default()
+    }
+}
+
+fn initialized(lives: &Lives<'_>) -> Outcome {
+    if lives.phase == "Succeeded" {
+        return Ok(Some("PodCompleted"));
+    }
+    let begun = lives.seen.containers.iter().any(Seen::has_started);
+    if begun || lives.seen.init.is_empty() {
+        return Ok(None);
+    }
+    let waiting: Vec<&str> = lives
+        .seen
+        .init
+        .iter()
+        .filter(|init| !init.succeeded())
+        .map(Seen::name)
+        .collect();
+    if waiting.is_empty() {
+        return Ok(None);
+    }
+    Err((
+        "ContainersNotInitialized",
+        Some(format!(
+            "not finished: init containers {}",
+            waiting.join(", ")
+        )),
+    ))
+}
+
+fn containers_ready(lives: &Lives<'_>) -> Outcome {
+    match lives.phase {
+        "Succeeded" => return Err(("PodCompleted", None)),
+        "Failed" => return Err(("PodFailed", None)),
+        _ => {}
+    }
+    if let Ready::Not(why) = lives.ready {
+        return Err(("ContainersNotReady", Some(why.to_owned())));
+    }
+    let unready: Vec<&str> = lives
+        .seen
+        .containers
+        .iter()
+        .filter(|it| !it.ready)
+        .map(Seen::name)
+        .collect();
+    if unready.is_empty() {
+        return Ok(None);
+    }
+    Err((
+        "ContainersNotReady",
+        Some(format!("not ready: containers {}", unready.join(", "))),
+    ))
+}
+
+fn gates(facts: &PodFacts) -> Outcome {
+    let open = |gate: &str| {
+        facts
+            .condition(gate)
+            .is_some_and(|condition| &*condition.status == "True")
+    };
+    let closed: Vec<&str> = facts
+        .readiness_gates
+        .iter()
+        .map(|gate| &**gate)
+        .filter(|gate| !open(gate))
+        .collect();
+    if closed.is_empty() {
+        return Ok(None);
+    }
+    Err((
+        "ReadinessGatesNotReady",
+        Some(format!("not True: readiness gates {}", closed.join(", "))),
+    ))
+}

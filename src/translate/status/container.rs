@@ -1,0 +1,350 @@
+//! One container: from ACI's instance view to a `ContainerStatus`.
+
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::azure::model::{ContainerState as ArmState, Event, InstanceView};
+use crate::translate::facts::{ContainerFacts, RestartPolicy};
+use crate::translate::{identity, time};
+
+/// What a kubelet reports for an end that nobody saw.
+const UNKNOWN: &str = "ContainerStatusUnknown";
+const UNKNOWN_EXIT_CODE: i32 = 137;
+
+/// How a container is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Life {
+    Waiting {
+        reason: String,
+        message: Option<String>,
+    },
+    Running {
+        since: Option<Time>,
+    },
+    Ended(ContainerStateTerminated),
+}
+
+/// A container as ACI shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Seen<'a> {
+    facts: &'a ContainerFacts,
+    pub(super) life: Life,
+    /// How it was before its last restart.
+    pub(super) last: Option<ContainerStateTerminated>,
+    pub(super) ready: bool,
+    restarts: i32,
+    id: Option<String>,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn waiting(
+        facts: &'a ContainerFacts,
+        reason: Option<&str>,
+        message: Option<&str>,
+    ) -> Self {
+        let reason = reason
+            .filter(|reason| !reason.is_empty())
+            .unwrap_or("ContainerCreating")
+            .to_owned();
+        let message = message
+            .filter(|message| !message.is_empty())
+            .map(str::to_owned);
+        Self {
+            facts,
+            life: Life::Waiting { reason, message },
+            last: None,
+            ready: false,
+            restarts: 0,
+            id: None,
+        }
+    }
+
+    /// From the instance view; `trouble` is what the group says about a start that fails.
+    pub(super) fn of_view(
+        facts: &'a ContainerFacts,
+        view: Option<&InstanceView>,
+        policy: RestartPolicy,
+        trouble: Option<&str>,
+    ) -> Self {
+        let Some(view) = view else {
+            return Self::waiting(facts, None, trouble);
+        };
+        let restarts = view.restart_count.unwrap_or(0).max(0);
+        let previous = view
+            .previous_state
+            .as_ref()
+            .filter(|state| is(state, "Terminated"))
+            .map(ended);
+        // ACI may restart what Kubernetes would not (its documentation says so of `Never`). The first end counts: the API
+        // server lets no such container leave it.
+        if let Some(end) = previous.as_ref().filter(|end| stays_ended(policy, end)) {
+            let (life, restarts) = (Life::Ended(end.clone()), restarts.saturating_sub(1));
+            return Self {
+                facts,
+                life,
+                last: None,
+                ready: false,
+                restarts,
+                id: None,
+            };
+        }
+        let life = match &view.current_state {
+            Some(state) if is(state, "Running") => Life::Running {
+                since: time::from_arm(state.start_time.as_deref()),
+            },
+            Some(state) if is(state, "Terminated") => Life::Ended(ended(state)),
+            other => {
+                let detail = other
+                    .as_ref()
+                    .and_then(|state| state.detail_status.as_deref());
+                let (reason, message) =
+                    waiting_for(detail, &view.events, trouble, previous.is_some());
+                Life::Waiting { reason, message }
+            }
+        };
+        let ready = matches!(life, Life::Running { .. });
+        Self {
+            facts,
+            life,
+            last: previous,
+            ready,
+            restarts,
+            id: None,
+        }
+    }
+
+    /// From an earlier status of ours.
+    pub(super) fn remembered(facts: &'a ContainerFacts, status: Option<&ContainerStatus>) -> Self {
+        let Some(status) = status else {
+            return Self::waiting(facts, None, None);
+        };
+        let life = match &status.state {
+            Some(ContainerState {
+                terminated: Some(end),
+                ..
+            }) => Life::Ended(end.clone()),
+            Some(ContainerState {
+                running: Some(running),
+                ..
+            }) => Life::Running {
+                since: running.started_at.clone(),
+            },
+            _ => return Self::waiting(facts, None, None),
+        };
+        let last = status
+            .last_state
+            .as_ref()
+            .and_then(|state| state.terminated.clone());
+        Self {
+            facts,
+            life,
+            last,
+            ready: false,
+            restarts: status.restart_count,
+            id: status.container_id.clone(),
+        }
+    }
+
+    /// Whether it runs or has run.
+    pub(super) fn has_started(&self) -> bool {
+        !matches!(self.life, Life::Waiting { .. }) || self.last.is_some()
+    }
+
+    /// Ends the container, unless it has ended, in a way that nobody saw.
+    pub(super) fn lost(&mut self, message: &str, now: Timestamp) {
+        let (started_at, finished_at) = match &self.life {
+            Life::Ended(_) => return,
+            Life::Running { since } => (since.clone(), Some(time::whole(now))),
+            Life::Waiting { .. } => (None, None),
+        };
+        self.ready = false;
+        self.life = Life::Ended(ContainerStateTerminated {
+            exit_code: UNKNOWN_EXIT_CODE,
+            reason: Some(UNKNOWN.to_owned()),
+            message: Some(message.to_owned()),
+            started_at,
+            finished_at,
+            container_id: self.id.clone(),
+            signal: None,
+        });
+    }
+
+    /// Gives every life of the container in pod `uid` its ID: ACI shows none, so it is a hash that is new for each start.
+    pub(super) fn name_id(&mut self, uid: &str) {
+        let name = &self.facts.name;
+        let id = |restarts: i32, start: Option<&Time>| {
+            let start = start.map_or(0, |time| time.0.as_second());
+            let parts = [uid, name, &restarts.to_string(), &start.to_string()];
+            format!("aci://{}", identity::hash_hex(&parts, 64))
+        };
+        let before = self.restarts.saturating_sub(1);
+        if let Some(last) = &mut self.last {
+            last.container_id = Some(id(before, last.started_at.as_ref()));
+        }
+        match &mut self.life {
+            Life::Running { since } => self.id = Some(id(self.restarts, since.as_ref())),
+            Life::Ended(end) => {
+                self.id = Some(id(self.restarts, end.started_at.as_ref()));
+                end.container_id = self.id.clone();
+            }
+            Life::Waiting { .. } => {
+                self.id = self
+                    .last
+                    .as_ref()
+                    .and_then(|last| last.container_id.clone())
+            }
+        }
+    }
+
+    /// The status.
+    pub(super) fn status(self) -> ContainerStatus {
+        let running = matches!(self.life, Life::Running { .. });
+        let state = match self.life {
+            Life::Waiting { reason, message } => ContainerState {
+                waiting: Some(ContainerStateWaiting {
+                    reason: Some(reason),
+                    message,
+                }),
+                ..ContainerState::default()
+            },
+            Life::Running { since } => ContainerState {
+                running: Some(ContainerStateRunning { started_at: since }),
+                ..ContainerState::default()
+            },
+            Life::Ended(end) => ContainerState {
+                terminated: Some(end),
+                ..ContainerState::default()
+            },
+        };
+        ContainerStatus {
+            name: self.facts.name.to_string(),
+            image: self.facts.image.to_string(),
+            image_id: String::new(),
+            container_id: self.id,
+            ready: self.ready,
+            started: Some(running),
+            restart_count: self.restarts,
+            state: Some(state),
+            last_state: self.last.map(|end| ContainerState {
+                terminated: Some(end),
+                ..ContainerState::default()
+            }),
+            ..ContainerStatus::default()
+        }
+    }
+
+    /// Whether it ended with 0.
+    pub(super) fn succeeded(&self) -> bool {
+        matches!(&self.life, Life::Ended(end) if end.exit_code == 0)
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.facts.name
+    }
+}
+
+/// Whether Kubernetes would let this end stand under `policy`.
+fn stays_ended(policy: RestartPolicy, end: &ContainerStateTerminated) -> bool {
+    match policy {
+        RestartPolicy::Always => false,
+        RestartPolicy::OnFailure => end.exit_code == 0,
+        RestartPolicy::Never => true,
+    }
+}
+
+fn is(state: &ArmState, word: &str) -> bool {
+    state
+        .state
+        .as_deref()
+        .is_some_and(|state| state.eq_ignore_ascii_case(word))
+}
+
+/// An ended state of ACI in Kubernetes' words.
+fn ended(state: &ArmState) -> ContainerStateTerminated {
+    let detail = state.detail_status.as_deref().unwrap_or_default().trim();
+    let completed = detail.eq_ignore_ascii_case("Completed");
+    let (exit_code, known) = match state.exit_code {
+        Some(code) => (code, true),
+        // ACI's word for exit code 0.
+        None if completed => (0, true),
+        None => (UNKNOWN_EXIT_CODE, false),
+    };
+    let reason = match exit_code {
+        _ if !known => UNKNOWN,
+        0 => "Completed",
+        _ if detail.to_ascii_uppercase().contains("OOM") => "OOMKilled",
+        _ => "Error",
+    };
+    let message = match exit_code {
+        7147 | 7148 => {
+            Some("the container was stopped for maintenance of Azure's platform".to_owned())
+        }
+        _ if detail.is_empty() || completed || [reason, "Error"].contains(&detail) => None,
+        _ => Some(detail.to_owned()),
+    };
+    ContainerStateTerminated {
+        exit_code,
+        reason: Some(reason.to_owned()),
+        message,
+        started_at: time::from_arm(state.start_time.as_deref()),
+        finished_at: time::from_arm(state.finish_time.as_deref()),
+        container_id: None,
+        signal: None,
+    }
+}
+
+/// Why a container waits: ACI's detail, else its newest event, else what is wrong with the group.
+fn waiting_for(
+    detail: Option<&str>,
+    events: &[Event],
+    trouble: Option<&str>,
+    restarted: bool,
+) -> (String, Option<String>) {
+    let owned = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let detail = detail.unwrap_or_default().trim();
+    let (word, rest) = detail.split_once(':').unwrap_or((detail, ""));
+    if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return (word.to_owned(), owned(rest.trim()));
+    }
+    if let Some(event) = newest(events) {
+        let message = event.message.as_deref().unwrap_or_default();
+        let lower = message.to_ascii_lowercase();
+        let pull = lower.contains("pull");
+        let reason = match event.name.as_deref().unwrap_or_default() {
+            "BackOff" if pull => Some("ImagePullBackOff"),
+            "BackOff" => Some("CrashLoopBackOff"),
+            "Failed" if pull => Some("ErrImagePull"),
+            "Failed" => Some("RunContainerError"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return (reason.to_owned(), owned(message));
+        }
+    }
+    let reason = if restarted {
+        "CrashLoopBackOff"
+    } else {
+        "ContainerCreating"
+    };
+    (
+        reason.to_owned(),
+        owned(detail).or_else(|| trouble.map(str::to_owned)),
+    )
+}
+
+/// The event with the latest time; of several the last in the list, which ACI keeps in order.
+pub(super) fn newest<'e>(events: impl IntoIterator<Item = &'e Event>) -> Option<&'e Event> {
+    let at = |event: &Event| {
+        let text = event
+            .last_timestamp
+            .as_deref()
+            .or(event.first_timestamp.as_deref());
+        time::from_arm(text).map(|time| time.0)
+    };
+    events.into_iter().max_by_key(|event| at(event))
+}
