@@ -215,6 +215,9 @@ fn admit(call: &Call<'_>, resource_group: &str, name: &str, body: &Value) -> Res
         return Err(ApiError::not_registered());
     }
     rules::group_name(name)?;
+    if !body.is_object() {
+        return Err(ApiError::content("Error converting value to type 'ContainerGroup'. Path ''"));
+    }
     let Some(location) = rules::text(body, "location").filter(|location| !location.is_empty())
     else {
         return Err(ApiError::bad(
