@@ -36,6 +36,8 @@ fn life(policy: Policy, plan: Option<Plan>) -> Life {
     }
 }
 
+// As the field it fills.
+#[allow(clippy::unnecessary_wraps)]
 fn exit(code: i32) -> Option<Plan> {
     Some(Plan {
         after: Duration::from_secs(2),

@@ -64,7 +64,7 @@ async fn stop_start_and_restart() {
 async fn a_crash_loop_waits_with_its_previous_state() {
     let test = Test::start().await;
     test.control
-        .change_settings(|settings| settings.crash_backoff = Duration::from_secs(60));
+        .change_settings(|settings| settings.crash_backoff = Duration::from_mins(1));
     test.running("web", &always()).await;
     test.control.crash_container("web", "web", 3).unwrap();
     let group = test.get("web").await.body;
@@ -156,7 +156,7 @@ async fn the_platform_restarts_under_never_and_repairs_with_a_new_address() {
 #[tokio::test]
 async fn logs_with_tail_and_timestamps_and_before_the_start() {
     let test = Test::start().await;
-    test.control.set_start_delay(Duration::from_secs(60));
+    test.control.set_start_delay(Duration::from_mins(1));
     test.put("young", &small()).await;
     let logs = async |name: &str, query: &str| {
         test.send(

@@ -336,7 +336,7 @@ async fn delete_answers_200_204_and_by_setting_202() {
 
     test.control
         .change_settings(|settings| settings.delete_while_transitioning = false);
-    test.control.set_start_delay(Duration::from_secs(60));
+    test.control.set_start_delay(Duration::from_mins(1));
     test.put("young", &small()).await;
     assert_eq!(
         test.delete("young").await.code(),

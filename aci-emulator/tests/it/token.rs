@@ -193,7 +193,7 @@ async fn a_call_without_a_good_token_is_401() {
         test.send(Method::GET, &url, None).await.code(),
         (401, "ExpiredAuthenticationToken")
     );
-    test.control.set_token_lifetime(Duration::from_secs(60));
+    test.control.set_token_lifetime(Duration::from_mins(1));
 
     let form = format!(
         "grant_type=client_credentials&client_id={}&client_secret={}&scope=https%3A%2F%2Fvault.azure.net%2F.default",
