@@ -1,53 +1,296 @@
-//! One virtual node: its registration, its lease and its pods.
+//! One virtual node: its registration, its lease and its pods, as one thing to start and to stop.
+//!
+//! The pods come first: only when both lists have arrived does the agent say that the node is Ready, so that the
+//! restart of the operator does not make a Ready node flap. A part that ends without being told to is started again.
+
+pub mod spec;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
 
-use crate::node::spec::NodeSpec;
-use crate::translate::GroupDefaults;
+pub use self::spec::{AgentSpec, AgentStatus};
+use crate::azure::client::ArmClient;
+use crate::kube::client::Clients;
+use crate::kube::events::Events;
+use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
+use crate::pods::{self, Dependencies, Report, Settings};
+use crate::provider::{Aci, KubeReferences, Scope};
 
-/// Everything that decides what an agent does. Two equal specs mean the same agent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AgentSpec {
-    /// Name of the connector.
-    pub connector: String,
-    /// UID of the connector.
-    pub connector_uid: String,
-    /// UID of the `kube-system` namespace: which cluster we are, in ARM tags.
-    pub cluster_uid: String,
-    /// Resource group of the container groups.
-    pub resource_group: String,
-    /// The desired Node.
-    pub node: NodeSpec,
-    /// Defaults of the container groups.
-    pub groups: GroupDefaults,
-    /// True while the connector is being suspended: no new container group is made.
-    pub suspended: bool,
+/// A node is told Ready when its pods are synced; an operator that cannot sync says NotReady only after this long, so
+/// that the Ready condition of a predecessor stands while we start.
+const SYNC_GRACE: Duration = Duration::from_secs(5);
+/// A part that died is started again after this long.
+const RESTART: Duration = Duration::from_secs(1);
+/// Longest time that [`AgentHandle::stop`] takes.
+const STOP: Duration = Duration::from_secs(8);
+
+/// What every agent of the process shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// Clients of the API server.
+    pub clients: Clients,
+    /// Address at which the API server reaches this process.
+    pub node_ip: String,
+    /// `nodeInfo.kubeletVersion`.
+    pub kubelet_version: String,
+    /// Instance that events name as their reporter.
+    pub instance: String,
+    /// Metrics of the pods' loops.
+    pub pods: Arc<dyn pods::Observer>,
 }
 
-/// What an agent knows about itself, for the connector's status.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgentStatus {
-    /// The Node exists as desired and its Ready condition was written.
-    pub registered: bool,
-    /// The agent's pods are synced with the API server and Azure, and the Node is Ready.
-    pub ready: bool,
-    /// Why not, in one sentence, when something is wrong.
-    pub problem: Option<String>,
-    /// Pods bound to the node.
-    pub pods: u32,
-    /// Container groups in Azure that belong to the node.
-    pub container_groups: u32,
-}
-
-/// A running agent. Dropping it without [`AgentHandle::stop`] cancels its tasks.
+/// A running agent. Dropping it cancels its tasks without waiting for them.
 #[derive(Debug)]
 pub struct AgentHandle {
+    spec: watch::Sender<AgentSpec>,
     status: watch::Receiver<AgentStatus>,
+    cancel: CancellationToken,
+    task: Option<JoinHandle<()>>,
 }
 
 impl AgentHandle {
     /// The agent's status, as it changes.
     pub fn status(&self) -> watch::Receiver<AgentStatus> {
         self.status.clone()
+    }
+
+    /// Gives the agent another spec for the same node. Groups that exist stay as they are.
+    pub fn update(&self, spec: AgentSpec) {
+        self.spec.send_if_modified(|now| {
+            let changed = *now != spec;
+            if changed {
+                *now = spec;
+            }
+            changed
+        });
+    }
+
+    /// Ends the agent: no new work, what is in flight may end, statuses are flushed. Groups and the Node stay.
+    pub async fn stop(mut self) {
+        self.cancel.cancel();
+        if let Some(task) = self.task.take() {
+            let abort = task.abort_handle();
+            if tokio::time::timeout(STOP, task).await.is_err() {
+                tracing::warn!("an agent did not end in time; it was aborted");
+                abort.abort();
+            }
+        }
+    }
+}
+
+impl Drop for AgentHandle {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Starts the agent of `spec`. `node` acts as that node; `arm` reaches its subscription.
+pub fn start(spec: AgentSpec, shared: Shared, node: kube::Client, arm: Arc<ArmClient>) -> AgentHandle {
+    let cancel = CancellationToken::new();
+    let (spec_sender, specs) = watch::channel(spec);
+    let (status_sender, status) = watch::channel(AgentStatus::default());
+    let task = tokio::spawn(run(specs, status_sender, shared, node, arm, cancel.clone()));
+    AgentHandle { spec: spec_sender, status, cancel, task: Some(task) }
+}
+
+async fn run(
+    mut specs: watch::Receiver<AgentSpec>,
+    status: watch::Sender<AgentStatus>,
+    shared: Shared,
+    node: kube::Client,
+    arm: Arc<ArmClient>,
+    cancel: CancellationToken,
+) {
+    let spec = specs.borrow_and_update().clone();
+    let name = spec.node.name.clone();
+    let references = Arc::new(KubeReferences::new(node.clone()));
+    let provider = Arc::new(Aci::new(arm, references, scope(&spec), spec.groups.clone()));
+    let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
+    let (settings, settings_rx) = watch::channel(settings_of(&spec));
+    let (report_tx, mut report) = watch::channel(Report::default());
+    let (registration_tx, mut registration) = watch::channel(Registration::default());
+
+    let dependencies = Dependencies {
+        node: node.clone(),
+        manager: shared.clients.manager(),
+        provider: provider.clone(),
+        events,
+        observer: shared.pods.clone(),
+    };
+    let parts = CancellationToken::new();
+    let mut pods = Part::new("pods", {
+        let (name, host_ip, parts) = (name.clone(), shared.node_ip.clone(), parts.clone());
+        move || {
+            let (name, host_ip, parts) = (name.clone(), host_ip.clone(), parts.clone());
+            let (dependencies, settings, report) = (dependencies.clone(), settings_rx.clone(), report_tx.clone());
+            tokio::spawn(
+                async move { pods::run(&name, Some(host_ip), dependencies, settings, report, parts).await },
+            )
+        }
+    });
+
+    // The keeper is started once there is something to say about Ready.
+    let grace = tokio::time::sleep(SYNC_GRACE);
+    tokio::pin!(grace);
+    let stopped = loop {
+        tokio::select! {
+            () = cancel.cancelled() => break true,
+            () = &mut grace => break false,
+            _ = report.changed() => if report.borrow_and_update().synced { break false },
+            ended = pods.ended() => pods.restart(&name, ended).await,
+        }
+    };
+    if !stopped {
+        let (wanted, wanted_rx) = watch::channel(wanted(&spec, &report.borrow(), &shared.node_ip));
+        let keeper = NodeKeeper {
+            manager: shared.clients.manager(),
+            node,
+            kubelet_version: shared.kubelet_version.clone(),
+        };
+        let mut keeper = Part::new("node", {
+            let parts = parts.clone();
+            move || {
+                let (wanted, registration, parts) = (wanted_rx.clone(), registration_tx.clone(), parts.clone());
+                tokio::spawn(keeper.clone().run(wanted, registration, parts))
+            }
+        });
+        loop {
+            publish(&status, &report.borrow_and_update(), &registration.borrow_and_update());
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                Ok(()) = specs.changed() => {
+                    let spec = specs.borrow_and_update().clone();
+                    provider.set_defaults(spec.groups.clone());
+                    settings.send_replace(settings_of(&spec));
+                    wanted.send_modify(|wanted| wanted.spec = spec.node);
+                }
+                Ok(()) = report.changed() => {
+                    let (ready, reason, message) = readiness(&report.borrow());
+                    wanted.send_if_modified(|wanted| {
+                        let changed = wanted.ready != ready || wanted.message != message;
+                        wanted.ready = ready;
+                        wanted.reason = reason.to_string();
+                        wanted.message = message;
+                        changed
+                    });
+                }
+                Ok(()) = registration.changed() => {}
+                ended = pods.ended() => pods.restart(&name, ended).await,
+                ended = keeper.ended() => keeper.restart(&name, ended).await,
+            }
+        }
+        parts.cancel();
+        keeper.finish().await;
+    }
+    parts.cancel();
+    pods.finish().await;
+    drop(pods);
+    if tokio::time::timeout(Duration::from_secs(1), events_task).await.is_err() {
+        tracing::debug!(node = name, "events were still waiting when the agent stopped");
+    }
+}
+
+/// A task that runs until the agent stops, and is started again when it ends by itself.
+struct Part<F> {
+    name: &'static str,
+    begin: F,
+    task: JoinHandle<()>,
+}
+
+impl<F: Fn() -> JoinHandle<()>> Part<F> {
+    fn new(name: &'static str, begin: F) -> Self {
+        let task = begin();
+        Self { name, begin, task }
+    }
+
+    async fn ended(&mut self) -> Result<(), JoinError> {
+        (&mut self.task).await
+    }
+
+    async fn restart(&mut self, node: &str, ended: Result<(), JoinError>) {
+        match ended {
+            Ok(()) => tracing::error!(node, part = self.name, "a part of the agent ended; it is started again"),
+            Err(error) => tracing::error!(node, part = self.name, %error, "a part of the agent died; it is started again"),
+        }
+        tokio::time::sleep(RESTART).await;
+        self.task = (self.begin)();
+    }
+
+    /// Waits for the end of a part that has been told to end.
+    async fn finish(&mut self) {
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(part = self.name, %error, "a part of the agent died while it stopped");
+        }
+    }
+}
+
+impl<F> Drop for Part<F> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn scope(spec: &AgentSpec) -> Scope {
+    Scope {
+        resource_group: spec.resource_group.clone(),
+        cluster_uid: spec.cluster_uid.clone(),
+        connector_uid: spec.connector_uid.clone(),
+        node: spec.node.name.clone(),
+    }
+}
+
+fn settings_of(spec: &AgentSpec) -> Settings {
+    Settings { suspended: spec.suspended, delete_orphans: spec.delete_orphans }
+}
+
+fn wanted(spec: &AgentSpec, report: &Report, node_ip: &str) -> NodeWanted {
+    let (ready, reason, message) = readiness(report);
+    NodeWanted { spec: spec.node.clone(), ready, reason: reason.to_string(), message, node_ip: node_ip.to_string() }
+}
+
+/// What the Ready condition of the node says.
+fn readiness(report: &Report) -> (bool, &'static str, String) {
+    match (report.synced, &report.problem) {
+        (true, _) => (true, "VirtualNodeReady", "pods run on Azure Container Instances".to_string()),
+        (false, Some(problem)) => (false, "NotSynced", format!("waiting for a first list: {problem}")),
+        (false, None) => (false, "Starting", "waiting for the first lists of pods and container groups".to_string()),
+    }
+}
+
+fn publish(status: &watch::Sender<AgentStatus>, report: &Report, registration: &Registration) {
+    let now = AgentStatus {
+        registered: registration.registered,
+        ready: registration.registered && registration.ready && report.synced,
+        synced: report.synced,
+        problem: registration.problem.clone().or_else(|| report.problem.clone()),
+        pods: report.pods,
+        container_groups: report.groups,
+        orphans: report.orphans,
+    };
+    status.send_if_modified(|before| {
+        let changed = *before != now;
+        if changed {
+            *before = now;
+        }
+        changed
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_ready_once_its_lists_arrived_whatever_azure_says_later() {
+        let mut report = Report::default();
+        assert!(!readiness(&report).0);
+        report.problem = Some("ARM is unreachable".into());
+        assert!(readiness(&report).2.contains("ARM is unreachable"));
+        report.synced = true;
+        assert!(readiness(&report).0);
     }
 }

@@ -1,6 +1,35 @@
 //! The `VirtualKubeletConnector` API: types, defaults, conditions and validation. PURE: no client, no clock.
+//!
+//! The types are the source of the CRD ([`crd`]); what the API server can check is in its schema and CEL rules, what
+//! it cannot is in [`validate`].
+
+pub mod conditions;
+mod crd;
+mod defaults;
+mod duration;
+pub mod names;
+mod quantity;
+mod schema;
+mod spec;
+mod status;
+mod validate;
 
 use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+use crd::default_status;
+pub use crd::{crd, crd_yaml};
+pub use defaults::{ContainerRequests, DEFAULT_TAINT_KEY, DEFAULT_TAINT_VALUE, node_name};
+pub use duration::parse_duration;
+pub use quantity::parse_quantity;
+pub use spec::{
+    AllowedNamespaces, CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate,
+    Credentials, CredentialsType, CustomCloud, DeletionPolicy, LogAnalytics, NodeTaint,
+    NodeTemplate, OrphanPolicy, OsType, Priority, SecretReference, TaintEffect,
+    VirtualKubeletConnector, VirtualKubeletConnectorSpec,
+};
+pub use status::{IdentityStatus, VirtualKubeletConnectorStatus, VirtualNodeStatus};
+pub use validate::{Problem, certificates, subnet_problem, validate};
 
 /// Operating system of one virtual node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

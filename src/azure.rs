@@ -2,4 +2,18 @@
 //!
 //! Nothing in here knows Kubernetes.
 
+pub mod client;
+pub mod cloud;
+pub mod credential;
+pub mod error;
 pub mod model;
+pub mod resources;
+pub mod throttle;
+mod transport;
+
+pub use client::{ArmClient, Deletion, Observer};
+pub use cloud::{CloudError, Endpoints};
+pub use credential::Credential;
+pub use error::{AzureError, ErrorClass};
+pub use resources::{Provider, ResourceGroup, ResourceType};
+pub use throttle::{Limiter, Limiters};

@@ -1,1 +1,70 @@
-//! The `VirtualKubeletConnector` controller.
+//! The `VirtualKubeletConnector` controller: dereference → validate → plan → apply → status.
+//!
+//! * [`validate`], [`plan`] and [`status`] are pure, and so are the rules of [`checks`] and [`finalize`].
+//! * No reconcile waits for Azure: questions to it run in a task of their own and trigger the next reconcile, so that a
+//!   connector in trouble never delays another.
+//! * An idle connector writes nothing; see [`status::status`].
+
+pub mod checks;
+mod controller;
+mod dereference;
+pub mod finalize;
+mod memory;
+pub mod plan;
+mod reconcile;
+pub mod status;
+pub mod supervisor;
+pub mod validate;
+
+use std::sync::Arc;
+
+use crate::azure;
+use crate::kube::client::Clients;
+
+pub use controller::run;
+pub use supervisor::{AgentFactory, RunningAgent, StartError};
+
+/// Finalizer of connectors: nodes are drained and removed before the object goes.
+pub const FINALIZER: &str = "virtual-kubelet.io/drain";
+/// A new value asks for a reconcile and for new questions to Azure; it is echoed in `status.lastHandledReconcileAt`.
+pub const REQUESTED_AT: &str = "virtual-kubelet.io/requestedAt";
+/// Flux's key for the same.
+pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// The connector's UID as value finishes a deletion whatever is left in Azure.
+pub const FORCE_DELETE: &str = "virtual-kubelet.io/force-delete";
+/// Field manager of all our server-side applies.
+pub const FIELD_MANAGER: &str = "virtual-kubelet-connector";
+
+/// What the controller needs.
+pub struct Context {
+    /// Clients of the API server.
+    pub clients: Clients,
+    /// The operator's namespace: default of Secret references, and where Secrets are watched.
+    pub namespace: String,
+    /// Makes the agents.
+    pub agents: Arc<dyn AgentFactory>,
+    /// ARM's budgets, shared by all connectors.
+    pub limiters: azure::Limiters,
+    /// Sees every call to ARM.
+    pub arm_observer: Arc<dyn azure::Observer>,
+    /// `reportingInstance` of events: the name of the operator's pod.
+    pub instance: String,
+    /// Called once connectors can be watched.
+    pub ready: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the controller ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its stream of work ended although nobody asked for it.
+    #[error("the controller ended by itself")]
+    Ended,
+}

@@ -5,12 +5,18 @@
 //! `api, azure <- translate <- provider <- pods <- agent <- connector <- cli`, with `node` under `agent` and `kube`
 //! (the client factory) beside `azure`. `tests/layering.rs` keeps it so.
 
+pub mod admin;
 pub mod agent;
 pub mod api;
 pub mod azure;
+pub mod cli;
 pub mod connector;
 pub mod kube;
+pub mod metrics;
 pub mod node;
 pub mod pods;
 pub mod provider;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
 pub mod translate;

@@ -1,3 +1,20 @@
-//! The Node object of one virtual node.
+//! The Node object of one virtual node: what it must look like, and the tasks that keep it so.
 
+pub mod keeper;
+mod lease;
+pub mod repair;
 pub mod spec;
+pub mod status;
+
+use crate::kube::call::KubeError;
+
+/// Why a Node could not be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// The API server refused or did not answer.
+    #[error(transparent)]
+    Kube(#[from] KubeError),
+    /// A Node of this name exists and is not ours.
+    #[error("{0}")]
+    Foreign(String),
+}

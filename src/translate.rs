@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use crate::api::Os;
 
 mod containers;
+mod events;
 mod expand;
 pub mod facts;
 pub mod group;
 pub mod identity;
+mod memory;
 mod names;
 mod network;
 mod pod;
@@ -21,6 +23,7 @@ mod testing;
 pub mod time;
 mod volumes;
 
+pub use events::{GroupEvent, group_events, provisioning_failure};
 pub use facts::{ConditionFacts, ContainerFacts, Deletion, PodFacts, RestartPolicy, facts};
 pub use group::{
     Note, Reference, Refusal, Refusals, Resolved, Translation, container_group, references,

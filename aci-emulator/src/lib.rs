@@ -1,1 +1,32 @@
-//! stub
+//! A stand-in for Azure Resource Manager, Microsoft Entra ID and Azure Container Instances on one
+//! TLS listener.
+//!
+//! It reproduces what a client of `Microsoft.ContainerInstance` has to cope with: tokens that
+//! expire, the asynchronous life cycle of a container group, a LIST without instance view, paging,
+//! error bodies, throttling with its headers, logs and the exec `WebSocket`. Every knob is there
+//! twice: in process through [`Control`], over HTTP under `/_emulator/`.
+//!
+//! Nothing runs in a container: the life cycle is computed from a clock when somebody looks.
+
+mod admin;
+mod arm;
+mod clock;
+mod config;
+mod control;
+mod exec;
+mod faults;
+mod front;
+mod logs;
+mod pages;
+mod record;
+mod server;
+mod shared;
+mod throttle;
+mod tls;
+mod token;
+
+pub use config::{Config, Settings};
+pub use control::{Control, ControlError};
+pub use faults::Fault;
+pub use record::{Counts, Request};
+pub use server::{Emulator, Error};

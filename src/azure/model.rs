@@ -7,10 +7,13 @@
 //! Values that are secret are [`SecretText`]: they serialize into the request body and nowhere else.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+
+mod secret;
+
+pub use secret::SecretText;
 
 /// A container group, the unit ACI schedules: one pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -26,13 +29,21 @@ pub struct ContainerGroup {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// ARM tags: our record of which pod owns the group.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "tag_map",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub tags: BTreeMap<String, String>,
     /// Availability zones; the service takes at most one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub zones: Vec<String>,
     /// The group itself.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub properties: GroupProperties,
 }
 
@@ -44,7 +55,7 @@ pub struct GroupProperties {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioning_state: Option<String>,
     /// `Linux` or `Windows`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub os_type: String,
     /// `Standard`, `Dedicated` or `Confidential`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,22 +64,38 @@ pub struct GroupProperties {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<String>,
     /// Containers that run side by side.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub containers: Vec<Container>,
     /// Containers that run first, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub init_containers: Vec<InitContainer>,
     /// Volumes the containers mount.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub volumes: Vec<Volume>,
     /// The group's address; absent means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_address: Option<IpAddress>,
     /// The subnet of a private address.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub subnet_ids: Vec<SubnetId>,
     /// Credentials of private registries.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub image_registry_credentials: Vec<RegistryCredential>,
     /// What runs now; only in GET responses, never in LIST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,9 +107,10 @@ pub struct GroupProperties {
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     /// Unique over containers and init containers.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
     /// The rest.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub properties: ContainerProperties,
 }
 
@@ -91,22 +119,38 @@ pub struct Container {
 #[serde(rename_all = "camelCase")]
 pub struct ContainerProperties {
     /// Image reference.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub image: String,
     /// Replaces the image's ENTRYPOINT and CMD both.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub command: Vec<String>,
     /// Ports the container listens on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ports: Vec<Port>,
     /// Environment, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub environment_variables: Vec<EnvironmentVariable>,
     /// CPU and memory; required by the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// Mounts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub volume_mounts: Vec<VolumeMount>,
     /// What runs now; only in GET responses and absent until the container is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,9 +162,10 @@ pub struct ContainerProperties {
 #[serde(rename_all = "camelCase")]
 pub struct InitContainer {
     /// Unique over containers and init containers.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
     /// The rest.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub properties: InitContainerProperties,
 }
 
@@ -129,16 +174,28 @@ pub struct InitContainer {
 #[serde(rename_all = "camelCase")]
 pub struct InitContainerProperties {
     /// Image reference.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub image: String,
     /// Replaces the image's ENTRYPOINT and CMD both.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub command: Vec<String>,
     /// Environment, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub environment_variables: Vec<EnvironmentVariable>,
     /// Mounts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub volume_mounts: Vec<VolumeMount>,
     /// What ran; only in GET responses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,9 +203,10 @@ pub struct InitContainerProperties {
 }
 
 /// A port and its protocol.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Port {
     /// 1-65535, less the ports ACI reserves.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub port: i32,
     /// `TCP` or `UDP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +218,7 @@ pub struct Port {
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentVariable {
     /// Name.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
     /// Plain value, readable by everyone who may read the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,6 +232,7 @@ pub struct EnvironmentVariable {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
     /// What is billed.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub requests: ResourceAmounts,
     /// What may be used; absent means the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,10 +243,10 @@ pub struct Resources {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResourceAmounts {
     /// Cores, in steps of 0.01.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub cpu: f64,
     /// Gigabytes, in steps of 0.1.
-    #[serde(default, rename = "memoryInGB")]
+    #[serde(default, deserialize_with = "null_as_default", rename = "memoryInGB")]
     pub memory_in_gb: f64,
 }
 
@@ -195,8 +255,10 @@ pub struct ResourceAmounts {
 #[serde(rename_all = "camelCase")]
 pub struct VolumeMount {
     /// Name of the volume.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
     /// Path without a colon.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub mount_path: String,
     /// Absent means writable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -208,6 +270,7 @@ pub struct VolumeMount {
 #[serde(rename_all = "camelCase")]
 pub struct Volume {
     /// 5-63 characters.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
     /// An empty directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,10 +289,10 @@ pub struct EmptyDir {}
 #[serde(rename_all = "camelCase")]
 pub struct IpAddress {
     /// `Public` or `Private`.
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "null_as_default")]
     pub kind: String,
     /// Ports opened on the address.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub ports: Vec<Port>,
     /// The address; absent until provisioned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +309,7 @@ pub struct IpAddress {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetId {
     /// ARM ID.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub id: String,
 }
 
@@ -253,6 +317,7 @@ pub struct SubnetId {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RegistryCredential {
     /// Bare host, no scheme.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub server: String,
     /// User name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -278,7 +343,7 @@ pub struct GroupInstanceView {
 #[serde(rename_all = "camelCase")]
 pub struct InstanceView {
     /// Restarts so far.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wide_int")]
     pub restart_count: Option<i32>,
     /// State now.
     #[serde(default)]
@@ -305,7 +370,7 @@ pub struct ContainerState {
     #[serde(default)]
     pub finish_time: Option<String>,
     /// Exit code.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wide_int")]
     pub exit_code: Option<i32>,
     /// Free text: `Completed`, `Error`, `CrashLoopBackOff: …`.
     #[serde(default)]
@@ -317,7 +382,7 @@ pub struct ContainerState {
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// How often.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wide_int")]
     pub count: Option<i32>,
     /// RFC 3339.
     #[serde(default)]
@@ -336,44 +401,46 @@ pub struct Event {
     pub kind: Option<String>,
 }
 
-/// Text that must not be shown: zeroed on drop, `Debug` redacted, serialized only into request bodies.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SecretText(Zeroizing<String>);
-
-impl SecretText {
-    /// Wraps `text`.
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// The text itself, for the one place that must send it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
+/// Reads a time as Azure writes it: RFC 3339 with 0 to 7 fraction digits, `Z` or an offset. `None` for anything else.
+pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text.trim())
+        .ok()
+        .map(|time| time.to_utc())
 }
 
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl Serialize for SecretText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretText {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
-    }
-}
-
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// `null` and an absent member mean the same to the service.
+pub(super) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
+
+/// Tags, where a `null` value is an empty one.
+fn tag_map<'de, D>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let tags: BTreeMap<String, Option<String>> = null_as_default(deserializer)?;
+    Ok(tags
+        .into_iter()
+        .map(|(key, value)| (key, value.unwrap_or_default()))
+        .collect())
+}
+
+/// An int32 that may come unsigned (a Windows exit code above 2³¹); what fits neither is no value.
+fn wide_int<'de, D>(deserializer: D) -> Result<Option<i32>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let value = Option::<i64>::deserialize(deserializer)?;
+    Ok(value.and_then(|v| {
+        i32::try_from(v)
+            .ok()
+            .or_else(|| u32::try_from(v).ok().map(u32::cast_signed))
+    }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,51 @@
-//! stub
-fn main() {}
+//! `cargo xtask`: the one door for the project's tasks. `cargo xtask --help` lists them.
+
+mod crds;
+mod dev;
+mod plane;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the project", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build (once, cached) the control plane's programs and print their directory
+    ControlPlane(plane::Args),
+    /// Write the generated CRD files, or check them
+    Crds(crds::Args),
+    /// Run the whole thing on this machine: control plane, emulator, operator, samples
+    Dev(dev::Args),
+    /// Run all tests; more arguments go to `cargo test`
+    Test(test::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    xtask::control_plane::install_tls_provider();
+    match run(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.task {
+        Task::ControlPlane(args) => plane::run(args).await,
+        Task::Crds(args) => crds::run(&args),
+        Task::Dev(args) => dev::run(args).await,
+        Task::Test(args) => test::run(&args),
+    }
+}

@@ -1,0 +1,1 @@
+//! The life cycle, played against a clock of its own.

@@ -1,0 +1,248 @@
+//! A small page for every running group with TCP ports, on the group's own loopback address.
+//!
+//! One task owns all listeners. It sleeps until the next moment at which a group changes by itself
+//! and is woken by everything that changes one; nothing is polled.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, Semaphore},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    arm::world::Key,
+    clock::{Time, between},
+    shared::Shared,
+};
+
+/// Connections a page serves at the same time.
+const CONNECTIONS: usize = 32;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// When nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Groups whose page is to be looked at, and when.
+pub(crate) struct Pages {
+    on: bool,
+    due: Mutex<BTreeSet<(Time, Key)>>,
+    wake: Notify,
+}
+
+impl Pages {
+    pub(crate) fn new(on: bool) -> Self {
+        Self {
+            on,
+            due: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Has a group looked at.
+    pub(crate) fn check(&self, key: Key, at: Time) {
+        if self.on {
+            self.due.lock().insert((at, key));
+            self.wake.notify_one();
+        }
+    }
+
+    /// Has everything that was ever looked at looked at again.
+    pub(crate) fn check_all(&self, shared: &Shared) {
+        if self.on {
+            let now = shared.clock.now();
+            let mut due = self.due.lock();
+            // Keys of groups that are gone: their listeners are known to the task alone, which
+            // takes an empty name as "all".
+            due.insert((now, Key::new("", "")));
+            drop(due);
+            self.wake.notify_one();
+        }
+    }
+
+    /// What is due, and when the next thing will be.
+    fn take(&self, now: Time) -> (Vec<Key>, Option<Time>) {
+        let mut due = self.due.lock();
+        let mut keys = Vec::new();
+        while let Some((at, _)) = due.first() {
+            if *at > now {
+                return (keys, Some(*at));
+            }
+            keys.extend(due.pop_first().map(|(_, key)| key));
+        }
+        (keys, None)
+    }
+}
+
+/// What a group is to serve.
+#[derive(PartialEq, Eq)]
+struct Wanted {
+    ip: Ipv4Addr,
+    ports: Vec<u16>,
+    page: String,
+}
+
+struct Served {
+    wanted: Wanted,
+    _stop: DropGuard,
+}
+
+/// Runs until the emulator stops.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut served: HashMap<Key, Served> = HashMap::new();
+    loop {
+        let now = shared.clock.now();
+        let (mut keys, next) = shared.pages.take(now);
+        if keys.iter().any(|key| key.name.is_empty()) {
+            keys.extend(served.keys().cloned());
+        }
+        for key in keys {
+            let (wanted, again) = look(&shared, &key, now);
+            if let Some(at) = again {
+                shared.pages.due.lock().insert((at, key.clone()));
+                shared.pages.wake.notify_one();
+            }
+            if served.get(&key).map(|served| &served.wanted) == wanted.as_ref() {
+                continue;
+            }
+            served.remove(&key);
+            if let Some(wanted) = wanted {
+                let stop = shared.stop.child_token();
+                for port in &wanted.ports {
+                    listen(&shared, &wanted, *port, stop.clone()).await;
+                }
+                served.insert(
+                    key,
+                    Served {
+                        wanted,
+                        _stop: stop.drop_guard(),
+                    },
+                );
+            }
+        }
+        let pause = next.map_or(IDLE, |next| {
+            between(shared.clock.now(), next) + Duration::from_millis(1)
+        });
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shared.pages.wake.notified() => {}
+            () = shared.stop.cancelled() => return,
+        }
+    }
+}
+
+/// The page a group has now and when to look again.
+fn look(shared: &Shared, key: &Key, now: Time) -> (Option<Wanted>, Option<Time>) {
+    let mut world = shared.world.lock();
+    let Some(group) = world.group(key, now) else {
+        return (None, None);
+    };
+    let ports = group.tcp_ports();
+    let again = (!ports.is_empty())
+        .then(|| group.life.next_change(now))
+        .flatten();
+    if ports.is_empty() || !group.life.has_ip(now) || group.life.instance_state() != "Running" {
+        return (None, again);
+    }
+    let containers: String = group
+        .life
+        .containers
+        .iter()
+        .map(|life| format!("<li>{} ({})</li>", escape(&life.name), escape(&life.image)))
+        .collect();
+    let page = format!(
+        "<!DOCTYPE html>\n<html><head><title>{name}</title></head><body><h1>Container group {name}</h1><p>Served by aci-emulator.</p><ul>{containers}</ul></body></html>\n",
+        name = escape(&group.name)
+    );
+    (
+        Some(Wanted {
+            ip: group.life.ip,
+            ports,
+            page,
+        }),
+        again,
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+async fn listen(shared: &Arc<Shared>, wanted: &Wanted, port: u16, stop: CancellationToken) {
+    match TcpListener::bind((wanted.ip, port)).await {
+        Ok(listener) => {
+            let page: Arc<str> = wanted.page.as_str().into();
+            shared
+                .tasks
+                .spawn(serve(Arc::clone(shared), listener, page, stop));
+        }
+        Err(error) => {
+            tracing::debug!(ip = %wanted.ip, port, %error, "no page: the address cannot be bound")
+        }
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    page: Arc<str>,
+    stop: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accept = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
+            Some((listener.accept().await, slot))
+        };
+        let accepted = tokio::select! {
+            accepted = accept => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Some((Ok((stream, _)), slot)) => {
+                let (page, stop) = (Arc::clone(&page), stop.clone());
+                shared.tasks.spawn(async move {
+                    let _slot = slot;
+                    tokio::select! {
+                        _ = tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, &page)) => {}
+                        () = stop.cancelled() => {}
+                    }
+                });
+            }
+            Some((Err(error), _)) => {
+                tracing::debug!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Reads one request's head, whatever it asks, and answers with the page.
+async fn answer(mut stream: TcpStream, page: &str) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    let mut chunk = [0; 1024];
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < 16 * 1024 {
+        let n = stream.read(&mut chunk).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        head.extend_from_slice(chunk.get(..n).unwrap_or_default());
+    }
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        page.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(page.as_bytes()).await?;
+    stream.shutdown().await
+}

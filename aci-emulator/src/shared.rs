@@ -1,0 +1,65 @@
+//! What every part of a running emulator shares.
+
+use parking_lot::{Mutex, RwLock};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    arm::world::World,
+    clock::Clock,
+    config::{Config, Settings},
+    exec::Sessions,
+    faults::Faults,
+    pages::Pages,
+    record::Record,
+    throttle::Throttle,
+    token::Entra,
+};
+
+/// State of one emulator. No lock is ever held across an await.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    /// `https://127.0.0.1:PORT`.
+    pub(crate) url: String,
+    pub(crate) clock: Clock,
+    settings: RwLock<Settings>,
+    pub(crate) entra: Mutex<Entra>,
+    pub(crate) throttle: Mutex<Throttle>,
+    pub(crate) faults: Faults,
+    pub(crate) record: Mutex<Record>,
+    pub(crate) world: Mutex<World>,
+    pub(crate) pages: Pages,
+    pub(crate) sessions: Sessions,
+    /// Cancelled by stop: every task ends.
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, url: String) -> Self {
+        Self {
+            url,
+            clock: Clock::new(),
+            settings: RwLock::new(Settings::from(&config)),
+            entra: Mutex::new(Entra::new(&config)),
+            throttle: Mutex::default(),
+            faults: Faults::default(),
+            record: Mutex::default(),
+            world: Mutex::new(World::new(&config)),
+            pages: Pages::new(config.serve_pages),
+            sessions: Sessions::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            config,
+        }
+    }
+
+    /// A copy of the knobs as they are now.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.read().clone()
+    }
+
+    /// Turns a knob.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings.write());
+    }
+}

@@ -1,0 +1,511 @@
+//! Microsoft Entra ID: the token endpoint, and the check of a bearer token.
+
+use std::collections::HashMap;
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use base64::Engine as _;
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::{
+    arm::{errors::ApiError, parameter},
+    clock::{Time, plus, stamp_seconds},
+    config::Config,
+    shared::Shared,
+};
+
+/// Tokens kept before the expired ones are thrown out.
+const TOKENS: usize = 10_000;
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// Resources tokens are issued for besides this emulator's own address.
+const RESOURCES: [&str; 5] = [
+    "https://management.azure.com",
+    "https://management.core.windows.net",
+    "https://vault.azure.net",
+    "https://storage.azure.com",
+    "https://graph.microsoft.com",
+];
+
+/// Principals and issued tokens. No `Debug`: it holds secrets.
+pub(crate) struct Entra {
+    clients: HashMap<String, Client>,
+    tokens: HashMap<String, Issued>,
+}
+
+struct Client {
+    secret: String,
+    object_id: String,
+}
+
+#[derive(Clone)]
+struct Issued {
+    object_id: String,
+    audience: String,
+    expires: Time,
+}
+
+impl Entra {
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut entra = Self {
+            clients: HashMap::new(),
+            tokens: HashMap::new(),
+        };
+        entra.set_client(&config.client_id, &config.client_secret);
+        entra
+    }
+
+    /// Adds a client or changes its secret; tokens it has stay valid.
+    pub(crate) fn set_client(&mut self, id: &str, secret: &str) {
+        let client = self
+            .clients
+            .entry(id.to_lowercase())
+            .or_insert_with(|| Client {
+                secret: String::new(),
+                object_id: uuid::Uuid::new_v4().to_string(),
+            });
+        secret.clone_into(&mut client.secret);
+    }
+
+    /// Makes every token unknown.
+    pub(crate) fn revoke(&mut self) {
+        self.tokens.clear();
+    }
+
+    fn issue(&mut self, token: String, issued: Issued, now: Time) {
+        if self.tokens.len() >= TOKENS {
+            self.tokens.retain(|_, issued| issued.expires > now);
+        }
+        self.tokens.insert(token, issued);
+    }
+}
+
+/// An OAuth error as Entra writes it.
+struct OAuthError {
+    status: StatusCode,
+    error: &'static str,
+    code: u32,
+    text: String,
+}
+
+impl OAuthError {
+    fn new(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
+            error,
+            code,
+            text: text.into(),
+        }
+    }
+
+    fn answer(self, now: Time) -> Response {
+        let trace = uuid::Uuid::new_v4().to_string();
+        let at = now.format("%Y-%m-%d %H:%M:%SZ").to_string();
+        let body = json!({
+            "error": self.error,
+            "error_description": format!("AADSTS{}: {} Trace ID: {trace} Correlation ID: {trace} Timestamp: {at}", self.code, self.text),
+            "error_codes": [self.code],
+            "timestamp": at,
+            "trace_id": trace,
+            "correlation_id": trace,
+            "error_uri": format!("https://login.microsoftonline.com/error?code={}", self.code),
+        });
+        (self.status, Json(body)).into_response()
+    }
+}
+
+/// Answers what belongs to Entra (and IMDS), `None` for any other path.
+pub(crate) fn route(
+    shared: &Shared,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Option<Response> {
+    let now = shared.clock.now();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        [tenant, "oauth2", "v2.0", "token"] => {
+            let form = String::from_utf8_lossy(body);
+            Some(match token(shared, tenant, &form, now) {
+                Ok(body) => (StatusCode::OK, [(header::CACHE_CONTROL, "no-store, no-cache")], Json(body)).into_response(),
+                Err(error) => error.answer(now),
+            })
+        }
+        ["metadata", "identity", "oauth2", "token"] => Some(managed_identity(shared, query, headers, now)),
+        [tenant, "v2.0", ".well-known", "openid-configuration"] => Some(openid(shared, tenant)),
+        ["common", "discovery", "instance"] => Some(
+            Json(json!({
+                "tenant_discovery_endpoint": format!("{}/{}/v2.0/.well-known/openid-configuration", shared.url, shared.config.tenant_id),
+                "api-version": "1.1", "metadata": [],
+            }))
+            .into_response(),
+        ),
+        _ => None,
+    }
+}
+
+/// Whether a path belongs to this module, for the request log.
+pub(crate) fn is_token_path(path: &str) -> bool {
+    path.ends_with("/oauth2/v2.0/token")
+        || path.starts_with("/metadata/identity/")
+        || path.contains("/.well-known/")
+        || path.contains("/discovery/instance")
+}
+
+fn openid(shared: &Shared, tenant: &str) -> Response {
+    let (url, tenant) = (
+        &shared.url,
+        if tenant == "common" {
+            &shared.config.tenant_id
+        } else {
+            tenant
+        },
+    );
+    Json(json!({
+        "issuer": format!("{url}/{tenant}/v2.0"), "token_endpoint": format!("{url}/{tenant}/oauth2/v2.0/token"),
+        "authorization_endpoint": format!("{url}/{tenant}/oauth2/v2.0/authorize"), "jwks_uri": format!("{url}/{tenant}/discovery/v2.0/keys"),
+        "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"], "response_types_supported": ["code"],
+        "subject_types_supported": ["pairwise"], "id_token_signing_alg_values_supported": ["RS256"],
+    }))
+    .into_response()
+}
+
+fn token(shared: &Shared, tenant: &str, form: &str, now: Time) -> Result<Value, OAuthError> {
+    let field = |name: &str| parameter(form, name).filter(|value| !value.is_empty());
+    let tenant_id = &shared.config.tenant_id;
+    if !tenant.eq_ignore_ascii_case(tenant_id) {
+        return Err(OAuthError::new(
+            400,
+            "invalid_request",
+            90002,
+            format!(
+                "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud."
+            ),
+        ));
+    }
+    match field("grant_type").as_deref() {
+        Some("client_credentials") => {}
+        None => {
+            return Err(OAuthError::new(
+                400,
+                "invalid_request",
+                900_144,
+                "The request body must contain the following parameter: 'grant_type'.",
+            ));
+        }
+        Some(other) => {
+            return Err(OAuthError::new(
+                400,
+                "unsupported_grant_type",
+                70003,
+                format!("The app requested an unsupported grant type '{other}'."),
+            ));
+        }
+    }
+    let Some(client_id) = field("client_id") else {
+        return Err(OAuthError::new(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'client_id'.",
+        ));
+    };
+    let audience = audience(shared, field("scope").as_deref())?;
+    let mut entra = shared.entra.lock();
+    let Some(client) = entra.clients.get(&client_id.to_lowercase()) else {
+        return Err(OAuthError::new(
+            400,
+            "unauthorized_client",
+            700_016,
+            format!(
+                "Application with identifier '{client_id}' was not found in the directory '{tenant_id}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant."
+            ),
+        ));
+    };
+    match (field("client_secret"), field("client_assertion")) {
+        (Some(secret), _) if secret == client.secret => {}
+        (Some(_), _) => {
+            return Err(OAuthError::new(
+                401,
+                "invalid_client",
+                7_000_215,
+                format!(
+                    "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{client_id}'."
+                ),
+            ));
+        }
+        (None, Some(assertion)) => {
+            if field("client_assertion_type").as_deref() != Some(ASSERTION_TYPE) {
+                return Err(OAuthError::new(
+                    400,
+                    "invalid_request",
+                    900_144,
+                    "The request body must contain the following parameter: 'client_assertion_type'.",
+                ));
+            }
+            check_assertion(&shared.config.federated, &assertion, now)?;
+        }
+        (None, None) => {
+            return Err(OAuthError::new(
+                401,
+                "invalid_client",
+                7_000_216,
+                "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
+            ));
+        }
+    }
+    let object_id = client.object_id.clone();
+    Ok(issue(
+        shared, &mut entra, object_id, audience, &client_id, now,
+    ))
+}
+
+fn issue(
+    shared: &Shared,
+    entra: &mut Entra,
+    object_id: String,
+    audience: String,
+    client_id: &str,
+    now: Time,
+) -> Value {
+    let lifetime = shared.settings().token_lifetime;
+    let expires = plus(now, lifetime);
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let part = |value: &Value| engine.encode(value.to_string());
+    let claims = json!({
+        "aud": audience, "iss": format!("https://sts.windows.net/{}/", shared.config.tenant_id), "iat": now.timestamp(), "nbf": now.timestamp(),
+        "exp": expires.timestamp(), "appid": client_id, "oid": object_id, "tid": shared.config.tenant_id, "ver": "1.0",
+    });
+    // Looks like a token; its last part is a random name, not a signature.
+    let name = engine.encode(uuid::Uuid::new_v4().as_bytes());
+    let token = format!(
+        "{}.{}.{name}",
+        part(&json!({"typ": "JWT", "alg": "RS256", "kid": "emulator"})),
+        part(&claims)
+    );
+    entra.issue(
+        token.clone(),
+        Issued {
+            object_id,
+            audience,
+            expires,
+        },
+        now,
+    );
+    let seconds = lifetime.as_secs();
+    json!({"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token})
+}
+
+/// The resource of a scope such as `https://management.azure.com/.default`.
+fn audience(shared: &Shared, scope: Option<&str>) -> Result<String, OAuthError> {
+    let Some(scope) = scope else {
+        return Err(OAuthError::new(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'scope'.",
+        ));
+    };
+    let Some(resource) = scope.strip_suffix("/.default") else {
+        return Err(OAuthError::new(
+            400,
+            "invalid_scope",
+            70011,
+            format!(
+                "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope {scope} is not valid."
+            ),
+        ));
+    };
+    let resource = resource.trim_end_matches('/');
+    if RESOURCES.contains(&resource) || own(shared, resource) {
+        return Ok(resource.to_owned());
+    }
+    Err(OAuthError::new(
+        400,
+        "invalid_resource",
+        500_011,
+        format!(
+            "The resource principal named {resource} was not found in the tenant named {}.",
+            shared.config.tenant_id
+        ),
+    ))
+}
+
+/// Whether this is the emulator's own address, by any of its names.
+fn own(shared: &Shared, resource: &str) -> bool {
+    let port = shared.url.rsplit(':').next().unwrap_or_default();
+    ["127.0.0.1", "localhost", "[::1]"]
+        .iter()
+        .any(|host| resource == format!("https://{host}:{port}"))
+}
+
+/// A federated token: shape, audience, time and, when configured, issuer and subject.
+fn check_assertion(
+    federated: &[(String, String)],
+    assertion: &str,
+    now: Time,
+) -> Result<(), OAuthError> {
+    let malformed = || {
+        OAuthError::new(
+            401,
+            "invalid_client",
+            50027,
+            "JWT token is invalid or malformed.",
+        )
+    };
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    // A token file often ends in a newline, which clients send along.
+    let parts: Vec<&str> = assertion.trim().split('.').collect();
+    let [_, claims, _] = parts.as_slice() else {
+        return Err(malformed());
+    };
+    let claims = engine.decode(claims).map_err(|_| malformed())?;
+    let claims: Value = serde_json::from_slice(&claims).map_err(|_| malformed())?;
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+    let wanted = "api://AzureADTokenExchange";
+    let for_us = match claims.get("aud") {
+        Some(Value::Array(all)) => all.iter().any(|one| one == wanted),
+        Some(one) => one == wanted,
+        None => false,
+    };
+    if !for_us {
+        return Err(OAuthError::new(
+            401,
+            "invalid_client",
+            700_212,
+            "No matching federated identity record found for presented assertion audience.",
+        ));
+    }
+    if claims
+        .get("exp")
+        .and_then(Value::as_i64)
+        .is_none_or(|exp| exp <= now.timestamp())
+    {
+        return Err(OAuthError::new(
+            401,
+            "invalid_client",
+            700_024,
+            "Client assertion is not within its valid time range.",
+        ));
+    }
+    if federated.is_empty()
+        || federated
+            .iter()
+            .any(|(issuer, subject)| issuer == text("iss") && subject == text("sub"))
+    {
+        return Ok(());
+    }
+    Err(OAuthError::new(
+        401,
+        "invalid_client",
+        700_213,
+        format!(
+            "No matching federated identity record found for presented assertion subject '{}'.",
+            text("sub")
+        ),
+    ))
+}
+
+/// The shape of the instance metadata service: numbers are texts there.
+fn managed_identity(shared: &Shared, query: &str, headers: &HeaderMap, now: Time) -> Response {
+    let bad = |text: &str| {
+        (
+            StatusCode::BAD_REQUEST,
+            Json(json!({"error": "invalid_request", "error_description": text})),
+        )
+            .into_response()
+    };
+    if headers.get("metadata").is_none_or(|value| value != "true") {
+        return bad("Required metadata header not specified");
+    }
+    let Some(resource) = parameter(query, "resource") else {
+        return bad("Required audience parameter not specified");
+    };
+    let audience = match audience(
+        shared,
+        Some(&format!("{}/.default", resource.trim_end_matches('/'))),
+    ) {
+        Ok(audience) => audience,
+        Err(error) => return error.answer(now),
+    };
+    let client_id =
+        parameter(query, "client_id").unwrap_or_else(|| shared.config.client_id.clone());
+    let mut entra = shared.entra.lock();
+    let Some(client) = entra.clients.get(&client_id.to_lowercase()) else {
+        return bad("Identity not found");
+    };
+    let object_id = client.object_id.clone();
+    let issued = issue(shared, &mut entra, object_id, audience, &client_id, now);
+    let seconds = issued
+        .get("expires_in")
+        .and_then(Value::as_i64)
+        .unwrap_or_default();
+    Json(json!({
+        "access_token": issued.get("access_token"), "client_id": client_id, "expires_in": seconds.to_string(), "ext_expires_in": seconds.to_string(),
+        "expires_on": (now.timestamp() + seconds).to_string(), "not_before": now.timestamp().to_string(), "resource": resource, "token_type": "Bearer",
+    }))
+    .into_response()
+}
+
+/// The principal behind a call's bearer token.
+pub(crate) fn authenticate(
+    shared: &Shared,
+    headers: &HeaderMap,
+    now: Time,
+) -> Result<String, ApiError> {
+    let refuse = |code: &str, message: String| {
+        let mut error = ApiError::new(401, code, message.clone());
+        error.challenge = Some(format!(
+            "Bearer authorization_uri=\"{}/{}\", error=\"invalid_token\", error_description=\"{message}\"",
+            shared.url, shared.config.tenant_id
+        ));
+        Err(error)
+    };
+    let Some(given) = headers.get(header::AUTHORIZATION) else {
+        return refuse(
+            "AuthenticationFailed",
+            "Authentication failed. The 'Authorization' header is missing.".to_owned(),
+        );
+    };
+    let token = given
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some((_, token)) = token else {
+        return refuse(
+            "AuthenticationFailed",
+            "Authentication failed. The 'Authorization' header is provided in an invalid format."
+                .to_owned(),
+        );
+    };
+    let Some(issued) = shared.entra.lock().tokens.get(token.trim()).cloned() else {
+        return refuse(
+            "InvalidAuthenticationToken",
+            "The access token is invalid.".to_owned(),
+        );
+    };
+    if issued.expires <= now {
+        let (expiry, now) = (stamp_seconds(issued.expires), stamp_seconds(now));
+        return refuse(
+            "ExpiredAuthenticationToken",
+            format!(
+                "The access token expiry UTC time '{expiry}' is earlier than current UTC time '{now}'."
+            ),
+        );
+    }
+    let management = RESOURCES.get(..2).unwrap_or_default();
+    if management.contains(&issued.audience.as_str()) || own(shared, &issued.audience) {
+        return Ok(issued.object_id);
+    }
+    refuse(
+        "InvalidAuthenticationTokenAudience",
+        format!(
+            "The access token has been obtained for wrong audience or resource '{}'. It should exactly match with one of the allowed audiences 'https://management.azure.com'.",
+            issued.audience
+        ),
+    )
+}

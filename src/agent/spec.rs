@@ -1,0 +1,44 @@
+//! What decides what an agent does, and what it says of itself. PURE.
+
+use crate::node::spec::NodeSpec;
+use crate::translate::GroupDefaults;
+
+/// Everything that decides what an agent does. Two equal specs mean the same agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentSpec {
+    /// Name of the connector.
+    pub connector: String,
+    /// UID of the connector.
+    pub connector_uid: String,
+    /// UID of the `kube-system` namespace: which cluster we are, in ARM tags.
+    pub cluster_uid: String,
+    /// Resource group of the container groups.
+    pub resource_group: String,
+    /// The desired Node.
+    pub node: NodeSpec,
+    /// Defaults of the container groups.
+    pub groups: GroupDefaults,
+    /// True while the connector is suspended: no new container group is made.
+    pub suspended: bool,
+    /// Groups that no pod claims are deleted, not only counted.
+    pub delete_orphans: bool,
+}
+
+/// What an agent knows about itself, for the connector's status.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentStatus {
+    /// The Node exists as desired and its Ready condition was written.
+    pub registered: bool,
+    /// The agent is synced and the Node is Ready.
+    pub ready: bool,
+    /// Both lists, of pods and of container groups, have arrived, so that the counts below mean something.
+    pub synced: bool,
+    /// Why not, in one sentence, when something is wrong.
+    pub problem: Option<String>,
+    /// Pods bound to the node.
+    pub pods: u32,
+    /// Container groups in Azure that belong to the node.
+    pub container_groups: u32,
+    /// Container groups that no pod claims, counted above too.
+    pub orphans: u32,
+}

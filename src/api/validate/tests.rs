@@ -1,0 +1,102 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const SUBSCRIPTION: &str = "11111111-2222-3333-4444-555555555555";
+
+fn spec(patch: &Value) -> VirtualKubeletConnectorSpec {
+    let mut spec = json!({"region": "eastus", "aciResourceGroup": "aci-rg"});
+    for (key, value) in patch.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+fn bundle(pem: &str) -> Value {
+    json!({"cloud": "Custom", "customCloud": {
+        "resourceManagerEndpoint": "https://management.example.com",
+        "authorityHost": "https://login.example.com",
+        "caBundle": STANDARD.encode(pem),
+    }})
+}
+
+#[test]
+fn problems_name_the_field_and_the_remedy() {
+    let subnet = |subscription: &str| {
+        format!(
+            "/subscriptions/{subscription}/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/v/subnets/s"
+        )
+    };
+    let other = "99999999-2222-3333-4444-555555555555";
+    let cases: &[(Value, &[&str])] = &[
+        (json!({}), &[]),
+        (
+            json!({"node": {"capacity": {"cpu": 200, "memory": "1.5Ti", "pods": "1k", "ephemeral-storage": "1e12"}}}),
+            &[],
+        ),
+        (
+            json!({"node": {"capacity": {"cpu": "many"}}}),
+            &[
+                r#"spec.node.capacity.cpu: "many" is not a quantity; write a non-negative number such as 2, 500m or 1.5Gi"#,
+            ],
+        ),
+        (
+            json!({"containerGroup": {"requests": {"memory": "-1Gi"}}}),
+            &[
+                r#"spec.containerGroup.requests.memory: "-1Gi" is not a quantity; write a non-negative number such as 2, 500m or 1.5Gi"#,
+            ],
+        ),
+        (
+            json!({"node": {"capacity": {"pods": "2500m"}}}),
+            &["spec.node.capacity.pods: the number of pods must be a whole number"],
+        ),
+        (json!({"subnetID": subnet(other)}), &[]),
+        (
+            json!({"subscriptionID": SUBSCRIPTION, "subnetID": subnet(&SUBSCRIPTION.to_uppercase())}),
+            &[],
+        ),
+        (
+            json!({"subscriptionID": SUBSCRIPTION, "subnetID": subnet(other)}),
+            &[
+                "spec.subnetID: the subnet is in subscription 99999999-2222-3333-4444-555555555555 and the container groups in \
+               11111111-2222-3333-4444-555555555555; they must be in the same one",
+            ],
+        ),
+        (
+            json!({"tags": {"env": "a", "Env": "b", "team": "c"}}),
+            &["spec.tags: tag env is there twice: Azure ignores the case of tag names"],
+        ),
+        (
+            bundle("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            &[],
+        ),
+        (
+            bundle("hello"),
+            &["spec.customCloud.caBundle: the bundle holds no PEM certificate (BEGIN CERTIFICATE)"],
+        ),
+    ];
+    for (patch, expected) in cases {
+        let problems: Vec<_> = validate(&spec(patch))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(problems, *expected, "{patch}");
+    }
+}
+
+#[test]
+fn bundles_that_are_not_base64_or_pem_are_told_apart() {
+    assert!(
+        certificates("###")
+            .unwrap_err()
+            .starts_with("the bundle is not base64")
+    );
+    let torn = STANDARD.encode("-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n");
+    assert!(
+        certificates(&torn)
+            .unwrap_err()
+            .starts_with("the bundle is not PEM")
+    );
+    let two = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".repeat(2);
+    assert_eq!(certificates(&STANDARD.encode(two)).unwrap().len(), 2);
+}

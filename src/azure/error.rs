@@ -1,0 +1,239 @@
+//! What can go wrong between us and ARM, sorted by what a caller has to do about it.
+//!
+//! The classes follow ARM's error codes where there is one, else the HTTP status. Messages are one line, bounded, and
+//! free of control characters, so that they fit a condition, an event or a log line.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use azure_core::error::ErrorKind;
+
+pub(super) mod body;
+pub(super) mod entra;
+
+/// Longest message kept, in characters.
+const MAX_MESSAGE: usize = 512;
+/// Longest `Retry-After` believed; resource providers have been seen to ask for half an hour.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// ARM says that this resource does not exist (`ResourceNotFound`, nothing else).
+    NotFound,
+    /// The resource group does not exist.
+    ResourceGroupNotFound,
+    /// The subscription does not exist or is not visible.
+    SubscriptionNotFound,
+    /// The subscription is not registered for `Microsoft.ContainerInstance`.
+    ProviderNotRegistered,
+    /// ARM refuses the token (401), also after it was renewed.
+    Unauthenticated,
+    /// The principal may not do this, or a policy forbids it (403).
+    Forbidden,
+    /// Too many requests (429), or our own limiter had no turn in time.
+    Throttled,
+    /// An operation on the same resource is still running.
+    Transitioning,
+    /// A quota of the subscription is used up.
+    Quota,
+    /// The region has no capacity now.
+    Capacity,
+    /// The image cannot be pulled.
+    Image,
+    /// Any other refusal of the request itself; the same request will fail again.
+    Invalid,
+    /// The request collides with another state (409).
+    Conflict,
+    /// ARM or the resource provider failed (408, 5xx).
+    Unavailable,
+    /// No answer in time.
+    Timeout,
+    /// The connection could not be made, or broke.
+    Connection,
+    /// Entra ID refuses the credential (`AADSTS…`).
+    BadCredentials,
+    /// No token could be had for another reason: the token service is unreachable, failing or unreadable.
+    Identity,
+    /// The answer cannot be read or is not one ARM gives.
+    Protocol,
+}
+
+/// A failed call. `Display` is safe to show: `code: message`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct AzureError {
+    /// What to do about it.
+    pub class: ErrorClass,
+    /// HTTP status, when there was an answer.
+    pub status: Option<u16>,
+    /// ARM's code, `AADSTS…`, or our own CamelCase word when there was no answer.
+    pub code: String,
+    /// One line of at most 512 characters, without control characters and without secrets.
+    pub message: String,
+    /// How long the server asks to wait, at most [`MAX_RETRY_AFTER`].
+    pub retry_after: Option<Duration>,
+    /// ARM's ID of the request, for a support ticket.
+    pub request_id: Option<String>,
+}
+
+/// The request was written, the answer was not read to its end.
+const CONNECTION_LOST: &str = "ConnectionLost";
+/// The request was never written.
+pub(super) const CONNECTION_FAILED: &str = "ConnectionFailed";
+
+impl AzureError {
+    /// Whether the same call may succeed later without anybody changing anything. Quota, capacity and image errors
+    /// count: they deserve a slow retry.
+    pub fn is_retryable(&self) -> bool {
+        use ErrorClass as C;
+        match self.class {
+            C::Throttled
+            | C::Transitioning
+            | C::Quota
+            | C::Capacity
+            | C::Image
+            | C::Unavailable
+            | C::Timeout
+            | C::Connection
+            | C::Identity
+            | C::Protocol => true,
+            C::Conflict => self.code != "ScopeLocked",
+            C::NotFound
+            | C::ResourceGroupNotFound
+            | C::SubscriptionNotFound
+            | C::ProviderNotRegistered
+            | C::Unauthenticated
+            | C::Forbidden
+            | C::Invalid
+            | C::BadCredentials => false,
+        }
+    }
+
+    /// Whether a write may have happened all the same: look (GET) before doing it again.
+    pub fn may_have_taken_effect(&self) -> bool {
+        match self.class {
+            ErrorClass::Timeout | ErrorClass::Unavailable => true,
+            ErrorClass::Connection => self.code == CONNECTION_LOST,
+            ErrorClass::Protocol => self
+                .status
+                .is_none_or(|status| (200..300).contains(&status)),
+            _ => false,
+        }
+    }
+
+    /// A `CamelCase` word for a condition or an event.
+    pub fn reason(&self) -> &'static str {
+        match self.class {
+            ErrorClass::NotFound => "ResourceNotFound",
+            ErrorClass::ResourceGroupNotFound => "ResourceGroupNotFound",
+            ErrorClass::SubscriptionNotFound => "SubscriptionNotFound",
+            ErrorClass::ProviderNotRegistered => "ProviderNotRegistered",
+            ErrorClass::Unauthenticated => "Unauthenticated",
+            ErrorClass::Forbidden => "Forbidden",
+            ErrorClass::Throttled => "Throttled",
+            ErrorClass::Transitioning => "OperationInProgress",
+            ErrorClass::Quota => "QuotaExceeded",
+            ErrorClass::Capacity => "InsufficientCapacity",
+            ErrorClass::Image => "ImageInaccessible",
+            ErrorClass::Invalid => "InvalidRequest",
+            ErrorClass::Conflict => "Conflict",
+            ErrorClass::Unavailable => "AzureUnavailable",
+            ErrorClass::Timeout => "AzureTimeout",
+            ErrorClass::Connection => "AzureUnreachable",
+            ErrorClass::BadCredentials => "InvalidCredentials",
+            ErrorClass::Identity => "TokenUnavailable",
+            ErrorClass::Protocol => "UnexpectedAnswer",
+        }
+    }
+
+    /// An error that comes without an answer of ARM.
+    pub(super) fn local(class: ErrorClass, code: &str, message: &str) -> Self {
+        Self {
+            class,
+            status: None,
+            code: code.to_owned(),
+            message: one_line(message),
+            retry_after: None,
+            request_id: None,
+        }
+    }
+
+    /// An answer of ARM that cannot be used although its status says success.
+    pub(super) fn protocol(status: Option<u16>, message: &str) -> Self {
+        Self {
+            status,
+            ..Self::local(ErrorClass::Protocol, "UnexpectedAnswer", message)
+        }
+    }
+
+    /// No answer within `limit`.
+    pub(super) fn timeout(operation: &str, limit: Duration) -> Self {
+        let text = format!("no answer to {operation} within {} s", limit.as_secs());
+        Self::local(ErrorClass::Timeout, "NoAnswer", &text)
+    }
+
+    /// A failure of the HTTP pipeline: no answer, or no token to ask with.
+    pub(super) fn from_pipeline(error: &azure_core::Error) -> Self {
+        if let Some(token) = entra::token_error(error) {
+            return token;
+        }
+        let text = chain(error);
+        match deepest_kind(error) {
+            ErrorKind::Connection => Self::local(ErrorClass::Connection, CONNECTION_FAILED, &text),
+            ErrorKind::Io => Self::local(ErrorClass::Connection, CONNECTION_LOST, &text),
+            _ => Self::protocol(None, &text),
+        }
+    }
+}
+
+/// The kind of the innermost error that says more than "other".
+fn deepest_kind(error: &azure_core::Error) -> &ErrorKind {
+    let mut kind = error.kind();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(inner) = inner.downcast_ref::<azure_core::Error>()
+            && !matches!(inner.kind(), ErrorKind::Other)
+        {
+            kind = inner.kind();
+        }
+        source = inner.source();
+    }
+    kind
+}
+
+/// The whole story of an error: the SDK's `Display` is only its outermost context. What an inner error repeats is
+/// said once.
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+/// `text` on one line, without control characters, cut after [`MAX_MESSAGE`] characters.
+pub(super) fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .take(MAX_MESSAGE)
+        .collect();
+    let line = words.join(" ");
+    if line.chars().count() <= MAX_MESSAGE {
+        return line;
+    }
+    let mut cut: String = line.chars().take(MAX_MESSAGE - 1).collect();
+    cut.truncate(cut.trim_end().len());
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests;

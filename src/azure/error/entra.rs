@@ -1,0 +1,135 @@
+//! Errors of the token service, in words that say what to change. Pure.
+//!
+//! Codes: Microsoft Entra authentication and authorization error codes (`AADSTS…`).
+
+use std::error::Error as StdError;
+
+use azure_core::error::ErrorKind;
+use azure_core::http::RawResponse;
+use serde::Deserialize;
+
+use super::{AzureError, ErrorClass, body, chain};
+
+/// The token error inside `error`, if it is one.
+pub(in crate::azure) fn token_error(error: &azure_core::Error) -> Option<AzureError> {
+    let mut current: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut in_credential = false;
+    while let Some(inner) = current {
+        if let Some(known) = inner.downcast_ref::<AzureError>() {
+            return Some(known.clone());
+        }
+        in_credential |= inner
+            .downcast_ref::<azure_core::Error>()
+            .is_some_and(|inner| matches!(inner.kind(), ErrorKind::Credential));
+        current = inner.source();
+    }
+    in_credential
+        .then(|| AzureError::local(ErrorClass::Identity, "TokenUnavailable", &chain(error)))
+}
+
+/// What the token service says with an error (RFC 6749, section 5.2, and Entra's own members).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    error: String,
+    error_description: String,
+    error_codes: Vec<u32>,
+}
+
+/// An answer of the token service that is not a token.
+pub(in crate::azure) fn from_answer(response: &RawResponse) -> AzureError {
+    let status = u16::from(response.status());
+    let refusal: Refusal = serde_json::from_slice(response.body()).unwrap_or_default();
+    let retry_after = body::retry_after(response.headers(), chrono::Utc::now());
+    let local = |class, code: &str, message: &str| AzureError {
+        status: Some(status),
+        retry_after,
+        request_id: body::header(response.headers(), "x-ms-request-id").map(super::one_line),
+        ..AzureError::local(class, code, message)
+    };
+    let number = refusal
+        .error_codes
+        .first()
+        .copied()
+        .or_else(|| number_in(&refusal.error_description));
+    let transient = status == 429 || status >= 500 || refusal.error == "temporarily_unavailable";
+    let Some(number) = number else {
+        let text = format!(
+            "the token service answered HTTP {status} {} {}",
+            refusal.error, refusal.error_description
+        );
+        let refused = matches!(
+            refusal.error.as_str(),
+            "invalid_client" | "unauthorized_client" | "invalid_grant"
+        );
+        let class = if refused && !transient {
+            ErrorClass::BadCredentials
+        } else {
+            ErrorClass::Identity
+        };
+        return local(class, "TokenRefused", &text);
+    };
+    let code = format!("AADSTS{number}");
+    if transient {
+        return local(
+            ErrorClass::Identity,
+            &code,
+            &first_line(&refusal.error_description),
+        );
+    }
+    let message = match advice(number) {
+        Some(advice) => format!("{advice} ({code})"),
+        None => first_line(&refusal.error_description),
+    };
+    local(ErrorClass::BadCredentials, &code, &message)
+}
+
+/// What to do about a refusal.
+fn advice(number: u32) -> Option<&'static str> {
+    Some(match number {
+        7_000_215 => {
+            "the client secret is wrong: set AZURE_CLIENT_SECRET to the value of a client secret of the application, \
+             not to the secret's ID"
+        }
+        7_000_222 => {
+            "the client secret has expired: create a new client secret for the application and set AZURE_CLIENT_SECRET \
+             to its value"
+        }
+        700_016 => {
+            "the application is not known in the tenant: check AZURE_CLIENT_ID and AZURE_TENANT_ID, and that the \
+             application has a service principal there"
+        }
+        90_002 => {
+            "the tenant does not exist: check AZURE_TENANT_ID and that the cloud is the right one"
+        }
+        900_023 => "the tenant is neither a GUID nor a domain name: check AZURE_TENANT_ID",
+        7_000_112 => "the application is disabled: enable its service principal in the tenant",
+        500_011 => {
+            "the audience is not known in the tenant: check the cloud and the audience of the custom cloud"
+        }
+        _ => return None,
+    })
+}
+
+/// The number of the first `AADSTS…` in `text`.
+fn number_in(text: &str) -> Option<u32> {
+    let digits: String = text
+        .split_once("AADSTS")?
+        .1
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    digits.parse().ok()
+}
+
+/// The sentence before Entra's trace and correlation IDs.
+fn first_line(description: &str) -> String {
+    let line = description.lines().next().unwrap_or_default();
+    line.split(" Trace ID:")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests;

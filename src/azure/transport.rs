@@ -1,0 +1,116 @@
+//! The HTTP client under every call: our own `reqwest::Client`, so that time-outs, trust anchors, redirects and the
+//! size of an answer are ours to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::error::ErrorKind;
+use azure_core::http::response::PinnedStream;
+use azure_core::http::{AsyncRawResponse, HttpClient, Request};
+use futures::StreamExt as _;
+
+use super::error::{AzureError, ErrorClass};
+
+/// What ARM and the token service read about us.
+pub(super) const USER_AGENT: &str = concat!("vkc/", env!("CARGO_PKG_VERSION"));
+/// Longest answer that is read; a page of a LIST stays far below.
+const MAX_BODY_BYTES: usize = 8 << 20;
+/// A host that does not answer is given up after this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// ARM closes idle connections after about two minutes; we close them first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// All calls may share one HTTP/2 connection: one that died without a word must be found out before the calls on it
+/// time out, or every later call would join it.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// A ping without an answer closes the connection after this.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection pool that trusts the platform's roots and, when given, a private CA.
+#[derive(Debug)]
+pub(super) struct HttpTransport {
+    client: reqwest::Client,
+}
+
+impl HttpTransport {
+    /// `ca_bundle_pem` comes from [`super::Endpoints`], which has checked it.
+    pub(super) fn new(ca_bundle_pem: Option<&[u8]>) -> Result<Arc<Self>, AzureError> {
+        // Without a provider reqwest panics; an error can be reported.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(AzureError::local(
+                ErrorClass::Invalid,
+                "NoTlsProvider",
+                "no TLS provider is installed",
+            ));
+        }
+        let unusable = |error: reqwest::Error| {
+            let text = super::error::chain(&error);
+            AzureError::local(ErrorClass::Invalid, "UnusableTransport", &text)
+        };
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_keepalive(PING_INTERVAL)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .https_only(true);
+        if let Some(pem) = ca_bundle_pem {
+            builder = builder
+                .tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?);
+        }
+        Ok(Arc::new(Self {
+            client: builder.build().map_err(unusable)?,
+        }))
+    }
+}
+
+#[async_trait]
+impl HttpClient for HttpTransport {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let mut request = request.clone();
+        request.insert_header("user-agent", USER_AGENT);
+        let (status, headers, body) = self.client.execute_request(&request).await?.deconstruct();
+        Ok(AsyncRawResponse::new(
+            status,
+            headers,
+            bounded(Box::pin(body)),
+        ))
+    }
+}
+
+/// `body`, failing once it grows past [`MAX_BODY_BYTES`].
+fn bounded(body: PinnedStream) -> PinnedStream {
+    Box::pin(body.scan(0_usize, |seen, chunk| {
+        let chunk = chunk.and_then(|bytes| {
+            *seen = seen.saturating_add(bytes.len());
+            if *seen > MAX_BODY_BYTES {
+                let text = format!("the answer is longer than {MAX_BODY_BYTES} bytes");
+                return Err(azure_core::Error::with_message(
+                    ErrorKind::DataConversion,
+                    text,
+                ));
+            }
+            Ok(bytes)
+        });
+        futures::future::ready(Some(chunk))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_cut_off() {
+        let chunk = Bytes::from(vec![0_u8; 1 << 20]);
+        let endless: PinnedStream =
+            Box::pin(futures::stream::repeat_with(move || Ok(chunk.clone())));
+        let read: Vec<_> = bounded(endless).take(9).collect().await;
+        assert!(read.iter().take(8).all(Result::is_ok));
+        assert!(read.last().is_some_and(Result::is_err));
+    }
+}

@@ -1,0 +1,124 @@
+//! The command line of `vkc`, and how its parts are put together.
+
+mod agents;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio_util::sync::CancellationToken;
+
+use self::agents::Agents;
+use crate::admin::{self, Readiness};
+use crate::azure::throttle::Limiters;
+use crate::connector;
+use crate::kube::client::Clients;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::{shutdown, telemetry};
+
+/// Longest time between the first signal and the end.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Kubernetes pods on Azure Container Instances.
+#[derive(Debug, Parser)]
+#[command(name = "vkc", version, about, long_about = None)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator until SIGTERM or SIGINT.
+    Run(Box<Settings>),
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+}
+
+/// Runs the command of the command line.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Crd => {
+            print!("{}", crate::api::crd_yaml().context("the CRD cannot be printed")?);
+            Ok(())
+        }
+        Command::Run(settings) => {
+            telemetry::start(settings.log_format, &settings.log).map_err(|error| anyhow::anyhow!("{error}"))?;
+            tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .thread_name("vkc")
+                .build()
+                .context("cannot start the runtime")?
+                .block_on(operate(*settings))
+        }
+    }
+}
+
+async fn operate(settings: Settings) -> anyhow::Result<()> {
+    let cancel = CancellationToken::new();
+    let metrics = Arc::new(Metrics::default());
+    let readiness = Arc::new(Readiness::default());
+    readiness.set("controller", false);
+    let (listener, address) = admin::bind(settings.metrics_addr).await?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /livez, /readyz and /metrics");
+    let admin_cancel = CancellationToken::new();
+    let admin = tokio::spawn(admin::serve(listener, readiness.clone(), metrics.clone(), admin_cancel.clone()));
+
+    let signals = tokio::spawn(shutdown::on_signals(cancel.clone()));
+    let result = tokio::select! {
+        result = control(&settings, metrics, readiness, cancel.clone()) => result,
+        _ = signals => Err(anyhow::anyhow!("ended by a second signal")),
+        () = overdue(&cancel) => Err(anyhow::anyhow!("the operator did not stop within {} s", STOP.as_secs())),
+    };
+    admin_cancel.cancel();
+    if tokio::time::timeout(Duration::from_secs(1), admin).await.is_err() {
+        tracing::debug!("the admin server was cut off");
+    }
+    result
+}
+
+async fn overdue(cancel: &CancellationToken) {
+    cancel.cancelled().await;
+    tokio::time::sleep(STOP).await;
+}
+
+async fn control(
+    settings: &Settings,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let config = kube_config(settings).await?;
+    let clients = Clients::new(config, metrics.clone())?;
+    let agents = Arc::new(Agents {
+        clients: clients.clone(),
+        namespace: settings.namespace.clone(),
+        node_ip: settings.node_ip().to_string(),
+        instance: settings.instance.clone(),
+        metrics: metrics.clone(),
+    });
+    let context = connector::Context {
+        clients,
+        namespace: settings.namespace.clone(),
+        instance: settings.instance.clone(),
+        agents,
+        limiters: Limiters::new(),
+        arm_observer: metrics,
+        ready: Arc::new(move || readiness.set("controller", true)),
+    };
+    connector::run(context, cancel).await.context("the controller ended")
+}
+
+async fn kube_config(settings: &Settings) -> anyhow::Result<Config> {
+    let Some(path) = &settings.kubeconfig else {
+        return Config::infer().await.context("no cluster: set --kubeconfig, or run inside one");
+    };
+    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .with_context(|| format!("cannot use {}", path.display()))
+}

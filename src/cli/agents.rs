@@ -1,0 +1,71 @@
+//! The product's agents, as the supervisor starts them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::agent::{self, AgentHandle, AgentSpec, AgentStatus, Shared};
+use crate::azure::ArmClient;
+use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError};
+use crate::kube::call;
+use crate::kube::client::Clients;
+use crate::kube::identity;
+use crate::metrics::Metrics;
+use crate::node::spec::kubelet_version;
+
+const CALL: Duration = Duration::from_secs(10);
+
+/// Makes the agents of this process.
+pub(super) struct Agents {
+    pub(super) clients: Clients,
+    pub(super) namespace: String,
+    pub(super) node_ip: String,
+    pub(super) instance: String,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl AgentFactory for Agents {
+    async fn start(&self, spec: AgentSpec, arm: Arc<ArmClient>) -> Result<Box<dyn RunningAgent>, StartError> {
+        let manager = self.clients.manager();
+        let version = call::call("get the server's version", CALL, manager.apiserver_version())
+            .await
+            .map_err(|error| StartError::Failed(error.to_string()))?
+            .git_version;
+        let identity = identity::acquire(&self.clients, &spec.node.name, &version, &self.namespace).await?;
+        if !identity.scoped {
+            tracing::warn!(
+                node = spec.node.name,
+                "the API server does not limit this node's identity: it could read any Secret; \
+                 run the API server with --authorization-mode=Node,RBAC"
+            );
+        }
+        let shared = Shared {
+            clients: self.clients.clone(),
+            node_ip: self.node_ip.clone(),
+            kubelet_version: kubelet_version(&version),
+            instance: self.instance.clone(),
+            pods: self.metrics.clone(),
+        };
+        Ok(Box::new(Agent(agent::start(spec, shared, identity.client, arm))))
+    }
+}
+
+struct Agent(AgentHandle);
+
+#[async_trait]
+impl RunningAgent for Agent {
+    fn status(&self) -> watch::Receiver<AgentStatus> {
+        self.0.status()
+    }
+
+    fn update(&self, spec: AgentSpec) {
+        self.0.update(spec);
+    }
+
+    async fn stop(self: Box<Self>) {
+        self.0.stop().await;
+    }
+}

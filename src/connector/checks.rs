@@ -1,0 +1,349 @@
+//! What Azure says about a connector: token, resource provider, resource group.
+//!
+//! The judgement is pure ([`Report`] to [`Finding`]); [`ask`] is the only function that calls Azure.
+
+use crate::api::conditions::{
+    CREDENTIALS_READY, PROVIDER_REGISTERED, RESOURCE_GROUP_READY, Status, Wanted, reason,
+};
+use crate::azure::{ArmClient, AzureError, ErrorClass, Provider, ResourceGroup};
+
+/// What a check found, in the terms of a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Type of the condition.
+    pub condition: &'static str,
+    /// Its status.
+    pub status: Status,
+    /// Its reason.
+    pub reason: &'static str,
+    /// Its message.
+    pub message: String,
+    /// Whether it keeps the connector from being Ready.
+    pub blocks: bool,
+    /// Whether only a person can cure it.
+    pub stalled: bool,
+}
+
+impl Finding {
+    fn good(condition: &'static str, reason: &'static str, message: String) -> Self {
+        Self {
+            condition,
+            status: Status::True,
+            reason,
+            message,
+            blocks: false,
+            stalled: false,
+        }
+    }
+
+    /// Somebody has to change something.
+    fn bad(condition: &'static str, reason: &'static str, message: String) -> Self {
+        Self {
+            condition,
+            status: Status::False,
+            reason,
+            message,
+            blocks: true,
+            stalled: true,
+        }
+    }
+
+    /// It may pass; we ask again.
+    fn later(condition: &'static str, reason: &'static str, message: String) -> Self {
+        Self {
+            condition,
+            status: Status::Unknown,
+            reason,
+            message,
+            blocks: true,
+            stalled: false,
+        }
+    }
+
+    /// Not asked, because an earlier check failed; that one blocks.
+    fn skipped(condition: &'static str, why: &str) -> Self {
+        Self {
+            blocks: false,
+            ..Self::later(condition, reason::PENDING, why.to_owned())
+        }
+    }
+
+    /// The condition to write.
+    pub fn wanted(&self) -> Wanted {
+        Wanted::new(
+            self.condition,
+            self.status,
+            self.reason,
+            self.message.clone(),
+        )
+    }
+}
+
+/// Who asks, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// `Secret <namespace>/<name>`.
+    pub secret: String,
+    /// Client ID of the identity.
+    pub client: String,
+    /// Subscription.
+    pub subscription: String,
+    /// Region.
+    pub region: String,
+    /// Resource group.
+    pub resource_group: String,
+}
+
+/// Answers of Azure. An answer is absent when the question was not asked.
+#[derive(Debug, Clone)]
+pub struct Report {
+    token: Result<(), AzureError>,
+    provider: Option<Result<Provider, AzureError>>,
+    resource_group: Option<Result<Option<ResourceGroup>, AzureError>>,
+}
+
+/// Asks Azure, in at most three calls; each has its own time-out in the client.
+pub async fn ask(arm: &ArmClient, resource_group: &str) -> Report {
+    let token = arm.check_token().await;
+    if token.is_err() {
+        return Report {
+            token,
+            provider: None,
+            resource_group: None,
+        };
+    }
+    let (provider, resource_group) =
+        tokio::join!(arm.provider(), arm.resource_group(resource_group));
+    Report {
+        token,
+        provider: Some(provider),
+        resource_group: Some(resource_group),
+    }
+}
+
+/// The findings, in the order in which a person should cure them.
+pub fn judge(report: &Report, subject: &Subject) -> Vec<Finding> {
+    let waiting = "waits for the credentials";
+    let provider = report.provider.as_ref();
+    let group = report.resource_group.as_ref();
+    vec![
+        credentials(&report.token, provider, subject),
+        provider.map_or_else(
+            || Finding::skipped(PROVIDER_REGISTERED, waiting),
+            |answer| registration(answer, subject),
+        ),
+        group.map_or_else(
+            || Finding::skipped(RESOURCE_GROUP_READY, waiting),
+            |answer| existence(answer, subject),
+        ),
+    ]
+}
+
+/// Entra ID's word, and ARM's 401, which is about the same thing.
+fn credentials(
+    token: &Result<(), AzureError>,
+    provider: Option<&Result<Provider, AzureError>>,
+    subject: &Subject,
+) -> Finding {
+    let Subject { secret, client, .. } = subject;
+    let error = match (token, provider) {
+        (Err(error), _) => error,
+        (Ok(()), Some(Err(error))) if error.class == ErrorClass::Unauthenticated => error,
+        (Ok(()), _) => {
+            let message = format!("service principal {client} of {secret} was accepted");
+            return Finding::good(CREDENTIALS_READY, reason::TOKEN_ACQUIRED, message);
+        }
+    };
+    let AzureError {
+        class,
+        code,
+        message,
+        ..
+    } = error;
+    match (class, code.as_str()) {
+        (ErrorClass::BadCredentials, "AADSTS7000222") => Finding::bad(
+            CREDENTIALS_READY,
+            reason::CREDENTIALS_EXPIRED,
+            format!(
+                "the client secret in {secret} has expired (AADSTS7000222); put a new one under key AZURE_CLIENT_SECRET of {secret}"
+            ),
+        ),
+        (ErrorClass::BadCredentials, "AADSTS7000215") => Finding::bad(
+            CREDENTIALS_READY,
+            reason::CREDENTIALS_REJECTED,
+            format!(
+                "client secret of service principal {client} was refused by Microsoft Entra ID (AADSTS7000215); put a current one under key AZURE_CLIENT_SECRET of {secret}"
+            ),
+        ),
+        (ErrorClass::BadCredentials, _) => Finding::bad(
+            CREDENTIALS_READY,
+            reason::CREDENTIALS_REJECTED,
+            format!("the credentials in {secret} were refused by Microsoft Entra ID: {message}"),
+        ),
+        (ErrorClass::Unauthenticated, _) => Finding::bad(
+            CREDENTIALS_READY,
+            reason::CREDENTIALS_REJECTED,
+            format!(
+                "Azure Resource Manager refused the token of {secret} ({code}); check AZURE_TENANT_ID and the cloud's audience"
+            ),
+        ),
+        (ErrorClass::Invalid, _) => Finding::bad(
+            CREDENTIALS_READY,
+            reason::CREDENTIALS_REJECTED,
+            format!("{secret} cannot be used: {message}"),
+        ),
+        _ => Finding::later(
+            CREDENTIALS_READY,
+            reason::TOKEN_UNAVAILABLE,
+            format!("no token from Microsoft Entra ID, trying again: {error}"),
+        ),
+    }
+}
+
+fn registration(answer: &Result<Provider, AzureError>, subject: &Subject) -> Finding {
+    let Subject {
+        subscription,
+        region,
+        secret,
+        ..
+    } = subject;
+    let register = format!(
+        "az provider register --namespace Microsoft.ContainerInstance --subscription {subscription}"
+    );
+    let provider = match answer {
+        Ok(provider) => provider,
+        Err(error) => {
+            return match error.class {
+                ErrorClass::SubscriptionNotFound => Finding::bad(
+                    PROVIDER_REGISTERED,
+                    reason::SUBSCRIPTION_NOT_FOUND,
+                    format!(
+                        "subscription {subscription} does not exist or the identity has no role in it; correct spec.subscriptionID or key AZURE_SUBSCRIPTION_ID of {secret}, or give the identity a role"
+                    ),
+                ),
+                ErrorClass::ProviderNotRegistered => {
+                    not_registered("NotRegistered", subscription, &register)
+                }
+                // A role on the resource group alone does not let us look, and is enough for everything else.
+                ErrorClass::Forbidden => Finding {
+                    blocks: false,
+                    ..Finding::later(
+                        PROVIDER_REGISTERED,
+                        reason::ARM_ERROR,
+                        format!(
+                            "the identity may not read the resource providers of subscription {subscription}; whether Microsoft.ContainerInstance is registered is not known"
+                        ),
+                    )
+                },
+                _ => trouble(PROVIDER_REGISTERED, error),
+            };
+        }
+    };
+    if provider
+        .registration_state
+        .eq_ignore_ascii_case("Registering")
+    {
+        return Finding::later(
+            PROVIDER_REGISTERED,
+            reason::REGISTERING,
+            format!(
+                "resource provider Microsoft.ContainerInstance is being registered in subscription {subscription}; this takes a few minutes"
+            ),
+        );
+    }
+    if !provider.is_registered() {
+        return not_registered(&provider.registration_state, subscription, &register);
+    }
+    if !provider.serves(region) {
+        return Finding::bad(
+            PROVIDER_REGISTERED,
+            reason::REGION_NOT_AVAILABLE,
+            format!(
+                "Azure Container Instances are not offered in region {region}; create a connector in another region and delete this one (list them with: az provider show --namespace Microsoft.ContainerInstance)"
+            ),
+        );
+    }
+    let message = format!("Microsoft.ContainerInstance is registered and serves {region}");
+    Finding::good(PROVIDER_REGISTERED, reason::REGISTERED, message)
+}
+
+fn not_registered(state: &str, subscription: &str, register: &str) -> Finding {
+    let state = if state.is_empty() {
+        "NotRegistered"
+    } else {
+        state
+    };
+    Finding::bad(
+        PROVIDER_REGISTERED,
+        reason::NOT_REGISTERED,
+        format!(
+            "resource provider Microsoft.ContainerInstance is {state} in subscription {subscription}; run: {register}"
+        ),
+    )
+}
+
+fn existence(answer: &Result<Option<ResourceGroup>, AzureError>, subject: &Subject) -> Finding {
+    let Subject {
+        subscription,
+        region,
+        resource_group,
+        client,
+        ..
+    } = subject;
+    match answer {
+        Ok(Some(_)) => Finding::good(
+            RESOURCE_GROUP_READY,
+            reason::RESOURCE_GROUP_FOUND,
+            format!("resource group {resource_group} exists"),
+        ),
+        Ok(None) => Finding::bad(
+            RESOURCE_GROUP_READY,
+            reason::RESOURCE_GROUP_NOT_FOUND,
+            format!(
+                "resource group {resource_group} does not exist in subscription {subscription}; run: az group create --name {resource_group} --location {region} --subscription {subscription}"
+            ),
+        ),
+        Err(error) if error.class == ErrorClass::Forbidden => Finding::bad(
+            RESOURCE_GROUP_READY,
+            reason::RESOURCE_GROUP_FORBIDDEN,
+            format!(
+                "the identity has no role on resource group {resource_group}; run: az role assignment create --assignee {client} --role Contributor --scope /subscriptions/{subscription}/resourceGroups/{resource_group}"
+            ),
+        ),
+        Err(error) if error.class == ErrorClass::SubscriptionNotFound => Finding {
+            blocks: false,
+            ..Finding::bad(
+                RESOURCE_GROUP_READY,
+                reason::SUBSCRIPTION_NOT_FOUND,
+                format!("subscription {subscription} was not found"),
+            )
+        },
+        Err(error) => trouble(RESOURCE_GROUP_READY, error),
+    }
+}
+
+/// ARM has not answered the question.
+fn trouble(condition: &'static str, error: &AzureError) -> Finding {
+    let (reason, what) = match error.class {
+        ErrorClass::Throttled => (
+            reason::ARM_THROTTLED,
+            "Azure Resource Manager throttles requests, trying again",
+        ),
+        ErrorClass::Unavailable | ErrorClass::Timeout | ErrorClass::Connection => (
+            reason::ARM_UNREACHABLE,
+            "Azure Resource Manager could not be reached, trying again",
+        ),
+        ErrorClass::Unauthenticated => (
+            reason::ARM_ERROR,
+            "Azure Resource Manager refused the token",
+        ),
+        _ => (
+            reason::ARM_ERROR,
+            "Azure Resource Manager answered unexpectedly, trying again",
+        ),
+    };
+    Finding::later(condition, reason, format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+use super::*;
+use serde_json::json;
+
+fn subject() -> Subject {
+    Subject {
+        secret: "Secret vkc-system/aci-credentials".to_owned(),
+        client: "client-1".to_owned(),
+        subscription: "sub-1".to_owned(),
+        region: "eastus".to_owned(),
+        resource_group: "rg".to_owned(),
+    }
+}
+
+fn error(class: ErrorClass, code: &str) -> AzureError {
+    AzureError {
+        class,
+        status: None,
+        code: code.to_owned(),
+        message: "m".to_owned(),
+        retry_after: None,
+        request_id: None,
+    }
+}
+
+fn provider(state: &str) -> Provider {
+    serde_json::from_value(json!({
+        "registrationState": state,
+        "resourceTypes": [{"resourceType": "containerGroups", "locations": ["East US"], "apiVersions": ["2023-05-01"]}],
+    }))
+    .unwrap()
+}
+
+fn good() -> Report {
+    Report {
+        token: Ok(()),
+        provider: Some(Ok(provider("Registered"))),
+        resource_group: Some(Ok(Some(ResourceGroup::default()))),
+    }
+}
+
+#[test]
+fn all_is_well() {
+    let findings = judge(&good(), &subject());
+    assert!(
+        findings
+            .iter()
+            .all(|f| f.status == Status::True && !f.blocks && !f.stalled),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn a_refused_secret_stalls_and_the_rest_waits() {
+    let token = Err(error(ErrorClass::BadCredentials, "AADSTS7000215"));
+    let findings = judge(
+        &Report {
+            token,
+            provider: None,
+            resource_group: None,
+        },
+        &subject(),
+    );
+    assert_eq!(
+        findings[0].message,
+        "client secret of service principal client-1 was refused by Microsoft Entra ID (AADSTS7000215); put a current one under key AZURE_CLIENT_SECRET of Secret vkc-system/aci-credentials"
+    );
+    assert!(findings[0].stalled && findings[0].blocks);
+    assert!(
+        findings[1..]
+            .iter()
+            .all(|f| f.status == Status::Unknown && !f.blocks)
+    );
+}
+
+#[test]
+fn token_trouble() {
+    for (class, code, reason, stalled) in [
+        (
+            ErrorClass::BadCredentials,
+            "AADSTS7000222",
+            reason::CREDENTIALS_EXPIRED,
+            true,
+        ),
+        (
+            ErrorClass::BadCredentials,
+            "AADSTS700016",
+            reason::CREDENTIALS_REJECTED,
+            true,
+        ),
+        (
+            ErrorClass::Identity,
+            "TokenUnavailable",
+            reason::TOKEN_UNAVAILABLE,
+            false,
+        ),
+        (
+            ErrorClass::Timeout,
+            "NoAnswer",
+            reason::TOKEN_UNAVAILABLE,
+            false,
+        ),
+    ] {
+        let report = Report {
+            token: Err(error(class, code)),
+            provider: None,
+            resource_group: None,
+        };
+        let finding = judge(&report, &subject()).remove(0);
+        assert_eq!(
+            (finding.reason, finding.stalled, finding.blocks),
+            (reason, stalled, true),
+            "{code}"
+        );
+    }
+    let refused = Report {
+        provider: Some(Err(error(
+            ErrorClass::Unauthenticated,
+            "InvalidAuthenticationToken",
+        ))),
+        ..good()
+    };
+    assert!(
+        judge(&refused, &subject())[0].stalled,
+        "ARM's 401 is about the credentials"
+    );
+}
+
+#[test]
+fn provider_trouble() {
+    let cases = [
+        (
+            Ok(provider("NotRegistered")),
+            reason::NOT_REGISTERED,
+            true,
+            "az provider register --namespace Microsoft.ContainerInstance",
+        ),
+        (
+            Ok(provider("Unregistered")),
+            reason::NOT_REGISTERED,
+            true,
+            "is Unregistered",
+        ),
+        (
+            Ok(provider("Registering")),
+            reason::REGISTERING,
+            false,
+            "being registered",
+        ),
+        (
+            Err(error(ErrorClass::SubscriptionNotFound, "x")),
+            reason::SUBSCRIPTION_NOT_FOUND,
+            true,
+            "AZURE_SUBSCRIPTION_ID",
+        ),
+        (
+            Err(error(ErrorClass::ProviderNotRegistered, "x")),
+            reason::NOT_REGISTERED,
+            true,
+            "az provider register",
+        ),
+        (
+            Err(error(ErrorClass::Throttled, "x")),
+            reason::ARM_THROTTLED,
+            false,
+            "throttles",
+        ),
+        (
+            Err(error(ErrorClass::Connection, "x")),
+            reason::ARM_UNREACHABLE,
+            false,
+            "could not be reached",
+        ),
+        (
+            Err(error(ErrorClass::Unavailable, "x")),
+            reason::ARM_UNREACHABLE,
+            false,
+            "could not be reached",
+        ),
+        (
+            Err(error(ErrorClass::Protocol, "x")),
+            reason::ARM_ERROR,
+            false,
+            "unexpectedly",
+        ),
+    ];
+    for (answer, reason, stalled, text) in cases {
+        let finding = judge(
+            &Report {
+                provider: Some(answer),
+                ..good()
+            },
+            &subject(),
+        )
+        .remove(1);
+        assert_eq!(
+            (finding.reason, finding.stalled, finding.blocks),
+            (reason, stalled, true),
+            "{finding:?}"
+        );
+        assert!(
+            finding.message.contains(text),
+            "{text:?} not in {:?}",
+            finding.message
+        );
+    }
+    let mut elsewhere = subject();
+    elsewhere.region = "atlantis".to_owned();
+    let finding = judge(&good(), &elsewhere).remove(1);
+    assert_eq!(
+        (finding.reason, finding.stalled),
+        (reason::REGION_NOT_AVAILABLE, true)
+    );
+    let unseen = Report {
+        provider: Some(Err(error(ErrorClass::Forbidden, "x"))),
+        ..good()
+    };
+    let finding = judge(&unseen, &subject()).remove(1);
+    assert_eq!(
+        (finding.status, finding.blocks),
+        (Status::Unknown, false),
+        "a role on the group alone is enough"
+    );
+}
+
+#[test]
+fn resource_group_trouble() {
+    let cases = [
+        (
+            Ok(None),
+            reason::RESOURCE_GROUP_NOT_FOUND,
+            true,
+            "az group create --name rg --location eastus",
+        ),
+        (
+            Err(error(ErrorClass::Forbidden, "x")),
+            reason::RESOURCE_GROUP_FORBIDDEN,
+            true,
+            "az role assignment create --assignee client-1",
+        ),
+        (
+            Err(error(ErrorClass::Timeout, "x")),
+            reason::ARM_UNREACHABLE,
+            false,
+            "trying again",
+        ),
+    ];
+    for (answer, reason, stalled, text) in cases {
+        let finding = judge(
+            &Report {
+                resource_group: Some(answer),
+                ..good()
+            },
+            &subject(),
+        )
+        .remove(2);
+        assert_eq!(
+            (finding.reason, finding.stalled, finding.blocks),
+            (reason, stalled, true),
+            "{finding:?}"
+        );
+        assert!(
+            finding.message.contains(text),
+            "{text:?} not in {:?}",
+            finding.message
+        );
+    }
+}

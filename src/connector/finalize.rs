@@ -1,0 +1,437 @@
+//! The removal of one virtual node, one step a reconcile: cordon, evict, wait for the container groups, delete the Node.
+//!
+//! [`decide`] is the rule and pure; [`retire`] looks, acts and returns. Nothing here waits: the next reconcile goes on.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, DeleteParams, EvictParams, ListParams, Preconditions};
+
+use super::status::Retiring;
+use crate::agent::{AgentSpec, AgentStatus};
+use crate::api::DeletionPolicy;
+use crate::kube::call::{KubeError, TIMEOUT, call, optional};
+use crate::node::NodeError;
+use crate::node::keeper;
+
+/// Pods evicted or deleted in one pass; the next pass takes the next.
+const AT_ONCE: usize = 50;
+const PAGE: u32 = 500;
+
+/// A pod of the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    namespace: String,
+    name: String,
+    uid: String,
+    /// Kept by a `DaemonSet` or mirrored: it would come back after an eviction, so it is deleted and not waited for.
+    stays: bool,
+    terminating: bool,
+}
+
+impl Bound {
+    fn of(pod: &Pod) -> Self {
+        let meta = &pod.metadata;
+        let mirror = meta
+            .annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key("kubernetes.io/config.mirror"));
+        let owners = meta.owner_references.as_deref().unwrap_or_default();
+        let daemon = owners
+            .iter()
+            .any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet");
+        Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            stays: mirror || daemon,
+            terminating: meta.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+/// The facts of one pass.
+#[derive(Debug, Clone)]
+pub struct Situation<'a> {
+    /// The user's policy.
+    pub policy: DeletionPolicy,
+    /// Since the removal began.
+    pub elapsed: Duration,
+    /// How long evictions are tried.
+    pub drain_timeout: Duration,
+    /// The user has ordered to finish the Kubernetes side whatever is left in Azure.
+    pub forced: bool,
+    /// The agent; without one nobody deletes container groups.
+    pub agent: Option<&'a AgentStatus>,
+    /// Why there is no agent, or why it cannot work.
+    pub trouble: Option<&'a str>,
+}
+
+/// What to do in this pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Evict the pods that are not terminating yet.
+    Evict,
+    /// Delete them.
+    Delete,
+    /// Nothing but waiting.
+    Wait,
+    /// Stop the agent, delete Node and Lease.
+    Finish,
+}
+
+/// The rule. PURE.
+pub fn decide(situation: &Situation, pods: &[Bound]) -> Decision {
+    let Situation {
+        policy,
+        elapsed,
+        drain_timeout,
+        forced,
+        agent,
+        ..
+    } = situation;
+    if *forced || *policy == DeletionPolicy::Orphan {
+        return Decision::Finish;
+    }
+    // Without an agent nobody would ever finish the pods: they go on running instead.
+    let Some(agent) = agent else {
+        return Decision::Wait;
+    };
+    let waited_for = pods.iter().filter(|pod| !pod.stays).count();
+    // The agent's count means something only once it is in sync with Azure.
+    if waited_for == 0 && agent.ready && agent.container_groups == 0 {
+        return Decision::Finish;
+    }
+    if pods.iter().all(|pod| pod.terminating) {
+        return Decision::Wait;
+    }
+    match policy {
+        DeletionPolicy::Drain if elapsed < drain_timeout => Decision::Evict,
+        _ => Decision::Delete,
+    }
+}
+
+/// What came of a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// The agent can be stopped, then [`finish`] called.
+    Finish {
+        /// Container groups that are left in Azure.
+        left: u32,
+    },
+    /// Not yet.
+    Waiting(Retiring),
+}
+
+/// One pass.
+///
+/// # Errors
+/// Only the list of pods can fail; a single eviction or deletion that fails is tried again in the next pass.
+pub async fn retire(
+    manager: &Client,
+    node: &str,
+    situation: &Situation<'_>,
+) -> Result<Progress, KubeError> {
+    let pods = pods_of(manager, node).await?;
+    let decision = decide(situation, &pods);
+    let refused = match decision {
+        Decision::Finish => {
+            return Ok(Progress::Finish {
+                left: situation.agent.map_or(0, |agent| agent.container_groups),
+            });
+        }
+        Decision::Wait => None,
+        Decision::Evict | Decision::Delete => clear(manager, &pods, &decision).await,
+    };
+    Ok(Progress::Waiting(waiting(situation, &pods, refused)))
+}
+
+/// The clause for the status. PURE.
+fn waiting(situation: &Situation, pods: &[Bound], refused: Option<String>) -> Retiring {
+    let left = pods.iter().filter(|pod| !pod.stays).count();
+    let groups = situation.agent.map_or(0, |agent| agent.container_groups);
+    let mut message = format!("{left} pods and {groups} container groups left");
+    let trouble = situation
+        .trouble
+        .map(ToOwned::to_owned)
+        .or_else(|| situation.agent.and_then(|a| a.problem.clone()));
+    if let Some(refused) = refused {
+        message.push_str(&format!(", {refused}"));
+    }
+    if let Some(trouble) = &trouble {
+        message.push_str(&format!(", blocked: {trouble}"));
+    }
+    Retiring {
+        message,
+        blocked: trouble.is_some(),
+    }
+}
+
+async fn pods_of(manager: &Client, node: &str) -> Result<Vec<Bound>, KubeError> {
+    let api = Api::<Pod>::all(manager.clone());
+    let mut params = ListParams::default()
+        .fields(&format!("spec.nodeName={node}"))
+        .limit(PAGE);
+    let mut pods = Vec::new();
+    loop {
+        let page = call("list the node's pods", TIMEOUT, api.list(&params)).await?;
+        pods.extend(page.items.iter().filter(|pod| !is_over(pod)).map(Bound::of));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(pods),
+        }
+    }
+}
+
+/// A finished pod needs no eviction; what it has left in Azure is counted with the agent's container groups.
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Evicts or deletes; the answer says what stands in the way.
+async fn clear(manager: &Client, pods: &[Bound], decision: &Decision) -> Option<String> {
+    let mut refused = None;
+    for pod in pods.iter().filter(|pod| !pod.terminating).take(AT_ONCE) {
+        let api = Api::<Pod>::namespaced(manager.clone(), &pod.namespace);
+        let preconditions = Preconditions {
+            uid: Some(pod.uid.clone()),
+            resource_version: None,
+        };
+        let delete = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        let result = if *decision == Decision::Evict && !pod.stays {
+            let params = EvictParams {
+                delete_options: Some(delete),
+                ..EvictParams::default()
+            };
+            optional("evict a pod", TIMEOUT, api.evict(&pod.name, &params))
+                .await
+                .map(drop)
+        } else {
+            optional("delete a pod", TIMEOUT, api.delete(&pod.name, &delete))
+                .await
+                .map(drop)
+        };
+        match result {
+            Ok(()) => {}
+            // A disruption budget: the eviction API answers 429 until it allows one.
+            Err(error) if error.code() == Some(429) => {
+                refused.get_or_insert(format!(
+                    "a disruption budget protects pod {}/{}",
+                    pod.namespace, pod.name
+                ));
+            }
+            // Another pod of that name by now.
+            Err(error) if error.is_conflict() => {}
+            Err(error) => {
+                refused.get_or_insert(error.to_string());
+            }
+        }
+    }
+    refused
+}
+
+/// The last step, after the agent was stopped: Node and Lease.
+///
+/// # Errors
+/// As [`keeper::remove`]; a Node that belongs to somebody else is not an error here, it is none of ours to remove.
+pub async fn finish(manager: &Client, spec: &AgentSpec) -> Result<(), KubeError> {
+    match keeper::remove(manager, &spec.node).await {
+        Ok(()) | Err(NodeError::Foreign(_)) => Ok(()),
+        Err(NodeError::Kube(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(stays: bool, terminating: bool) -> Bound {
+        Bound {
+            namespace: "ns".to_owned(),
+            name: "p".to_owned(),
+            uid: "u".to_owned(),
+            stays,
+            terminating,
+        }
+    }
+
+    #[test]
+    fn decisions() {
+        let busy = AgentStatus {
+            ready: true,
+            container_groups: 2,
+            ..AgentStatus::default()
+        };
+        let empty = AgentStatus {
+            ready: true,
+            ..AgentStatus::default()
+        };
+        let starting = AgentStatus::default();
+        let minutes = Duration::from_mins;
+        let cases: Vec<(
+            &str,
+            DeletionPolicy,
+            Duration,
+            bool,
+            Option<&AgentStatus>,
+            Vec<Bound>,
+            Decision,
+        )> = vec![
+            (
+                "drain evicts",
+                DeletionPolicy::Drain,
+                minutes(1),
+                false,
+                Some(&busy),
+                vec![pod(false, false)],
+                Decision::Evict,
+            ),
+            (
+                "then deletes",
+                DeletionPolicy::Drain,
+                minutes(6),
+                false,
+                Some(&busy),
+                vec![pod(false, false)],
+                Decision::Delete,
+            ),
+            (
+                "terminating pods are waited for",
+                DeletionPolicy::Drain,
+                minutes(6),
+                false,
+                Some(&busy),
+                vec![pod(false, true)],
+                Decision::Wait,
+            ),
+            (
+                "groups are waited for",
+                DeletionPolicy::Drain,
+                minutes(1),
+                false,
+                Some(&busy),
+                vec![],
+                Decision::Wait,
+            ),
+            (
+                "nothing left",
+                DeletionPolicy::Drain,
+                minutes(1),
+                false,
+                Some(&empty),
+                vec![],
+                Decision::Finish,
+            ),
+            (
+                "no count yet",
+                DeletionPolicy::Drain,
+                minutes(1),
+                false,
+                Some(&starting),
+                vec![],
+                Decision::Wait,
+            ),
+            (
+                "daemon pods come back for ever",
+                DeletionPolicy::Drain,
+                minutes(1),
+                false,
+                Some(&empty),
+                vec![pod(true, false)],
+                Decision::Finish,
+            ),
+            (
+                "but their groups are removed",
+                DeletionPolicy::Drain,
+                minutes(1),
+                false,
+                Some(&busy),
+                vec![pod(true, false)],
+                Decision::Evict,
+            ),
+            (
+                "delete does not evict",
+                DeletionPolicy::Delete,
+                minutes(0),
+                false,
+                Some(&busy),
+                vec![pod(false, false)],
+                Decision::Delete,
+            ),
+            (
+                "orphan leaves all",
+                DeletionPolicy::Orphan,
+                minutes(0),
+                false,
+                Some(&busy),
+                vec![pod(false, false)],
+                Decision::Finish,
+            ),
+            (
+                "no agent, no eviction",
+                DeletionPolicy::Drain,
+                minutes(9),
+                false,
+                None,
+                vec![pod(false, false)],
+                Decision::Wait,
+            ),
+            (
+                "unless forced",
+                DeletionPolicy::Drain,
+                minutes(0),
+                true,
+                None,
+                vec![pod(false, false)],
+                Decision::Finish,
+            ),
+        ];
+        for (what, policy, elapsed, forced, agent, pods, expected) in cases {
+            let situation = Situation {
+                policy,
+                elapsed,
+                drain_timeout: minutes(5),
+                forced,
+                agent,
+                trouble: None,
+            };
+            assert_eq!(decide(&situation, &pods), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_clause_names_what_is_in_the_way() {
+        let situation = Situation {
+            policy: DeletionPolicy::Drain,
+            elapsed: Duration::ZERO,
+            drain_timeout: Duration::ZERO,
+            forced: false,
+            agent: None,
+            trouble: Some("Secret a/b does not exist"),
+        };
+        let retiring = waiting(&situation, &[pod(false, false), pod(true, false)], None);
+        assert_eq!(
+            retiring.message,
+            "1 pods and 0 container groups left, blocked: Secret a/b does not exist"
+        );
+        assert!(retiring.blocked);
+        let guarded = Situation {
+            trouble: None,
+            ..situation
+        };
+        let retiring = waiting(
+            &guarded,
+            &[],
+            Some("a disruption budget protects pod ns/p".to_owned()),
+        );
+        assert!(retiring.message.ends_with("protects pod ns/p") && !retiring.blocked);
+    }
+}

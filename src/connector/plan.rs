@@ -1,0 +1,301 @@
+//! Which agents should run, and the steps from those that do. PURE.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::agent::AgentSpec;
+use crate::api::{OrphanPolicy, Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec, node_name};
+use crate::node::spec::NodeSpec;
+use crate::translate::GroupDefaults;
+
+/// The facts beside the spec that an agent is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of the connector.
+    pub name: String,
+    /// UID of the connector.
+    pub uid: String,
+    /// UID of the `kube-system` namespace.
+    pub cluster_uid: String,
+}
+
+/// The agent of one operating system. `retiring`: its node is on its way out, takes no pods and makes no groups.
+pub fn agent_spec(
+    identity: &Identity,
+    spec: &VirtualKubeletConnectorSpec,
+    os: Os,
+    retiring: bool,
+) -> AgentSpec {
+    let requests = spec.container_requests();
+    let quiet = retiring || spec.suspend;
+    AgentSpec {
+        connector: identity.name.clone(),
+        connector_uid: identity.uid.clone(),
+        cluster_uid: identity.cluster_uid.clone(),
+        resource_group: spec.aci_resource_group.clone(),
+        node: NodeSpec {
+            name: node_name(&identity.name, os, &spec.region),
+            os,
+            region: spec.region.clone(),
+            connector: identity.name.clone(),
+            connector_uid: identity.uid.clone(),
+            labels: spec.node.labels.clone(),
+            annotations: spec.node.annotations.clone(),
+            taints: spec.taints(),
+            capacity: spec.capacity(),
+            unschedulable: quiet,
+        },
+        groups: GroupDefaults {
+            os,
+            region: spec.region.clone(),
+            subnet_id: spec.subnet_id.clone(),
+            public_ip: spec.public_ip,
+            zones: spec.zones.clone(),
+            tags: spec.tags.clone(),
+            default_cpu: requests.cpu,
+            default_memory_gb: requests.memory_gb,
+        },
+        suspended: quiet,
+        delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,
+    }
+}
+
+/// An agent that runs, as the plan sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// What it was last told.
+    pub spec: AgentSpec,
+    /// Which ARM client it uses: another number is another client.
+    pub arm: u64,
+    /// False when its tasks have ended by themselves.
+    pub alive: bool,
+}
+
+/// What to do about one operating system.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Start an agent.
+    Start(AgentSpec),
+    /// Tell a running agent its new spec.
+    Update(AgentSpec),
+    /// Stop the agent and start it again: it died, or its ARM client is not the one in use.
+    Restart(AgentSpec),
+}
+
+/// The operating systems of a connector, sorted by what is to become of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Split {
+    /// The spec asks for them.
+    pub wanted: BTreeSet<Os>,
+    /// They were asked for once and are not any more.
+    pub retiring: BTreeSet<Os>,
+}
+
+/// Sorts the operating systems. Those that were ever registered are known from the running agents and, after a restart
+/// of the operator, from the connector's status.
+pub fn split(connector: &VirtualKubeletConnector, running: impl IntoIterator<Item = Os>) -> Split {
+    let deleting = connector.metadata.deletion_timestamp.is_some();
+    let asked: BTreeSet<Os> = connector.spec.operating_systems().into_iter().collect();
+    let listed = connector
+        .status
+        .iter()
+        .flat_map(|status| status.nodes.iter().map(|node| node.os_type));
+    let known: BTreeSet<Os> = listed.chain(running).collect();
+    if deleting {
+        return Split {
+            wanted: BTreeSet::new(),
+            retiring: known,
+        };
+    }
+    Split {
+        retiring: known.difference(&asked).copied().collect(),
+        wanted: asked,
+    }
+}
+
+/// The step for each operating system whose agent is not as it should be. `arm` is the ARM client in use, `None` when
+/// there is none: then nothing is started, and what runs goes on with the client it has.
+pub fn steps(
+    desired: &BTreeMap<Os, AgentSpec>,
+    running: &BTreeMap<Os, Seen>,
+    arm: Option<u64>,
+    may_start: impl Fn(Os) -> bool,
+) -> BTreeMap<Os, Step> {
+    let step = |os: &Os, spec: &AgentSpec| match (running.get(os), arm) {
+        (None, Some(_)) => may_start(*os).then(|| Step::Start(spec.clone())),
+        (None, None) => None,
+        (Some(seen), Some(arm)) if !seen.alive || seen.arm != arm => {
+            Some(Step::Restart(spec.clone()))
+        }
+        (Some(seen), _) => (seen.spec != *spec).then(|| Step::Update(spec.clone())),
+    };
+    desired
+        .iter()
+        .filter_map(|(os, spec)| Some((*os, step(os, spec)?)))
+        .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::validate::tests::spec;
+    use super::*;
+    use crate::api::{VirtualKubeletConnectorStatus, VirtualNodeStatus};
+    use serde_json::json;
+
+    pub(in crate::connector) fn identity() -> Identity {
+        Identity {
+            name: "vk".to_owned(),
+            uid: "uid-1".to_owned(),
+            cluster_uid: "cluster".to_owned(),
+        }
+    }
+
+    pub(in crate::connector) fn connector(more: serde_json::Value) -> VirtualKubeletConnector {
+        let mut connector = VirtualKubeletConnector::new("vk", spec(more));
+        connector.metadata.uid = Some("uid-1".to_owned());
+        connector.metadata.generation = Some(3);
+        connector
+    }
+
+    fn with_nodes(mut connector: VirtualKubeletConnector, nodes: &[Os]) -> VirtualKubeletConnector {
+        let node = |os: &Os| VirtualNodeStatus {
+            name: node_name("vk", *os, "eastus"),
+            os_type: *os,
+            ready: None,
+            pods: None,
+            container_groups: None,
+        };
+        connector.status = Some(VirtualKubeletConnectorStatus {
+            nodes: nodes.iter().map(node).collect(),
+            ..VirtualKubeletConnectorStatus::default()
+        });
+        connector
+    }
+
+    #[test]
+    fn the_spec_of_an_agent() {
+        let spec = spec(
+            json!({"containerGroup": {"requests": {"memory": "2G"}}, "node": {"capacity": {"cpu": "8"}}}),
+        );
+        let agent = agent_spec(&identity(), &spec, Os::Windows, false);
+        assert_eq!(agent.node.name, "virtual-kubelet-vk-windows-eastus");
+        assert!(
+            (agent.groups.default_cpu - 1.0).abs() < 1e-9
+                && (agent.groups.default_memory_gb - 2.0).abs() < 1e-9
+        );
+        assert_eq!(agent.node.capacity["cpu"], "8");
+        assert_eq!((agent.suspended, agent.node.unschedulable), (false, false));
+        let leaving = agent_spec(&identity(), &spec, Os::Windows, true);
+        assert_eq!(
+            (leaving.suspended, leaving.node.unschedulable),
+            (true, true)
+        );
+    }
+
+    #[test]
+    fn an_edit_retires_exactly_one() {
+        use Os::{Linux, Windows};
+        let set = |list: &[Os]| list.iter().copied().collect::<BTreeSet<_>>();
+        let both = connector(json!({}));
+        let linux = connector(json!({"osType": "Linux"}));
+        assert_eq!(
+            split(&both, []),
+            Split {
+                wanted: set(&[Linux, Windows]),
+                retiring: set(&[])
+            }
+        );
+        assert_eq!(
+            split(&linux, [Linux, Windows]),
+            Split {
+                wanted: set(&[Linux]),
+                retiring: set(&[Windows])
+            }
+        );
+        let restarted = with_nodes(linux, &[Linux, Windows]);
+        assert_eq!(
+            split(&restarted, []).retiring,
+            set(&[Windows]),
+            "known from the status"
+        );
+        let mut deleted = with_nodes(both, &[Linux]);
+        deleted.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+                k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+            ));
+        assert_eq!(
+            split(&deleted, [Windows]),
+            Split {
+                wanted: set(&[]),
+                retiring: set(&[Linux, Windows])
+            }
+        );
+    }
+
+    #[test]
+    fn steps_table() {
+        let desired = |json| {
+            BTreeMap::from([(
+                Os::Linux,
+                agent_spec(&identity(), &spec(json), Os::Linux, false),
+            )])
+        };
+        let seen = |arm, alive| {
+            BTreeMap::from([(
+                Os::Linux,
+                Seen {
+                    spec: desired(json!({}))[&Os::Linux].clone(),
+                    arm,
+                    alive,
+                },
+            )])
+        };
+        let name = |steps: BTreeMap<Os, Step>| match steps.get(&Os::Linux) {
+            None => "nothing",
+            Some(Step::Start(_)) => "start",
+            Some(Step::Update(_)) => "update",
+            Some(Step::Restart(_)) => "restart",
+        };
+        let same = desired(json!({}));
+        let edited = desired(json!({"tags": {"a": "b"}}));
+        let none = BTreeMap::new();
+        assert_eq!(name(steps(&same, &none, Some(1), |_| true)), "start");
+        assert_eq!(
+            name(steps(&same, &none, Some(1), |_| false)),
+            "nothing",
+            "a check failed"
+        );
+        assert_eq!(
+            name(steps(&same, &none, None, |_| true)),
+            "nothing",
+            "no credentials"
+        );
+        assert_eq!(
+            name(steps(&same, &seen(1, true), Some(1), |_| true)),
+            "nothing",
+            "idle"
+        );
+        assert_eq!(
+            name(steps(&edited, &seen(1, true), Some(1), |_| false)),
+            "update"
+        );
+        assert_eq!(
+            name(steps(&edited, &seen(1, true), None, |_| false)),
+            "update",
+            "goes on with what it has"
+        );
+        assert_eq!(
+            name(steps(&same, &seen(1, true), Some(2), |_| false)),
+            "restart",
+            "another cloud"
+        );
+        assert_eq!(
+            name(steps(&same, &seen(1, false), Some(1), |_| false)),
+            "restart",
+            "it died"
+        );
+        assert_eq!(
+            name(steps(&same, &seen(1, false), None, |_| false)),
+            "nothing"
+        );
+    }
+}

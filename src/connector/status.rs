@@ -1,0 +1,371 @@
+//! The connector's status, from what a reconcile found. PURE: time is an argument.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::checks::Finding;
+use super::supervisor::StartError;
+use super::validate::Problem;
+use crate::agent::AgentStatus;
+use crate::api::conditions::{
+    self, CREDENTIALS_READY, NODES_READY, PROVIDER_REGISTERED, READY, RECONCILING,
+    RESOURCE_GROUP_READY, STALLED, SUSPENDED, Status, Wanted, reason,
+};
+use crate::api::{
+    IdentityStatus, Os, VirtualKubeletConnectorSpec, VirtualKubeletConnectorStatus,
+    VirtualNodeStatus, parse_quantity,
+};
+
+/// What is known about one virtual node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeFacts {
+    /// Name of the Node.
+    pub name: String,
+    /// Operating system.
+    pub os: Os,
+    /// The agent's status; `None` when none runs.
+    pub agent: Option<AgentStatus>,
+    /// Why no agent could be started.
+    pub start_error: Option<StartError>,
+    /// For a node on its way out: how far that is.
+    pub retiring: Option<Retiring>,
+}
+
+/// How far the removal of a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retiring {
+    /// In one clause, for example `2 pods left`.
+    pub message: String,
+    /// It waits for something that a person has to do.
+    pub blocked: bool,
+}
+
+/// Everything a status is made of.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// The spec.
+    pub spec: &'a VirtualKubeletConnectorSpec,
+    /// The status as it is.
+    pub previous: Option<&'a VirtualKubeletConnectorStatus>,
+    /// The token of the `requestedAt` annotation.
+    pub requested_at: Option<String>,
+    /// The connector is being deleted.
+    pub deleting: bool,
+    /// Identity in use, or what is wrong with spec or Secret.
+    pub resolved: Result<&'a IdentityStatus, &'a Problem>,
+    /// What Azure said; `None` before its first answer.
+    pub findings: Option<&'a [Finding]>,
+    /// The findings are about this generation and this Secret.
+    pub fresh: bool,
+    /// Nodes, Linux first; retiring ones included.
+    pub nodes: &'a [NodeFacts],
+}
+
+/// The status to write. Equal to `previous` when there is nothing to write.
+pub fn status(facts: &Facts, now: &Time) -> VirtualKubeletConnectorStatus {
+    let previous = facts
+        .previous
+        .map_or(&[][..], |status| status.conditions.as_slice());
+    let wanted = conditions(facts);
+    let (ready, all) = (
+        wanted_nodes(facts).filter(|node| is_ready(node)).count(),
+        wanted_nodes(facts).count(),
+    );
+    VirtualKubeletConnectorStatus {
+        observed_generation: Some(facts.generation),
+        conditions: conditions::merge(previous, wanted, facts.generation, now),
+        nodes: facts.nodes.iter().map(node_status).collect(),
+        node_summary: Some(format!("{ready}/{all}")),
+        pods: Some(count(
+            facts
+                .nodes
+                .iter()
+                .filter_map(|node| node.agent.as_ref())
+                .map(|agent| agent.pods)
+                .sum(),
+        )),
+        capacity: capacity(facts.spec, all),
+        identity: match facts.resolved {
+            Ok(identity) => Some(identity.clone()),
+            Err(_) => facts.previous.and_then(|status| status.identity.clone()),
+        },
+        last_handled_reconcile_at: facts.requested_at.clone().or_else(|| {
+            facts
+                .previous
+                .and_then(|status| status.last_handled_reconcile_at.clone())
+        }),
+    }
+}
+
+fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn wanted_nodes<'a>(facts: &'a Facts) -> impl Iterator<Item = &'a NodeFacts> {
+    facts.nodes.iter().filter(|node| node.retiring.is_none())
+}
+
+fn is_ready(node: &NodeFacts) -> bool {
+    node.agent
+        .as_ref()
+        .is_some_and(|agent| agent.registered && agent.ready)
+}
+
+fn node_status(node: &NodeFacts) -> VirtualNodeStatus {
+    VirtualNodeStatus {
+        name: node.name.clone(),
+        os_type: node.os,
+        ready: Some(is_ready(node)),
+        pods: node.agent.as_ref().map(|agent| count(agent.pods)),
+        container_groups: node
+            .agent
+            .as_ref()
+            .map(|agent| count(agent.container_groups)),
+    }
+}
+
+/// The capacity of one node times the number of wanted nodes.
+fn capacity(spec: &VirtualKubeletConnectorSpec, nodes: usize) -> BTreeMap<String, String> {
+    spec.capacity()
+        .into_iter()
+        .map(|(name, amount)| (name, times(&amount, nodes)))
+        .collect()
+}
+
+/// `400Gi` twice is `800Gi`: the unit stays as the user wrote it. What cannot be multiplied in words is a plain number.
+fn times(quantity: &str, factor: usize) -> String {
+    let unit = quantity
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(quantity.len());
+    let (number, unit) = quantity.split_at(unit);
+    match (
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(factor as u64)),
+        parse_quantity(quantity),
+    ) {
+        (Some(product), _) if !unit.starts_with('.') => format!("{product}{unit}"),
+        (_, Some(value)) => format!(
+            "{}",
+            value * f64::from(u32::try_from(factor).unwrap_or(u32::MAX))
+        ),
+        (_, None) => quantity.to_owned(),
+    }
+}
+
+/// The summary: `Ready`, and whether somebody is at work.
+struct Summary {
+    ready: Wanted,
+    progress: Option<Wanted>,
+}
+
+impl Summary {
+    fn stalled(reason: &'static str, message: &str) -> Self {
+        Self {
+            ready: Wanted::no(READY, reason, message),
+            progress: Some(Wanted::yes(STALLED, reason, message)),
+        }
+    }
+
+    fn retrying(reason: &'static str, message: &str) -> Self {
+        Self {
+            ready: Wanted::no(READY, reason, message),
+            progress: Some(Wanted::yes(
+                RECONCILING,
+                reason::PROGRESSING_WITH_RETRY,
+                message,
+            )),
+        }
+    }
+
+    fn working(status: Status, reason: &'static str, message: &str) -> Self {
+        Self {
+            ready: Wanted::new(READY, status, reason, message),
+            progress: Some(Wanted::yes(RECONCILING, reason::PROGRESSING, message)),
+        }
+    }
+}
+
+fn conditions(facts: &Facts) -> Vec<Wanted> {
+    let mut summary = summary(facts);
+    let mut wanted = azure_conditions(facts);
+    wanted.push(nodes_condition(facts));
+    if facts.spec.suspend && !facts.deleting {
+        wanted.push(Wanted::yes(
+            SUSPENDED,
+            reason::SUSPENDED,
+            "spec.suspend is set: no new container groups, no changes",
+        ));
+        // A suspended connector keeps its last word (GitOps tools would otherwise wait for ever).
+        let last = facts
+            .previous
+            .and_then(|status| Wanted::kept(&status.conditions, READY));
+        if let Some(last) = last.filter(|last| last.reason != reason::PENDING) {
+            summary = Summary {
+                ready: last,
+                progress: None,
+            };
+        }
+    }
+    wanted.push(summary.ready);
+    wanted.extend(summary.progress);
+    wanted
+}
+
+fn summary(facts: &Facts) -> Summary {
+    if facts.deleting {
+        return deletion(facts);
+    }
+    if let Err(problem) = facts.resolved {
+        return match problem.stalled {
+            true => Summary::stalled(problem.reason, &problem.message),
+            false => Summary::retrying(problem.reason, &problem.message),
+        };
+    }
+    let Some(findings) = facts.findings else {
+        return Summary::working(
+            Status::Unknown,
+            reason::PROGRESSING,
+            "asking Azure about credentials, resource provider and resource group",
+        );
+    };
+    if let Some(finding) = findings.iter().find(|finding| finding.blocks) {
+        // `Ready` names the provider: its own condition has ARM's bare word.
+        let word = if finding.reason == reason::NOT_REGISTERED {
+            reason::PROVIDER_NOT_REGISTERED
+        } else {
+            finding.reason
+        };
+        return if finding.stalled && facts.fresh {
+            Summary::stalled(word, &finding.message)
+        } else {
+            Summary::retrying(word, &finding.message)
+        };
+    }
+    let refused = wanted_nodes(facts)
+        .filter_map(|node| node.start_error.as_ref())
+        .find_map(|error| match error {
+            StartError::Identity(message) => Some(message),
+            StartError::Failed(_) => None,
+        });
+    if let Some(message) = refused {
+        return Summary::stalled(reason::NODE_IDENTITY_FORBIDDEN, message);
+    }
+    let (ready, message) = nodes_message(facts);
+    if !ready {
+        return Summary::working(Status::False, reason::NODES_NOT_READY, &message);
+    }
+    let leaving = removal(facts);
+    let message = match &leaving {
+        Some(leaving) => format!("{message}; {leaving}"),
+        None => message,
+    };
+    let mut summary = Summary {
+        ready: Wanted::yes(READY, reason::NODES_READY, message),
+        progress: None,
+    };
+    if let Some(leaving) = leaving {
+        summary.progress = Some(Wanted::yes(RECONCILING, reason::DRAINING, leaving));
+    } else if !facts.fresh {
+        summary.progress = Some(Wanted::yes(
+            RECONCILING,
+            reason::PROGRESSING,
+            "asking Azure about the changed connector",
+        ));
+    }
+    summary
+}
+
+fn deletion(facts: &Facts) -> Summary {
+    let blocked = facts
+        .nodes
+        .iter()
+        .any(|node| node.retiring.as_ref().is_some_and(|r| r.blocked));
+    let word = if blocked {
+        reason::DELETION_BLOCKED
+    } else {
+        reason::DELETING
+    };
+    let message = removal(facts).unwrap_or_else(|| "removing the nodes".to_owned());
+    Summary {
+        ready: Wanted::no(READY, word, message.clone()),
+        progress: Some(Wanted::yes(RECONCILING, word, message)),
+    }
+}
+
+/// What the nodes on their way out wait for, by node.
+fn removal(facts: &Facts) -> Option<String> {
+    let clauses: Vec<String> = facts
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            node.retiring
+                .as_ref()
+                .map(|r| format!("removing {}: {}", node.name, r.message))
+        })
+        .collect();
+    (!clauses.is_empty()).then(|| clauses.join("; "))
+}
+
+/// Whether all wanted nodes are ready, and the sentence for it.
+fn nodes_message(facts: &Facts) -> (bool, String) {
+    let all = wanted_nodes(facts).count();
+    let ready = wanted_nodes(facts).filter(|node| is_ready(node)).count();
+    let mut message = format!("{ready}/{all} nodes are ready in {}", facts.spec.region);
+    for node in wanted_nodes(facts).filter(|node| !is_ready(node)) {
+        let problem = match (&node.start_error, &node.agent) {
+            (Some(error), _) => error.to_string(),
+            (None, Some(agent)) => agent
+                .problem
+                .clone()
+                .unwrap_or_else(|| "registering".to_owned()),
+            (None, None) => "waiting to be started".to_owned(),
+        };
+        message.push_str(&format!("; {}: {problem}", node.name));
+    }
+    if ready == all && facts.spec.subnet_id.is_none() && !facts.spec.public_ip {
+        message.push_str("; pods have no IP address: set spec.subnetID or spec.publicIP in a connector that needs them");
+    }
+    (ready == all, message)
+}
+
+fn nodes_condition(facts: &Facts) -> Wanted {
+    match nodes_message(facts) {
+        (_, _) if wanted_nodes(facts).count() == 0 => {
+            Wanted::no(NODES_READY, reason::DELETING, "the nodes are being removed")
+        }
+        (true, message) => Wanted::yes(NODES_READY, reason::NODES_READY, message),
+        (false, message) => Wanted::no(NODES_READY, reason::NODES_NOT_READY, message),
+    }
+}
+
+/// `CredentialsReady`, `ProviderRegistered` and `ResourceGroupReady`: always all three.
+fn azure_conditions(facts: &Facts) -> Vec<Wanted> {
+    let pending = |type_| Wanted::unknown(type_, reason::PENDING, "not asked yet");
+    let problem = facts.resolved.err();
+    [CREDENTIALS_READY, PROVIDER_REGISTERED, RESOURCE_GROUP_READY]
+        .into_iter()
+        .map(|type_| match (problem, facts.findings) {
+            (Some(problem), _) if problem.condition == type_ => {
+                let status = if problem.stalled {
+                    Status::False
+                } else {
+                    Status::Unknown
+                };
+                Wanted::new(type_, status, problem.reason, problem.message.clone())
+            }
+            (Some(_), _) | (None, None) => pending(type_),
+            (None, Some(findings)) => findings
+                .iter()
+                .find(|f| f.condition == type_)
+                .map_or_else(|| pending(type_), Finding::wanted),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+use super::*;
+use crate::connector::validate::tests::spec;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+struct Case {
+    spec: VirtualKubeletConnectorSpec,
+    previous: Option<VirtualKubeletConnectorStatus>,
+    deleting: bool,
+    resolved: Result<IdentityStatus, Problem>,
+    findings: Option<Vec<Finding>>,
+    fresh: bool,
+    nodes: Vec<NodeFacts>,
+}
+
+impl Case {
+    /// Two nodes, all well.
+    fn good() -> Self {
+        Self {
+            spec: spec(json!({"publicIP": true})),
+            previous: None,
+            deleting: false,
+            resolved: Ok(IdentityStatus::default()),
+            findings: Some(vec![
+                finding(CREDENTIALS_READY, false, false),
+                finding(PROVIDER_REGISTERED, false, false),
+            ]),
+            fresh: true,
+            nodes: vec![node(Os::Linux, true), node(Os::Windows, true)],
+        }
+    }
+
+    fn status(&self, second: i64) -> VirtualKubeletConnectorStatus {
+        let facts = Facts {
+            generation: 3,
+            spec: &self.spec,
+            previous: self.previous.as_ref(),
+            requested_at: None,
+            deleting: self.deleting,
+            resolved: self.resolved.as_ref(),
+            findings: self.findings.as_deref(),
+            fresh: self.fresh,
+            nodes: &self.nodes,
+        };
+        status(&facts, &Time(Timestamp::from_second(second).unwrap()))
+    }
+
+    /// `Ready` and its reason, and the abnormal condition.
+    fn summary(&self) -> (String, String, Option<String>) {
+        let status = self.status(1);
+        let ready = conditions::find(&status.conditions, READY).unwrap();
+        let abnormal = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == STALLED || c.type_ == RECONCILING);
+        (
+            ready.status.clone(),
+            ready.reason.clone(),
+            abnormal.map(|c| c.type_.clone()),
+        )
+    }
+
+    fn message(&self) -> String {
+        conditions::find(&self.status(1).conditions, READY)
+            .unwrap()
+            .message
+            .clone()
+    }
+}
+
+fn finding(condition: &'static str, blocks: bool, stalled: bool) -> Finding {
+    Finding {
+        condition,
+        status: if blocks { Status::False } else { Status::True },
+        reason: if blocks {
+            reason::NOT_REGISTERED
+        } else {
+            reason::REGISTERED
+        },
+        message: "m".to_owned(),
+        blocks,
+        stalled,
+    }
+}
+
+fn node(os: Os, ready: bool) -> NodeFacts {
+    let agent = AgentStatus {
+        registered: true,
+        ready,
+        problem: None,
+        pods: 2,
+        container_groups: 2,
+    };
+    NodeFacts {
+        name: format!("node-{}", os.label()),
+        os,
+        agent: Some(agent),
+        start_error: None,
+        retiring: None,
+    }
+}
+
+fn expect(case: &Case, ready: &str, reason: &str, abnormal: Option<&str>) {
+    assert_eq!(
+        case.summary(),
+        (
+            ready.to_owned(),
+            reason.to_owned(),
+            abnormal.map(ToOwned::to_owned)
+        )
+    );
+}
+
+#[test]
+fn all_nodes_ready() {
+    let case = Case::good();
+    expect(&case, "True", "NodesReady", None);
+    let status = case.status(1);
+    assert_eq!(status.node_summary.as_deref(), Some("2/2"));
+    assert_eq!(
+        (status.pods, status.observed_generation),
+        (Some(4), Some(3))
+    );
+    assert_eq!(status.capacity["cpu"], "200");
+    assert_eq!(status.capacity["memory"], "800Gi");
+    assert_eq!(case.message(), "2/2 nodes are ready in eastus");
+}
+
+#[test]
+fn an_idle_connector_writes_nothing() {
+    let mut case = Case::good();
+    let first = case.status(1);
+    case.previous = Some(first.clone());
+    assert_eq!(case.status(999), first);
+}
+
+#[test]
+fn a_node_that_is_not_ready() {
+    let mut case = Case::good();
+    case.nodes[1] = node(Os::Windows, false);
+    case.nodes[1].agent.as_mut().unwrap().problem = Some("the lease is not renewed".to_owned());
+    expect(&case, "False", "NodesNotReady", Some(RECONCILING));
+    assert_eq!(
+        case.message(),
+        "1/2 nodes are ready in eastus; node-windows: the lease is not renewed"
+    );
+}
+
+#[test]
+fn a_registered_node_is_needed() {
+    let mut case = Case::good();
+    case.nodes[0].agent.as_mut().unwrap().registered = false;
+    expect(&case, "False", "NodesNotReady", Some(RECONCILING));
+    assert_eq!(case.status(1).node_summary.as_deref(), Some("1/2"));
+}
+
+#[test]
+fn findings_decide_over_nodes() {
+    let mut case = Case::good();
+    case.findings = Some(vec![
+        finding(CREDENTIALS_READY, false, false),
+        finding(PROVIDER_REGISTERED, true, true),
+    ]);
+    expect(&case, "False", "ProviderNotRegistered", Some(STALLED));
+    let status = case.status(1);
+    let provider = conditions::find(&status.conditions, PROVIDER_REGISTERED).unwrap();
+    assert_eq!(
+        (provider.status.as_str(), provider.reason.as_str()),
+        ("False", "NotRegistered")
+    );
+    case.findings = Some(vec![finding(PROVIDER_REGISTERED, true, false)]);
+    expect(&case, "False", "ProviderNotRegistered", Some(RECONCILING));
+}
+
+#[test]
+fn old_findings_never_stall_a_changed_connector() {
+    let mut case = Case::good();
+    case.findings = Some(vec![finding(PROVIDER_REGISTERED, true, true)]);
+    case.fresh = false;
+    expect(&case, "False", "ProviderNotRegistered", Some(RECONCILING));
+    case.findings = Case::good().findings;
+    expect(&case, "True", "NodesReady", Some(RECONCILING));
+}
+
+#[test]
+fn before_the_first_answer() {
+    let mut case = Case::good();
+    case.findings = None;
+    case.nodes = vec![];
+    expect(&case, "Unknown", "Progressing", Some(RECONCILING));
+    let status = case.status(1);
+    for type_ in [CREDENTIALS_READY, PROVIDER_REGISTERED, RESOURCE_GROUP_READY] {
+        assert_eq!(
+            conditions::find(&status.conditions, type_).unwrap().status,
+            "Unknown",
+            "{type_}"
+        );
+    }
+}
+
+#[test]
+fn problems_of_spec_and_secret() {
+    for (stalled, abnormal) in [(true, STALLED), (false, RECONCILING)] {
+        let mut case = Case::good();
+        case.resolved = Err(Problem {
+            condition: CREDENTIALS_READY,
+            reason: reason::SECRET_NOT_FOUND,
+            message: "create it".to_owned(),
+            stalled,
+        });
+        expect(&case, "False", "SecretNotFound", Some(abnormal));
+        let status = case.status(1);
+        let credentials = conditions::find(&status.conditions, CREDENTIALS_READY).unwrap();
+        assert_eq!(credentials.message, "create it");
+        assert_eq!(
+            credentials.status,
+            if stalled { "False" } else { "Unknown" }
+        );
+    }
+}
+
+#[test]
+fn a_node_that_we_may_not_be() {
+    let mut case = Case::good();
+    case.nodes[0].agent = None;
+    case.nodes[0].start_error = Some(StartError::Identity("add the rule".to_owned()));
+    expect(&case, "False", "NodeIdentityForbidden", Some(STALLED));
+    case.nodes[0].start_error = Some(StartError::Failed("no answer".to_owned()));
+    expect(&case, "False", "NodesNotReady", Some(RECONCILING));
+    assert!(case.message().contains("node-linux: no answer"));
+}
+
+#[test]
+fn pods_without_an_address_are_announced() {
+    let mut case = Case::good();
+    case.spec = spec(json!({}));
+    expect(&case, "True", "NodesReady", None);
+    assert!(
+        case.message()
+            .contains("pods have no IP address: set spec.subnetID or spec.publicIP")
+    );
+}
+
+#[test]
+fn a_node_on_its_way_out_does_not_count() {
+    let mut case = Case::good();
+    case.nodes[1].retiring = Some(Retiring {
+        message: "2 pods left".to_owned(),
+        blocked: false,
+    });
+    expect(&case, "True", "NodesReady", Some(RECONCILING));
+    let status = case.status(1);
+    assert_eq!(status.node_summary.as_deref(), Some("1/1"));
+    assert_eq!(status.nodes.len(), 2);
+    assert_eq!(status.capacity["cpu"], "100");
+    assert_eq!(
+        case.message(),
+        "1/1 nodes are ready in eastus; removing node-windows: 2 pods left"
+    );
+}
+
+#[test]
+fn deletion_names_each_node() {
+    let mut case = Case::good();
+    case.deleting = true;
+    for node in &mut case.nodes {
+        node.retiring = Some(Retiring {
+            message: "1 pods left".to_owned(),
+            blocked: false,
+        });
+    }
+    expect(&case, "False", "Deleting", Some(RECONCILING));
+    assert_eq!(
+        case.message(),
+        "removing node-linux: 1 pods left; removing node-windows: 1 pods left"
+    );
+    case.nodes[0].retiring.as_mut().unwrap().blocked = true;
+    expect(&case, "False", "DeletionBlocked", Some(RECONCILING));
+}
+
+#[test]
+fn suspended_connectors_keep_their_last_word() {
+    let mut case = Case::good();
+    case.previous = Some(case.status(1));
+    case.spec.suspend = true;
+    case.nodes[0] = node(Os::Linux, false);
+    expect(&case, "True", "NodesReady", None);
+    let status = case.status(5);
+    assert_eq!(
+        conditions::find(&status.conditions, SUSPENDED)
+            .unwrap()
+            .status,
+        "True"
+    );
+    assert_eq!(status.observed_generation, Some(3));
+    case.previous = None;
+    expect(&case, "False", "NodesNotReady", Some(RECONCILING));
+}
+
+#[test]
+fn the_list_is_sorted_and_names_the_generation() {
+    let status = Case::good().status(1);
+    let types: Vec<&str> = status.conditions.iter().map(|c| c.type_.as_str()).collect();
+    assert_eq!(
+        types,
+        [
+            READY,
+            CREDENTIALS_READY,
+            NODES_READY,
+            PROVIDER_REGISTERED,
+            RESOURCE_GROUP_READY
+        ]
+    );
+    assert!(
+        status
+            .conditions
+            .iter()
+            .all(|c| c.observed_generation == Some(3))
+    );
+}
+
+#[test]
+fn quantities_are_multiplied_in_the_users_unit() {
+    for (quantity, factor, product) in [
+        ("200", 2, "400"),
+        ("400Gi", 2, "800Gi"),
+        ("500m", 1, "500m"),
+        ("1.5Gi", 2, "3221225472"),
+        ("7", 0, "0"),
+    ] {
+        assert_eq!(times(quantity, factor), product);
+    }
+}

@@ -1,0 +1,413 @@
+//! Spec and Secret to what the next steps need, or the sentence that says what is missing. PURE.
+
+use k8s_openapi::api::core::v1::Secret;
+
+use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
+use crate::api::{
+    Cloud, Credentials, CredentialsType, IdentityStatus, VirtualKubeletConnectorSpec,
+    subnet_problem, validate,
+};
+use crate::azure::model::SecretText;
+use crate::azure::{Credential, Endpoints};
+
+/// What became of reading `spec.credentials.secretRef`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SecretState {
+    /// The spec names none.
+    NotNamed,
+    /// It was read.
+    Found(Box<Secret>),
+    /// It does not exist.
+    Missing,
+    /// RBAC does not let the operator read it.
+    Forbidden,
+    /// The API server did not give it, for a reason that passes.
+    Unreadable(String),
+}
+
+/// Everything that the steps towards Azure need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// Where ARM and Entra ID are.
+    pub endpoints: Endpoints,
+    /// Subscription of the container groups.
+    pub subscription: String,
+    /// Who we are.
+    pub credential: Credential,
+    /// The same for the status, without secrets.
+    pub identity: IdentityStatus,
+    /// `Secret <namespace>/<name>`, for messages.
+    pub secret: String,
+}
+
+/// Why a connector cannot be acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The condition it belongs to: `Ready` when there is none of its own.
+    pub condition: &'static str,
+    /// One of [`reason`].
+    pub reason: &'static str,
+    /// What is wrong, on what, and what to do.
+    pub message: String,
+    /// No retry will cure it.
+    pub stalled: bool,
+}
+
+impl Problem {
+    fn spec(message: impl Into<String>) -> Self {
+        Self {
+            condition: READY,
+            reason: reason::INVALID_SPEC,
+            message: message.into(),
+            stalled: true,
+        }
+    }
+
+    fn credentials(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            condition: CREDENTIALS_READY,
+            reason,
+            message: message.into(),
+            stalled: true,
+        }
+    }
+}
+
+/// Namespace and name of the Secret that a spec names; the namespace defaults to the operator's.
+pub fn secret_reference(
+    spec: &VirtualKubeletConnectorSpec,
+    operator_namespace: &str,
+) -> Option<(String, String)> {
+    let reference = spec.credentials.as_ref()?.secret_ref.as_ref()?;
+    let namespace = reference
+        .namespace
+        .clone()
+        .unwrap_or_else(|| operator_namespace.to_owned());
+    Some((namespace, reference.name.clone()))
+}
+
+/// Brings spec and Secret together.
+///
+/// # Errors
+/// The first thing that a person has to put right.
+pub fn resolve(
+    spec: &VirtualKubeletConnectorSpec,
+    secret: &SecretState,
+    operator_namespace: &str,
+) -> Result<Resolved, Problem> {
+    let problems: Vec<String> = validate(spec).iter().map(ToString::to_string).collect();
+    if !problems.is_empty() {
+        return Err(Problem::spec(problems.join("; ")));
+    }
+    let endpoints = endpoints(spec)?;
+    let Some(credentials) = &spec.credentials else {
+        return Err(Problem::credentials(
+            reason::SECRET_INVALID,
+            "the operator has no identity of its own for Azure; set spec.credentials to type ServicePrincipal with a secretRef",
+        ));
+    };
+    if credentials.type_ != CredentialsType::ServicePrincipal {
+        return Err(Problem::credentials(
+            reason::SECRET_INVALID,
+            format!(
+                "credentials of type {} are not available in this version; use type ServicePrincipal with a secretRef",
+                credentials.type_.as_str()
+            ),
+        ));
+    }
+    let Some((namespace, name)) = secret_reference(spec, operator_namespace) else {
+        return Err(Problem::spec(
+            "spec.credentials.secretRef is required for type ServicePrincipal",
+        ));
+    };
+    let title = format!("Secret {namespace}/{name}");
+    let secret = found(secret, &title, operator_namespace)?;
+    service_principal(spec, credentials, secret, endpoints, title)
+}
+
+fn endpoints(spec: &VirtualKubeletConnectorSpec) -> Result<Endpoints, Problem> {
+    match (spec.cloud, &spec.custom_cloud) {
+        (Cloud::AzurePublicCloud, _) => Ok(Endpoints::public()),
+        (Cloud::AzureUSGovernmentCloud, _) => Ok(Endpoints::us_government()),
+        (Cloud::AzureChinaCloud, _) => Ok(Endpoints::china()),
+        (Cloud::Custom, None) => Err(Problem::spec(
+            "spec.customCloud is required for cloud Custom",
+        )),
+        (Cloud::Custom, Some(custom)) => Endpoints::custom(
+            &custom.resource_manager_endpoint,
+            &custom.authority_host,
+            custom.audience.as_deref(),
+            custom.ca_bundle.as_deref(),
+        )
+        .map_err(|error| Problem::spec(format!("spec.customCloud: {error}"))),
+    }
+}
+
+fn found<'a>(
+    state: &'a SecretState,
+    title: &str,
+    operator_namespace: &str,
+) -> Result<&'a Secret, Problem> {
+    match state {
+        SecretState::Found(secret) => Ok(secret),
+        SecretState::Missing | SecretState::NotNamed => Err(Problem::credentials(
+            reason::SECRET_NOT_FOUND,
+            format!(
+                "{title} does not exist; create it with the keys AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_SUBSCRIPTION_ID"
+            ),
+        )),
+        SecretState::Forbidden => Err(Problem::credentials(
+            reason::SECRET_FORBIDDEN,
+            format!(
+                "the operator may not read {title}; put it into namespace {operator_namespace}, or give the operator's service account a Role with get and watch on that Secret"
+            ),
+        )),
+        SecretState::Unreadable(why) => Err(Problem {
+            condition: CREDENTIALS_READY,
+            reason: reason::API_SERVER_ERROR,
+            message: format!("{title} could not be read: {why}"),
+            stalled: false,
+        }),
+    }
+}
+
+fn service_principal(
+    spec: &VirtualKubeletConnectorSpec,
+    credentials: &Credentials,
+    secret: &Secret,
+    endpoints: Endpoints,
+    title: String,
+) -> Result<Resolved, Problem> {
+    let missing = |key: &str, instead: &str| {
+        Problem::credentials(
+            reason::SECRET_INVALID,
+            format!("{title} has no value under key {key}; add it{instead}"),
+        )
+    };
+    let tenant = credentials
+        .tenant_id
+        .clone()
+        .or_else(|| value(secret, "AZURE_TENANT_ID"));
+    let tenant =
+        tenant.ok_or_else(|| missing("AZURE_TENANT_ID", " or set spec.credentials.tenantID"))?;
+    let client = credentials
+        .client_id
+        .clone()
+        .or_else(|| value(secret, "AZURE_CLIENT_ID"));
+    let client =
+        client.ok_or_else(|| missing("AZURE_CLIENT_ID", " or set spec.credentials.clientID"))?;
+    let Some(password) = value(secret, "AZURE_CLIENT_SECRET") else {
+        let why = if value(secret, "AZURE_CLIENT_CERTIFICATE").is_some() {
+            ": certificates are not available in this version"
+        } else {
+            ""
+        };
+        return Err(missing("AZURE_CLIENT_SECRET", why));
+    };
+    let subscription = spec
+        .subscription_id
+        .clone()
+        .or_else(|| value(secret, "AZURE_SUBSCRIPTION_ID"));
+    let Some(subscription) = subscription else {
+        return Err(Problem::credentials(
+            reason::SUBSCRIPTION_UNKNOWN,
+            format!(
+                "the subscription is not known; set spec.subscriptionID or key AZURE_SUBSCRIPTION_ID of {title}"
+            ),
+        ));
+    };
+    // It becomes a part of URLs.
+    if !is_guid(&subscription) {
+        return Err(Problem::credentials(
+            reason::SECRET_INVALID,
+            format!(
+                "AZURE_SUBSCRIPTION_ID of {title} is not a subscription ID; it is a GUID, like 11111111-2222-3333-4444-555555555555"
+            ),
+        ));
+    }
+    if let Some(problem) = subnet_problem(spec, &subscription) {
+        return Err(Problem::spec(problem.to_string()));
+    }
+    let identity = IdentityStatus {
+        type_: Some(CredentialsType::ServicePrincipal.as_str().to_owned()),
+        client_id: Some(client.clone()),
+        tenant_id: Some(tenant.clone()),
+        secret_resource_version: secret.metadata.resource_version.clone(),
+    };
+    let credential = Credential::ServicePrincipalSecret {
+        tenant_id: tenant,
+        client_id: client,
+        secret: SecretText::new(password),
+    };
+    Ok(Resolved {
+        endpoints,
+        subscription,
+        credential,
+        identity,
+        secret: title,
+    })
+}
+
+/// A value without the line end that `echo` and editors leave behind; an empty one counts as missing.
+fn value(secret: &Secret, key: &str) -> Option<String> {
+    let bytes = &secret.data.as_ref()?.get(key)?.0;
+    let text = std::str::from_utf8(bytes).ok()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn is_guid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups
+            .iter()
+            .all(|group| group.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+    use serde_json::json;
+
+    pub(in crate::connector) fn spec(more: serde_json::Value) -> VirtualKubeletConnectorSpec {
+        let mut base = json!({
+            "osType": "Both", "region": "eastus", "aciResourceGroup": "rg",
+            "credentials": {"type": "ServicePrincipal", "secretRef": {"name": "sp"}},
+        });
+        for (key, value) in more.as_object().unwrap() {
+            base[key] = value.clone();
+        }
+        serde_json::from_value(base).unwrap()
+    }
+
+    pub(in crate::connector) fn secret(without: &str) -> SecretState {
+        let data = [
+            ("AZURE_TENANT_ID", "t"),
+            ("AZURE_CLIENT_ID", "c"),
+            ("AZURE_CLIENT_SECRET", "s3cr3t\n"),
+            (
+                "AZURE_SUBSCRIPTION_ID",
+                "11111111-2222-3333-4444-555555555555",
+            ),
+        ];
+        let data = data.iter().filter(|(key, _)| *key != without);
+        SecretState::Found(Box::new(Secret {
+            data: Some(
+                data.map(|(k, v)| ((*k).to_owned(), ByteString(v.as_bytes().to_vec())))
+                    .collect(),
+            ),
+            ..Secret::default()
+        }))
+    }
+
+    #[test]
+    fn a_good_secret_resolves_and_line_ends_are_cut() {
+        let resolved = resolve(&spec(json!({})), &secret(""), "vkc-system").unwrap();
+        let Credential::ServicePrincipalSecret {
+            secret, tenant_id, ..
+        } = &resolved.credential
+        else {
+            panic!("not a secret")
+        };
+        assert_eq!((secret.expose(), tenant_id.as_str()), ("s3cr3t", "t"));
+        assert_eq!(resolved.secret, "Secret vkc-system/sp");
+        assert!(!format!("{resolved:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn every_problem_says_what_to_do() {
+        let ok = json!({});
+        let cases: Vec<(serde_json::Value, SecretState, &str, &str, bool)> = vec![
+            (
+                ok.clone(),
+                SecretState::Missing,
+                reason::SECRET_NOT_FOUND,
+                "Secret vkc-system/sp does not exist; create it",
+                true,
+            ),
+            (
+                ok.clone(),
+                SecretState::Forbidden,
+                reason::SECRET_FORBIDDEN,
+                "may not read Secret vkc-system/sp",
+                true,
+            ),
+            (
+                ok.clone(),
+                SecretState::Unreadable("x".to_owned()),
+                reason::API_SERVER_ERROR,
+                "could not be read: x",
+                false,
+            ),
+            (
+                ok.clone(),
+                secret("AZURE_CLIENT_SECRET"),
+                reason::SECRET_INVALID,
+                "no value under key AZURE_CLIENT_SECRET",
+                true,
+            ),
+            (
+                ok.clone(),
+                secret("AZURE_TENANT_ID"),
+                reason::SECRET_INVALID,
+                "spec.credentials.tenantID",
+                true,
+            ),
+            (
+                ok.clone(),
+                secret("AZURE_CLIENT_ID"),
+                reason::SECRET_INVALID,
+                "spec.credentials.clientID",
+                true,
+            ),
+            (
+                ok,
+                secret("AZURE_SUBSCRIPTION_ID"),
+                reason::SUBSCRIPTION_UNKNOWN,
+                "set spec.subscriptionID",
+                true,
+            ),
+            (
+                json!({"cloud": "Custom", "customCloud": {"resourceManagerEndpoint": "http://x", "authorityHost": "https://y"}}),
+                secret(""),
+                reason::INVALID_SPEC,
+                "https",
+                true,
+            ),
+            (
+                json!({"credentials": {"type": "WorkloadIdentity", "clientID": "c", "tenantID": "t"}}),
+                secret(""),
+                reason::SECRET_INVALID,
+                "ServicePrincipal",
+                true,
+            ),
+            (
+                json!({"credentials": null}),
+                SecretState::NotNamed,
+                reason::SECRET_INVALID,
+                "set spec.credentials",
+                true,
+            ),
+        ];
+        for (more, secret, reason, text, stalled) in cases {
+            let problem = resolve(&spec(more.clone()), &secret, "vkc-system").unwrap_err();
+            assert_eq!(
+                (problem.reason, problem.stalled),
+                (reason, stalled),
+                "{more} {problem:?}"
+            );
+            assert!(
+                problem.message.contains(text),
+                "{text:?} not in {:?}",
+                problem.message
+            );
+        }
+    }
+
+    #[test]
+    fn subscriptions_are_guids() {
+        assert!(is_guid("11111111-2222-3333-4444-55555555555a"));
+        assert!(!is_guid("11111111-2222-3333-4444/../5555555"));
+        assert!(!is_guid("sub"));
+    }
+}

@@ -1,0 +1,265 @@
+//! Clients of the API server over one connection pool, each with its identity.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use kube::client::Body;
+use kube::{Client, Config};
+
+use super::call::KubeError;
+
+/// How a node's identity is sent to the API server (conventions of KEP-5284, "constrained impersonation").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Impersonation {
+    /// API server 1.36 and later: the user alone; the server adds the group `system:nodes`.
+    Constrained,
+    /// Before: user and group are both sent.
+    Legacy,
+}
+
+/// Sees every request to the API server. Implemented by the metrics.
+pub trait Observer: Send + Sync {
+    /// One request ended (for watches: it was answered). `code` is 0 when no answer came: a broken connection, or a
+    /// caller that gave up. `resource` has the shape `pods` or `pods/status`.
+    fn call(&self, verb: &'static str, resource: &str, code: u16, elapsed: Duration);
+}
+
+impl Observer for () {
+    fn call(&self, _: &'static str, _: &str, _: u16, _: Duration) {}
+}
+
+/// Why the clients could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientsError {
+    /// The configuration does not make a client (certificate, key, proxy).
+    #[error("the kubeconfig cannot be used: {0}")]
+    Config(KubeError),
+    /// The kubeconfig impersonates already, so that the nodes' identities could not be sent.
+    #[error(
+        "the kubeconfig impersonates {user} (field `as`); virtual nodes need that header for themselves: use the credentials of the operator's own service account"
+    )]
+    AlreadyImpersonating {
+        /// The user in the kubeconfig.
+        user: String,
+    },
+}
+
+/// The factory. Cheap to clone; all clients that do not retry share one pool of connections and one TLS set-up.
+#[derive(Clone)]
+pub struct Clients {
+    manager: Client,
+    plain: Client,
+    pool: Client,
+    observer: Arc<dyn Observer>,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    /// Makes the clients. Needs a Tokio runtime and an installed rustls provider.
+    ///
+    /// # Errors
+    /// When the configuration is unusable, or impersonates somebody by itself.
+    pub fn new(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self, ClientsError> {
+        if let Some(user) = config.auth_info.impersonate.clone() {
+            return Err(ClientsError::AlreadyImpersonating { user });
+        }
+        config.connect_timeout = Some(Duration::from_secs(5));
+        // A watch may be silent for minutes; unary calls have their own time-out in `call`.
+        config.read_timeout = None;
+        config.write_timeout = Some(Duration::from_secs(30));
+        let client = |config: Config| {
+            Client::try_from(config)
+                .map_err(|e| ClientsError::Config(KubeError::new("make a client", &e)))
+        };
+        config.default_retry = true;
+        let retrying = client(config.clone())?;
+        config.default_retry = false;
+        let pool = client(config)?;
+        Ok(Self {
+            manager: over(retrying, Vec::new(), observer.clone()),
+            plain: over(pool.clone(), Vec::new(), observer.clone()),
+            pool,
+            observer,
+        })
+    }
+
+    /// The operator's own identity; 429, 503 and 504 are retried inside the caller's time-out.
+    pub fn manager(&self) -> Client {
+        self.manager.clone()
+    }
+
+    /// The operator's own identity without any hidden retry: for leases, where a silent wait is a lost lease.
+    pub fn lease(&self) -> Client {
+        self.plain.clone()
+    }
+
+    /// A client that acts as `system:node:<node>`, without hidden retries.
+    ///
+    /// # Errors
+    /// When `node` cannot stand in an HTTP header; a valid Node name always can.
+    pub fn as_node(&self, node: &str, mode: Impersonation) -> Result<Client, KubeError> {
+        let user = HeaderValue::from_str(&format!("system:node:{node}")).map_err(|e| {
+            KubeError::Transport {
+                op: "act as the node",
+                message: e.to_string(),
+            }
+        })?;
+        let mut headers = vec![(HeaderName::from_static("impersonate-user"), user)];
+        if mode == Impersonation::Legacy {
+            let group = HeaderValue::from_static("system:nodes");
+            headers.push((HeaderName::from_static("impersonate-group"), group));
+        }
+        Ok(over(self.pool.clone(), headers, self.observer.clone()))
+    }
+}
+
+/// A client that adds `headers` to each request, reports it, and sends it through `pool`.
+fn over(
+    pool: Client,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    observer: Arc<dyn Observer>,
+) -> Client {
+    let namespace = pool.default_namespace().to_owned();
+    let service = tower::service_fn(move |mut request: Request<Body>| {
+        request.headers_mut().extend(headers.iter().cloned());
+        let pool = pool.clone();
+        let mut report = Report::new(&request, observer.clone());
+        async move {
+            let answer = pool.send(request).await;
+            if let Ok(answer) = &answer {
+                report.code = answer.status().as_u16();
+            }
+            drop(report);
+            answer
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// Reports one request when it goes out of scope, so that a caller's time-out is seen as well.
+struct Report {
+    verb: &'static str,
+    resource: String,
+    code: u16,
+    started: Instant,
+    observer: Arc<dyn Observer>,
+}
+
+impl Report {
+    fn new(request: &Request<Body>, observer: Arc<dyn Observer>) -> Self {
+        let (verb, resource) = operation(request.method(), request.uri());
+        Self {
+            verb,
+            resource,
+            code: 0,
+            started: Instant::now(),
+            observer,
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.observer
+            .call(self.verb, &self.resource, self.code, self.started.elapsed());
+    }
+}
+
+/// Verb and resource of a request, as RBAC names them. PURE.
+///
+/// Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris>.
+fn operation(method: &Method, uri: &Uri) -> (&'static str, String) {
+    let parts: Vec<&str> = uri
+        .path()
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
+    let (["api", _, rest @ ..] | ["apis", _, _, rest @ ..]) = parts.as_slice() else {
+        return (verb(method, uri, true), "nonresource".to_owned());
+    };
+    let (resource, named) = match rest {
+        ["namespaces", _, "status" | "finalize"] => ("namespaces".to_owned(), true),
+        ["namespaces", _, resource, _, subresource, ..] | [resource, _, subresource, ..]
+            if *resource != "namespaces" =>
+        {
+            (format!("{resource}/{subresource}"), true)
+        }
+        ["namespaces", _, resource] | [resource] => ((*resource).to_owned(), false),
+        ["namespaces", _, resource, _] | [resource, _] => ((*resource).to_owned(), true),
+        _ => ("nonresource".to_owned(), true),
+    };
+    (verb(method, uri, named), resource)
+}
+
+fn verb(method: &Method, uri: &Uri, named: bool) -> &'static str {
+    match *method {
+        Method::GET
+            if uri
+                .query()
+                .is_some_and(|q| q.split('&').any(|p| p == "watch=true")) =>
+        {
+            "watch"
+        }
+        Method::GET if named => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_named_as_rbac_names_them() {
+        let cases = [
+            (
+                "GET",
+                "/api/v1/pods?fieldSelector=x&watch=true",
+                "watch",
+                "pods",
+            ),
+            ("GET", "/api/v1/pods?", "list", "pods"),
+            ("GET", "/api/v1/namespaces/a/secrets/b", "get", "secrets"),
+            (
+                "GET",
+                "/api/v1/namespaces/a/secrets?limit=2",
+                "list",
+                "secrets",
+            ),
+            ("GET", "/api/v1/namespaces/kube-system", "get", "namespaces"),
+            (
+                "PATCH",
+                "/api/v1/namespaces/a/pods/b/status?",
+                "patch",
+                "pods/status",
+            ),
+            ("PATCH", "/api/v1/nodes/n/status?", "patch", "nodes/status"),
+            ("POST", "/api/v1/nodes", "create", "nodes"),
+            ("DELETE", "/api/v1/nodes/n", "delete", "nodes"),
+            (
+                "PUT",
+                "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n",
+                "update",
+                "leases",
+            ),
+            ("GET", "/version", "get", "nonresource"),
+        ];
+        for (method, uri, verb, resource) in cases {
+            let got = operation(&method.parse().unwrap(), &uri.parse().unwrap());
+            assert_eq!(got, (verb, resource.to_owned()), "{method} {uri}");
+        }
+    }
+}

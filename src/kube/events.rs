@@ -1,0 +1,323 @@
+//! Events (`events.k8s.io/v1`): a bounded recorder that never blocks its callers.
+//!
+//! Repeats become one series with at most one write a minute, and each object has a token bucket, so that a pod that
+//! fails for ever cannot flood etcd. Same numbers as client-go's spam filter: burst 25, one more every 300 s.
+
+mod aggregate;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::{Event as ApiEvent, EventSeries};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::aggregate::{Aggregator, Write};
+use super::backoff::jitter;
+use super::call::{KubeError, TIMEOUT, call};
+
+/// Who we are in `reportingController`.
+pub const REPORTING_CONTROLLER: &str = "virtual-kubelet.io/operator";
+/// Events that wait to be written; more are dropped and counted.
+const QUEUE: usize = 1000;
+/// The API server's limit for `note`.
+const MAX_NOTE: usize = 1024;
+/// How often unwritten repeats are looked at.
+const FLUSH: Duration = Duration::from_secs(10);
+const ATTEMPTS: u32 = 3;
+
+/// Whether a person should look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// For information.
+    Normal,
+    /// A person should look.
+    Warning,
+}
+
+impl EventType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// Something that happened to an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The object. Events of cluster-scoped objects go to the namespace `default`.
+    pub regarding: ObjectReference,
+    /// A second object, for example the Secret that is wrong.
+    pub related: Option<ObjectReference>,
+    /// Why, in one CamelCase word.
+    pub reason: String,
+    /// What was done or tried, a CamelCase verb such as `CreateContainerGroup`.
+    pub action: &'static str,
+    /// One sentence for people; cut to 1 KiB.
+    pub note: String,
+    /// Normal or Warning.
+    pub kind: EventType,
+}
+
+/// The recorder. Cheap to clone; the last clone to go ends the task.
+#[derive(Debug, Clone)]
+pub struct Events {
+    queue: mpsc::Sender<Event>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Events {
+    /// Starts the recorder's task, which ends when all clones of the recorder are gone and its queue is written.
+    /// The caller owns the handle.
+    pub fn spawn(client: Client, reporting_instance: impl Into<String>) -> (Self, JoinHandle<()>) {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            client,
+            instance: reporting_instance.into(),
+        };
+        let task = tokio::spawn(run(writer, receiver, dropped.clone()));
+        (Self { queue, dropped }, task)
+    }
+
+    /// Takes an event. Never blocks: a full queue drops it, see [`Events::dropped`].
+    pub fn emit(&self, mut event: Event) {
+        truncate(&mut event.note, MAX_NOTE);
+        if self.queue.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events lost since the start: full queue, spam filter, or an API server that did not take them.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Cuts at a character boundary.
+fn truncate(text: &mut String, max: usize) {
+    if text.len() > max {
+        let mut end = max - 3;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str("...");
+    }
+}
+
+async fn run(writer: Writer, mut queue: mpsc::Receiver<Event>, dropped: Arc<AtomicU64>) {
+    let mut aggregator = Aggregator::default();
+    let mut flush = tokio::time::interval(FLUSH);
+    flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let pending = tokio::select! {
+            event = queue.recv() => match event {
+                Some(event) => aggregator.take(event, Instant::now().into_std()).into_iter().collect(),
+                None => break,
+            },
+            _ = flush.tick() => aggregator.due(Instant::now().into_std()),
+        };
+        for write in pending {
+            if !writer.write(write, &mut aggregator).await {
+                dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        dropped.fetch_add(aggregator.take_refused(), Ordering::Relaxed);
+    }
+    for write in aggregator.rest() {
+        if !writer.write(write, &mut aggregator).await {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Writer {
+    client: Client,
+    instance: String,
+}
+
+impl Writer {
+    /// Writes with a few attempts; false when the event is lost.
+    async fn write(&self, write: Write, aggregator: &mut Aggregator) -> bool {
+        for attempt in 1..=ATTEMPTS {
+            match self.attempt(&write, aggregator).await {
+                Ok(()) => return true,
+                Err(error) if retryable(&error) && attempt < ATTEMPTS => {
+                    tokio::time::sleep(jitter(Duration::from_secs(1 << attempt), 0.2)).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "an event was not written");
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    async fn attempt(&self, write: &Write, aggregator: &mut Aggregator) -> Result<(), KubeError> {
+        match write {
+            Write::Create { key, event } => {
+                let body = self.body(event);
+                let name = body.metadata.name.clone().unwrap_or_default();
+                let api = self.api(&event.regarding);
+                call(
+                    "create an Event",
+                    TIMEOUT,
+                    api.create(&PostParams::default(), &body),
+                )
+                .await?;
+                aggregator.created(key, name);
+            }
+            Write::Series {
+                name,
+                regarding,
+                count,
+            } => {
+                let patch = json!({ "series": EventSeries {
+                    count: *count,
+                    last_observed_time: MicroTime(Timestamp::now()),
+                }});
+                let api = self.api(regarding);
+                let params = PatchParams::default();
+                match call(
+                    "count an Event",
+                    TIMEOUT,
+                    api.patch(name, &params, &Patch::Merge(&patch)),
+                )
+                .await
+                {
+                    // The API server forgets events after an hour; the next repeat starts a new one.
+                    Err(error) if error.is_not_found() => aggregator.forget(name),
+                    other => {
+                        other?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn api(&self, regarding: &ObjectReference) -> Api<ApiEvent> {
+        Api::namespaced(self.client.clone(), namespace(regarding))
+    }
+
+    fn body(&self, event: &Event) -> ApiEvent {
+        let now = Timestamp::now();
+        let object = event.regarding.name.as_deref().unwrap_or("unknown");
+        ApiEvent {
+            metadata: ObjectMeta {
+                name: Some(format!("{object}.{:x}", now.as_nanosecond())),
+                namespace: Some(namespace(&event.regarding).to_owned()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            reporting_controller: Some(REPORTING_CONTROLLER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            action: Some(event.action.to_owned()),
+            reason: Some(event.reason.clone()),
+            regarding: Some(event.regarding.clone()),
+            related: event.related.clone(),
+            note: Some(event.note.clone()),
+            type_: Some(event.kind.name().to_owned()),
+            ..ApiEvent::default()
+        }
+    }
+}
+
+/// Events of cluster-scoped objects live in `default` (API server validation of `events.k8s.io/v1`).
+fn namespace(regarding: &ObjectReference) -> &str {
+    regarding.namespace.as_deref().unwrap_or("default")
+}
+
+fn retryable(error: &KubeError) -> bool {
+    match error.code() {
+        None => true,
+        Some(code) => code == 429 || code >= 500,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    fn event(note: &str) -> Event {
+        Event {
+            regarding: ObjectReference {
+                kind: Some("Pod".to_owned()),
+                namespace: Some("ns".to_owned()),
+                name: Some("p".to_owned()),
+                uid: Some("u".to_owned()),
+                ..ObjectReference::default()
+            },
+            related: None,
+            reason: "Failed".to_owned(),
+            action: "CreateContainerGroup",
+            note: note.to_owned(),
+            kind: EventType::Warning,
+        }
+    }
+
+    #[test]
+    fn notes_are_cut_between_characters() {
+        let mut note = "ü".repeat(600);
+        truncate(&mut note, MAX_NOTE);
+        assert!(note.len() <= MAX_NOTE && note.ends_with("ü..."));
+    }
+
+    #[tokio::test]
+    async fn events_are_written_in_the_background_and_the_task_ends() {
+        let (mock, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let (events, task) = Events::spawn(Client::new(mock, "default"), "pod-1");
+        for _ in 0..5 {
+            events.emit(event("no"));
+        }
+        drop(events);
+        let (request, reply) = handle.next_request().await.expect("one create");
+        assert_eq!(
+            request.uri().path(),
+            "/apis/events.k8s.io/v1/namespaces/ns/events"
+        );
+        let body = request.into_body().collect_bytes().await.expect("body");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("json");
+        assert_eq!(body["reportingInstance"], "pod-1");
+        assert_eq!(body["note"], "no");
+        reply.send_response(
+            Response::builder()
+                .status(201)
+                .body(Body::from(body.to_string().into_bytes()))
+                .unwrap(),
+        );
+        // The four repeats are written as one count at the end.
+        let (request, reply) = handle.next_request().await.expect("one patch");
+        assert_eq!(request.method(), "PATCH");
+        let patch = request.into_body().collect_bytes().await.expect("body");
+        let patch: serde_json::Value = serde_json::from_slice(&patch).expect("json");
+        assert_eq!(patch["series"]["count"], 5);
+        reply.send_response(Response::new(Body::from(body.to_string().into_bytes())));
+        task.await.expect("the task ends");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_drops_and_counts() {
+        let (mock, _handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let (events, task) = Events::spawn(Client::new(mock, "default"), "pod-1");
+        for i in 0..(QUEUE + 7) {
+            events.emit(event(&format!("{i}")));
+        }
+        assert_eq!(events.dropped(), 7);
+        task.abort();
+    }
+}

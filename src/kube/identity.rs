@@ -1,0 +1,192 @@
+//! The identity of a virtual node at the API server: which way of impersonation works, and does it limit us.
+
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::call::{KubeError, TIMEOUT, call};
+use super::client::{Clients, Impersonation};
+
+/// The group that makes the Node authorizer and `NodeRestriction` look at a request.
+const NODES_GROUP: &str = "system:nodes";
+
+/// A client that was proven to act as its node.
+#[derive(Clone)]
+pub struct NodeIdentity {
+    /// Acts as `system:node:<name>`.
+    pub client: Client,
+    /// The way that worked.
+    pub mode: Impersonation,
+    /// The Node authorizer limits this identity to its own pods' objects. False on a cluster that runs without it, or
+    /// where RBAC gives every node more.
+    pub scoped: bool,
+}
+
+impl std::fmt::Debug for NodeIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeIdentity")
+            .field("mode", &self.mode)
+            .field("scoped", &self.scoped)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why we cannot act as a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeIdentityError {
+    /// RBAC does not let the operator act as this node.
+    #[error("the operator may not act as node {node}; {hint}")]
+    Forbidden {
+        /// The virtual node.
+        node: String,
+        /// The RBAC rule to add.
+        hint: String,
+    },
+    /// The API server let us act, but as somebody who is not a node.
+    #[error("acting as node {node} did not give the group system:nodes, but {groups}")]
+    NotANode {
+        /// The virtual node.
+        node: String,
+        /// The groups that the API server reported.
+        groups: String,
+    },
+    /// The question could not be asked.
+    #[error(transparent)]
+    Kube(#[from] KubeError),
+}
+
+/// The ways to try, best first, for an API server of this version (`v1.36.3`). PURE.
+///
+/// `ConstrainedImpersonation` is on by default from 1.36 on (Kubernetes feature gates); a gate can be off, and a
+/// version can be unreadable, so that the other way always follows.
+pub fn modes(server_version: &str) -> [Impersonation; 2] {
+    let mut numbers = server_version
+        .trim_start_matches('v')
+        .split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|n| n.parse::<u32>().ok());
+    match (next(), next()) {
+        (Some(major), Some(minor)) if (major, minor) < (1, 36) => {
+            [Impersonation::Legacy, Impersonation::Constrained]
+        }
+        _ => [Impersonation::Constrained, Impersonation::Legacy],
+    }
+}
+
+/// The rule that lets the operator act as `node`. PURE.
+pub fn hint(node: &str, mode: Impersonation) -> String {
+    match mode {
+        Impersonation::Constrained => format!(
+            "add to a ClusterRole of its service account: {{apiGroups: [authentication.k8s.io], resources: [nodes], resourceNames: [{node}], verbs: [\"impersonate:arbitrary-node\"]}}"
+        ),
+        Impersonation::Legacy => format!(
+            "add to a ClusterRole of its service account: {{apiGroups: [\"\"], resources: [users], resourceNames: [\"system:node:{node}\"], verbs: [impersonate]}} and {{apiGroups: [\"\"], resources: [groups], resourceNames: [\"system:nodes\"], verbs: [impersonate]}}"
+        ),
+    }
+}
+
+/// Finds the way of impersonation that makes us `system:node:<node>` in the group `system:nodes`, and checks that it
+/// limits us. Two requests on a cluster that is set up well, four at most.
+///
+/// # Errors
+/// [`NodeIdentityError::Forbidden`] names the RBAC rule that is missing.
+pub async fn acquire(
+    clients: &Clients,
+    node: &str,
+    server_version: &str,
+    probe_namespace: &str,
+) -> Result<NodeIdentity, NodeIdentityError> {
+    let [preferred, other] = modes(server_version);
+    let mut refusal = None;
+    for mode in [preferred, other] {
+        let client = clients.as_node(node, mode)?;
+        match whoami(client.clone()).await {
+            Ok(groups) if groups.iter().any(|group| group == NODES_GROUP) => {
+                let scoped = is_scoped(client.clone(), probe_namespace).await?;
+                return Ok(NodeIdentity {
+                    client,
+                    mode,
+                    scoped,
+                });
+            }
+            Ok(groups) => {
+                refusal.get_or_insert(NodeIdentityError::NotANode {
+                    node: node.to_owned(),
+                    groups: groups.join(", "),
+                });
+            }
+            Err(error) if error.is_forbidden() => {
+                refusal.get_or_insert(NodeIdentityError::Forbidden {
+                    node: node.to_owned(),
+                    hint: hint(node, preferred),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| NodeIdentityError::Forbidden {
+        node: node.to_owned(),
+        hint: hint(node, preferred),
+    }))
+}
+
+/// The groups the API server sees us in.
+async fn whoami(client: Client) -> Result<Vec<String>, KubeError> {
+    let api = Api::<SelfSubjectReview>::all(client);
+    let review = SelfSubjectReview::default();
+    let answer = call(
+        "ask who the node is",
+        TIMEOUT,
+        api.create(&PostParams::default(), &review),
+    )
+    .await?;
+    Ok(answer
+        .status
+        .and_then(|s| s.user_info)
+        .and_then(|u| u.groups)
+        .unwrap_or_default())
+}
+
+/// A Secret that does not exist must be refused (403, "no relationship found"), not looked for (404).
+async fn is_scoped(client: Client, namespace: &str) -> Result<bool, KubeError> {
+    let name = format!(
+        "vkc-probe-{:016x}",
+        super::backoff::jitter(Duration::from_secs(1_000_000), 1.0).as_nanos()
+    );
+    let api = Api::<Secret>::namespaced(client, namespace);
+    match call("check the node's reach", TIMEOUT, api.get_metadata(&name)).await {
+        Ok(_) => Ok(false),
+        Err(error) if error.is_forbidden() => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_follow_the_version() {
+        for (version, first) in [
+            ("v1.36.3", Impersonation::Constrained),
+            ("v1.36.0-rc.1", Impersonation::Constrained),
+            ("v1.37.0+k3s1", Impersonation::Constrained),
+            ("v1.35.9", Impersonation::Legacy),
+            ("v1.29.4-eks-0", Impersonation::Legacy),
+            ("unknown", Impersonation::Constrained),
+        ] {
+            let [got, other] = modes(version);
+            assert_eq!(got, first, "{version}");
+            assert_ne!(got, other);
+        }
+    }
+
+    #[test]
+    fn hints_are_rules_to_paste() {
+        assert!(hint("n1", Impersonation::Constrained).contains("resourceNames: [n1]"));
+        assert!(hint("n1", Impersonation::Legacy).contains("resourceNames: [\"system:node:n1\"]"));
+    }
+}

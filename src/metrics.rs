@@ -1,0 +1,176 @@
+//! What the operator counts and measures, in OpenMetrics text. All names begin with `vkc_`.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::{azure, kube, pods};
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ArmCall {
+    operation: &'static str,
+    code: u16,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ArmOperation {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ArmClass {
+    class: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ApiCall {
+    verb: &'static str,
+    resource: String,
+    code: u16,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ApiVerb {
+    verb: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Node {
+    node: String,
+}
+
+type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// The registry and its metrics. One for the process.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    arm_calls: Family<ArmCall, Counter>,
+    arm_seconds: Seconds<ArmOperation>,
+    arm_waited: Family<ArmClass, Counter<f64, AtomicU64>>,
+    api_calls: Family<ApiCall, Counter>,
+    api_seconds: Seconds<ApiVerb>,
+    status_lag: Histogram,
+    create_lag: Histogram,
+    waiting: Family<Node, Gauge>,
+    running: Family<Node, Gauge>,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.002, 2.0, 15))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let new = || Seconds::new_with_constructor(seconds as fn() -> Histogram);
+        let metrics = Self {
+            registry: Mutex::default(),
+            arm_calls: Family::default(),
+            arm_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
+            arm_waited: Family::default(),
+            api_calls: Family::default(),
+            api_seconds: new(),
+            status_lag: seconds(),
+            create_lag: seconds(),
+            waiting: Family::default(),
+            running: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&self) {
+        let mut registry = Registry::with_prefix("vkc");
+        let r = &mut registry;
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "Version of the operator", build);
+        r.register("arm_requests", "Exchanges with ARM; code 0 had no answer", self.arm_calls.clone());
+        let help = "Duration of exchanges with ARM";
+        r.register_with_unit("arm_request_duration", help, Unit::Seconds, self.arm_seconds.clone());
+        let help = "Time that calls to ARM waited for the shared budget";
+        r.register_with_unit("arm_waited", help, Unit::Seconds, self.arm_waited.clone());
+        r.register("api_requests", "Requests to the API server; code 0 had no answer", self.api_calls.clone());
+        let help = "Duration of requests to the API server; of watches, until they were answered";
+        r.register_with_unit("api_request_duration", help, Unit::Seconds, self.api_seconds.clone());
+        let help = "From an observation to its status in the API server";
+        r.register_with_unit("pod_status_lag", help, Unit::Seconds, self.status_lag.clone());
+        let help = "From a pod's event to its create being sent";
+        r.register_with_unit("pod_create_lag", help, Unit::Seconds, self.create_lag.clone());
+        r.register("pod_operations_waiting", "Operations that wait, due or not", self.waiting.clone());
+        r.register("pod_operations_running", "Operations that run", self.running.clone());
+        *self.registry.lock() = registry;
+    }
+
+    /// The text of `/metrics`.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock())?;
+        Ok(text)
+    }
+}
+
+impl azure::client::Observer for Metrics {
+    fn call(&self, operation: &'static str, status: Option<u16>, elapsed: Duration) {
+        self.arm_calls.get_or_create(&ArmCall { operation, code: status.unwrap_or(0) }).inc();
+        self.arm_seconds.get_or_create(&ArmOperation { operation }).observe(elapsed.as_secs_f64());
+    }
+
+    fn throttled(&self, class: &'static str, wait: Duration) {
+        self.arm_waited.get_or_create(&ArmClass { class }).inc_by(wait.as_secs_f64());
+    }
+}
+
+impl kube::client::Observer for Metrics {
+    fn call(&self, verb: &'static str, resource: &str, code: u16, elapsed: Duration) {
+        self.api_calls.get_or_create(&ApiCall { verb, resource: resource.to_string(), code }).inc();
+        self.api_seconds.get_or_create(&ApiVerb { verb }).observe(elapsed.as_secs_f64());
+    }
+}
+
+impl pods::Observer for Metrics {
+    fn status_lag(&self, lag: Duration) {
+        self.status_lag.observe(lag.as_secs_f64());
+    }
+
+    fn create_lag(&self, lag: Duration) {
+        self.create_lag.observe(lag.as_secs_f64());
+    }
+
+    fn queue(&self, node: &str, waiting: usize, running: usize) {
+        let node = Node { node: node.to_string() };
+        self.waiting.get_or_create(&node).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.running.get_or_create(&node).set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_observed_is_told() {
+        let metrics = Metrics::default();
+        azure::client::Observer::call(&metrics, "put_group", Some(201), Duration::from_millis(3));
+        kube::client::Observer::call(&metrics, "PATCH", "pods/status", 200, Duration::from_millis(3));
+        pods::Observer::queue(&metrics, "node", 3, 1);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
+            "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
+            "vkc_pod_operations_waiting{node=\"node\"} 3",
+            "vkc_build_info{version=",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

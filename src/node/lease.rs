@@ -1,0 +1,129 @@
+//! The heartbeat: the Lease of the node in `kube-node-lease`, as a kubelet keeps it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+
+use crate::kube::backoff::{Backoff, jitter};
+use crate::kube::call::{KubeError, call, optional};
+
+/// Namespace of all node leases.
+pub(super) const NAMESPACE: &str = "kube-node-lease";
+/// A kubelet's `nodeLeaseDurationSeconds`.
+const DURATION_SECONDS: i32 = 40;
+/// A kubelet renews every quarter of the duration, with 4 % of jitter (its `nodelease` controller).
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+const RENEW_JITTER: f64 = 0.04;
+
+/// Renews the Lease for as long as the future is polled. Starts when the Node's uid is known; a new uid (the Node was
+/// recreated) is written at once.
+pub(super) async fn keep(client: Client, node: &str, mut uid: watch::Receiver<Option<String>>) {
+    let api = Api::<Lease>::namespaced(client, NAMESPACE);
+    let mut latest: Option<Lease> = None;
+    // A kubelet's back-off for its lease: 200 ms, doubled up to 7 s.
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(7));
+    loop {
+        let owner = uid.borrow_and_update().clone();
+        let wait = match &owner {
+            None => RENEW_EVERY,
+            Some(owner) => match renew(&api, node, owner, latest.take()).await {
+                Ok(lease) => {
+                    latest = Some(lease);
+                    backoff.reset();
+                    jitter(RENEW_EVERY, RENEW_JITTER)
+                }
+                Err(error) => {
+                    tracing::warn!(node, %error, "the node lease was not renewed");
+                    backoff.next_delay()
+                }
+            },
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            changed = uid.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// One renewal. `latest` is what the API server last answered; after any error the next attempt starts from a GET.
+async fn renew(
+    api: &Api<Lease>,
+    node: &str,
+    uid: &str,
+    latest: Option<Lease>,
+) -> Result<Lease, KubeError> {
+    let params = PostParams::default();
+    let live = match latest {
+        Some(lease) => Some(lease),
+        None => optional("get the node's Lease", RENEW_EVERY, api.get(node)).await?,
+    };
+    match live {
+        None => {
+            let lease = renewed(Lease::default(), node, uid, Timestamp::now());
+            call(
+                "create the node's Lease",
+                RENEW_EVERY,
+                api.create(&params, &lease),
+            )
+            .await
+        }
+        Some(live) => {
+            let lease = renewed(live, node, uid, Timestamp::now());
+            call(
+                "renew the node's Lease",
+                RENEW_EVERY,
+                api.replace(node, &params, &lease),
+            )
+            .await
+        }
+    }
+}
+
+/// The Lease to write. PURE.
+fn renewed(mut lease: Lease, node: &str, uid: &str, now: Timestamp) -> Lease {
+    lease.metadata = ObjectMeta {
+        name: Some(node.to_owned()),
+        namespace: Some(NAMESPACE.to_owned()),
+        resource_version: lease.metadata.resource_version,
+        uid: lease.metadata.uid,
+        owner_references: Some(vec![OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            name: node.to_owned(),
+            uid: uid.to_owned(),
+            ..OwnerReference::default()
+        }]),
+        ..ObjectMeta::default()
+    };
+    lease.spec = Some(LeaseSpec {
+        holder_identity: Some(node.to_owned()),
+        lease_duration_seconds: Some(DURATION_SECONDS),
+        renew_time: Some(MicroTime(now)),
+        ..LeaseSpec::default()
+    });
+    lease
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_looks_as_a_kubelets() {
+        let now = Timestamp::from_second(100).unwrap();
+        let mut live = renewed(Lease::default(), "n", "old", now);
+        live.metadata.resource_version = Some("5".to_owned());
+        let lease = renewed(live, "n", "new", now);
+        let spec = lease.spec.unwrap();
+        assert_eq!(spec.holder_identity.as_deref(), Some("n"));
+        assert_eq!(spec.lease_duration_seconds, Some(40));
+        assert_eq!(spec.renew_time, Some(MicroTime(now)));
+        assert_eq!(lease.metadata.owner_references.unwrap()[0].uid, "new");
+        assert_eq!(lease.metadata.resource_version.as_deref(), Some("5"));
+    }
+}

@@ -1,0 +1,263 @@
+//! The status of a Node: conditions, addresses, capacity. PURE: time is an argument.
+
+use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::spec::{NodeSpec, desired_node};
+
+/// The Ready condition to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyInput {
+    /// Whether pods can run.
+    pub ready: bool,
+    /// One CamelCase word.
+    pub reason: String,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// The whole status. `lastTransitionTime` moves only when a condition's status does; `lastHeartbeatTime` is `now`.
+pub fn node_status(
+    spec: &NodeSpec,
+    kubelet_version: &str,
+    node_ip: &str,
+    ready: &ReadyInput,
+    previous: Option<&Node>,
+    now: Timestamp,
+) -> NodeStatus {
+    let before = previous
+        .and_then(|node| node.status.as_ref())
+        .and_then(|status| status.conditions.as_deref());
+    let condition = |type_: &str, status: bool, reason: &str, message: &str| {
+        let status = if status { "True" } else { "False" };
+        let unmoved = before
+            .unwrap_or_default()
+            .iter()
+            .find(|condition| condition.type_ == type_ && condition.status == status)
+            .and_then(|condition| condition.last_transition_time.clone());
+        NodeCondition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_heartbeat_time: Some(Time(now)),
+            last_transition_time: unmoved.or(Some(Time(now))),
+        }
+    };
+    let mut status = desired_node(spec, kubelet_version)
+        .status
+        .unwrap_or_default();
+    status.conditions = Some(vec![
+        condition("Ready", ready.ready, &ready.reason, &ready.message),
+        condition(
+            "MemoryPressure",
+            false,
+            "NoPressure",
+            "Azure Container Instances provides the memory",
+        ),
+        condition(
+            "DiskPressure",
+            false,
+            "NoPressure",
+            "Azure Container Instances provides the disks",
+        ),
+        condition(
+            "PIDPressure",
+            false,
+            "NoPressure",
+            "Azure Container Instances provides the machines",
+        ),
+        condition(
+            "NetworkUnavailable",
+            false,
+            "AzureNetwork",
+            "Azure Container Instances provides the network",
+        ),
+    ]);
+    status.addresses = Some(vec![
+        address("InternalIP", node_ip),
+        address("Hostname", &spec.name),
+    ]);
+    status
+}
+
+fn address(type_: &str, address: &str) -> NodeAddress {
+    NodeAddress {
+        type_: type_.to_owned(),
+        address: address.to_owned(),
+    }
+}
+
+/// Whether `live` shows anything else than `wanted`, heartbeat times and other writers' fields apart.
+pub fn differs(live: Option<&NodeStatus>, wanted: &NodeStatus) -> bool {
+    let Some(live) = live else { return true };
+    let facts = |condition: &NodeCondition| {
+        (
+            condition.status.clone(),
+            condition.reason.clone().unwrap_or_default(),
+            condition.message.clone().unwrap_or_default(),
+        )
+    };
+    let live_conditions = live.conditions.as_deref().unwrap_or_default();
+    let conditions_differ =
+        wanted
+            .conditions
+            .as_deref()
+            .unwrap_or_default()
+            .iter()
+            .any(|condition| {
+                live_conditions
+                    .iter()
+                    .find(|c| c.type_ == condition.type_)
+                    .map(facts)
+                    != Some(facts(condition))
+            });
+    let info = |status: &NodeStatus| {
+        status
+            .node_info
+            .as_ref()
+            .map(|info| (info.kubelet_version.clone(), info.operating_system.clone()))
+    };
+    conditions_differ
+        || live.capacity != wanted.capacity
+        || live.allocatable != wanted.allocatable
+        || live.addresses != wanted.addresses
+        || info(live) != info(wanted)
+}
+
+/// The strategic merge patch of the `status` subresource, shaped as a kubelet's: conditions merge by type so that those
+/// of other writers stay; addresses are replaced; resources that are gone are set to null.
+pub fn status_patch(live: Option<&NodeStatus>, wanted: &NodeStatus) -> Value {
+    let resources = |live: Option<&std::collections::BTreeMap<String, _>>,
+                     wanted: Option<&std::collections::BTreeMap<String, _>>| {
+        let gone = live.into_iter().flatten().map(|(name, _)| name.clone());
+        let mut map: serde_json::Map<String, Value> =
+            gone.map(|name| (name, Value::Null)).collect();
+        map.extend(
+            wanted
+                .into_iter()
+                .flatten()
+                .map(|(name, quantity)| (name.clone(), json!(quantity))),
+        );
+        Value::Object(map)
+    };
+    let mut addresses = vec![json!({"$patch": "replace"})];
+    addresses.extend(
+        wanted
+            .addresses
+            .iter()
+            .flatten()
+            .map(|address| json!(address)),
+    );
+    json!({ "status": {
+        "capacity": resources(live.and_then(|s| s.capacity.as_ref()), wanted.capacity.as_ref()),
+        "allocatable": resources(live.and_then(|s| s.allocatable.as_ref()), wanted.allocatable.as_ref()),
+        "conditions": wanted.conditions,
+        "addresses": addresses,
+        "nodeInfo": wanted.node_info,
+    }})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::tests::spec;
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn input(ready: bool) -> ReadyInput {
+        let reason = if ready { "PodsSynced" } else { "Starting" };
+        ReadyInput {
+            ready,
+            reason: reason.to_owned(),
+            message: "m".to_owned(),
+        }
+    }
+
+    fn node(status: NodeStatus) -> Node {
+        Node {
+            status: Some(status),
+            ..Node::default()
+        }
+    }
+
+    fn ready(status: &NodeStatus) -> NodeCondition {
+        status.conditions.as_ref().unwrap()[0].clone()
+    }
+
+    #[test]
+    fn transition_times_move_only_with_the_status() {
+        let first = node_status(&spec(), "v1", "10.0.0.1", &input(false), None, at(10));
+        assert_eq!(ready(&first).last_transition_time, Some(Time(at(10))));
+        let again = node_status(
+            &spec(),
+            "v1",
+            "10.0.0.1",
+            &input(false),
+            Some(&node(first.clone())),
+            at(20),
+        );
+        assert_eq!(ready(&again).last_transition_time, Some(Time(at(10))));
+        assert_eq!(ready(&again).last_heartbeat_time, Some(Time(at(20))));
+        assert!(
+            !differs(Some(&first), &again),
+            "a heartbeat alone is no difference"
+        );
+        let up = node_status(
+            &spec(),
+            "v1",
+            "10.0.0.1",
+            &input(true),
+            Some(&node(again.clone())),
+            at(30),
+        );
+        assert_eq!(ready(&up).last_transition_time, Some(Time(at(30))));
+        assert!(differs(Some(&again), &up));
+        assert_eq!(
+            up.conditions.unwrap()[1].last_transition_time,
+            Some(Time(at(10)))
+        );
+    }
+
+    #[test]
+    fn what_the_node_lifecycle_controller_wrote_is_a_difference() {
+        let wanted = node_status(&spec(), "v1", "10.0.0.1", &input(true), None, at(10));
+        let mut live = wanted.clone();
+        live.conditions.as_mut().unwrap()[0].status = "Unknown".to_owned();
+        assert!(differs(Some(&live), &wanted));
+        assert!(differs(None, &wanted));
+        let mut other = wanted.clone();
+        other.conditions.as_mut().unwrap().push(NodeCondition {
+            type_: "Foreign".to_owned(),
+            ..NodeCondition::default()
+        });
+        assert!(
+            !differs(Some(&other), &wanted),
+            "conditions of others are theirs"
+        );
+    }
+
+    #[test]
+    fn resources_that_are_gone_become_null() {
+        let wanted = node_status(&spec(), "v1", "10.0.0.1", &input(true), None, at(10));
+        let mut live = wanted.clone();
+        live.capacity
+            .as_mut()
+            .unwrap()
+            .insert("memory".to_owned(), Quantity("1Gi".to_owned()));
+        let patch = status_patch(Some(&live), &wanted);
+        assert_eq!(
+            patch["status"]["capacity"],
+            json!({"cpu": "200", "memory": null, "pods": "250"})
+        );
+        assert_eq!(
+            patch["status"]["addresses"][0],
+            json!({"$patch": "replace"})
+        );
+    }
+}

@@ -1,0 +1,350 @@
+//! What Azure says about groups, and what follows from it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use super::entry::{Entry, Stage};
+use super::{BULK_THRESHOLD, Effect, Index, Now, Operation, PodEvent, cadence};
+use crate::azure::model::ContainerGroup;
+use crate::pods::queue::Weight;
+use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary};
+use crate::translate::{
+    GroupPhase, PodKey, group_events, group_phase, is_final, provisioning_failure, status_failed, status_group_gone,
+    status_of_group, status_waiting,
+};
+
+/// The first lists look for orphans soon after the start, later ones rarely.
+const EARLY_SWEEP: Duration = Duration::from_secs(30);
+const EARLY: Duration = Duration::from_secs(90);
+const SWEEP: Duration = Duration::from_secs(300);
+/// A group that is watched by LIST is looked at by GET this often all the same: only GET shows its events.
+const BULK_LOOK: Duration = Duration::from_secs(5);
+/// A group may be missing from GET for this long after its PUT.
+const APPEARS_WITHIN: Duration = Duration::from_secs(30);
+
+impl Index {
+    pub(super) fn groups_listed(&mut self, now: Now, groups: Vec<GroupSummary>, fx: &mut Vec<Effect>) {
+        self.list_failures = 0;
+        let first = !self.groups_synced;
+        self.groups_synced = true;
+        self.note_orphans(now, &groups, fx);
+        for summary in &groups {
+            let Some(entry) = self.pods.get_mut(&summary.key) else { continue };
+            match entry.stage {
+                // A group that was there before us: adopt it under the name it has.
+                Stage::Held if entry.facts.deletion.is_none() => {
+                    entry.group = summary.name.as_str().into();
+                    let finished = entry.facts.is_final();
+                    entry.events_until = Some(now.wall);
+                    if finished {
+                        entry.stage = Stage::Finished;
+                    } else {
+                        entry.stage = Stage::Starting { since: now.mono, looks: 0, seen: true };
+                        fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
+                    }
+                }
+                Stage::Starting { looks: 0, .. } if !is_settling(&summary.provisioning_state) => {
+                    fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
+                }
+                _ => {}
+            }
+        }
+        if first {
+            self.decide_all(now, fx);
+        }
+        self.plan_next_list(now, groups.len(), fx);
+    }
+
+    fn plan_next_list(&mut self, now: Now, groups: usize, fx: &mut Vec<Effect>) {
+        let many = self.starting_unseen() > BULK_THRESHOLD;
+        if self.bulk_listing && !many {
+            for entry in self.pods.values() {
+                if let Stage::Starting { since, looks: 0, .. } = entry.stage {
+                    let wait = cadence::starting(0, now.mono.saturating_sub(since));
+                    fx.push(entry.schedule(Operation::Observe, Weight::Fresh, wait));
+                }
+            }
+        }
+        self.bulk_listing = many;
+        let after = if many {
+            cadence::bulk(groups)
+        } else if now.mono < EARLY || self.orphaned() > 0 {
+            EARLY_SWEEP
+        } else {
+            SWEEP
+        };
+        fx.push(Effect::List { after });
+    }
+
+    fn starting_unseen(&self) -> usize {
+        self.pods.values().filter(|entry| matches!(entry.stage, Stage::Starting { looks: 0, .. })).count()
+    }
+
+    pub(super) fn list_failed(&mut self, failure: &Failure, fx: &mut Vec<Effect>) {
+        self.list_failures = self.list_failures.saturating_add(1);
+        fx.push(Effect::List { after: cadence::after_failure(failure, self.list_failures) });
+    }
+
+    pub(super) fn ensured(&mut self, now: Now, key: &PodKey, result: Result<Ensured, Failure>, fx: &mut Vec<Effect>) {
+        if self.orphan_ensured(key) {
+            return;
+        }
+        let host_ip = self.host_ip.clone();
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        if !matches!(entry.stage, Stage::Ensuring) {
+            return;
+        }
+        match result {
+            Ok(ensured) => {
+                entry.attempts = 0;
+                entry.inherited = false;
+                for note in &ensured.notes {
+                    fx.push(Effect::Emit(PodEvent {
+                        key: key.clone(),
+                        warning: false,
+                        reason: note.reason.to_string(),
+                        message: format!("{}: {}", note.field, note.message),
+                    }));
+                }
+                entry.stage = Stage::Starting { since: now.mono, looks: 0, seen: false };
+                let status = status_of_group(&entry.facts, &ensured.group, host_ip.as_deref(), now.wall);
+                entry.write(status, fx);
+                if self.starting_unseen() > BULK_THRESHOLD {
+                    if !self.bulk_listing {
+                        self.bulk_listing = true;
+                        fx.push(Effect::List { after: cadence::bulk(0) });
+                    }
+                    if let Some(entry) = self.pods.get(key) {
+                        fx.push(entry.schedule(Operation::Observe, Weight::Fresh, BULK_LOOK));
+                    }
+                } else if let Some(entry) = self.pods.get(key) {
+                    fx.push(entry.schedule(
+                        Operation::Observe,
+                        Weight::Fresh,
+                        cadence::starting(0, Duration::ZERO),
+                    ));
+                }
+            }
+            Err(failure) => {
+                entry.attempts = entry.attempts.saturating_add(1);
+                let status =
+                    status_waiting(&entry.facts, failure.reason, &failure.message, host_ip.as_deref(), now.wall);
+                entry.write(status, fx);
+                tell(entry, &failure, fx);
+                if failure.kind == FailureKind::Refused {
+                    entry.stage = Stage::Refused;
+                } else {
+                    let look_first = entry.inherited || failure.kind == FailureKind::Uncertain;
+                    entry.inherited = look_first;
+                    let wait = cadence::after_failure(&failure, entry.attempts);
+                    fx.push(entry.schedule(Operation::Ensure { look_first }, Weight::Retry, wait));
+                }
+            }
+        }
+    }
+
+    pub(super) fn observed(
+        &mut self,
+        now: Now,
+        key: &PodKey,
+        result: Result<Option<Box<ContainerGroup>>, Failure>,
+        fx: &mut Vec<Effect>,
+    ) {
+        let exists = result.as_ref().ok().map(Option::is_some);
+        if self.orphan_observed(key, exists, fx) {
+            return;
+        }
+        let pods = self.pods.len();
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        match result {
+            Ok(Some(group)) => {
+                entry.attempts = match entry.stage {
+                    Stage::Deleting { .. } | Stage::Clearing => entry.attempts.saturating_add(1),
+                    _ => 0,
+                };
+                saw_group(entry, now, &group, self.host_ip.as_deref(), pods, fx);
+            }
+            Ok(None) => self.saw_nothing(now, key, fx),
+            Err(failure) => {
+                entry.attempts = entry.attempts.saturating_add(1);
+                let wait = cadence::after_failure(&failure, entry.attempts);
+                fx.push(entry.schedule(Operation::Observe, Weight::Retry, wait));
+            }
+        }
+    }
+
+    fn saw_nothing(&mut self, now: Now, key: &PodKey, fx: &mut Vec<Effect>) {
+        let host_ip = self.host_ip.clone();
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        match entry.stage {
+            Stage::Deleting { .. } => self.group_gone(now, key, fx),
+            Stage::Clearing => {
+                entry.stage = Stage::Ensuring;
+                entry.attempts = entry.attempts.saturating_add(1);
+                let wait = cadence::retry(entry.attempts, Duration::from_secs(300)).max(Duration::from_secs(5));
+                fx.push(entry.schedule(Operation::Ensure { look_first: true }, Weight::Retry, wait));
+            }
+            Stage::Starting { since, looks, seen: false } => {
+                let age = now.mono.saturating_sub(since);
+                if age < APPEARS_WITHIN {
+                    entry.stage = Stage::Starting { since, looks: looks.saturating_add(1), seen: false };
+                    fx.push(entry.schedule(Operation::Observe, Weight::Fresh, cadence::starting(looks, age)));
+                } else {
+                    entry.stage = Stage::Ensuring;
+                    fx.push(entry.schedule(
+                        Operation::Ensure { look_first: true },
+                        Weight::Retry,
+                        Duration::ZERO,
+                    ));
+                }
+            }
+            Stage::Starting { seen: true, .. } | Stage::Running { .. } => {
+                entry.stage = Stage::Finished;
+                let status = status_group_gone(&entry.facts, None, host_ip.as_deref(), now.wall);
+                entry.write(status, fx);
+                fx.push(Effect::Emit(PodEvent {
+                    key: key.clone(),
+                    warning: true,
+                    reason: "ContainerGroupDeleted".to_string(),
+                    message: "The container group of this pod was deleted in Azure by somebody else".to_string(),
+                }));
+            }
+            Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Finished | Stage::Gone => {}
+        }
+    }
+
+    pub(super) fn deleted(
+        &mut self,
+        now: Now,
+        key: &PodKey,
+        result: Result<Deleted, Failure>,
+        fx: &mut Vec<Effect>,
+    ) {
+        if self.orphan_deleted(key, &result, fx) {
+            return;
+        }
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        match result {
+            Ok(Deleted::Absent) => self.saw_nothing(now, key, fx),
+            Ok(Deleted::Accepted(group)) => {
+                if let Stage::Deleting { last } = &mut entry.stage {
+                    *last = group.or(last.take());
+                }
+                fx.push(entry.schedule(Operation::Observe, Weight::Change, Duration::ZERO));
+            }
+            Err(failure) => {
+                entry.attempts = entry.attempts.saturating_add(1);
+                tell(entry, &failure, fx);
+                let wait = cadence::after_failure(&failure, entry.attempts);
+                fx.push(entry.schedule(Operation::Delete, Weight::Retry, wait));
+            }
+        }
+    }
+}
+
+/// What a GET with an instance view means for a pod.
+fn saw_group(
+    entry: &mut Entry,
+    now: Now,
+    group: &ContainerGroup,
+    host_ip: Option<&str>,
+    pods: usize,
+    fx: &mut Vec<Effect>,
+) {
+    match &mut entry.stage {
+        Stage::Deleting { last } => {
+            *last = Some(Box::new(group.clone()));
+            fx.push(again(entry));
+            return;
+        }
+        Stage::Clearing => {
+            fx.push(again(entry));
+            return;
+        }
+        Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Finished | Stage::Gone => return,
+        Stage::Starting { .. } | Stage::Running { .. } => {}
+    }
+    emit_group_events(entry, group, fx);
+    let phase = group_phase(group);
+    if phase == GroupPhase::ProvisioningFailed {
+        let (reason, message) = provisioning_failure(group);
+        let status = status_waiting(&entry.facts, &reason, &message, host_ip, now.wall);
+        entry.write(status, fx);
+        if entry.tell_once(fingerprint(&reason, &message)) {
+            fx.push(Effect::Emit(PodEvent { key: entry.facts.key.clone(), warning: true, reason, message }));
+        }
+        entry.stage = Stage::Clearing;
+        fx.push(entry.schedule(Operation::Delete, Weight::Change, Duration::ZERO));
+        return;
+    }
+    let status = if phase == GroupPhase::Stopped {
+        status_failed(&entry.facts, "Stopped", "The container group was stopped in Azure", host_ip, now.wall)
+    } else {
+        status_of_group(&entry.facts, group, host_ip, now.wall)
+    };
+    let ended = is_final(&status);
+    let changed = entry.write(status, fx).is_some();
+    if ended {
+        entry.stage = Stage::Finished;
+        return;
+    }
+    let wait = match (&entry.stage, phase) {
+        (Stage::Starting { since, looks, .. }, GroupPhase::Creating) => {
+            let (since, looks) = (*since, looks.saturating_add(1));
+            entry.stage = Stage::Starting { since, looks, seen: true };
+            cadence::starting(looks, now.mono.saturating_sub(since))
+        }
+        (Stage::Running { stable_since }, _) if !changed => {
+            cadence::steady(now.mono.saturating_sub(*stable_since), pods)
+        }
+        _ => {
+            entry.stage = Stage::Running { stable_since: now.mono };
+            cadence::steady(Duration::ZERO, pods)
+        }
+    };
+    let weight = if matches!(entry.stage, Stage::Starting { .. }) { Weight::Fresh } else { Weight::Steady };
+    fx.push(entry.schedule(Operation::Observe, weight, wait));
+}
+
+/// A group that should be gone is still there: look again, and now and then ask again.
+fn again(entry: &Entry) -> Effect {
+    let operation = if entry.attempts % 4 == 0 { Operation::Delete } else { Operation::Observe };
+    entry.schedule(operation, Weight::Retry, cadence::deletion(entry.attempts))
+}
+
+fn emit_group_events(entry: &mut Entry, group: &ContainerGroup, fx: &mut Vec<Effect>) {
+    let (events, until) = group_events(group, entry.events_until);
+    entry.events_until = until;
+    for event in events {
+        fx.push(Effect::Emit(PodEvent {
+            key: entry.facts.key.clone(),
+            warning: event.warning,
+            reason: event.reason,
+            message: event.message,
+        }));
+    }
+}
+
+fn tell(entry: &mut Entry, failure: &Failure, fx: &mut Vec<Effect>) {
+    if entry.tell_once(fingerprint(failure.reason, &failure.message)) {
+        fx.push(Effect::Emit(PodEvent {
+            key: entry.facts.key.clone(),
+            warning: true,
+            reason: failure.reason.to_string(),
+            message: failure.message.clone(),
+        }));
+    }
+}
+
+fn fingerprint(reason: &str, message: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (reason, message).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// True while a provisioning state says that the group is on its way.
+fn is_settling(state: &str) -> bool {
+    ["Pending", "Creating", "Accepted", "Updating", "PreProvisioned", "NotSpecified"]
+        .iter()
+        .any(|settling| state.eq_ignore_ascii_case(settling))
+}

@@ -1,0 +1,169 @@
+//! The pods bound to one node, as inputs of the index.
+//!
+//! A list and a watch with the field selector `spec.nodeName`, not a cache: each pod becomes a slim record at once. A
+//! relist yields exact departures, because the set of UIDs that it showed is compared with the one before.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::stream::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::Api;
+use kube_runtime::watcher::{self, Event};
+use kube_runtime::{WatchStreamExt, watcher as start_watcher};
+
+use crate::translate::{PodFacts, PodKey, facts};
+
+/// Server-side end of each watch: a connection that died silently is noticed within this time.
+const WATCH_SECONDS: u32 = 90;
+
+/// A change of the pods of the node.
+#[derive(Debug)]
+pub enum Change {
+    /// A pod was added or changed. The Pod itself is for the worker that may be about to need it.
+    Applied(Box<PodFacts>, Arc<Pod>),
+    /// A pod is no longer in the API server.
+    Gone(PodKey),
+    /// A complete list has been told.
+    Synced,
+    /// The watch failed and will be started again.
+    Failed(String),
+}
+
+/// Watches the pods of `node` for ever, with back-off and jitter between failures.
+pub fn changes(client: Client, node: &str) -> impl Stream<Item = Change> + Send + use<> {
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={node}")).timeout(WATCH_SECONDS);
+    let events = start_watcher(Api::<Pod>::all(client), config).default_backoff();
+    translate(events)
+}
+
+/// Turns watch events into changes, keeping the set of pods to tell departures across relists.
+pub fn translate<S, E>(events: S) -> impl Stream<Item = Change> + Send
+where
+    S: Stream<Item = Result<Event<Pod>, E>> + Send,
+    E: std::fmt::Display + Send,
+{
+    let mut known = Known::default();
+    events.flat_map(move |event| futures::stream::iter(known.take(event)))
+}
+
+#[derive(Default)]
+struct Known {
+    now: HashSet<PodKey>,
+    listed: HashSet<PodKey>,
+}
+
+impl Known {
+    fn take<E: std::fmt::Display>(&mut self, event: Result<Event<Pod>, E>) -> Vec<Change> {
+        match event {
+            Ok(Event::Init) => {
+                self.listed.clear();
+                Vec::new()
+            }
+            Ok(Event::InitApply(pod)) => {
+                if let Some(key) = PodKey::of(&pod) {
+                    self.listed.insert(key);
+                }
+                self.applied(pod)
+            }
+            Ok(Event::InitDone) => {
+                let listed = std::mem::take(&mut self.listed);
+                let before = std::mem::replace(&mut self.now, listed);
+                let gone = before.into_iter().filter(|key| !self.now.contains(key));
+                gone.map(Change::Gone).chain(std::iter::once(Change::Synced)).collect()
+            }
+            Ok(Event::Apply(pod)) => self.applied(pod),
+            Ok(Event::Delete(pod)) => PodKey::of(&pod)
+                .map(|key| {
+                    self.now.remove(&key);
+                    vec![Change::Gone(key)]
+                })
+                .unwrap_or_default(),
+            Err(error) => vec![Change::Failed(error.to_string())],
+        }
+    }
+
+    fn applied(&mut self, mut pod: Pod) -> Vec<Change> {
+        let Some(facts) = facts(&pod) else { return Vec::new() };
+        self.now.insert(facts.key.clone());
+        pod.metadata.managed_fields = None;
+        vec![Change::Applied(Box::new(facts), Arc::new(pod))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::{Container, PodSpec};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    fn pod(name: &str, uid: &str) -> Pod {
+        Pod {
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                namespace: Some("default".into()),
+                uid: Some(uid.into()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(PodSpec {
+                node_name: Some("node".into()),
+                containers: vec![Container { name: "c".into(), ..Container::default() }],
+                ..PodSpec::default()
+            }),
+            status: None,
+        }
+    }
+
+    async fn told(events: Vec<Event<Pod>>) -> Vec<String> {
+        let events = futures::stream::iter(events.into_iter().map(Ok::<_, std::convert::Infallible>));
+        translate(events)
+            .map(|change| match change {
+                Change::Applied(facts, _) => format!("+{}", facts.key.uid),
+                Change::Gone(key) => format!("-{}", key.uid),
+                Change::Synced => "synced".into(),
+                Change::Failed(_) => "failed".into(),
+            })
+            .collect()
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_relist_tells_exactly_what_departed() {
+        let events = vec![
+            Event::Init,
+            Event::InitApply(pod("a", "1")),
+            Event::InitApply(pod("b", "2")),
+            Event::InitDone,
+            Event::Apply(pod("c", "3")),
+            Event::Init,
+            Event::InitApply(pod("a", "1")),
+            Event::InitDone,
+        ];
+        let mut told = told(events).await;
+        let last = told.split_off(5);
+        assert_eq!(told, ["+1", "+2", "synced", "+3", "+1"]);
+        let mut gone: Vec<_> = last.into_iter().collect();
+        gone.sort();
+        assert_eq!(gone, ["-2", "-3", "synced"]);
+    }
+
+    #[tokio::test]
+    async fn a_pod_recreated_under_its_name_is_another_pod() {
+        let events = vec![
+            Event::Init,
+            Event::InitApply(pod("a", "1")),
+            Event::InitDone,
+            Event::Init,
+            Event::InitApply(pod("a", "2")),
+            Event::InitDone,
+        ];
+        assert_eq!(told(events).await, ["+1", "synced", "+2", "-1", "synced"]);
+    }
+
+    #[tokio::test]
+    async fn a_delete_is_told_by_its_uid() {
+        let events = vec![Event::Init, Event::InitDone, Event::Apply(pod("a", "1")), Event::Delete(pod("a", "1"))];
+        assert_eq!(told(events).await, ["synced", "+1", "-1"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! The provider over ARM.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
+use parking_lot::RwLock;
+
+use super::{Deleted, Ensured, Failure, GroupSummary, Provider, References};
+use crate::azure::client::{ArmClient, Deletion};
+use crate::azure::model::ContainerGroup;
+use crate::translate::{
+    GroupDefaults, Ownership, PodKey, container_group, group_name, ownership, references,
+};
+
+/// Whose groups these are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Resource group.
+    pub resource_group: String,
+    /// UID of the cluster.
+    pub cluster_uid: String,
+    /// UID of the connector.
+    pub connector_uid: String,
+    /// Name of the node.
+    pub node: String,
+}
+
+impl Scope {
+    fn ownership(&self, key: PodKey) -> Ownership {
+        Ownership {
+            cluster_uid: self.cluster_uid.clone(),
+            connector_uid: self.connector_uid.clone(),
+            node: self.node.clone(),
+            key,
+        }
+    }
+
+    /// True when `group` carries our cluster, connector and node in its tags.
+    fn owner(&self, group: &ContainerGroup) -> Option<PodKey> {
+        let owner = ownership(&group.tags)?;
+        let ours = owner.cluster_uid == self.cluster_uid
+            && owner.connector_uid == self.connector_uid
+            && owner.node == self.node;
+        ours.then_some(owner.key)
+    }
+}
+
+/// Container groups of one virtual node.
+pub struct Aci {
+    arm: Arc<ArmClient>,
+    references: Arc<dyn References>,
+    scope: Scope,
+    defaults: RwLock<Arc<GroupDefaults>>,
+}
+
+impl Aci {
+    /// A provider of the groups of `scope`.
+    pub fn new(arm: Arc<ArmClient>, references: Arc<dyn References>, scope: Scope, defaults: GroupDefaults) -> Self {
+        Self { arm, references, scope, defaults: RwLock::new(Arc::new(defaults)) }
+    }
+
+    /// Groups made from now on follow `defaults`; existing ones stay as they are.
+    pub fn set_defaults(&self, defaults: GroupDefaults) {
+        *self.defaults.write() = Arc::new(defaults);
+    }
+
+    /// The existing group, if it is really that pod's.
+    async fn existing(&self, name: &str, key: &PodKey) -> Result<Option<ContainerGroup>, Failure> {
+        let Some(group) = self.arm.get_group(&self.scope.resource_group, name).await? else {
+            return Ok(None);
+        };
+        if self.scope.owner(&group).as_ref() == Some(key) {
+            return Ok(Some(group));
+        }
+        Err(Failure {
+            kind: super::FailureKind::Slow,
+            reason: "AciNameTaken",
+            message: format!("container group {name} exists and is not ours; delete or rename it"),
+            retry_after: None,
+        })
+    }
+}
+
+#[async_trait]
+impl Provider for Aci {
+    async fn ensure(&self, pod: &Pod, look_first: bool) -> Result<Ensured, Failure> {
+        let Some(key) = PodKey::of(pod) else {
+            return Err(Failure::transient("PodIncomplete", "the pod has no name, namespace or UID".to_string()));
+        };
+        let name = self.group_name(&key);
+        if look_first && let Some(group) = self.existing(&name, &key).await? {
+            return Ok(Ensured { group: Box::new(group), notes: Vec::new() });
+        }
+        let defaults = self.defaults.read().clone();
+        let owner = self.scope.ownership(key);
+        // Refusals first: a pod that cannot run costs no call.
+        container_group(pod, &defaults, &owner, &crate::translate::Resolved::default())?;
+        let resolved = self.references.resolve(pod, &references(pod, defaults.os)).await?;
+        let translation = container_group(pod, &defaults, &owner, &resolved)?;
+        let group = self.arm.put_group(&self.scope.resource_group, &name, &translation.group).await?;
+        Ok(Ensured { group: Box::new(group), notes: translation.notes })
+    }
+
+    async fn observe(&self, name: &str) -> Result<Option<Box<ContainerGroup>>, Failure> {
+        Ok(self.arm.get_group(&self.scope.resource_group, name).await?.map(Box::new))
+    }
+
+    async fn delete(&self, name: &str) -> Result<Deleted, Failure> {
+        Ok(match self.arm.delete_group(&self.scope.resource_group, name).await? {
+            Deletion::Absent => Deleted::Absent,
+            Deletion::Accepted => Deleted::Accepted(None),
+            Deletion::Deleted(last) => Deleted::Accepted(last),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<GroupSummary>, Failure> {
+        let groups = self.arm.list_groups(&self.scope.resource_group).await?;
+        Ok(groups
+            .into_iter()
+            .filter_map(|group| {
+                Some(GroupSummary {
+                    key: self.scope.owner(&group)?,
+                    name: group.name?,
+                    provisioning_state: group.properties.provisioning_state.unwrap_or_default(),
+                })
+            })
+            .collect())
+    }
+
+    fn group_name(&self, key: &PodKey) -> String {
+        group_name(&self.scope.cluster_uid, key)
+    }
+}

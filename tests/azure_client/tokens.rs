@@ -1,0 +1,138 @@
+//! Tokens: refused, expired, not to be had.
+
+use super::*;
+
+/// What must never be shown.
+fn assert_silent(error: &AzureError) {
+    let shown = format!("{error} {error:?}");
+    assert!(
+        !shown.contains(SECRET) && !shown.contains("token-"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_secret_says_what_to_do_and_a_new_one_works_at_once() {
+    let server = Server::start_raw(|seen| {
+        match (seen.target.contains("oauth2"), seen.body.contains(SECRET)) {
+            (true, true) => Answer::refusal(401, 7_000_215),
+            (true, false) => Answer::token("token-2"),
+            _ => Answer::json(200, &group("g")),
+        }
+    })
+    .await;
+    let client = client(&server);
+    for _ in 0..5 {
+        let error = client.get_group("rg", "g").await.unwrap_err();
+        assert_eq!(
+            (error.class, error.code.as_str()),
+            (ErrorClass::BadCredentials, "AADSTS7000215")
+        );
+        assert!(error.message.contains("AZURE_CLIENT_SECRET"), "{error}");
+        assert_silent(&error);
+        assert_eq!(
+            client.check_token().await.unwrap_err().class,
+            ErrorClass::BadCredentials
+        );
+    }
+    assert_eq!(
+        server.token_requests(),
+        1,
+        "a refused credential is not offered again at once"
+    );
+    assert!(server.calls().is_empty());
+
+    client.replace_credential(credential("better")).unwrap();
+    assert!(client.get_group("rg", "g").await.unwrap().is_some());
+    assert_eq!(server.calls()[0].bearer(), "token-2");
+    assert!(!format!("{client:?}").contains("better"));
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_once() {
+    let server = Server::start(|seen| match seen.bearer() {
+        "token-1" => Answer::error(401, "ExpiredAuthenticationToken"),
+        _ => Answer::json(201, &group("g")),
+    })
+    .await;
+    let client = client(&server);
+    let wanted = ContainerGroup::default();
+    let puts = (0..5).map(|_| client.put_group("rg", "g", &wanted));
+    assert!(
+        futures::future::join_all(puts)
+            .await
+            .into_iter()
+            .all(|put| put.is_ok())
+    );
+    assert_eq!(server.token_requests(), 2, "five callers, one new token");
+}
+
+#[tokio::test]
+async fn a_token_that_stays_refused_is_an_error_and_no_storm() {
+    let server = answering(vec![Answer::error(401, "InvalidAuthenticationToken")]).await;
+    let client = client(&server);
+    for _ in 0..3 {
+        let error = client.get_group("rg", "g").await.unwrap_err();
+        assert_eq!(
+            (error.class, error.status),
+            (ErrorClass::Unauthenticated, Some(401))
+        );
+        assert_silent(&error);
+    }
+    assert_eq!(
+        server.calls().len(),
+        4,
+        "the first call is sent twice, the others once"
+    );
+    assert!(server.token_requests() <= 4, "{}", server.token_requests());
+}
+
+#[tokio::test]
+async fn a_token_service_that_fails_is_not_a_bad_credential() {
+    for answer in [
+        Answer::text(502, "text/html", "<html>bad gateway</html>"),
+        Answer::text(200, "text/html", "<html>log in here</html>"),
+        Answer::Drop,
+    ] {
+        let server = Server::start_raw(move |_| answer.clone()).await;
+        let error = client(&server)
+            .put_group("rg", "g", &ContainerGroup::default())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.class, error.may_have_taken_effect()),
+            (ErrorClass::Identity, false),
+            "{error}"
+        );
+        assert!(error.is_retryable());
+        assert_silent(&error);
+    }
+}
+
+#[tokio::test]
+async fn a_token_service_that_hangs_is_given_up() {
+    let server = Server::start_raw(|seen| {
+        match (seen.target.contains("oauth2"), seen.body.contains(SECRET)) {
+            (true, true) => Answer::token("token-1"),
+            (true, false) => Answer::Hang,
+            _ => Answer::json(200, &group("g")),
+        }
+    })
+    .await;
+    let client = client(&server);
+    client.get_group("rg", "g").await.unwrap();
+    client.replace_credential(credential("other")).unwrap();
+    tokio::time::pause();
+    let started = Instant::now();
+    let error = client
+        .put_group("rg", "g", &ContainerGroup::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.class, error.code.as_str()),
+        (ErrorClass::Identity, "TokenTimeout"),
+        "{error}"
+    );
+    assert_eq!(started.elapsed().as_secs(), 20);
+    assert!(!error.may_have_taken_effect());
+}

@@ -1,0 +1,413 @@
+//! The binaries of the control plane: found, or built once from pinned Go modules and kept in a cache.
+//!
+//! Order: the directory named by `KUBEBUILDER_ASSETS`; else the cache; else a build into the cache. The pins are the
+//! `go.mod` and `go.sum` files under `xtask/control-plane/`, compiled into this crate, and the cache is keyed by
+//! their text. A build goes into a directory of its own and is moved into place when complete, under a lock file,
+//! so neither a Ctrl-C nor a second process leaves half a cache.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::process::{POLL, tail};
+
+/// The Kubernetes release that is built, as its API server reports it.
+pub const KUBERNETES_VERSION: &str = "v1.36.3";
+
+/// How often a build says where it is.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// One binary on a slow machine with an empty module cache.
+const BUILD_DEADLINE: Duration = Duration::from_hours(1);
+
+/// A set of pinned programs that share a module graph.
+struct Module {
+    name: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+    /// Program name, and the package that is its `main`.
+    programs: &'static [(&'static str, &'static str)],
+}
+
+const ETCD: Module = Module {
+    name: "etcd",
+    go_mod: include_str!("../../control-plane/etcd/go.mod"),
+    go_sum: include_str!("../../control-plane/etcd/go.sum"),
+    programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
+};
+const KUBERNETES: Module = Module {
+    name: "kubernetes",
+    go_mod: include_str!("../../control-plane/kubernetes/go.mod"),
+    go_sum: include_str!("../../control-plane/kubernetes/go.sum"),
+    programs: &[
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        (
+            "kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+        ),
+        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ],
+};
+const HELM: Module = Module {
+    name: "helm",
+    go_mod: include_str!("../../control-plane/helm/go.mod"),
+    go_sum: include_str!("../../control-plane/helm/go.sum"),
+    programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+};
+
+/// A directory with every program of a control plane.
+#[derive(Debug, Clone)]
+pub struct Assets {
+    dir: PathBuf,
+}
+
+impl Assets {
+    /// Finds the programs, or builds them, telling `progress` what it does in short lines.
+    ///
+    /// Blocks: a cached set takes no time, a build some minutes.
+    ///
+    /// # Errors
+    /// `KUBEBUILDER_ASSETS` names a directory that lacks a program (the error says which), or the build failed.
+    pub fn resolve(progress: impl FnMut(&str)) -> Result<Self> {
+        match env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()) {
+            Some(dir) => Self::given(Path::new(&dir)),
+            None => Self::cached(&cache_root()?, progress),
+        }
+    }
+
+    fn given(dir: &Path) -> Result<Self> {
+        let missing: Vec<&str> = program_names(&[ETCD, KUBERNETES])
+            .filter(|name| !dir.join(name).is_file())
+            .collect();
+        ensure!(
+            missing.is_empty(),
+            "KUBEBUILDER_ASSETS is {}, which lacks {}; add what is missing, or unset the variable to have all of it built",
+            dir.display(),
+            missing.join(", ")
+        );
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("cannot resolve {}", dir.display()))?;
+        Ok(Self { dir })
+    }
+
+    fn cached(root: &Path, progress: impl FnMut(&str)) -> Result<Self> {
+        let dir = cached_programs(
+            &root.join("control-plane"),
+            &[ETCD, KUBERNETES],
+            KUBERNETES_VERSION,
+            progress,
+        )?;
+        Ok(Self { dir })
+    }
+
+    /// The directory, as `KUBEBUILDER_ASSETS` would name it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path of one program, such as `kubectl`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The path of Helm 4, found beside the others or built into the cache at the first call.
+    ///
+    /// # Errors
+    /// The build failed.
+    pub fn helm(&self, progress: impl FnMut(&str)) -> Result<PathBuf> {
+        let beside = self.program("helm");
+        if beside.is_file() {
+            return Ok(beside);
+        }
+        Ok(cached_programs(&cache_root()?.join("helm"), &[HELM], "v4", progress)?.join("helm"))
+    }
+}
+
+/// Writes one line of progress to standard error.
+pub fn stderr_progress(line: &str) {
+    eprintln!("control plane: {line}");
+}
+
+/// Where everything that survives a run is kept: `VKC_CACHE_DIR`, or the user's cache directory.
+///
+/// # Errors
+/// None of `VKC_CACHE_DIR`, `XDG_CACHE_HOME` and `HOME` is set.
+pub fn cache_root() -> Result<PathBuf> {
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    if let Some(dir) = set("VKC_CACHE_DIR") {
+        return std::path::absolute(&dir)
+            .with_context(|| format!("cannot use VKC_CACHE_DIR {}", dir.display()));
+    }
+    set("XDG_CACHE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".cache")))
+        .map(|dir| dir.join("virtual-kubelet-connector"))
+        .context("no place for a cache: set VKC_CACHE_DIR, XDG_CACHE_HOME or HOME")
+}
+
+fn program_names(modules: &'static [Module]) -> impl Iterator<Item = &'static str> {
+    modules
+        .iter()
+        .flat_map(|module| module.programs)
+        .map(|(name, _)| *name)
+}
+
+/// The version, and a hash of all that decides what is built.
+fn version_key(modules: &[Module], version: &str) -> String {
+    let mut text = link_flags();
+    for module in modules {
+        text.push_str(module.go_mod);
+        text.push_str(module.go_sum);
+        for (name, package) in module.programs {
+            text.push_str(name);
+            text.push_str(package);
+        }
+    }
+    // FNV-1a: the key has to tell apart the few versions of these files, not withstand an attacker.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{version}-{hash:016x}")
+}
+
+/// Strips the programs and stamps the release, which otherwise comes from Kubernetes' own build scripts.
+fn link_flags() -> String {
+    let mut flags = String::from("-s -w");
+    let numbers = KUBERNETES_VERSION.trim_start_matches('v');
+    let mut parts = numbers.split('.');
+    let (major, minor) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    for package in [
+        "k8s.io/component-base/version",
+        "k8s.io/client-go/pkg/version",
+    ] {
+        for (name, value) in [
+            ("gitVersion", KUBERNETES_VERSION),
+            ("gitMajor", major),
+            ("gitMinor", minor),
+            ("gitTreeState", "clean"),
+        ] {
+            flags.extend([" -X ", package, ".", name, "=", value]);
+        }
+    }
+    flags
+}
+
+/// The `bin` directory with the programs of `modules`, built when it is not there.
+fn cached_programs(
+    base: &Path,
+    modules: &'static [Module],
+    version: &str,
+    mut progress: impl FnMut(&str),
+) -> Result<PathBuf> {
+    let key = version_key(modules, version);
+    let home = base.join(&key);
+    let bin = home.join("bin");
+    // The directory appears by one rename, after the last program: if it exists it is complete.
+    if bin.is_dir() {
+        return Ok(bin);
+    }
+    fs::create_dir_all(base).with_context(|| format!("cannot make {}", base.display()))?;
+    let _lock = lock(&base.join(format!("{key}.lock")), &mut progress)?;
+    if bin.is_dir() {
+        return Ok(bin);
+    }
+
+    let work = base.join(format!("{key}.building"));
+    if work.exists() {
+        // Left by a build that was cut off; the lock says that nobody is at it now.
+        fs::remove_dir_all(&work).with_context(|| format!("cannot clear {}", work.display()))?;
+    }
+    let names: Vec<&str> = program_names(modules).collect();
+    progress(&format!(
+        "building {} into {} (once, some minutes)",
+        names.join(", "),
+        home.display()
+    ));
+    let started = Instant::now();
+    let mut done = 0;
+    for module in modules {
+        let dir = work.join(module.name);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::write(dir.join("go.mod"), module.go_mod)?;
+        fs::write(dir.join("go.sum"), module.go_sum)?;
+        for (name, package) in module.programs {
+            done += 1;
+            let what = format!("{name} ({done}/{})", names.len());
+            build(
+                &dir,
+                &work.join("bin").join(name),
+                package,
+                &what,
+                &mut progress,
+            )?;
+        }
+    }
+    fs::rename(&work, &home)
+        .with_context(|| format!("cannot move the build to {}", home.display()))?;
+    progress(&format!("built in {} s", started.elapsed().as_secs()));
+    Ok(bin)
+}
+
+/// An exclusive lock that lasts as long as the file is open.
+fn lock(path: &Path, progress: &mut impl FnMut(&str)) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let started = Instant::now();
+    let mut next = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                if started.elapsed() >= next {
+                    progress(&format!(
+                        "another process is building; waiting, {} s",
+                        started.elapsed().as_secs()
+                    ));
+                    next += REPORT_EVERY;
+                }
+                ensure!(
+                    started.elapsed() < BUILD_DEADLINE,
+                    "another process holds {} too long",
+                    path.display()
+                );
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            Err(fs::TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+    }
+}
+
+fn build(
+    module: &Path,
+    output: &Path,
+    package: &str,
+    what: &str,
+    progress: &mut impl FnMut(&str),
+) -> Result<()> {
+    let log = module.join("build.log");
+    let flags = link_flags();
+    let arguments = [
+        Path::new("build"),
+        Path::new("-mod=readonly"),
+        Path::new("-trimpath"),
+        Path::new("-ldflags"),
+        Path::new(&flags),
+        Path::new("-o"),
+        output,
+        Path::new(package),
+    ];
+    let start = |program: &str, before: &[&str]| -> std::io::Result<Child> {
+        let file = File::options().create(true).append(true).open(&log)?;
+        Command::new(program)
+            .args(before)
+            .args(arguments)
+            .current_dir(module)
+            // The pinned modules decide, not the machine: its own toolchain, no workspace. GOFLAGS, GOPROXY and the
+            // rest of the environment stay.
+            .env("GOTOOLCHAIN", "local")
+            .env("GOWORK", "off")
+            .env("CGO_ENABLED", "0")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+    };
+    // Politely, since the build takes every core for minutes; `nice` may be absent.
+    let mut child = start("nice", &["-n", "10", "go"])
+        .or_else(|_| start("go", &[]))
+        .context(
+            "cannot run go: building the control plane needs Go (or set KUBEBUILDER_ASSETS)",
+        )?;
+    let status = watch(&mut child, what, progress);
+    if status.as_ref().is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let status = status?;
+    if !status.success() {
+        bail!(
+            "go build of {package} ended with {status} (Go as new as the go line of its go.mod is needed):\n{}",
+            tail(&log, 20)
+        );
+    }
+    Ok(())
+}
+
+fn watch(child: &mut Child, what: &str, progress: &mut impl FnMut(&str)) -> Result<ExitStatus> {
+    let started = Instant::now();
+    let mut next = REPORT_EVERY;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for go")? {
+            return Ok(status);
+        }
+        let elapsed = started.elapsed();
+        ensure!(
+            elapsed < BUILD_DEADLINE,
+            "building {what} took more than {} min",
+            BUILD_DEADLINE.as_secs() / 60
+        );
+        if elapsed >= next {
+            progress(&format!("building {what}, {} s", elapsed.as_secs()));
+            next += REPORT_EVERY;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_directory_that_lacks_programs_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for present in ["etcd", "kube-apiserver", "kubectl"] {
+            fs::write(dir.path().join(present), "").unwrap();
+        }
+        let error = Assets::given(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("lacks kube-controller-manager, kube-scheduler;"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_key_follows_the_pins() {
+        let edited = Module { go_sum: "", ..ETCD };
+        assert_eq!(version_key(&[ETCD], "v1"), version_key(&[ETCD], "v1"));
+        assert_ne!(version_key(&[ETCD], "v1"), version_key(&[edited], "v1"));
+        assert!(version_key(&[ETCD], "v1").starts_with("v1-"));
+    }
+
+    #[test]
+    fn the_release_is_the_pinned_one() {
+        let pin = format!("k8s.io/kubernetes {KUBERNETES_VERSION}");
+        assert!(
+            KUBERNETES.go_mod.contains(&pin),
+            "go.mod does not require {pin}"
+        );
+    }
+
+    #[test]
+    fn a_complete_cache_is_used_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let key = version_key(&[ETCD, KUBERNETES], KUBERNETES_VERSION);
+        let bin = root.path().join("control-plane").join(key).join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let assets =
+            Assets::cached(root.path(), |line| panic!("no work expected: {line}")).unwrap();
+        assert_eq!(assets.dir(), bin);
+    }
+}

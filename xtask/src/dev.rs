@@ -1,0 +1,105 @@
+//! `cargo xtask dev`: the main job, for real, on this machine.
+//!
+//! Control plane, `aci-emulator` and `vkc run` under its own RBAC; CRD, credentials and the samples; then a look at
+//! what came of it. With `--once` every claim is checked and the removal is walked, too.
+
+mod checks;
+mod session;
+mod show;
+mod steps;
+mod view;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use xtask::control_plane::{Assets, stderr_progress};
+use xtask::process::interrupted;
+use xtask::workspace;
+
+use session::Session;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Check every row, walk the removal, and end: 0 if all was so, else the first thing that was not
+    #[arg(long)]
+    once: bool,
+    /// Use this cluster in place of a control plane of our own
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Keep state and logs afterwards, and with --kubeconfig what was applied
+    #[arg(long)]
+    keep: bool,
+    /// Run the release build
+    #[arg(long)]
+    release: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    // Both builds come before the signals are watched: until then a Ctrl-C ends us and them as it ends any build.
+    println!("Building vkc and aci-emulator.");
+    let programs = workspace::build(if args.release { "release" } else { "dev" })?;
+    let needed = args.kubeconfig.is_none() || session::on_path("kubectl").is_none();
+    let assets = if needed {
+        Some(Assets::resolve(stderr_progress)?)
+    } else {
+        None
+    };
+
+    let stop = interrupted()?;
+    tokio::pin!(stop);
+    let mut session = Session::new(programs, args.keep)?;
+    let outcome = tokio::select! {
+        outcome = walk(&mut session, &args, assets.as_ref()) => outcome,
+        () = &mut stop => {
+            println!("\nInterrupted.");
+            if let Some(file) = &args.kubeconfig {
+                println!("What was applied to the cluster of {} is still there.", file.display());
+            }
+            session.stop().await?;
+            return Ok(ExitCode::from(130));
+        }
+    };
+    match outcome {
+        Ok(()) if args.once => {
+            session.clean_up(&args).await;
+            session.stop().await?;
+            println!("All of it was so.");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(()) => {
+            session.say_how_to_go_on();
+            let ended = tokio::select! {
+                () = &mut stop => Ok(()),
+                ended = session.watch_processes() => ended,
+            };
+            println!("\nStopping.");
+            session.clean_up(&args).await;
+            session.stop().await?;
+            ended.map(|()| ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            session.keep_logs();
+            // The reason for the failure is of more use than one of the stop.
+            let _ = session.stop().await;
+            Err(error)
+        }
+    }
+}
+
+async fn walk(session: &mut Session, args: &Args, assets: Option<&Assets>) -> Result<()> {
+    session
+        .start_cluster(args.kubeconfig.as_deref(), assets)
+        .await?;
+    session.start_emulator().await?;
+    session.install().await?;
+    session.start_operator().await?;
+    session.start_showing().await?;
+    session.apply_samples().await?;
+    session.see_it_run().await?;
+    if args.once {
+        session.see_it_removed().await?;
+        session.tables().await?;
+    }
+    Ok(())
+}

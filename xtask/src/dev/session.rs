@@ -1,0 +1,255 @@
+//! One run of `dev`: its processes, and the steps that it takes with them.
+
+use std::env;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use kube::Client;
+use xtask::control_plane::{Assets, ControlPlane, Options, Output, kubeconfig, run_kubectl};
+use xtask::process::StateDir;
+use xtask::stack::{Emulator, Operator, Principal};
+use xtask::workspace::{self, Programs};
+
+use super::show::Show;
+
+/// Where the operator, its service account and the credentials are.
+pub(super) const NAMESPACE: &str = "vkc-system";
+/// The operator's service account: `config/rbac` binds its rights to it.
+const ACCOUNT: &str = "vkc";
+/// The sample connector.
+pub(super) const CONNECTOR: &str = "virtual-kubelet";
+
+pub(super) struct Session {
+    // Fields drop in this order: what depends on others first.
+    show: Option<Show>,
+    operator: Option<Operator>,
+    emulator: Option<Emulator>,
+    plane: Option<ControlPlane>,
+    programs: Programs,
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+    root: PathBuf,
+    started: Instant,
+    dir: StateDir,
+}
+
+impl Session {
+    pub(super) fn new(programs: Programs, keep: bool) -> Result<Self> {
+        let mut dir = StateDir::temporary("vkc-dev")?;
+        if keep {
+            dir.keep();
+        }
+        println!("State and logs: {}", dir.path().display());
+        Ok(Self {
+            show: None,
+            operator: None,
+            emulator: None,
+            plane: None,
+            programs,
+            kubectl: PathBuf::new(),
+            kubeconfig: PathBuf::new(),
+            root: workspace::root()?,
+            started: Instant::now(),
+            dir,
+        })
+    }
+
+    /// From here on, changes are printed as they happen.
+    pub(super) async fn start_showing(&mut self) -> Result<()> {
+        self.show = Some(Show::start(&self.client().await?, self.started));
+        Ok(())
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        println!("{:6.1}s  {text}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// Where state and logs are.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(super) async fn client(&self) -> Result<Client> {
+        kubeconfig::client(&self.kubeconfig).await
+    }
+
+    pub(super) fn keep_logs(&mut self) {
+        if self.dir.keep() {
+            println!("Logs are kept in {}", self.dir().display());
+        }
+    }
+
+    /// Either the cluster of a given kubeconfig, or a control plane of our own.
+    pub(super) async fn start_cluster(
+        &mut self,
+        given: Option<&Path>,
+        assets: Option<&Assets>,
+    ) -> Result<()> {
+        if let Some(given) = given {
+            self.kubeconfig = given
+                .canonicalize()
+                .with_context(|| format!("cannot read {}", given.display()))?;
+            self.kubectl = on_path("kubectl")
+                .or_else(|| assets.map(|assets| assets.program("kubectl")))
+                .context("no kubectl")?;
+            let version = self
+                .client()
+                .await?
+                .apiserver_version()
+                .await
+                .context("the cluster does not answer")?;
+            self.say(&format!(
+                "using the cluster of {} ({})",
+                given.display(),
+                version.git_version
+            ));
+            return Ok(());
+        }
+        let assets = assets.context("no control plane to start")?;
+        let options = Options {
+            dir: Some(self.dir().join("control-plane")),
+            ..Options::default()
+        };
+        let plane = ControlPlane::start(assets, options).await?;
+        plane.kubeconfig().clone_into(&mut self.kubeconfig);
+        plane.kubectl().clone_into(&mut self.kubectl);
+        self.say(&format!("control plane ready at {}", plane.url()));
+        for (name, pid, log) in plane.processes() {
+            println!("         {name} (pid {pid}): {}", log.display());
+        }
+        self.plane = Some(plane);
+        Ok(())
+    }
+
+    pub(super) async fn start_emulator(&mut self) -> Result<()> {
+        let principal = Principal {
+            tenant_id: "72f988bf-0000-4000-8000-2d7cd011db47".into(),
+            client_id: "11111111-1111-4111-8111-111111111111".into(),
+            client_secret: generated(),
+            subscription_id: "00000000-0000-4000-8000-000000000001".into(),
+        };
+        let mut emulator =
+            Emulator::start(&self.programs.aci_emulator, self.dir(), principal, &[]).await?;
+        self.say(&format!("aci-emulator ready at {}", emulator.url()));
+        let process = emulator.process();
+        println!(
+            "         aci-emulator (pid {}): {}",
+            process.id(),
+            process.log().display()
+        );
+        self.emulator = Some(emulator);
+        Ok(())
+    }
+
+    pub(super) fn emulator(&self) -> Result<&Emulator> {
+        self.emulator
+            .as_ref()
+            .context("the emulator is not running")
+    }
+
+    /// The operator under the rights of its own service account, as it runs in a cluster.
+    pub(super) async fn start_operator(&mut self) -> Result<()> {
+        let config = self.dir().join("vkc.kubeconfig");
+        kubeconfig::for_service_account(&self.kubeconfig, &config, NAMESPACE, ACCOUNT).await?;
+        let mut operator =
+            Operator::start(&self.programs.vkc, self.dir(), &config, NAMESPACE, &[]).await?;
+        self.say(&format!(
+            "vkc ready, as service account {NAMESPACE}/{ACCOUNT}; metrics at {}",
+            operator.metrics_url()
+        ));
+        let process = operator.process();
+        println!(
+            "         vkc (pid {}): {}",
+            process.id(),
+            process.log().display()
+        );
+        self.operator = Some(operator);
+        Ok(())
+    }
+
+    pub(super) fn say_how_to_go_on(&self) {
+        println!("\nIt stays up until Ctrl-C. In another terminal:");
+        println!("  export KUBECONFIG={}", self.kubeconfig.display());
+        println!("  alias kubectl={}", self.kubectl.display());
+    }
+
+    /// Ends, with a failure, when one of the processes does.
+    pub(super) async fn watch_processes(&mut self) -> Result<()> {
+        loop {
+            self.check_processes()?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    pub(super) fn check_processes(&mut self) -> Result<()> {
+        if let Some(plane) = &self.plane {
+            plane.check()?;
+        }
+        if let Some(emulator) = &mut self.emulator {
+            emulator.process().check()?;
+        }
+        if let Some(operator) = &mut self.operator {
+            operator.process().check()?;
+        }
+        Ok(())
+    }
+
+    /// Ends everything, the operator first and by its own shutdown. Fails when that did not work.
+    pub(super) async fn stop(&mut self) -> Result<()> {
+        self.show = None;
+        let mut outcome = Ok(());
+        if let Some(mut operator) = self.operator.take() {
+            outcome = operator.stop().await;
+        }
+        if let Some(mut emulator) = self.emulator.take() {
+            outcome = outcome.and(emulator.stop().await);
+        }
+        if let Some(plane) = self.plane.take() {
+            plane.stop().await;
+        }
+        if outcome.is_err() {
+            self.keep_logs();
+        }
+        outcome
+    }
+
+    /// A file of the repository.
+    pub(super) fn path(&self, file: &str) -> String {
+        self.root.join(file).to_string_lossy().into_owned()
+    }
+
+    /// Runs kubectl and gives its standard output; that it fails is an error.
+    pub(super) async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let output = self.run(args, "").await?;
+        output
+            .ok()
+            .with_context(|| format!("kubectl {}", args.join(" ")))
+    }
+
+    /// Server-side, which leaves no copy of the manifest (it may be a Secret) in an annotation.
+    pub(super) async fn apply(&self, manifest: &str) -> Result<String> {
+        let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        let output = self.run(&args, manifest).await?;
+        output.ok()
+    }
+
+    /// Runs kubectl with `input` as its standard input.
+    pub(super) async fn run(&self, args: &[&str], input: &str) -> Result<Output> {
+        run_kubectl(&self.kubectl, &self.kubeconfig, self.dir(), args, input).await
+    }
+}
+
+/// A secret that nobody can guess: the standard library seeds each of these hashers from the system's randomness.
+fn generated() -> String {
+    let part = || RandomState::new().hash_one(0_u8);
+    format!("{:016x}{:016x}", part(), part())
+}
+
+/// The path of a program that the shell would find.
+pub(super) fn on_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+}
