@@ -1,11 +1,11 @@
 //! Containers: image, command, environment, and the verdicts on the rest.
 
-use k8s_openapi::api::core::v1::{Capabilities, Container, EnvVar, SecurityContext};
+use k8s_openapi::api::core::v1::{Capabilities, Container, EnvVar, Lifecycle, SecurityContext};
 
 use super::GroupDefaults;
 use super::expand::expand;
 use super::resources::{Need, need};
-use super::review::Review;
+use super::review::{Review, set, some};
 use super::volumes::Volumes;
 use super::{names, network};
 use crate::azure::model::{self, ContainerProperties, EnvironmentVariable};
@@ -57,13 +57,13 @@ pub(super) fn container(
             "spec.containers[].args: without command",
             command.is_empty() && !args.is_empty(),
         ),
-        ("spec.containers[].envFrom", some(env_from)),
+        ("spec.containers[].envFrom", some(env_from.as_deref())),
         ("spec.containers[].image: missing", image.is_empty()),
         (
             "spec.containers[].lifecycle",
             lifecycle
                 .as_ref()
-                .is_some_and(|hooks| *hooks != Default::default()),
+                .is_some_and(|hooks| *hooks != Lifecycle::default()),
         ),
         ("spec.containers[].livenessProbe", liveness_probe.is_some()),
         (
@@ -73,16 +73,16 @@ pub(super) fn container(
         ("spec.containers[].restartPolicy", restart_policy.is_some()),
         (
             "spec.containers[].restartPolicyRules",
-            some(restart_policy_rules),
+            some(restart_policy_rules.as_deref()),
         ),
         ("spec.containers[].startupProbe", startup_probe.is_some()),
         ("spec.containers[].stdin: true", *stdin == Some(true)),
         ("spec.containers[].tty: true", *tty == Some(true)),
-        ("spec.containers[].volumeDevices", some(volume_devices)),
         (
-            "spec.containers[].workingDir",
-            working_dir.as_ref().is_some_and(|dir| !dir.is_empty()),
+            "spec.containers[].volumeDevices",
+            some(volume_devices.as_deref()),
         ),
+        ("spec.containers[].workingDir", set(working_dir.as_deref())),
     ] {
         review.field(row, present, &place);
     }
@@ -134,10 +134,6 @@ pub(super) fn count(containers: usize, review: &mut Review) {
         );
         review.exceeds("spec.containers".to_owned(), message);
     }
-}
-
-fn some<T>(list: &Option<Vec<T>>) -> bool {
-    list.as_ref().is_some_and(|list| !list.is_empty())
 }
 
 /// The environment in order. A value may refer to the variables before it; of two with one name the later counts.
@@ -199,7 +195,7 @@ fn security(context: &SecurityContext, index: usize, review: &mut Review) {
         windows_options,
     } = context;
     let (add, drop) = match capabilities {
-        Some(Capabilities { add, drop }) => (some(add), some(drop)),
+        Some(Capabilities { add, drop }) => (some(add.as_deref()), some(drop.as_deref())),
         None => (false, false),
     };
     let confined = |kind: Option<&String>| kind.is_some_and(|kind| kind != "Unconfined");

@@ -130,8 +130,9 @@ pub fn references(pod: &Pod, os: Os) -> Vec<Reference> {
 
 /// The container group of `pod`, or every reason why there can be none.
 ///
-/// `resolved` holds what [`references`] asked for; a file of it that is missing and not optional is a refusal with the
-/// reason `MissingReference`.
+/// `resolved` holds what [`references`] asked for; a file that is missing and not optional in a volume it knows is a
+/// refusal with the reason `MissingReference`. A volume it does not know is not looked into, so that a pod can be reviewed
+/// with `Resolved::default()` before anything is fetched; such a group must not be sent.
 pub fn container_group(
     pod: &Pod,
     defaults: &GroupDefaults,

@@ -1,13 +1,13 @@
 //! The verdicts on the fields of a pod's spec that are not its containers or volumes.
 
-use k8s_openapi::api::core::v1::{PodSecurityContext, PodSpec};
+use k8s_openapi::api::core::v1::{PodDNSConfig, PodSecurityContext, PodSpec, ResourceRequirements};
 
-use super::review::Review;
+use super::review::{Review, set, some};
 
 /// Reviews `spec`, all but its containers and volumes.
 pub(super) fn review(spec: &PodSpec, review: &mut Review) {
     let PodSpec {
-        active_deadline_seconds: _,
+        active_deadline_seconds,
         affinity: _,
         automount_service_account_token: _,
         containers: _,
@@ -53,37 +53,44 @@ pub(super) fn review(spec: &PodSpec, review: &mut Review) {
     let other_os = os.as_ref().is_some_and(|os| os.name != review.os.label());
     for (row, present) in [
         (
+            "spec.activeDeadlineSeconds",
+            active_deadline_seconds.is_some(),
+        ),
+        (
             "spec.dnsConfig",
             dns_config
                 .as_ref()
-                .is_some_and(|config| *config != Default::default()),
+                .is_some_and(|config| *config != PodDNSConfig::default()),
         ),
         (
             "spec.dnsPolicy: None",
             dns_policy.as_deref() == Some("None"),
         ),
-        ("spec.ephemeralContainers", some(ephemeral_containers)),
-        ("spec.hostAliases", some(host_aliases)),
+        (
+            "spec.ephemeralContainers",
+            some(ephemeral_containers.as_deref()),
+        ),
+        ("spec.hostAliases", some(host_aliases.as_deref())),
         ("spec.hostIPC", *host_ipc == Some(true)),
         ("spec.hostNetwork", *host_network == Some(true)),
         ("spec.hostPID", *host_pid == Some(true)),
         ("spec.hostUsers: false", *host_users == Some(false)),
-        ("spec.hostname", set(hostname)),
-        ("spec.hostnameOverride", set(hostname_override)),
-        ("spec.imagePullSecrets", some(image_pull_secrets)),
-        ("spec.initContainers", some(init_containers)),
+        ("spec.hostname", set(hostname.as_deref())),
+        ("spec.hostnameOverride", set(hostname_override.as_deref())),
+        ("spec.imagePullSecrets", some(image_pull_secrets.as_deref())),
+        ("spec.initContainers", some(init_containers.as_deref())),
         (
             "spec.os: another operating system than the node's",
             other_os,
         ),
-        ("spec.resourceClaims", some(resource_claims)),
+        ("spec.resourceClaims", some(resource_claims.as_deref())),
         (
             "spec.resources",
             resources
                 .as_ref()
-                .is_some_and(|resources| *resources != Default::default()),
+                .is_some_and(|resources| *resources != ResourceRequirements::default()),
         ),
-        ("spec.runtimeClassName", set(runtime_class_name)),
+        ("spec.runtimeClassName", set(runtime_class_name.as_deref())),
         (
             "spec.setHostnameAsFQDN: true",
             *set_hostname_as_fqdn == Some(true),
@@ -92,21 +99,13 @@ pub(super) fn review(spec: &PodSpec, review: &mut Review) {
             "spec.shareProcessNamespace: true",
             *share_process_namespace == Some(true),
         ),
-        ("spec.subdomain", set(subdomain)),
+        ("spec.subdomain", set(subdomain.as_deref())),
     ] {
         review.field(row, present, &[]);
     }
     if let Some(context) = security_context {
         security(context, review);
     }
-}
-
-fn some<T>(list: &Option<Vec<T>>) -> bool {
-    list.as_ref().is_some_and(|list| !list.is_empty())
-}
-
-fn set(text: &Option<String>) -> bool {
-    text.as_ref().is_some_and(|text| !text.is_empty())
 }
 
 fn security(context: &PodSecurityContext, review: &mut Review) {
@@ -148,9 +147,9 @@ fn security(context: &PodSecurityContext, review: &mut Review) {
         ),
         (
             "spec.securityContext.supplementalGroups",
-            some(supplemental_groups),
+            some(supplemental_groups.as_deref()),
         ),
-        ("spec.securityContext.sysctls", some(sysctls)),
+        ("spec.securityContext.sysctls", some(sysctls.as_deref())),
         (
             "spec.securityContext.windowsOptions",
             windows_options.is_some(),

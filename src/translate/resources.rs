@@ -145,7 +145,7 @@ pub(super) fn size(needs: &[Need], review: &mut Review) -> Vec<Resources> {
         .iter()
         .zip(amounts)
         .map(|(need, request)| {
-            let limits = several.then(|| Amounts {
+            let limits = several.then_some(Amounts {
                 cpu: if need.cpu_limited {
                     request.cpu
                 } else {

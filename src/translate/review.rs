@@ -95,11 +95,21 @@ fn path(row: &str, place: &[usize]) -> String {
     for (n, part) in field.split("[]").enumerate() {
         if n > 0 {
             match place.next() {
-                Some(index) => out.push_str(&format!("[{index}]")),
+                Some(index) => out.extend(["[", &index.to_string(), "]"]),
                 None => out.push_str("[]"),
             }
         }
         out.push_str(part);
     }
     out
+}
+
+/// Whether a list is there and has items.
+pub(super) fn some<T>(list: Option<&[T]>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+/// Whether a text is there and not empty.
+pub(super) fn set(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.is_empty())
 }

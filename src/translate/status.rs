@@ -177,8 +177,8 @@ pub fn status_group_gone(
     let init = statuses(|last| last.init_container_statuses.as_ref());
     let containers = statuses(|last| last.container_statuses.as_ref());
     let mut seen = All::of(facts, |container, kind| {
-        let list = if kind == Kind::Init { init } else { containers };
-        let status = list.iter().find(|status| *status.name == *container.name);
+        let known = if kind == Kind::Init { init } else { containers };
+        let status = known.iter().find(|status| *status.name == *container.name);
         Seen::remembered(container, status)
     });
     seen.lost(message, now);

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::group::{KeyFile, Reference, Resolved};
 use super::names;
-use super::review::Review;
+use super::review::{Review, set};
 use crate::azure::model::{self, EmptyDir, SecretText};
 
 /// Volumes that a group may have.
@@ -76,10 +76,49 @@ fn source(
     resolved: &Resolved,
     review: &mut Review,
 ) -> Option<model::Volume> {
+    refuse_others(volume, index, review);
+    let place = [index];
     let Volume {
         name,
         empty_dir,
         projected,
+        ..
+    } = volume;
+    if let Some(projected) = projected {
+        let Some(files) = service_account(name, projected) else {
+            review.field("spec.volumes[].projected", true, &place);
+            return None;
+        };
+        let used = review.field(SERVICE_ACCOUNT, true, &place);
+        return (used && mounted)
+            .then(|| secret_volume(name, index, &files, namespace, resolved, review));
+    }
+    if let Some(EmptyDirVolumeSource { medium, size_limit }) = empty_dir {
+        if !review.field("spec.volumes[].emptyDir", true, &place) {
+            return None;
+        }
+        let medium = set(medium.as_deref());
+        review.field("spec.volumes[].emptyDir.medium", medium, &place);
+        review.field(
+            "spec.volumes[].emptyDir.sizeLimit",
+            size_limit.is_some(),
+            &place,
+        );
+        return Some(model::Volume {
+            empty_dir: Some(EmptyDir {}),
+            ..model::Volume::default()
+        });
+    }
+    // A volume without any source is an emptyDir to the API server, which writes it out; none is left here unrefused.
+    None
+}
+
+/// Refuses every source that [`source`] does not handle.
+fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
+    let Volume {
+        name: _,
+        empty_dir: _,
+        projected: _,
         aws_elastic_block_store,
         azure_disk,
         azure_file,
@@ -109,7 +148,6 @@ fn source(
         storageos,
         vsphere_volume,
     } = volume;
-    let place = [index];
     for (row, present) in [
         (
             "spec.volumes[].awsElasticBlockStore",
@@ -152,35 +190,8 @@ fn source(
         ("spec.volumes[].storageos", storageos.is_some()),
         ("spec.volumes[].vsphereVolume", vsphere_volume.is_some()),
     ] {
-        review.field(row, present, &place);
+        review.field(row, present, &[index]);
     }
-    if let Some(projected) = projected {
-        let Some(files) = service_account(name, projected) else {
-            review.field("spec.volumes[].projected", true, &place);
-            return None;
-        };
-        let used = review.field(SERVICE_ACCOUNT, true, &place);
-        return (used && mounted)
-            .then(|| secret_volume(name, index, &files, namespace, resolved, review));
-    }
-    if let Some(EmptyDirVolumeSource { medium, size_limit }) = empty_dir {
-        if !review.field("spec.volumes[].emptyDir", true, &place) {
-            return None;
-        }
-        let medium = medium.as_ref().is_some_and(|medium| !medium.is_empty());
-        review.field("spec.volumes[].emptyDir.medium", medium, &place);
-        review.field(
-            "spec.volumes[].emptyDir.sizeLimit",
-            size_limit.is_some(),
-            &place,
-        );
-        return Some(model::Volume {
-            empty_dir: Some(EmptyDir {}),
-            ..model::Volume::default()
-        });
-    }
-    // A volume without any source is an emptyDir to the API server, which writes it out; none is left here unrefused.
-    None
 }
 
 /// One source of the service account's volume.
@@ -268,13 +279,14 @@ fn secret_volume(
     review: &mut Review,
 ) -> model::Volume {
     let empty = BTreeMap::new();
-    let fetched = resolved.files.get(name).unwrap_or(&empty);
+    let known = resolved.files.get(name);
+    let fetched = known.unwrap_or(&empty);
     let mut files: BTreeMap<String, SecretText> = fetched
         .iter()
         .map(|(path, text)| (path.clone(), encode(text.expose())))
         .collect();
     for (source, projection) in projections.iter().enumerate() {
-        let wanted: Vec<&str> = match projection {
+        let mut wanted: Vec<&str> = match projection {
             Projection::Token(token) => vec![&token.path],
             Projection::ConfigMap(map) if map.optional == Some(true) => Vec::new(),
             Projection::ConfigMap(map) => map
@@ -288,10 +300,9 @@ fn secret_volume(
                 Vec::new()
             }
         };
-        for path in wanted
-            .into_iter()
-            .filter(|path| !fetched.contains_key(*path))
-        {
+        // Before anything was fetched there is nothing to miss.
+        wanted.retain(|path| known.is_some() && !fetched.contains_key(*path));
+        for path in wanted {
             let field = format!("spec.volumes[{index}].projected.sources[{source}]");
             review.missing(
                 field,
@@ -385,7 +396,6 @@ impl Volumes {
             let Some(arm) = self.names.get(name) else {
                 continue;
             };
-            let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
             let shared = mount_propagation
                 .as_deref()
                 .is_some_and(|mode| !matches!(mode, "" | "None"));
@@ -398,10 +408,13 @@ impl Volumes {
                     "spec.containers[].volumeMounts[].mountPropagation: Bidirectional or HostToContainer",
                     shared,
                 ),
-                ("spec.containers[].volumeMounts[].subPath", set(sub_path)),
+                (
+                    "spec.containers[].volumeMounts[].subPath",
+                    set(sub_path.as_deref()),
+                ),
                 (
                     "spec.containers[].volumeMounts[].subPathExpr",
-                    set(sub_path_expr),
+                    set(sub_path_expr.as_deref()),
                 ),
             ] {
                 review.field(row, present, &[index, n]);

@@ -189,13 +189,13 @@ impl<'a> Seen<'a> {
             Life::Running { since } => self.id = Some(id(self.restarts, since.as_ref())),
             Life::Ended(end) => {
                 self.id = Some(id(self.restarts, end.started_at.as_ref()));
-                end.container_id = self.id.clone();
+                end.container_id.clone_from(&self.id);
             }
             Life::Waiting { .. } => {
                 self.id = self
                     .last
                     .as_ref()
-                    .and_then(|last| last.container_id.clone())
+                    .and_then(|last| last.container_id.clone());
             }
         }
     }

@@ -40,7 +40,10 @@ const TERMINAL: Verdict =
 /// Every field of a pod's spec, with the verdicts.
 pub const ROWS: &[Row] = &[
     // PodSpec
-    both("spec.activeDeadlineSeconds", Mapped),
+    both(
+        "spec.activeDeadlineSeconds",
+        Refused("it is not enforced yet, and the pod would run and cost for longer; remove it"),
+    ),
     both("spec.affinity", SCHEDULER),
     both(
         "spec.automountServiceAccountToken",

@@ -249,7 +249,7 @@ fn truncated_groups_are_read_or_refused_but_never_panic() {
     for text in [PENDING, RUNNING, TERMINATED] {
         let whole = changed(text, &[]);
         let mut paths = Vec::new();
-        collect(&whole, String::new(), &mut paths);
+        collect(&whole, "", &mut paths);
         for path in paths {
             let mut cut = whole.clone();
             let (parent, member) = path.rsplit_once('/').unwrap();
@@ -270,7 +270,7 @@ fn truncated_groups_are_read_or_refused_but_never_panic() {
 }
 
 /// The pointers of every member below `value`.
-fn collect(value: &Value, at: String, out: &mut Vec<String>) {
+fn collect(value: &Value, at: &str, out: &mut Vec<String>) {
     let members: Vec<(String, &Value)> = match value {
         Value::Object(members) => members
             .iter()
@@ -286,6 +286,6 @@ fn collect(value: &Value, at: String, out: &mut Vec<String>) {
     for (name, value) in members {
         let path = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
         out.push(path.clone());
-        collect(value, path, out);
+        collect(value, &path, out);
     }
 }

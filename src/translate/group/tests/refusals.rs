@@ -1,0 +1,569 @@
+//! What is refused, what is told, and what passes.
+
+use serde_json::{Value, json};
+
+use super::{c0, refused, translate};
+use crate::api::Os;
+use crate::translate::support::{ROWS, Verdict};
+use crate::translate::testing::{HELLO, IIS, pod};
+
+/// What a change of the Linux fixture is refused for.
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
+    let probe = json!({"httpGet": {"path": "/", "port": 80}});
+    let spec = [
+        (
+            "dnsConfig",
+            json!({"nameservers": ["1.1.1.1"]}),
+            "spec.dnsConfig",
+        ),
+        ("dnsPolicy", json!("None"), "spec.dnsPolicy"),
+        (
+            "activeDeadlineSeconds",
+            json!(10),
+            "spec.activeDeadlineSeconds",
+        ),
+        (
+            "hostAliases",
+            json!([{"ip": "10.0.0.1", "hostnames": ["a"]}]),
+            "spec.hostAliases",
+        ),
+        ("hostIPC", json!(true), "spec.hostIPC"),
+        ("hostNetwork", json!(true), "spec.hostNetwork"),
+        ("hostPID", json!(true), "spec.hostPID"),
+        ("hostnameOverride", json!("a"), "spec.hostnameOverride"),
+        (
+            "initContainers",
+            json!([{"name": "i", "image": "i"}]),
+            "spec.initContainers",
+        ),
+        ("os", json!({"name": "windows"}), "spec.os"),
+        (
+            "resourceClaims",
+            json!([{"name": "gpu"}]),
+            "spec.resourceClaims",
+        ),
+        (
+            "resources",
+            json!({"limits": {"cpu": "1"}}),
+            "spec.resources",
+        ),
+        ("runtimeClassName", json!("kata"), "spec.runtimeClassName"),
+        ("setHostnameAsFQDN", json!(true), "spec.setHostnameAsFQDN"),
+        (
+            "shareProcessNamespace",
+            json!(true),
+            "spec.shareProcessNamespace",
+        ),
+        (
+            "securityContext",
+            json!({"appArmorProfile": {"type": "RuntimeDefault"}}),
+            "spec.securityContext.appArmorProfile",
+        ),
+        (
+            "securityContext",
+            json!({"fsGroup": 1}),
+            "spec.securityContext.fsGroup",
+        ),
+        (
+            "securityContext",
+            json!({"runAsGroup": 0}),
+            "spec.securityContext.runAsGroup",
+        ),
+        (
+            "securityContext",
+            json!({"runAsNonRoot": true}),
+            "spec.securityContext.runAsNonRoot",
+        ),
+        (
+            "securityContext",
+            json!({"runAsUser": 1}),
+            "spec.securityContext.runAsUser",
+        ),
+        (
+            "securityContext",
+            json!({"seLinuxOptions": {}}),
+            "spec.securityContext.seLinuxOptions",
+        ),
+        (
+            "securityContext",
+            json!({"seccompProfile": {"type": "RuntimeDefault"}}),
+            "spec.securityContext.seccompProfile",
+        ),
+        (
+            "securityContext",
+            json!({"supplementalGroups": [1]}),
+            "spec.securityContext.supplementalGroups",
+        ),
+        (
+            "securityContext",
+            json!({"sysctls": [{"name": "a", "value": "1"}]}),
+            "spec.securityContext.sysctls",
+        ),
+        (
+            "securityContext",
+            json!({"windowsOptions": {}}),
+            "spec.securityContext.windowsOptions",
+        ),
+    ];
+    let container = [
+        ("args", json!(["x"]), "args"),
+        ("env", json!([{"name": "a.b", "value": "x"}]), "env[0].name"),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+            "env[0].valueFrom",
+        ),
+        (
+            "envFrom",
+            json!([{"configMapRef": {"name": "c"}}]),
+            "envFrom",
+        ),
+        ("image", json!(""), "image"),
+        (
+            "lifecycle",
+            json!({"preStop": {"exec": {"command": ["true"]}}}),
+            "lifecycle",
+        ),
+        ("livenessProbe", probe.clone(), "livenessProbe"),
+        (
+            "ports",
+            json!([{"containerPort": 80, "hostPort": 80}]),
+            "ports[0].hostPort",
+        ),
+        (
+            "ports",
+            json!([{"containerPort": 80, "hostIP": "127.0.0.1"}]),
+            "ports[0].hostIP",
+        ),
+        (
+            "ports",
+            json!([{"containerPort": 80, "protocol": "SCTP"}]),
+            "ports[0].protocol",
+        ),
+        (
+            "ports",
+            json!([{"containerPort": 1026}]),
+            "ports[0].containerPort",
+        ),
+        ("readinessProbe", probe.clone(), "readinessProbe"),
+        (
+            "resources",
+            json!({"limits": {"nvidia.com/gpu": "1"}}),
+            "resources.limits[nvidia.com/gpu]",
+        ),
+        (
+            "resources",
+            json!({"requests": {"ephemeral-storage": "1Gi"}}),
+            "resources.requests[ephemeral-storage]",
+        ),
+        (
+            "resources",
+            json!({"limits": {"cpu": "lots"}}),
+            "resources.limits[cpu]",
+        ),
+        (
+            "resources",
+            json!({"claims": [{"name": "c"}]}),
+            "resources.claims",
+        ),
+        ("restartPolicy", json!("Always"), "restartPolicy"),
+        (
+            "restartPolicyRules",
+            json!([{"action": "Restart"}]),
+            "restartPolicyRules",
+        ),
+        (
+            "securityContext",
+            json!({"allowPrivilegeEscalation": false}),
+            "securityContext.allowPrivilegeEscalation",
+        ),
+        (
+            "securityContext",
+            json!({"appArmorProfile": {"type": "Localhost"}}),
+            "securityContext.appArmorProfile",
+        ),
+        (
+            "securityContext",
+            json!({"capabilities": {"add": ["NET_ADMIN"]}}),
+            "securityContext.capabilities.add",
+        ),
+        (
+            "securityContext",
+            json!({"capabilities": {"drop": ["ALL"]}}),
+            "securityContext.capabilities.drop",
+        ),
+        (
+            "securityContext",
+            json!({"privileged": true}),
+            "securityContext.privileged",
+        ),
+        (
+            "securityContext",
+            json!({"procMount": "Unmasked"}),
+            "securityContext.procMount",
+        ),
+        (
+            "securityContext",
+            json!({"readOnlyRootFilesystem": true}),
+            "securityContext.readOnlyRootFilesystem",
+        ),
+        (
+            "securityContext",
+            json!({"runAsGroup": 1}),
+            "securityContext.runAsGroup",
+        ),
+        (
+            "securityContext",
+            json!({"runAsNonRoot": true}),
+            "securityContext.runAsNonRoot",
+        ),
+        (
+            "securityContext",
+            json!({"runAsUser": 0}),
+            "securityContext.runAsUser",
+        ),
+        (
+            "securityContext",
+            json!({"seLinuxOptions": {}}),
+            "securityContext.seLinuxOptions",
+        ),
+        (
+            "securityContext",
+            json!({"seccompProfile": {"type": "Localhost"}}),
+            "securityContext.seccompProfile",
+        ),
+        (
+            "securityContext",
+            json!({"windowsOptions": {}}),
+            "securityContext.windowsOptions",
+        ),
+        ("startupProbe", probe, "startupProbe"),
+        ("stdin", json!(true), "stdin"),
+        ("tty", json!(true), "tty"),
+        (
+            "volumeDevices",
+            json!([{"name": "d", "devicePath": "/dev/d"}]),
+            "volumeDevices",
+        ),
+        ("workingDir", json!("/tmp"), "workingDir"),
+    ];
+    let mount = |member: &str, value: Value| {
+        let mut mount = json!({"name": "kube-api-access-q9wzc", "mountPath": "/m"});
+        mount[member] = value;
+        json!([mount])
+    };
+    let mounts = [
+        ("mountPath", json!("/a:b"), "volumeMounts[0].mountPath"),
+        (
+            "mountPropagation",
+            json!("HostToContainer"),
+            "volumeMounts[0].mountPropagation",
+        ),
+        ("subPath", json!("x"), "volumeMounts[0].subPath"),
+        ("subPathExpr", json!("$(X)"), "volumeMounts[0].subPathExpr"),
+    ];
+    let in_container =
+        |field: &str| -> &'static str { format!("spec.containers[0].{field}").leak() };
+    let spec = spec
+        .into_iter()
+        .map(|(member, value, field)| (format!("/spec/{member}"), value, field));
+    let container = container
+        .into_iter()
+        .map(|(member, value, field)| (c0(member), value, in_container(field)));
+    let mounts = mounts.into_iter().map(|(member, value, field)| {
+        (
+            c0("volumeMounts"),
+            mount(member, value),
+            in_container(field),
+        )
+    });
+    spec.chain(container).chain(mounts).collect()
+}
+
+#[test]
+fn what_aci_cannot_do_is_refused_by_name() {
+    for (pointer, value, field) in refusals_of_linux() {
+        let fields: Vec<String> = refused(HELLO, &[(&pointer, value.clone())], Os::Linux)
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect();
+        assert_eq!(fields, [field], "{pointer} = {value}");
+    }
+}
+
+#[test]
+fn volumes_that_aci_does_not_have_are_refused_by_name() {
+    let sources = [
+        ("hostPath", json!({"path": "/"})),
+        ("secret", json!({"secretName": "s"})),
+        ("configMap", json!({"name": "c"})),
+        ("downwardAPI", json!({})),
+        ("persistentVolumeClaim", json!({"claimName": "c"})),
+        ("nfs", json!({"server": "s", "path": "/"})),
+        ("csi", json!({"driver": "d"})),
+        ("azureFile", json!({"secretName": "s", "shareName": "n"})),
+        ("projected", json!({"sources": []})),
+        ("emptyDir.medium", json!(null)),
+    ];
+    for (source, value) in sources {
+        let volume = match source {
+            "emptyDir.medium" => json!({"name": "v", "emptyDir": {"medium": "Memory"}}),
+            _ => json!({"name": "v", source: value}),
+        };
+        let got = refused(HELLO, &[("/spec/volumes/-", volume)], Os::Linux);
+        assert_eq!(
+            got,
+            [(format!("spec.volumes[1].{source}"), "NotSupportedOnAci")]
+        );
+    }
+    let empty = [("/spec/volumes/-", json!({"name": "v", "emptyDir": {}}))];
+    assert_eq!(refused(HELLO, &empty, Os::Linux), []);
+    assert_eq!(
+        refused(IIS, &empty, Os::Windows),
+        [("spec.volumes[1].emptyDir".to_owned(), "NotSupportedOnAci")]
+    );
+}
+
+#[test]
+fn only_the_service_account_s_shape_of_a_projected_volume_is_taken() {
+    let extra = [
+        json!({"secret": {"name": "s"}}),
+        json!({"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}}),
+        json!({"downwardAPI": {"items": [{"path": "a/b", "fieldRef": {"fieldPath": "metadata.namespace"}}]}}),
+        json!({"clusterTrustBundle": {"path": "p", "name": "n"}}),
+        json!({"serviceAccountToken": {"path": "a/b"}}),
+        json!({"configMap": {"name": "c", "items": [{"key": "k", "path": "a/b"}]}}),
+    ];
+    for source in extra {
+        let got = refused(
+            HELLO,
+            &[("/spec/volumes/0/projected/sources/-", source.clone())],
+            Os::Linux,
+        );
+        assert_eq!(
+            got,
+            [("spec.volumes[0].projected".to_owned(), "NotSupportedOnAci")],
+            "{source}"
+        );
+    }
+    let named = refused(HELLO, &[("/spec/volumes/0/name", json!("mine"))], Os::Linux);
+    assert_eq!(
+        named,
+        [("spec.volumes[0].projected".to_owned(), "NotSupportedOnAci")]
+    );
+}
+
+#[test]
+fn what_cannot_be_honoured_exactly_is_told() {
+    let table = [
+        ("/spec/hostname", json!("web-0"), "spec.hostname"),
+        ("/spec/subdomain", json!("web"), "spec.subdomain"),
+        ("/spec/hostUsers", json!(false), "spec.hostUsers"),
+        (
+            "/spec/imagePullSecrets",
+            json!([{"name": "s"}]),
+            "spec.imagePullSecrets",
+        ),
+        (
+            "/spec/volumes/-",
+            json!({"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}),
+            "spec.volumes[1].emptyDir.sizeLimit",
+        ),
+    ];
+    for (pointer, value, field) in table {
+        let notes = translate(&pod(HELLO, &[(pointer, value)]), Os::Linux)
+            .unwrap()
+            .notes;
+        assert_eq!(notes.len(), 1, "{pointer}");
+        assert_eq!(
+            (notes[0].field.as_str(), notes[0].reason),
+            (field, "ApproximatedOnAci")
+        );
+    }
+}
+
+#[test]
+fn what_the_api_server_defaults_or_the_scheduler_uses_passes_in_silence() {
+    let table = [
+        ("/spec/dnsPolicy", json!("Default")),
+        ("/spec/dnsPolicy", json!("ClusterFirstWithHostNet")),
+        ("/spec/hostNetwork", json!(false)),
+        ("/spec/hostUsers", json!(true)),
+        ("/spec/shareProcessNamespace", json!(false)),
+        ("/spec/setHostnameAsFQDN", json!(false)),
+        ("/spec/dnsConfig", json!({})),
+        ("/spec/initContainers", json!([])),
+        ("/spec/imagePullSecrets", json!([])),
+        ("/spec/os", json!({"name": "linux"})),
+        ("/spec/affinity", json!({"nodeAffinity": {}})),
+        ("/spec/priorityClassName", json!("high")),
+        ("/spec/overhead", json!({"cpu": "1"})),
+        ("/spec/readinessGates", json!([{"conditionType": "a/b"}])),
+        ("/spec/topologySpreadConstraints", json!([])),
+        (
+            "/spec/securityContext",
+            json!({"runAsNonRoot": false, "seccompProfile": {"type": "Unconfined"}}),
+        ),
+        ("/spec/containers/0/securityContext", json!({})),
+        (
+            "/spec/containers/0/securityContext",
+            json!({"privileged": false, "allowPrivilegeEscalation": true}),
+        ),
+        (
+            "/spec/containers/0/securityContext",
+            json!({"capabilities": {}, "procMount": "Default"}),
+        ),
+        ("/spec/containers/0/imagePullPolicy", json!("Never")),
+        (
+            "/spec/containers/0/resizePolicy",
+            json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}]),
+        ),
+        ("/spec/containers/0/stdin", json!(false)),
+        ("/spec/containers/0/lifecycle", json!({})),
+    ];
+    for (pointer, value) in table {
+        let result = translate(&pod(HELLO, &[(pointer, value)]), Os::Linux);
+        assert_eq!(
+            result.map(|translation| translation.notes),
+            Ok(Vec::new()),
+            "{pointer}"
+        );
+    }
+}
+
+fn containers(count: usize) -> Value {
+    (0..count).map(|n| json!({"name": format!("c{n}"), "image": "i", "resources": {"limits": {"cpu": "100m"}}})).collect()
+}
+
+#[test]
+fn groups_have_limits() {
+    let exceeds = |pointer: &str, value: Value, os: Os| {
+        let text = if os == Os::Linux { HELLO } else { IIS };
+        refused(text, &[(pointer, value)], os)
+            .into_iter()
+            .map(|(_, reason)| reason)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        exceeds("/spec/containers", containers(60), Os::Linux),
+        ["ExceedsAciLimits"; 0]
+    );
+    assert_eq!(
+        exceeds("/spec/containers", containers(61), Os::Linux),
+        ["ExceedsAciLimits"]
+    );
+    assert_eq!(
+        exceeds("/spec/containers", containers(2), Os::Windows),
+        ["ExceedsAciLimits"]
+    );
+    assert_eq!(
+        exceeds("/spec/containers", containers(0), Os::Linux),
+        ["NotSupportedOnAci"]
+    );
+    let ports = |count: i32| {
+        (81..81 + count)
+            .map(|port| json!({"containerPort": port}))
+            .collect::<Value>()
+    };
+    assert_eq!(
+        exceeds(&c0("ports"), ports(5), Os::Linux),
+        ["ExceedsAciLimits"; 0]
+    );
+    assert_eq!(
+        exceeds(&c0("ports"), ports(6), Os::Linux),
+        ["ExceedsAciLimits"]
+    );
+    assert_eq!(
+        exceeds(
+            &c0("resources"),
+            json!({"limits": {"cpu": "32"}}),
+            Os::Linux
+        ),
+        ["ExceedsAciLimits"]
+    );
+    assert_eq!(
+        exceeds(
+            &c0("resources"),
+            json!({"limits": {"memory": "241G"}}),
+            Os::Linux
+        ),
+        ["ExceedsAciLimits"]
+    );
+    let volumes: Vec<Value> = (0..21)
+        .map(|n| json!({"name": format!("volume-{n}"), "emptyDir": {}}))
+        .collect();
+    let mounts: Vec<Value> = (0..21)
+        .map(|n| json!({"name": format!("volume-{n}"), "mountPath": format!("/{n}")}))
+        .collect();
+    let changes = [
+        ("/spec/volumes", json!(volumes)),
+        (&*c0("volumeMounts"), json!(mounts)),
+    ];
+    assert_eq!(
+        refused(HELLO, &changes, Os::Linux),
+        [("spec.volumes".to_owned(), "ExceedsAciLimits")]
+    );
+}
+
+#[test]
+fn one_port_belongs_to_one_container() {
+    let two = json!([
+        {"name": "a", "image": "i", "ports": [{"containerPort": 80}]},
+        {"name": "b", "image": "i", "ports": [{"containerPort": 80, "protocol": "UDP"}]},
+    ]);
+    let got = refused(HELLO, &[("/spec/containers", two)], Os::Linux);
+    assert_eq!(
+        got,
+        [("spec.containers[1].ports".to_owned(), "NotSupportedOnAci")]
+    );
+}
+
+#[test]
+fn all_refusals_are_collected_and_the_text_stays_short() {
+    let changes: Vec<(String, Value)> = [
+        "hostPID",
+        "hostIPC",
+        "hostNetwork",
+        "shareProcessNamespace",
+        "setHostnameAsFQDN",
+    ]
+    .iter()
+    .map(|member| (format!("/spec/{member}"), json!(true)))
+    .collect();
+    let changes: Vec<(&str, Value)> = changes
+        .iter()
+        .map(|(pointer, value)| (pointer.as_str(), value.clone()))
+        .collect();
+    let refusals = translate(&pod(HELLO, &changes), Os::Linux).unwrap_err();
+    assert_eq!(refusals.0.len(), 5);
+    assert_eq!(refusals.reason(), "NotSupportedOnAci");
+    let text = refusals.to_string();
+    assert!(
+        text.starts_with("spec.hostIPC: ") && text.ends_with("; and 1 more"),
+        "{text}"
+    );
+}
+
+/// Rows of the table that no change of a fixture above reaches would be rows that the code does not obey.
+#[test]
+fn every_refused_row_on_linux_is_reached() {
+    let tried: Vec<String> = refusals_of_linux()
+        .into_iter()
+        .map(|(_, _, field)| {
+            field
+                .replace("[0]", "[]")
+                .split("[]")
+                .collect::<Vec<_>>()
+                .join("[]")
+        })
+        .collect();
+    for row in ROWS {
+        let (field, _) = row.field.split_once(": ").unwrap_or((row.field, ""));
+        let elsewhere =
+            field.starts_with("spec.volumes[]") || field == "spec.containers[].resources";
+        if matches!(row.linux, Verdict::Refused(_)) && !elsewhere {
+            assert!(tried.iter().any(|tried| tried == field), "{}", row.field);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Statuses that no group gives: before it, without it, after it.
+
+use super::*;
+
+#[test]
+fn waiting_says_why() {
+    let status = status_waiting(
+        &web_facts(&[]),
+        "NotSupportedOnAci",
+        "spec.hostPID: no host",
+        Some("10.1.2.3"),
+        at(NOW),
+    );
+    let expected =
+        json!({"waiting": {"reason": "NotSupportedOnAci", "message": "spec.hostPID: no host"}});
+    assert_eq!(
+        short(&status),
+        ("Pending".to_owned(), expected, "False".to_owned())
+    );
+    assert_eq!(status.host_ip.as_deref(), Some("10.1.2.3"));
+    assert_eq!(status.reason, None);
+}
+
+#[test]
+fn failed_ends_what_may_have_run() {
+    let pending = status_failed(
+        &web_facts(&[]),
+        "DeadlineExceeded",
+        "too late",
+        None,
+        at(NOW),
+    );
+    assert_eq!(
+        (pending.phase.as_deref(), pending.reason.as_deref()),
+        (Some("Failed"), Some("DeadlineExceeded"))
+    );
+    assert_eq!(pending.message.as_deref(), Some("too late"));
+    assert!(first(&pending).state.as_ref().unwrap().waiting.is_some());
+    let running = status_failed(
+        &web_facts(&[("/status/phase", json!("Running"))]),
+        "R",
+        "m",
+        None,
+        at(NOW),
+    );
+    assert_eq!(
+        first(&running)
+            .state
+            .clone()
+            .unwrap()
+            .terminated
+            .unwrap()
+            .exit_code,
+        137
+    );
+}
+
+#[test]
+fn a_vanished_group_fails_the_pod_and_keeps_what_was_known() {
+    let facts = web_facts(&[("/status/podIP", json!("13.83.249.21"))]);
+    let running = observed(&facts, &group(RUNNING, &[]));
+    let gone = status_group_gone(&facts, Some(&running), None, at(NOW));
+    assert_eq!(
+        (gone.phase.as_deref(), gone.reason.as_deref()),
+        (Some("Failed"), Some("ContainerGroupDeleted"))
+    );
+    let end = first(&gone).state.clone().unwrap().terminated.unwrap();
+    assert_eq!(
+        (end.exit_code, end.reason.as_deref()),
+        (137, Some("ContainerStatusUnknown"))
+    );
+    assert_eq!(end.started_at.unwrap().0, at("2019-10-21T11:43:06Z"));
+    assert_eq!(first(&gone).container_id, first(&running).container_id);
+    assert_eq!(gone.pod_ip.as_deref(), Some("13.83.249.21"));
+
+    let ended = observed(&never(), &group(TERMINATED, &[]));
+    let gone = status_group_gone(&never(), Some(&ended), None, at(NOW));
+    assert_eq!(first(&gone).state, first(&ended).state);
+    let blind = status_group_gone(&facts, None, None, at(NOW));
+    assert_eq!(
+        first(&blind)
+            .state
+            .clone()
+            .unwrap()
+            .terminated
+            .unwrap()
+            .exit_code,
+        137
+    );
+}
+
+#[test]
+fn the_last_status_of_a_deleted_pod() {
+    let now = at(NOW);
+    let code = |status: &PodStatus| {
+        first(status)
+            .state
+            .clone()
+            .unwrap()
+            .terminated
+            .map(|end| end.exit_code)
+    };
+    let running = status_terminated(&web_facts(&[]), Some(&group(RUNNING, &[])), None, now);
+    assert_eq!(
+        (running.phase.as_deref(), code(&running)),
+        (Some("Failed"), Some(137))
+    );
+    let end = first(&running).state.clone().unwrap().terminated.unwrap();
+    assert_eq!(end.finished_at.unwrap().0, at("2026-09-01T10:05:00Z"));
+    let failed = status_terminated(&never(), Some(&group(TERMINATED, &[])), None, now);
+    assert_eq!(
+        (failed.phase.as_deref(), code(&failed)),
+        (Some("Failed"), Some(2))
+    );
+    let zero = json!({"state": "Terminated", "exitCode": 0});
+    for facts in [never(), web_facts(&[])] {
+        let done = status_terminated(
+            &facts,
+            Some(&group(TERMINATED, &[(STATE, zero.clone())])),
+            None,
+            now,
+        );
+        assert_eq!(
+            (done.phase.as_deref(), code(&done)),
+            (Some("Succeeded"), Some(0))
+        );
+    }
+    let unstarted = status_terminated(&web_facts(&[]), None, None, now);
+    assert_eq!(
+        (unstarted.phase.as_deref(), code(&unstarted)),
+        (Some("Failed"), None)
+    );
+    let unseen = status_terminated(
+        &web_facts(&[("/status/phase", json!("Running"))]),
+        None,
+        None,
+        now,
+    );
+    assert_eq!(
+        (unseen.phase.as_deref(), code(&unseen)),
+        (Some("Failed"), Some(137))
+    );
+}
