@@ -54,8 +54,6 @@ pub struct Context {
     pub ready: Arc<dyn Fn(bool) + Send + Sync>,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
-    /// Called once connectors can be watched.
-    pub ready: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for Context {

@@ -63,7 +63,6 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
         () = cancel.cancelled() => return Ok(()),
         () = wait_for_crd(&manager) => {}
     }
-    (context.ready)();
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
     let (events, events_task) = Events::spawn(context.clients.lease(), context.instance.clone());
     let namespace = context.namespace.clone();
