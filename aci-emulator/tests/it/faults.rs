@@ -196,6 +196,8 @@ async fn requests_are_recorded_and_counted() {
     test.emulator.stop().await;
 }
 
+// One walk over all of it.
+#[allow(clippy::too_many_lines)]
 #[tokio::test]
 async fn the_admin_endpoint_turns_the_same_knobs() {
     let test = Test::start().await;

@@ -173,7 +173,7 @@ async fn secrets_never_come_back() {
     answers.push(state);
     answers.push(test.delete("pod").await.body);
     for answer in &answers {
-        let text = answer.to_string();
+        let shown = answer.to_string();
         for secret in [
             "s3cret-value",
             "s3cret-password",
@@ -185,7 +185,7 @@ async fn secrets_never_come_back() {
                 body.to_string().contains(secret),
                 "the fixture has {secret}"
             );
-            assert!(!text.contains(secret), "{secret} in {answer:#}");
+            assert!(!shown.contains(secret), "{secret} in {answer:#}");
         }
     }
     let echo = &answers[1]["properties"];
