@@ -345,7 +345,7 @@ async fn delete_answers_200_204_and_by_setting_202() {
 
     test.control.set_start_delay(Duration::ZERO);
     test.control
-        .change_settings(|settings| settings.delete_delay = Duration::from_millis(80));
+        .change_settings(|settings| settings.delete_delay = Duration::from_secs(1));
     test.put("slow", &small()).await;
     let reply = test.delete("slow").await;
     assert_eq!(reply.status, 202);
@@ -368,6 +368,8 @@ async fn delete_answers_200_204_and_by_setting_202() {
 async fn put_again_is_an_update_with_limits() {
     let test = Test::start().await;
     test.running("web", &small()).await;
+    // Long enough to be met in the middle.
+    test.control.set_start_delay(Duration::from_secs(1));
     let mut tagged = small();
     tagged["tags"] = json!({"a": "b"});
     assert_eq!(test.put("web", &tagged).await.status, 200);
