@@ -24,17 +24,34 @@ pub struct GroupEvent {
 ///
 /// ACI counts repeats in one entry whose last time moves, so the last time is what tells new from old. Events of the
 /// same second as `until` count as told.
-pub fn group_events(group: &ContainerGroup, until: Option<Timestamp>) -> (Vec<GroupEvent>, Option<Timestamp>) {
+pub fn group_events(
+    group: &ContainerGroup,
+    until: Option<Timestamp>,
+) -> (Vec<GroupEvent>, Option<Timestamp>) {
     let properties = &group.properties;
-    let of_group = properties.instance_view.iter().flat_map(|view| &view.events).map(|event| (None, event));
+    let of_group = properties
+        .instance_view
+        .iter()
+        .flat_map(|view| &view.events)
+        .map(|event| (None, event));
     let of_containers = properties.containers.iter().flat_map(|container| {
-        let events = container.properties.instance_view.iter().flat_map(|view| &view.events);
+        let events = container
+            .properties
+            .instance_view
+            .iter()
+            .flat_map(|view| &view.events);
         events.map(|event| (Some(container.name.as_str()), event))
     });
     let mut fresh: Vec<(Timestamp, GroupEvent)> = of_group
         .chain(of_containers)
         .filter_map(|(container, event)| {
-            let at = time::from_arm(event.last_timestamp.as_deref().or(event.first_timestamp.as_deref()))?.0;
+            let at = time::from_arm(
+                event
+                    .last_timestamp
+                    .as_deref()
+                    .or(event.first_timestamp.as_deref()),
+            )?
+            .0;
             (until.is_none_or(|until| at > until)).then(|| (at, to_event(container, event)))
         })
         .collect();
@@ -52,10 +69,15 @@ pub fn provisioning_failure(group: &ContainerGroup) -> (String, String) {
         .iter()
         .flat_map(|view| &view.events)
         .chain(properties.containers.iter().flat_map(|container| {
-            container.properties.instance_view.iter().flat_map(|view| &view.events)
+            container
+                .properties
+                .instance_view
+                .iter()
+                .flat_map(|view| &view.events)
         }))
         .filter(|event| !is_progress(event));
-    let last = events.max_by_key(|event| time::from_arm(event.last_timestamp.as_deref()).map(|time| time.0));
+    let last = events
+        .max_by_key(|event| time::from_arm(event.last_timestamp.as_deref()).map(|time| time.0));
     match last {
         Some(event) => {
             let reason = word(event.name.as_deref().unwrap_or_default());
@@ -70,7 +92,10 @@ pub fn provisioning_failure(group: &ContainerGroup) -> (String, String) {
 }
 
 fn is_progress(event: &Event) -> bool {
-    matches!(event.name.as_deref(), Some("Pulling" | "Pulled" | "Created" | "Started"))
+    matches!(
+        event.name.as_deref(),
+        Some("Pulling" | "Pulled" | "Created" | "Started")
+    )
 }
 
 fn to_event(container: Option<&str>, event: &Event) -> GroupEvent {
@@ -78,7 +103,9 @@ fn to_event(container: Option<&str>, event: &Event) -> GroupEvent {
     let message = line(event.message.as_deref().unwrap_or_default());
     GroupEvent {
         // ACI marks failures `Normal`, so the name decides as well.
-        warning: event.kind.as_deref() == Some("Warning") || reason.starts_with("Failed") || reason == "BackOff",
+        warning: event.kind.as_deref() == Some("Warning")
+            || reason.starts_with("Failed")
+            || reason == "BackOff",
         message: match container {
             Some(container) => format!("container {container}: {message}"),
             None => message,
@@ -89,13 +116,26 @@ fn to_event(container: Option<&str>, event: &Event) -> GroupEvent {
 
 /// One word as Kubernetes wants reasons: `InsufficientCapacity.` loses its full stop.
 fn word(name: &str) -> String {
-    let word: String = name.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-    if word.is_empty() { "AciEvent".to_string() } else { word }
+    let word: String = name
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(64)
+        .collect();
+    if word.is_empty() {
+        "AciEvent".to_string()
+    } else {
+        word
+    }
 }
 
 /// Azure's text is not ours: one line, bounded, without control characters.
-fn line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect::<String>().trim().to_string()
+pub(super) fn line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_MESSAGE)
+        .collect::<String>()
+        .trim()
+        .to_string()
 }
 
 #[cfg(test)]
@@ -130,7 +170,14 @@ mod tests {
 
     #[test]
     fn a_failure_that_aci_calls_normal_is_a_warning() {
-        let (told, _) = group_events(&group(&json!([event("FailedMount", "2026-01-01T00:00:01Z", "Normal")])), None);
+        let (told, _) = group_events(
+            &group(&json!([event(
+                "FailedMount",
+                "2026-01-01T00:00:01Z",
+                "Normal"
+            )])),
+            None,
+        );
         assert!(told[0].warning);
     }
 
@@ -141,7 +188,10 @@ mod tests {
             event("InsufficientCapacity.", "2026-01-01T00:00:05Z", "Warning"),
         ]));
         assert_eq!(provisioning_failure(&failed).0, "AciCapacity");
-        assert_eq!(provisioning_failure(&group(&json!([]))).0, "ProvisioningFailed");
+        assert_eq!(
+            provisioning_failure(&group(&json!([]))).0,
+            "ProvisioningFailed"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
 use crate::api::Os;
 use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
+mod any;
 mod body;
 mod refusals;
 
