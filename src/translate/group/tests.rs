@@ -11,6 +11,7 @@ use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
 mod any;
 mod body;
+mod limits;
 mod refusals;
 
 fn translate(pod: &Pod, os: Os) -> Result<Translation, Refusals> {
