@@ -48,7 +48,12 @@ impl Readiness {
 
     /// The names of the gates that are closed.
     pub fn closed(&self) -> Vec<&'static str> {
-        self.gates.lock().iter().filter(|(_, open)| !**open).map(|(name, _)| *name).collect()
+        self.gates
+            .lock()
+            .iter()
+            .filter(|(_, open)| !**open)
+            .map(|(name, _)| *name)
+            .collect()
     }
 }
 
@@ -92,12 +97,17 @@ pub async fn serve(
                 }
             },
         };
-        let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            continue;
+        };
         let service = TowerToHyperService::new(router.clone());
         let cancel = cancel.clone();
         connections.spawn(async move {
             let mut builder = Builder::new(TokioExecutor::new());
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 () = cancel.cancelled() => {}
@@ -115,7 +125,11 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     if closed.is_empty() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", closed.join(", "))).into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("not ready: {}\n", closed.join(", ")),
+    )
+        .into_response()
 }
 
 async fn text(State(shared): State<Shared>) -> Response {
@@ -146,7 +160,12 @@ mod tests {
         let readiness = Arc::new(Readiness::default());
         readiness.set("crd", false);
         let cancel = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, readiness.clone(), Arc::default(), cancel.clone()));
+        let server = tokio::spawn(serve(
+            listener,
+            readiness.clone(),
+            Arc::default(),
+            cancel.clone(),
+        ));
         assert!(ask(address, "/readyz").await.contains("not ready: crd"));
         assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200"));
         readiness.set("crd", true);

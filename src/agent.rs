@@ -89,12 +89,22 @@ impl Drop for AgentHandle {
 }
 
 /// Starts the agent of `spec`. `node` acts as that node; `arm` reaches its subscription.
-pub fn start(spec: AgentSpec, shared: Shared, node: kube::Client, arm: Arc<ArmClient>) -> AgentHandle {
+pub fn start(
+    spec: AgentSpec,
+    shared: Shared,
+    node: kube::Client,
+    arm: Arc<ArmClient>,
+) -> AgentHandle {
     let cancel = CancellationToken::new();
     let (spec_sender, specs) = watch::channel(spec);
     let (status_sender, status) = watch::channel(AgentStatus::default());
     let task = tokio::spawn(run(specs, status_sender, shared, node, arm, cancel.clone()));
-    AgentHandle { spec: spec_sender, status, cancel, task: Some(task) }
+    AgentHandle {
+        spec: spec_sender,
+        status,
+        cancel,
+        task: Some(task),
+    }
 }
 
 async fn run(
@@ -126,10 +136,11 @@ async fn run(
         let (name, host_ip, parts) = (name.clone(), shared.node_ip.clone(), parts.clone());
         move || {
             let (name, host_ip, parts) = (name.clone(), host_ip.clone(), parts.clone());
-            let (dependencies, settings, report) = (dependencies.clone(), settings_rx.clone(), report_tx.clone());
-            tokio::spawn(
-                async move { pods::run(&name, Some(host_ip), dependencies, settings, report, parts).await },
-            )
+            let (dependencies, settings, report) =
+                (dependencies.clone(), settings_rx.clone(), report_tx.clone());
+            tokio::spawn(async move {
+                pods::run(&name, Some(host_ip), dependencies, settings, report, parts).await
+            })
         }
     });
 
@@ -154,12 +165,17 @@ async fn run(
         let mut keeper = Part::new("node", {
             let parts = parts.clone();
             move || {
-                let (wanted, registration, parts) = (wanted_rx.clone(), registration_tx.clone(), parts.clone());
+                let (wanted, registration, parts) =
+                    (wanted_rx.clone(), registration_tx.clone(), parts.clone());
                 tokio::spawn(keeper.clone().run(wanted, registration, parts))
             }
         });
         loop {
-            publish(&status, &report.borrow_and_update(), &registration.borrow_and_update());
+            publish(
+                &status,
+                &report.borrow_and_update(),
+                &registration.borrow_and_update(),
+            );
             tokio::select! {
                 () = cancel.cancelled() => break,
                 Ok(()) = specs.changed() => {
@@ -189,8 +205,14 @@ async fn run(
     parts.cancel();
     pods.finish().await;
     drop(pods);
-    if tokio::time::timeout(Duration::from_secs(1), events_task).await.is_err() {
-        tracing::debug!(node = name, "events were still waiting when the agent stopped");
+    if tokio::time::timeout(Duration::from_secs(1), events_task)
+        .await
+        .is_err()
+    {
+        tracing::debug!(
+            node = name,
+            "events were still waiting when the agent stopped"
+        );
     }
 }
 
@@ -213,8 +235,14 @@ impl<F: Fn() -> JoinHandle<()>> Part<F> {
 
     async fn restart(&mut self, node: &str, ended: Result<(), JoinError>) {
         match ended {
-            Ok(()) => tracing::error!(node, part = self.name, "a part of the agent ended; it is started again"),
-            Err(error) => tracing::error!(node, part = self.name, %error, "a part of the agent died; it is started again"),
+            Ok(()) => tracing::error!(
+                node,
+                part = self.name,
+                "a part of the agent ended; it is started again"
+            ),
+            Err(error) => {
+                tracing::error!(node, part = self.name, %error, "a part of the agent died; it is started again")
+            }
         }
         tokio::time::sleep(RESTART).await;
         self.task = (self.begin)();
@@ -244,20 +272,41 @@ fn scope(spec: &AgentSpec) -> Scope {
 }
 
 fn settings_of(spec: &AgentSpec) -> Settings {
-    Settings { suspended: spec.suspended, delete_orphans: spec.delete_orphans }
+    Settings {
+        suspended: spec.suspended,
+        delete_orphans: spec.delete_orphans,
+    }
 }
 
 fn wanted(spec: &AgentSpec, report: &Report, node_ip: &str) -> NodeWanted {
     let (ready, reason, message) = readiness(report);
-    NodeWanted { spec: spec.node.clone(), ready, reason: reason.to_string(), message, node_ip: node_ip.to_string() }
+    NodeWanted {
+        spec: spec.node.clone(),
+        ready,
+        reason: reason.to_string(),
+        message,
+        node_ip: node_ip.to_string(),
+    }
 }
 
 /// What the Ready condition of the node says.
 fn readiness(report: &Report) -> (bool, &'static str, String) {
     match (report.synced, &report.problem) {
-        (true, _) => (true, "VirtualNodeReady", "pods run on Azure Container Instances".to_string()),
-        (false, Some(problem)) => (false, "NotSynced", format!("waiting for a first list: {problem}")),
-        (false, None) => (false, "Starting", "waiting for the first lists of pods and container groups".to_string()),
+        (true, _) => (
+            true,
+            "VirtualNodeReady",
+            "pods run on Azure Container Instances".to_string(),
+        ),
+        (false, Some(problem)) => (
+            false,
+            "NotSynced",
+            format!("waiting for a first list: {problem}"),
+        ),
+        (false, None) => (
+            false,
+            "Starting",
+            "waiting for the first lists of pods and container groups".to_string(),
+        ),
     }
 }
 
@@ -266,7 +315,10 @@ fn publish(status: &watch::Sender<AgentStatus>, report: &Report, registration: &
         registered: registration.registered,
         ready: registration.registered && registration.ready && report.synced,
         synced: report.synced,
-        problem: registration.problem.clone().or_else(|| report.problem.clone()),
+        problem: registration
+            .problem
+            .clone()
+            .or_else(|| report.problem.clone()),
         pods: report.pods,
         container_groups: report.groups,
         orphans: report.orphans,

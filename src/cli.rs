@@ -43,11 +43,15 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Crd => {
-            print!("{}", crate::api::crd_yaml().context("the CRD cannot be printed")?);
+            print!(
+                "{}",
+                crate::api::crd_yaml().context("the CRD cannot be printed")?
+            );
             Ok(())
         }
         Command::Run(settings) => {
-            telemetry::start(settings.log_format, &settings.log).map_err(|error| anyhow::anyhow!("{error}"))?;
+            telemetry::start(settings.log_format, &settings.log)
+                .map_err(|error| anyhow::anyhow!("{error}"))?;
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .thread_name("vkc")
@@ -66,7 +70,12 @@ async fn operate(settings: Settings) -> anyhow::Result<()> {
     let (listener, address) = admin::bind(settings.metrics_addr).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /livez, /readyz and /metrics");
     let admin_cancel = CancellationToken::new();
-    let admin = tokio::spawn(admin::serve(listener, readiness.clone(), metrics.clone(), admin_cancel.clone()));
+    let admin = tokio::spawn(admin::serve(
+        listener,
+        readiness.clone(),
+        metrics.clone(),
+        admin_cancel.clone(),
+    ));
 
     let signals = tokio::spawn(shutdown::on_signals(cancel.clone()));
     let result = tokio::select! {
@@ -75,7 +84,10 @@ async fn operate(settings: Settings) -> anyhow::Result<()> {
         () = overdue(&cancel) => Err(anyhow::anyhow!("the operator did not stop within {} s", STOP.as_secs())),
     };
     admin_cancel.cancel();
-    if tokio::time::timeout(Duration::from_secs(1), admin).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(1), admin)
+        .await
+        .is_err()
+    {
         tracing::debug!("the admin server was cut off");
     }
     result
@@ -110,14 +122,19 @@ async fn control(
         arm_observer: metrics,
         ready: Arc::new(move || readiness.set("controller", true)),
     };
-    connector::run(context, cancel).await.context("the controller ended")
+    connector::run(context, cancel)
+        .await
+        .context("the controller ended")
 }
 
 async fn kube_config(settings: &Settings) -> anyhow::Result<Config> {
     let Some(path) = &settings.kubeconfig else {
-        return Config::infer().await.context("no cluster: set --kubeconfig, or run inside one");
+        return Config::infer()
+            .await
+            .context("no cluster: set --kubeconfig, or run inside one");
     };
-    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let kubeconfig =
+        Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .with_context(|| format!("cannot use {}", path.display()))

@@ -5,6 +5,7 @@
 //!   connector in trouble never delays another.
 //! * An idle connector writes nothing; see [`status::status`].
 
+mod apply;
 pub mod checks;
 mod controller;
 mod dereference;
@@ -12,6 +13,8 @@ pub mod finalize;
 mod memory;
 pub mod plan;
 mod reconcile;
+mod removal;
+mod report;
 pub mod status;
 pub mod supervisor;
 pub mod validate;
@@ -38,15 +41,17 @@ pub const FIELD_MANAGER: &str = "virtual-kubelet-connector";
 /// What the controller needs.
 pub struct Context {
     /// Clients of the API server.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// The operator's namespace: default of Secret references, and where Secrets are watched.
     pub namespace: String,
     /// Makes the agents.
     pub agents: Arc<dyn AgentFactory>,
     /// ARM's budgets, shared by all connectors.
-    pub limiters: azure::Limiters,
+    pub limiters: Arc<azure::Limiters>,
     /// Sees every call to ARM.
-    pub arm_observer: Arc<dyn azure::Observer>,
+    pub observer: Arc<dyn azure::Observer>,
+    /// Told true when connectors are watched, and false at the end: a gate of `/readyz`.
+    pub ready: Arc<dyn Fn(bool) + Send + Sync>,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
     /// Called once connectors can be watched.

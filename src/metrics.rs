@@ -94,20 +94,56 @@ impl Metrics {
         let r = &mut registry;
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "Version of the operator", build);
-        r.register("arm_requests", "Exchanges with ARM; code 0 had no answer", self.arm_calls.clone());
+        r.register(
+            "arm_requests",
+            "Exchanges with ARM; code 0 had no answer",
+            self.arm_calls.clone(),
+        );
         let help = "Duration of exchanges with ARM";
-        r.register_with_unit("arm_request_duration", help, Unit::Seconds, self.arm_seconds.clone());
+        r.register_with_unit(
+            "arm_request_duration",
+            help,
+            Unit::Seconds,
+            self.arm_seconds.clone(),
+        );
         let help = "Time that calls to ARM waited for the shared budget";
         r.register_with_unit("arm_waited", help, Unit::Seconds, self.arm_waited.clone());
-        r.register("api_requests", "Requests to the API server; code 0 had no answer", self.api_calls.clone());
+        r.register(
+            "api_requests",
+            "Requests to the API server; code 0 had no answer",
+            self.api_calls.clone(),
+        );
         let help = "Duration of requests to the API server; of watches, until they were answered";
-        r.register_with_unit("api_request_duration", help, Unit::Seconds, self.api_seconds.clone());
+        r.register_with_unit(
+            "api_request_duration",
+            help,
+            Unit::Seconds,
+            self.api_seconds.clone(),
+        );
         let help = "From an observation to its status in the API server";
-        r.register_with_unit("pod_status_lag", help, Unit::Seconds, self.status_lag.clone());
+        r.register_with_unit(
+            "pod_status_lag",
+            help,
+            Unit::Seconds,
+            self.status_lag.clone(),
+        );
         let help = "From a pod's event to its create being sent";
-        r.register_with_unit("pod_create_lag", help, Unit::Seconds, self.create_lag.clone());
-        r.register("pod_operations_waiting", "Operations that wait, due or not", self.waiting.clone());
-        r.register("pod_operations_running", "Operations that run", self.running.clone());
+        r.register_with_unit(
+            "pod_create_lag",
+            help,
+            Unit::Seconds,
+            self.create_lag.clone(),
+        );
+        r.register(
+            "pod_operations_waiting",
+            "Operations that wait, due or not",
+            self.waiting.clone(),
+        );
+        r.register(
+            "pod_operations_running",
+            "Operations that run",
+            self.running.clone(),
+        );
         *self.registry.lock() = registry;
     }
 
@@ -121,19 +157,36 @@ impl Metrics {
 
 impl azure::client::Observer for Metrics {
     fn call(&self, operation: &'static str, status: Option<u16>, elapsed: Duration) {
-        self.arm_calls.get_or_create(&ArmCall { operation, code: status.unwrap_or(0) }).inc();
-        self.arm_seconds.get_or_create(&ArmOperation { operation }).observe(elapsed.as_secs_f64());
+        self.arm_calls
+            .get_or_create(&ArmCall {
+                operation,
+                code: status.unwrap_or(0),
+            })
+            .inc();
+        self.arm_seconds
+            .get_or_create(&ArmOperation { operation })
+            .observe(elapsed.as_secs_f64());
     }
 
     fn throttled(&self, class: &'static str, wait: Duration) {
-        self.arm_waited.get_or_create(&ArmClass { class }).inc_by(wait.as_secs_f64());
+        self.arm_waited
+            .get_or_create(&ArmClass { class })
+            .inc_by(wait.as_secs_f64());
     }
 }
 
 impl kube::client::Observer for Metrics {
     fn call(&self, verb: &'static str, resource: &str, code: u16, elapsed: Duration) {
-        self.api_calls.get_or_create(&ApiCall { verb, resource: resource.to_string(), code }).inc();
-        self.api_seconds.get_or_create(&ApiVerb { verb }).observe(elapsed.as_secs_f64());
+        self.api_calls
+            .get_or_create(&ApiCall {
+                verb,
+                resource: resource.to_string(),
+                code,
+            })
+            .inc();
+        self.api_seconds
+            .get_or_create(&ApiVerb { verb })
+            .observe(elapsed.as_secs_f64());
     }
 }
 
@@ -147,9 +200,15 @@ impl pods::Observer for Metrics {
     }
 
     fn queue(&self, node: &str, waiting: usize, running: usize) {
-        let node = Node { node: node.to_string() };
-        self.waiting.get_or_create(&node).set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        self.running.get_or_create(&node).set(i64::try_from(running).unwrap_or(i64::MAX));
+        let node = Node {
+            node: node.to_string(),
+        };
+        self.waiting
+            .get_or_create(&node)
+            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.running
+            .get_or_create(&node)
+            .set(i64::try_from(running).unwrap_or(i64::MAX));
     }
 }
 
@@ -161,7 +220,13 @@ mod tests {
     fn what_is_observed_is_told() {
         let metrics = Metrics::default();
         azure::client::Observer::call(&metrics, "put_group", Some(201), Duration::from_millis(3));
-        kube::client::Observer::call(&metrics, "PATCH", "pods/status", 200, Duration::from_millis(3));
+        kube::client::Observer::call(
+            &metrics,
+            "PATCH",
+            "pods/status",
+            200,
+            Duration::from_millis(3),
+        );
         pods::Observer::queue(&metrics, "node", 3, 1);
         let text = metrics.encode().unwrap();
         for line in [

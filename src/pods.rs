@@ -188,22 +188,36 @@ impl Loop {
     }
 
     fn now(&self) -> Now {
-        Now { wall: Timestamp::now(), mono: self.started.elapsed() }
+        Now {
+            wall: Timestamp::now(),
+            mono: self.started.elapsed(),
+        }
     }
 
     fn step(&mut self, input: Input) {
         let now = Instant::now();
         for effect in self.index.step(self.now(), input) {
             match effect {
-                Effect::Schedule { key, group, operation, weight, after } => {
-                    self.queue.schedule(now, key, (group, operation), weight, after);
+                Effect::Schedule {
+                    key,
+                    group,
+                    operation,
+                    weight,
+                    after,
+                } => {
+                    self.queue
+                        .schedule(now, key, (group, operation), weight, after);
                 }
                 Effect::Forget(key) => self.queue.forget(&key),
                 Effect::List { after } => {
                     let due = now + after;
                     self.list_due = Some(self.list_due.map_or(due, |earlier| earlier.min(due)));
                 }
-                Effect::WriteStatus { key, status, digest } => self.writer.put(now, key, status, digest),
+                Effect::WriteStatus {
+                    key,
+                    status,
+                    digest,
+                } => self.writer.put(now, key, status, digest),
                 Effect::Emit(event) => self.events.emit(to_event(event)),
             }
         }
@@ -243,7 +257,9 @@ impl Loop {
     /// Starts what is due, as far as the bounds allow.
     fn start_work(&mut self) {
         let now = Instant::now();
-        if self.list_due.is_some_and(|due| due <= now) && !self.owners.values().any(|o| matches!(o, Owner::List)) {
+        if self.list_due.is_some_and(|due| due <= now)
+            && !self.owners.values().any(|o| matches!(o, Owner::List))
+        {
             self.list_due = None;
             let task = self.worker.list();
             let id = self.tasks.spawn(task).id();
@@ -259,7 +275,12 @@ impl Loop {
             if let Some((seen, _)) = &pod {
                 self.observer.create_lag(seen.elapsed());
             }
-            let task = self.worker.operation(key.clone(), group, operation.clone(), pod.map(|(_, pod)| pod));
+            let task = self.worker.operation(
+                key.clone(),
+                group,
+                operation.clone(),
+                pod.map(|(_, pod)| pod),
+            );
             let id = self.tasks.spawn(task).id();
             self.owners.insert(id, Owner::Operation(key, operation));
         }
@@ -289,10 +310,16 @@ impl Loop {
             }
             Err(error) => {
                 tracing::error!(node = self.node, %error, "a task of the pods' loop died");
-                let failure = Failure::transient("Internal", "an internal error; see the operator's log".to_string());
+                let failure = Failure::transient(
+                    "Internal",
+                    "an internal error; see the operator's log".to_string(),
+                );
                 match self.owners.remove(&error.id()) {
                     Some(Owner::Operation(key, operation)) => {
-                        self.done(Done::Operation(key.clone(), worker::failed(key, &operation, failure)));
+                        self.done(Done::Operation(
+                            key.clone(),
+                            worker::failed(key, &operation, failure),
+                        ));
                     }
                     Some(Owner::Write(key)) => self.writer.done(&key),
                     Some(Owner::List) => self.done(Done::Listed(Err(failure))),
@@ -328,15 +355,29 @@ impl Loop {
 
     fn next_wake(&self) -> Instant {
         let idle = Instant::now() + Duration::from_secs(60);
-        let operations = (self.queue.running() < OPERATIONS).then(|| self.queue.next_due()).flatten();
-        let writes = (self.writer.running() < WRITES).then(|| self.writer.next_due()).flatten();
-        [operations, writes, self.list_due].into_iter().flatten().fold(idle, Instant::min)
+        let operations = (self.queue.running() < OPERATIONS)
+            .then(|| self.queue.next_due())
+            .flatten();
+        let writes = (self.writer.running() < WRITES)
+            .then(|| self.writer.next_due())
+            .flatten();
+        [operations, writes, self.list_due]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min)
     }
 
     fn publish(&self, report: &channel::Sender<Report>) {
-        self.observer.queue(&self.node, self.queue.len(), self.queue.running());
+        self.observer
+            .queue(&self.node, self.queue.len(), self.queue.running());
         let synced = self.index.is_synced();
-        let problem = if synced { None } else { self.list_failure.clone().or_else(|| self.watch_failure.clone()) };
+        let problem = if synced {
+            None
+        } else {
+            self.list_failure
+                .clone()
+                .or_else(|| self.watch_failure.clone())
+        };
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let now = Report {
             synced,
@@ -386,6 +427,10 @@ fn to_event(event: PodEvent) -> Event {
         reason: event.reason,
         action: "SyncPod",
         note: event.message,
-        kind: if event.warning { EventType::Warning } else { EventType::Normal },
+        kind: if event.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
     }
 }

@@ -53,7 +53,11 @@ fn guess_ip() -> IpAddr {
     let loopback = IpAddr::from([127, 0, 0, 1]);
     // 192.0.2.0/24 is set aside for documentation (RFC 5737) and is routed like any foreign address.
     std::net::UdpSocket::bind(("0.0.0.0", 0))
-        .and_then(|socket| socket.connect(("192.0.2.1", 9)).and_then(|()| socket.local_addr()))
+        .and_then(|socket| {
+            socket
+                .connect(("192.0.2.1", 9))
+                .and_then(|()| socket.local_addr())
+        })
         .map_or(loopback, |address| address.ip())
 }
 
@@ -72,8 +76,15 @@ impl std::str::FromStr for PortRange {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || format!("{text:?} is not a range of ports such as 10260-10359");
         let (first, last) = text.split_once('-').ok_or_else(bad)?;
-        let range = Self { first: first.parse().map_err(|_| bad())?, last: last.parse().map_err(|_| bad())? };
-        if range.first == 0 || range.last < range.first { Err(bad()) } else { Ok(range) }
+        let range = Self {
+            first: first.parse().map_err(|_| bad())?,
+            last: last.parse().map_err(|_| bad())?,
+        };
+        if range.first == 0 || range.last < range.first {
+            Err(bad())
+        } else {
+            Ok(range)
+        }
     }
 }
 
@@ -83,7 +94,13 @@ mod tests {
 
     #[test]
     fn port_ranges() {
-        assert_eq!("10260-10359".parse(), Ok(PortRange { first: 10260, last: 10359 }));
+        assert_eq!(
+            "10260-10359".parse(),
+            Ok(PortRange {
+                first: 10260,
+                last: 10359
+            })
+        );
         for bad in ["", "1", "0-5", "9-8", "a-b", "1-70000", "1-2-3"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");
         }

@@ -13,7 +13,9 @@ pub async fn on_signals(token: CancellationToken) -> std::io::Result<()> {
             _ = interrupt.recv() => {}
         }
         if round == 0 {
-            tracing::info!("stopping: agents end, statuses are flushed; a second signal ends at once");
+            tracing::info!(
+                "stopping: agents end, statuses are flushed; a second signal ends at once"
+            );
             token.cancel();
         }
     }

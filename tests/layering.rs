@@ -1,5 +1,10 @@
 //! Dependencies between the modules of `src` point one way. A new edge that goes up fails here.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,20 +21,46 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("node", &["api", "kube"]),
     ("provider", &["api", "azure", "translate", "kube"]),
     ("pods", &["azure", "translate", "provider", "kube"]),
-    ("agent", &["azure", "translate", "provider", "pods", "node", "kube"]),
-    ("connector", &["api", "azure", "translate", "node", "agent", "kube"]),
+    (
+        "agent",
+        &["azure", "translate", "provider", "pods", "node", "kube"],
+    ),
+    (
+        "connector",
+        &["api", "azure", "translate", "node", "agent", "kube"],
+    ),
     ("metrics", &["azure", "kube", "pods"]),
     ("admin", &["metrics"]),
     (
         "cli",
-        &["admin", "agent", "api", "azure", "connector", "kube", "metrics", "node", "settings", "shutdown", "telemetry"],
+        &[
+            "admin",
+            "agent",
+            "api",
+            "azure",
+            "connector",
+            "kube",
+            "metrics",
+            "node",
+            "settings",
+            "shutdown",
+            "telemetry",
+        ],
     ),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
 
 /// Modules that hold rules only: no async, no clock of their own.
-const PURE: &[&str] = &["src/api", "src/translate", "src/pods/index", "src/pods/queue.rs", "src/pods/writer.rs", "src/node/spec.rs", "src/azure/model.rs"];
+const PURE: &[&str] = &[
+    "src/api",
+    "src/translate",
+    "src/pods/index",
+    "src/pods/queue.rs",
+    "src/pods/writer.rs",
+    "src/node/spec.rs",
+    "src/azure/model.rs",
+];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -47,7 +78,10 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// The product's part of a file: what stands before its tests.
 fn product(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
-    text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_string()
+    text.split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap()
+        .to_string()
 }
 
 fn is_test(path: &Path) -> bool {
@@ -57,14 +91,22 @@ fn is_test(path: &Path) -> bool {
 
 fn module(root: &Path, path: &Path) -> String {
     let below = path.strip_prefix(root).unwrap();
-    let first = below.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    let first = below
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_string()
 }
 
 /// Modules named by `crate::x`, also inside `use crate::{x, y}`.
 fn used(text: &str) -> Vec<String> {
     let mut names = Vec::new();
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     let code: String = lines.collect::<Vec<_>>().join("\n");
     for after in code.split("crate::").skip(1) {
         if let Some(group) = after.strip_prefix('{') {
@@ -87,7 +129,12 @@ fn used(text: &str) -> Vec<String> {
     }
     names
         .iter()
-        .map(|name| name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>())
+        .map(|name| {
+            name.trim()
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect::<String>()
+        })
         .filter(|name| !name.is_empty())
         .collect()
 }
@@ -102,7 +149,9 @@ fn edges_point_one_way() {
             continue;
         }
         let from = module(&root, &path);
-        let may = allowed.get(from.as_str()).unwrap_or_else(|| panic!("module {from} is not in the table"));
+        let may = allowed
+            .get(from.as_str())
+            .unwrap_or_else(|| panic!("module {from} is not in the table"));
         for to in used(&product(&path)) {
             if to != from && allowed.contains_key(to.as_str()) && !may.contains(&to.as_str()) {
                 wrong.push(format!("{}: {from} -> {to}", path.display()));
@@ -117,7 +166,10 @@ fn the_table_has_no_cycle() {
     let order: Vec<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
     for (index, (name, uses)) in ALLOWED.iter().enumerate() {
         for used in *uses {
-            let place = order.iter().position(|other| other == used).expect("a known module");
+            let place = order
+                .iter()
+                .position(|other| other == used)
+                .expect("a known module");
             assert!(place < index, "{name} uses {used}, which stands above it");
         }
     }
@@ -129,11 +181,24 @@ fn pure_modules_are_pure() {
     let mut wrong = Vec::new();
     for path in sources(&root.join("src")) {
         let below = path.strip_prefix(root).unwrap();
-        if is_test(&path) || !PURE.iter().any(|pure| below.with_extension("").starts_with(pure.trim_end_matches(".rs"))) {
+        if is_test(&path)
+            || !PURE.iter().any(|pure| {
+                below
+                    .with_extension("")
+                    .starts_with(pure.trim_end_matches(".rs"))
+            })
+        {
             continue;
         }
         let text = product(&path);
-        for taboo in ["async fn", ".await", "Instant::now", "Timestamp::now", "SystemTime", "Utc::now"] {
+        for taboo in [
+            "async fn",
+            ".await",
+            "Instant::now",
+            "Timestamp::now",
+            "SystemTime",
+            "Utc::now",
+        ] {
             if text.contains(taboo) {
                 wrong.push(format!("{}: {taboo}", below.display()));
             }

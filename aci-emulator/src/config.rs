@@ -86,7 +86,7 @@ impl Default for Config {
             provider_state: "Registered".to_owned(),
             latency: Duration::ZERO,
             start_delay: Duration::from_secs(1),
-            token_lifetime: Duration::from_secs(3600),
+            token_lifetime: Duration::from_hours(1),
             page_size: 50,
             throttle: true,
             provider_requests_5m: 100,

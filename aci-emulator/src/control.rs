@@ -261,7 +261,7 @@ impl Control {
                 since: now,
                 until: plus(now, delay),
                 ip,
-            })
+            });
         })
     }
 
@@ -309,14 +309,14 @@ impl Control {
         state: Option<&str>,
     ) -> Result<(), ControlError> {
         self.with(group, |group, _| {
-            group.life.forced_provisioning = state.map(str::to_owned)
+            group.life.forced_provisioning = state.map(str::to_owned);
         })
     }
 
     /// Forces the group's `instanceView.state`, or lets it go free again.
     pub fn set_state(&self, group: &str, state: Option<&str>) -> Result<(), ControlError> {
         self.with(group, |group, _| {
-            group.life.forced_state = state.map(str::to_owned)
+            group.life.forced_state = state.map(str::to_owned);
         })
     }
 

@@ -117,7 +117,14 @@ impl Session {
 
 /// Sessions by id, each for one use.
 #[derive(Default)]
-pub(crate) struct Sessions(Mutex<(HashMap<String, (String, Session)>, VecDeque<String>)>);
+pub(crate) struct Sessions(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    /// Password and session.
+    by_id: HashMap<String, (String, Session)>,
+    order: VecDeque<String>,
+}
 
 impl Sessions {
     /// Adds a session: its id and password.
@@ -129,7 +136,7 @@ impl Sessions {
             .map(|byte| char::from(b'!' + byte % 94));
         let password = format!("{}[[EOM]]", String::from_iter(junk));
         let mut waiting = self.0.lock();
-        let (by_id, order) = &mut *waiting;
+        let Waiting { by_id, order } = &mut *waiting;
         by_id.insert(id.clone(), (password.clone(), session));
         order.push_back(id.clone());
         if order.len() > WAITING {
@@ -139,7 +146,7 @@ impl Sessions {
     }
 
     fn take(&self, id: &str) -> Option<(String, Session)> {
-        self.0.lock().0.remove(id)
+        self.0.lock().by_id.remove(id)
     }
 }
 

@@ -69,7 +69,7 @@ impl Log {
             self.lines
                 .iter()
                 .skip(skip)
-                .map(|(_, line)| format!("{line}\n"))
+                .flat_map(|(_, line)| [line, "\n"])
                 .collect(),
             total,
         )

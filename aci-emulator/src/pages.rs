@@ -28,7 +28,7 @@ use crate::{
 const CONNECTIONS: usize = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// When nothing is due.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Groups whose page is to be looked at, and when.
 pub(crate) struct Pages {
@@ -156,7 +156,8 @@ fn look(shared: &Shared, key: &Key, now: Time) -> (Option<Wanted>, Option<Time>)
         .containers
         .iter()
         .map(|life| format!("<li>{} ({})</li>", escape(&life.name), escape(&life.image)))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let page = format!(
         "<!DOCTYPE html>\n<html><head><title>{name}</title></head><body><h1>Container group {name}</h1><p>Served by aci-emulator.</p><ul>{containers}</ul></body></html>\n",
         name = escape(&group.name)
@@ -186,7 +187,7 @@ async fn listen(shared: &Arc<Shared>, wanted: &Wanted, port: u16, stop: Cancella
                 .spawn(serve(Arc::clone(shared), listener, page, stop));
         }
         Err(error) => {
-            tracing::debug!(ip = %wanted.ip, port, %error, "no page: the address cannot be bound")
+            tracing::debug!(ip = %wanted.ip, port, %error, "no page: the address cannot be bound");
         }
     }
 }

@@ -13,8 +13,8 @@ use std::{
 use crate::arm::errors::ApiError;
 
 const GLOBAL_FACTOR: f64 = 15.0;
-const FIVE_MINUTES: Duration = Duration::from_secs(300);
-const ONE_HOUR: Duration = Duration::from_secs(3600);
+const FIVE_MINUTES: Duration = Duration::from_mins(5);
+const ONE_HOUR: Duration = Duration::from_hours(1);
 
 /// The class ARM counts a call in; every POST is a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,8 +133,8 @@ impl Throttle {
     /// count, where a limit of 0 counts as none.
     pub(crate) fn take_provider(
         &mut self,
-        limit_5m: u32,
-        limit_1h: u32,
+        per_five_minutes: u32,
+        per_hour: u32,
         now: Instant,
     ) -> Result<ProviderRemaining, ApiError> {
         let since = |at: &Instant| now.saturating_duration_since(*at);
@@ -153,8 +153,8 @@ impl Throttle {
             .take_while(|at| since(at) < FIVE_MINUTES)
             .count();
         for (count, limit, window, name) in [
-            (recent, limit_5m, FIVE_MINUTES, "pt5m"),
-            (hour, limit_1h, ONE_HOUR, "pt1h"),
+            (recent, per_five_minutes, FIVE_MINUTES, "pt5m"),
+            (hour, per_hour, ONE_HOUR, "pt1h"),
         ] {
             let limit = limit as usize;
             if limit == 0 || count < limit {
@@ -175,15 +175,15 @@ impl Throttle {
             )
             .retry_after(whole(wait.as_secs_f64()).max(1)));
         }
-        if limit_5m > 0 || limit_1h > 0 {
+        if per_five_minutes > 0 || per_hour > 0 {
             self.provider.push_back(now);
         }
         let left = |limit: u32, count: usize| {
             (limit > 0).then(|| (limit as usize).saturating_sub(count + 1))
         };
         Ok(ProviderRemaining {
-            five_minutes: left(limit_5m, recent),
-            hour: left(limit_1h, hour),
+            five_minutes: left(per_five_minutes, recent),
+            hour: left(per_hour, hour),
         })
     }
 }
@@ -237,7 +237,7 @@ mod tests {
             );
         }
         let refused = throttle
-            .take_provider(100, 150, start + Duration::from_secs(60))
+            .take_provider(100, 150, start + Duration::from_mins(1))
             .unwrap_err();
         assert_eq!(
             (refused.code.as_str(), refused.retry_after),

@@ -1,5 +1,8 @@
 //! Microsoft Entra ID: the token endpoint, and the check of a bearer token.
 
+mod assertion;
+mod bearer;
+
 use std::collections::HashMap;
 
 use axum::{
@@ -11,11 +14,13 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
-    arm::{errors::ApiError, parameter},
-    clock::{Time, plus, stamp_seconds},
+    arm::parameter,
+    clock::{Time, plus},
     config::Config,
     shared::Shared,
 };
+
+pub(crate) use bearer::authenticate;
 
 /// Tokens kept before the expired ones are thrown out.
 const TOKENS: usize = 10_000;
@@ -246,7 +251,7 @@ fn token(shared: &Shared, tenant: &str, form: &str, now: Time) -> Result<Value, 
                     "The request body must contain the following parameter: 'client_assertion_type'.",
                 ));
             }
-            check_assertion(&shared.config.federated, &assertion, now)?;
+            assertion::check(&shared.config.federated, &assertion, now)?;
         }
         (None, None) => {
             return Err(OAuthError::new(
@@ -342,73 +347,6 @@ fn own(shared: &Shared, resource: &str) -> bool {
         .any(|host| resource == format!("https://{host}:{port}"))
 }
 
-/// A federated token: shape, audience, time and, when configured, issuer and subject.
-fn check_assertion(
-    federated: &[(String, String)],
-    assertion: &str,
-    now: Time,
-) -> Result<(), OAuthError> {
-    let malformed = || {
-        OAuthError::new(
-            401,
-            "invalid_client",
-            50027,
-            "JWT token is invalid or malformed.",
-        )
-    };
-    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    // A token file often ends in a newline, which clients send along.
-    let parts: Vec<&str> = assertion.trim().split('.').collect();
-    let [_, claims, _] = parts.as_slice() else {
-        return Err(malformed());
-    };
-    let claims = engine.decode(claims).map_err(|_| malformed())?;
-    let claims: Value = serde_json::from_slice(&claims).map_err(|_| malformed())?;
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
-    let wanted = "api://AzureADTokenExchange";
-    let for_us = match claims.get("aud") {
-        Some(Value::Array(all)) => all.iter().any(|one| one == wanted),
-        Some(one) => one == wanted,
-        None => false,
-    };
-    if !for_us {
-        return Err(OAuthError::new(
-            401,
-            "invalid_client",
-            700_212,
-            "No matching federated identity record found for presented assertion audience.",
-        ));
-    }
-    if claims
-        .get("exp")
-        .and_then(Value::as_i64)
-        .is_none_or(|exp| exp <= now.timestamp())
-    {
-        return Err(OAuthError::new(
-            401,
-            "invalid_client",
-            700_024,
-            "Client assertion is not within its valid time range.",
-        ));
-    }
-    if federated.is_empty()
-        || federated
-            .iter()
-            .any(|(issuer, subject)| issuer == text("iss") && subject == text("sub"))
-    {
-        return Ok(());
-    }
-    Err(OAuthError::new(
-        401,
-        "invalid_client",
-        700_213,
-        format!(
-            "No matching federated identity record found for presented assertion subject '{}'.",
-            text("sub")
-        ),
-    ))
-}
-
 /// The shape of the instance metadata service: numbers are texts there.
 fn managed_identity(shared: &Shared, query: &str, headers: &HeaderMap, now: Time) -> Response {
     let bad = |text: &str| {
@@ -448,64 +386,4 @@ fn managed_identity(shared: &Shared, query: &str, headers: &HeaderMap, now: Time
         "expires_on": (now.timestamp() + seconds).to_string(), "not_before": now.timestamp().to_string(), "resource": resource, "token_type": "Bearer",
     }))
     .into_response()
-}
-
-/// The principal behind a call's bearer token.
-pub(crate) fn authenticate(
-    shared: &Shared,
-    headers: &HeaderMap,
-    now: Time,
-) -> Result<String, ApiError> {
-    let refuse = |code: &str, message: String| {
-        let mut error = ApiError::new(401, code, message.clone());
-        error.challenge = Some(format!(
-            "Bearer authorization_uri=\"{}/{}\", error=\"invalid_token\", error_description=\"{message}\"",
-            shared.url, shared.config.tenant_id
-        ));
-        Err(error)
-    };
-    let Some(given) = headers.get(header::AUTHORIZATION) else {
-        return refuse(
-            "AuthenticationFailed",
-            "Authentication failed. The 'Authorization' header is missing.".to_owned(),
-        );
-    };
-    let token = given
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let Some((_, token)) = token else {
-        return refuse(
-            "AuthenticationFailed",
-            "Authentication failed. The 'Authorization' header is provided in an invalid format."
-                .to_owned(),
-        );
-    };
-    let Some(issued) = shared.entra.lock().tokens.get(token.trim()).cloned() else {
-        return refuse(
-            "InvalidAuthenticationToken",
-            "The access token is invalid.".to_owned(),
-        );
-    };
-    if issued.expires <= now {
-        let (expiry, now) = (stamp_seconds(issued.expires), stamp_seconds(now));
-        return refuse(
-            "ExpiredAuthenticationToken",
-            format!(
-                "The access token expiry UTC time '{expiry}' is earlier than current UTC time '{now}'."
-            ),
-        );
-    }
-    let management = RESOURCES.get(..2).unwrap_or_default();
-    if management.contains(&issued.audience.as_str()) || own(shared, &issued.audience) {
-        return Ok(issued.object_id);
-    }
-    refuse(
-        "InvalidAuthenticationTokenAudience",
-        format!(
-            "The access token has been obtained for wrong audience or resource '{}'. It should exactly match with one of the allowed audiences 'https://management.azure.com'.",
-            issued.audience
-        ),
-    )
 }

@@ -154,7 +154,9 @@ impl TokenCredential for TokenSource {
             }
         };
         // Never empty: an empty secret makes no credential.
-        error.message = error.message.replace(self.secret.expose().trim(), "[redacted]");
+        error.message = error
+            .message
+            .replace(self.secret.expose().trim(), "[redacted]");
         if error.class == ErrorClass::BadCredentials {
             *self.refused.lock() = Some((Instant::now(), error.clone()));
         }

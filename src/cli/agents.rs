@@ -28,13 +28,22 @@ pub(super) struct Agents {
 
 #[async_trait]
 impl AgentFactory for Agents {
-    async fn start(&self, spec: AgentSpec, arm: Arc<ArmClient>) -> Result<Box<dyn RunningAgent>, StartError> {
+    async fn start(
+        &self,
+        spec: AgentSpec,
+        arm: Arc<ArmClient>,
+    ) -> Result<Box<dyn RunningAgent>, StartError> {
         let manager = self.clients.manager();
-        let version = call::call("get the server's version", CALL, manager.apiserver_version())
-            .await
-            .map_err(|error| StartError::Failed(error.to_string()))?
-            .git_version;
-        let identity = identity::acquire(&self.clients, &spec.node.name, &version, &self.namespace).await?;
+        let version = call::call(
+            "get the server's version",
+            CALL,
+            manager.apiserver_version(),
+        )
+        .await
+        .map_err(|error| StartError::Failed(error.to_string()))?
+        .git_version;
+        let identity =
+            identity::acquire(&self.clients, &spec.node.name, &version, &self.namespace).await?;
         if !identity.scoped {
             tracing::warn!(
                 node = spec.node.name,
@@ -49,7 +58,12 @@ impl AgentFactory for Agents {
             instance: self.instance.clone(),
             pods: self.metrics.clone(),
         };
-        Ok(Box::new(Agent(agent::start(spec, shared, identity.client, arm))))
+        Ok(Box::new(Agent(agent::start(
+            spec,
+            shared,
+            identity.client,
+            arm,
+        ))))
     }
 }
 

@@ -67,6 +67,7 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
     let (events, events_task) = Events::spawn(context.clients.lease(), context.instance.clone());
     let namespace = context.namespace.clone();
+    let ready = context.ready.clone();
     let shared = Arc::new(Shared {
         core: Core {
             supervisor: Supervisor::new(context.agents.clone(), trigger.clone()),
@@ -92,8 +93,15 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
         .boxed();
     let mut sweeps = interval(SWEEP);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let synced = reader.clone();
+    let mut first_list = std::pin::pin!(async move { synced.wait_until_ready().await.is_ok() });
+    let mut listed = false;
     let ended = loop {
         tokio::select! {
+            is_ready = &mut first_list, if !listed => {
+                listed = true;
+                ready(is_ready);
+            }
             () = cancel.cancelled() => break false,
             done = work.next() => match done {
                 Some(Ok(_)) => {}
@@ -104,6 +112,7 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
             _ = sweeps.tick() => sweep(&shared, &reader).await,
         }
     };
+    ready(false);
     // What is under way may end; what does not is cancelled when `work` goes.
     let _ = timeout(GRACE, work.by_ref().for_each(|_| future::ready(()))).await;
     drop(work);
@@ -126,7 +135,7 @@ async fn wait_for_crd(manager: &Client) {
         {
             Ok(_) => return,
             Err(error) if error.is_not_found() => {
-                tracing::info!("waiting for the CRD virtualkubeletconnectors.virtual-kubelet.io")
+                tracing::info!("waiting for the CRD virtualkubeletconnectors.virtual-kubelet.io");
             }
             Err(error) => tracing::warn!(%error, "waiting for the API server"),
         }
@@ -263,6 +272,10 @@ async fn reconcile(connector: Arc<Guarded>, shared: Arc<Shared>) -> Result<Actio
 }
 
 /// Failures are the API server's (Azure's are states): retried per connector, doubling from half a second to 5 minutes.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the controller asks for"
+)]
 fn error_policy(connector: Arc<Guarded>, failure: &Failure, shared: Arc<Shared>) -> Action {
     let name = connector.name_any();
     let mut failures = shared.failures.lock();

@@ -27,7 +27,7 @@ pub(super) async fn cluster_uid(manager: &Client) -> Result<String, KubeError> {
     Ok(namespace.metadata.uid.unwrap_or_default())
 }
 
-/// Whether a Node of this name exists: then its agent must run, whatever Azure says, or it goes NotReady and its pods
+/// Whether a Node of this name exists: then its agent must run, whatever Azure says, or it goes `NotReady` and its pods
 /// are evicted.
 pub(super) async fn node_exists(manager: &Client, name: &str) -> Result<bool, KubeError> {
     let api = Api::<Node>::all(manager.clone());

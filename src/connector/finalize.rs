@@ -99,8 +99,8 @@ pub fn decide(situation: &Situation, pods: &[Bound]) -> Decision {
         return Decision::Wait;
     };
     let waited_for = pods.iter().filter(|pod| !pod.stays).count();
-    // The agent's count means something only once it is in sync with Azure.
-    if waited_for == 0 && agent.ready && agent.container_groups == 0 {
+    // The agent's count means something only once it has listed both sides.
+    if waited_for == 0 && agent.synced && agent.container_groups == 0 {
         return Decision::Finish;
     }
     if pods.iter().all(|pod| pod.terminating) {
@@ -157,10 +157,10 @@ fn waiting(situation: &Situation, pods: &[Bound], refused: Option<String>) -> Re
         .map(ToOwned::to_owned)
         .or_else(|| situation.agent.and_then(|a| a.problem.clone()));
     if let Some(refused) = refused {
-        message.push_str(&format!(", {refused}"));
+        message = format!("{message}, {refused}");
     }
     if let Some(trouble) = &trouble {
-        message.push_str(&format!(", blocked: {trouble}"));
+        message = format!("{message}, blocked: {trouble}");
     }
     Retiring {
         message,
@@ -266,12 +266,12 @@ mod tests {
     #[test]
     fn decisions() {
         let busy = AgentStatus {
-            ready: true,
+            synced: true,
             container_groups: 2,
             ..AgentStatus::default()
         };
         let empty = AgentStatus {
-            ready: true,
+            synced: true,
             ..AgentStatus::default()
         };
         let starting = AgentStatus::default();

@@ -106,7 +106,7 @@ impl Memory {
                     subscription.clone(),
                     credential.clone(),
                     &context.limiters,
-                    context.arm_observer.clone(),
+                    context.observer.clone(),
                 );
                 match made {
                     Ok(client) => Arc::new(client),
@@ -130,7 +130,7 @@ impl Memory {
     /// `trigger` gets `name` when the answer is there.
     pub(super) fn check(
         &mut self,
-        key: CheckKey,
+        key: &CheckKey,
         subject: Subject,
         name: &str,
         trigger: &mpsc::Sender<String>,
@@ -140,14 +140,14 @@ impl Memory {
         };
         self.checks.collect();
         let due = match &self.checks.done {
-            Some(done) => done.key != key || Instant::now() >= done.next,
+            Some(done) => done.key != *key || Instant::now() >= done.next,
             None => true,
         };
         let asking = self
             .checks
             .asking
             .as_ref()
-            .is_some_and(|asking| asking.key == key);
+            .is_some_and(|asking| asking.key == *key);
         if due && !asking {
             self.checks.asking = Some(Asking::start(
                 key.clone(),
@@ -161,7 +161,7 @@ impl Memory {
             return Checked::default();
         };
         Checked {
-            fresh: done.key == key,
+            fresh: done.key == *key,
             findings: Some(done.findings.clone()),
             next: done.next,
         }

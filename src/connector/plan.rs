@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::AgentSpec;
-use crate::api::{OrphanPolicy, Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec, node_name};
+use crate::api::{
+    OrphanPolicy, Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec, node_name,
+};
 use crate::node::spec::NodeSpec;
 use crate::translate::GroupDefaults;
 

@@ -9,7 +9,7 @@ use super::supervisor::StartError;
 use super::validate::Problem;
 use crate::agent::AgentStatus;
 use crate::api::conditions::{
-    self, CREDENTIALS_READY, NODES_READY, PROVIDER_REGISTERED, READY, RECONCILING,
+    self, CREDENTIALS_READY, NODES_READY, ORPHANS_FOUND, PROVIDER_REGISTERED, READY, RECONCILING,
     RESOURCE_GROUP_READY, STALLED, SUSPENDED, Status, Wanted, reason,
 };
 use crate::api::{
@@ -194,6 +194,7 @@ fn conditions(facts: &Facts) -> Vec<Wanted> {
     let mut summary = summary(facts);
     let mut wanted = azure_conditions(facts);
     wanted.push(nodes_condition(facts));
+    wanted.extend(orphans_condition(facts));
     if facts.spec.suspend && !facts.deleting {
         wanted.push(Wanted::yes(
             SUSPENDED,
@@ -221,9 +222,10 @@ fn summary(facts: &Facts) -> Summary {
         return deletion(facts);
     }
     if let Err(problem) = facts.resolved {
-        return match problem.stalled {
-            true => Summary::stalled(problem.reason, &problem.message),
-            false => Summary::retrying(problem.reason, &problem.message),
+        return if problem.stalled {
+            Summary::stalled(problem.reason, &problem.message)
+        } else {
+            Summary::retrying(problem.reason, &problem.message)
         };
     }
     let Some(findings) = facts.findings else {
@@ -325,7 +327,7 @@ fn nodes_message(facts: &Facts) -> (bool, String) {
                 .unwrap_or_else(|| "registering".to_owned()),
             (None, None) => "waiting to be started".to_owned(),
         };
-        message.push_str(&format!("; {}: {problem}", node.name));
+        message = format!("{message}; {}: {problem}", node.name);
     }
     if ready == all && facts.spec.subnet_id.is_none() && !facts.spec.public_ip {
         message.push_str("; pods have no IP address: set spec.subnetID or spec.publicIP in a connector that needs them");
@@ -341,6 +343,32 @@ fn nodes_condition(facts: &Facts) -> Wanted {
         (true, message) => Wanted::yes(NODES_READY, reason::NODES_READY, message),
         (false, message) => Wanted::no(NODES_READY, reason::NODES_NOT_READY, message),
     }
+}
+
+/// Informative; absent until an agent has listed the container groups.
+fn orphans_condition(facts: &Facts) -> Option<Wanted> {
+    let mut agents = facts
+        .nodes
+        .iter()
+        .filter_map(|node| node.agent.as_ref())
+        .filter(|agent| agent.synced)
+        .peekable();
+    agents.peek()?;
+    Some(match agents.map(|agent| agent.orphans).sum::<u32>() {
+        0 => Wanted::no(
+            ORPHANS_FOUND,
+            reason::NO_ORPHANS,
+            "every container group has its pod",
+        ),
+        found => Wanted::yes(
+            ORPHANS_FOUND,
+            reason::ORPHANS_FOUND,
+            format!(
+                "{found} container groups in {} have no pod",
+                facts.spec.aci_resource_group
+            ),
+        ),
+    })
 }
 
 /// `CredentialsReady`, `ProviderRegistered` and `ResourceGroupReady`: always all three.

@@ -224,7 +224,7 @@ async fn end(running: Running) {
     match timeout(STOP_TIMEOUT, agent.stop()).await {
         Ok(()) => tracing::info!(node = %spec.node.name, "stopped the agent"),
         Err(_) => {
-            tracing::warn!(node = %spec.node.name, "the agent did not stop in time and was cancelled")
+            tracing::warn!(node = %spec.node.name, "the agent did not stop in time and was cancelled");
         }
     }
 }

@@ -305,10 +305,7 @@ pub(super) mod tests {
         let resolved = resolve(&spec(json!({})), &secret(""), "vkc-system").unwrap();
         let Credential::ServicePrincipalSecret {
             secret, tenant_id, ..
-        } = &resolved.credential
-        else {
-            panic!("not a secret")
-        };
+        } = &resolved.credential;
         assert_eq!((secret.expose(), tenant_id.as_str()), ("s3cr3t", "t"));
         assert_eq!(resolved.secret, "Secret vkc-system/sp");
         assert!(!format!("{resolved:?}").contains("s3cr3t"));

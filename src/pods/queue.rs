@@ -56,10 +56,22 @@ impl<K: Clone + Eq + Hash + Ord, O> Default for Queue<K, O> {
 
 impl<K: Clone + Eq + Hash + Ord, O> Queue<K, O> {
     /// Puts `operation` into the slot of `key`, due `after` from `now`, replacing what waited there.
-    pub fn schedule(&mut self, now: Instant, key: K, operation: O, weight: Weight, after: Duration) {
+    pub fn schedule(
+        &mut self,
+        now: Instant,
+        key: K,
+        operation: O,
+        weight: Weight,
+        after: Duration,
+    ) {
         self.forget(&key);
         self.sequence += 1;
-        let slot = Slot { operation, weight, due: now + after, sequence: self.sequence };
+        let slot = Slot {
+            operation,
+            weight,
+            due: now + after,
+            sequence: self.sequence,
+        };
         if !self.running.contains(&key) {
             self.waiting.insert((slot.due, slot.sequence, key.clone()));
         }
@@ -70,7 +82,8 @@ impl<K: Clone + Eq + Hash + Ord, O> Queue<K, O> {
     pub fn forget(&mut self, key: &K) {
         if let Some(slot) = self.slots.remove(key) {
             self.waiting.remove(&(slot.due, slot.sequence, key.clone()));
-            self.ready.remove(&(slot.weight, slot.sequence, key.clone()));
+            self.ready
+                .remove(&(slot.weight, slot.sequence, key.clone()));
         }
     }
 

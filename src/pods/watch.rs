@@ -33,7 +33,9 @@ pub enum Change {
 
 /// Watches the pods of `node` for ever, with back-off and jitter between failures.
 pub fn changes(client: Client, node: &str) -> impl Stream<Item = Change> + Send + use<> {
-    let config = watcher::Config::default().fields(&format!("spec.nodeName={node}")).timeout(WATCH_SECONDS);
+    let config = watcher::Config::default()
+        .fields(&format!("spec.nodeName={node}"))
+        .timeout(WATCH_SECONDS);
     let events = start_watcher(Api::<Pod>::all(client), config).default_backoff();
     translate(events)
 }
@@ -71,7 +73,9 @@ impl Known {
                 let listed = std::mem::take(&mut self.listed);
                 let before = std::mem::replace(&mut self.now, listed);
                 let gone = before.into_iter().filter(|key| !self.now.contains(key));
-                gone.map(Change::Gone).chain(std::iter::once(Change::Synced)).collect()
+                gone.map(Change::Gone)
+                    .chain(std::iter::once(Change::Synced))
+                    .collect()
             }
             Ok(Event::Apply(pod)) => self.applied(pod),
             Ok(Event::Delete(pod)) => PodKey::of(&pod)
@@ -85,7 +89,9 @@ impl Known {
     }
 
     fn applied(&mut self, mut pod: Pod) -> Vec<Change> {
-        let Some(facts) = facts(&pod) else { return Vec::new() };
+        let Some(facts) = facts(&pod) else {
+            return Vec::new();
+        };
         self.now.insert(facts.key.clone());
         pod.metadata.managed_fields = None;
         vec![Change::Applied(Box::new(facts), Arc::new(pod))]
@@ -108,7 +114,10 @@ mod tests {
             },
             spec: Some(PodSpec {
                 node_name: Some("node".into()),
-                containers: vec![Container { name: "c".into(), ..Container::default() }],
+                containers: vec![Container {
+                    name: "c".into(),
+                    ..Container::default()
+                }],
                 ..PodSpec::default()
             }),
             status: None,
@@ -116,7 +125,8 @@ mod tests {
     }
 
     async fn told(events: Vec<Event<Pod>>) -> Vec<String> {
-        let events = futures::stream::iter(events.into_iter().map(Ok::<_, std::convert::Infallible>));
+        let events =
+            futures::stream::iter(events.into_iter().map(Ok::<_, std::convert::Infallible>));
         translate(events)
             .map(|change| match change {
                 Change::Applied(facts, _) => format!("+{}", facts.key.uid),
@@ -163,7 +173,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_delete_is_told_by_its_uid() {
-        let events = vec![Event::Init, Event::InitDone, Event::Apply(pod("a", "1")), Event::Delete(pod("a", "1"))];
+        let events = vec![
+            Event::Init,
+            Event::InitDone,
+            Event::Apply(pod("a", "1")),
+            Event::Delete(pod("a", "1")),
+        ];
         assert_eq!(told(events).await, ["synced", "+1", "-1"]);
     }
 }

@@ -52,7 +52,11 @@ impl Worker {
         operation: Operation,
         pod: Option<Arc<Pod>>,
     ) -> impl Future<Output = Done> + Send + use<> {
-        let (node, manager, provider) = (self.node.clone(), self.manager.clone(), self.provider.clone());
+        let (node, manager, provider) = (
+            self.node.clone(),
+            self.manager.clone(),
+            self.provider.clone(),
+        );
         async move {
             let input = match operation {
                 Operation::Ensure { look_first } => {
@@ -117,11 +121,19 @@ async fn read(client: &Client, key: &PodKey) -> Result<Pod, Failure> {
     let api = Api::<Pod>::namespaced(client.clone(), &key.namespace);
     let pod = call::call("get pods", CALL, api.get(&key.name))
         .await
-        .map_err(|error| Failure::transient("PodUnreadable", format!("the pod could not be read: {error}")))?;
+        .map_err(|error| {
+            Failure::transient(
+                "PodUnreadable",
+                format!("the pod could not be read: {error}"),
+            )
+        })?;
     if pod.metadata.uid.as_deref() == Some(key.uid.as_str()) {
         Ok(pod)
     } else {
-        Err(Failure::transient("PodReplaced", "the pod was replaced by another of its name".to_string()))
+        Err(Failure::transient(
+            "PodReplaced",
+            "the pod was replaced by another of its name".to_string(),
+        ))
     }
 }
 
@@ -143,7 +155,10 @@ async fn remove(client: &Client, key: &PodKey) -> bool {
     let api = Api::<Pod>::namespaced(client.clone(), &key.namespace);
     let params = DeleteParams {
         grace_period_seconds: Some(0),
-        preconditions: Some(Preconditions { uid: Some(key.uid.clone()), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: Some(key.uid.clone()),
+            resource_version: None,
+        }),
         ..DeleteParams::default()
     };
     match call::call("delete pods", CALL, api.delete(&key.name, &params)).await {
@@ -160,7 +175,13 @@ async fn remove(client: &Client, key: &PodKey) -> bool {
 async fn write(client: &Client, key: &PodKey, patch: Value) -> Result<(), KubeError> {
     let api = Api::<Pod>::namespaced(client.clone(), &key.namespace);
     let patch = Patch::Strategic(patch);
-    match call::call("patch pods/status", CALL, api.patch_status(&key.name, &PatchParams::default(), &patch)).await {
+    match call::call(
+        "patch pods/status",
+        CALL,
+        api.patch_status(&key.name, &PatchParams::default(), &patch),
+    )
+    .await
+    {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) if error.is_invalid() && error.to_string().contains("metadata.uid") => Ok(()),

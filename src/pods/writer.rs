@@ -40,7 +40,18 @@ pub struct Writer {
 impl Writer {
     /// Asks for `status` to be written for `key`.
     pub fn put(&mut self, now: Instant, key: PodKey, status: Box<PodStatus>, digest: u64) {
-        self.insert(now, key, Pending { status, digest, since: now, attempts: 0, due: now, sequence: 0 });
+        self.insert(
+            now,
+            key,
+            Pending {
+                status,
+                digest,
+                since: now,
+                attempts: 0,
+                due: now,
+                sequence: 0,
+            },
+        );
     }
 
     fn insert(&mut self, due: Instant, key: PodKey, mut pending: Pending) {
@@ -84,7 +95,9 @@ impl Writer {
             return;
         }
         pending.attempts = pending.attempts.saturating_add(1);
-        let wait = RETRY_BASE.saturating_mul(2u32.saturating_pow(pending.attempts.min(16))).min(RETRY_CAP);
+        let wait = RETRY_BASE
+            .saturating_mul(2u32.saturating_pow(pending.attempts.min(16)))
+            .min(RETRY_CAP);
         self.insert(now + wait, key, pending);
     }
 
@@ -92,7 +105,8 @@ impl Writer {
         if self.running.remove(key)
             && let Some(pending) = self.waiting.get(key)
         {
-            self.order.insert((pending.due, pending.sequence, key.clone()));
+            self.order
+                .insert((pending.due, pending.sequence, key.clone()));
         }
     }
 
@@ -117,7 +131,11 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> PodKey {
-        PodKey { namespace: "default".into(), name: name.into(), uid: format!("uid-{name}") }
+        PodKey {
+            namespace: "default".into(),
+            name: name.into(),
+            uid: format!("uid-{name}"),
+        }
     }
 
     fn put(writer: &mut Writer, now: Instant, name: &str, digest: u64) {

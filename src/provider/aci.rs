@@ -56,8 +56,18 @@ pub struct Aci {
 
 impl Aci {
     /// A provider of the groups of `scope`.
-    pub fn new(arm: Arc<ArmClient>, references: Arc<dyn References>, scope: Scope, defaults: GroupDefaults) -> Self {
-        Self { arm, references, scope, defaults: RwLock::new(Arc::new(defaults)) }
+    pub fn new(
+        arm: Arc<ArmClient>,
+        references: Arc<dyn References>,
+        scope: Scope,
+        defaults: GroupDefaults,
+    ) -> Self {
+        Self {
+            arm,
+            references,
+            scope,
+            defaults: RwLock::new(Arc::new(defaults)),
+        }
     }
 
     /// Groups made from now on follow `defaults`; existing ones stay as they are.
@@ -86,32 +96,62 @@ impl Aci {
 impl Provider for Aci {
     async fn ensure(&self, pod: &Pod, look_first: bool) -> Result<Ensured, Failure> {
         let Some(key) = PodKey::of(pod) else {
-            return Err(Failure::transient("PodIncomplete", "the pod has no name, namespace or UID".to_string()));
+            return Err(Failure::transient(
+                "PodIncomplete",
+                "the pod has no name, namespace or UID".to_string(),
+            ));
         };
         let name = self.group_name(&key);
         if look_first && let Some(group) = self.existing(&name, &key).await? {
-            return Ok(Ensured { group: Box::new(group), notes: Vec::new() });
+            return Ok(Ensured {
+                group: Box::new(group),
+                notes: Vec::new(),
+            });
         }
         let defaults = self.defaults.read().clone();
         let owner = self.scope.ownership(key);
         // Refusals first: a pod that cannot run costs no call.
-        container_group(pod, &defaults, &owner, &crate::translate::Resolved::default())?;
-        let resolved = self.references.resolve(pod, &references(pod, defaults.os)).await?;
+        container_group(
+            pod,
+            &defaults,
+            &owner,
+            &crate::translate::Resolved::default(),
+        )?;
+        let resolved = self
+            .references
+            .resolve(pod, &references(pod, defaults.os))
+            .await?;
         let translation = container_group(pod, &defaults, &owner, &resolved)?;
-        let group = self.arm.put_group(&self.scope.resource_group, &name, &translation.group).await?;
-        Ok(Ensured { group: Box::new(group), notes: translation.notes })
+        let group = self
+            .arm
+            .put_group(&self.scope.resource_group, &name, &translation.group)
+            .await?;
+        Ok(Ensured {
+            group: Box::new(group),
+            notes: translation.notes,
+        })
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Box<ContainerGroup>>, Failure> {
-        Ok(self.arm.get_group(&self.scope.resource_group, name).await?.map(Box::new))
+        Ok(self
+            .arm
+            .get_group(&self.scope.resource_group, name)
+            .await?
+            .map(Box::new))
     }
 
     async fn delete(&self, name: &str) -> Result<Deleted, Failure> {
-        Ok(match self.arm.delete_group(&self.scope.resource_group, name).await? {
-            Deletion::Absent => Deleted::Absent,
-            Deletion::Accepted => Deleted::Accepted(None),
-            Deletion::Deleted(last) => Deleted::Accepted(last),
-        })
+        Ok(
+            match self
+                .arm
+                .delete_group(&self.scope.resource_group, name)
+                .await?
+            {
+                Deletion::Absent => Deleted::Absent,
+                Deletion::Accepted => Deleted::Accepted(None),
+                Deletion::Deleted(last) => Deleted::Accepted(last),
+            },
+        )
     }
 
     async fn list(&self) -> Result<Vec<GroupSummary>, Failure> {

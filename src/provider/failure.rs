@@ -39,12 +39,22 @@ pub struct Failure {
 impl Failure {
     /// A missing or unreadable reference of a pod.
     pub fn reference(reason: &'static str, message: String) -> Self {
-        Self { kind: FailureKind::Reference, reason, message, retry_after: None }
+        Self {
+            kind: FailureKind::Reference,
+            reason,
+            message,
+            retry_after: None,
+        }
     }
 
     /// Something that passes by itself.
     pub fn transient(reason: &'static str, message: String) -> Self {
-        Self { kind: FailureKind::Transient, reason, message, retry_after: None }
+        Self {
+            kind: FailureKind::Transient,
+            reason,
+            message,
+            retry_after: None,
+        }
     }
 }
 
@@ -68,7 +78,9 @@ impl From<AzureError> for Failure {
             ErrorClass::Image => (FailureKind::Slow, "ErrImagePull"),
             ErrorClass::Invalid => (FailureKind::Slow, "AciRefused"),
             ErrorClass::Forbidden => (FailureKind::Slow, "AzureForbidden"),
-            ErrorClass::BadCredentials | ErrorClass::Unauthenticated => (FailureKind::Slow, "AzureCredentials"),
+            ErrorClass::BadCredentials | ErrorClass::Unauthenticated => {
+                (FailureKind::Slow, "AzureCredentials")
+            }
             ErrorClass::NotFound
             | ErrorClass::ResourceGroupNotFound
             | ErrorClass::SubscriptionNotFound
@@ -80,11 +92,19 @@ impl From<AzureError> for Failure {
             | ErrorClass::Connection
             | ErrorClass::Identity
             | ErrorClass::Protocol => {
-                let kind =
-                    if error.may_have_taken_effect() { FailureKind::Uncertain } else { FailureKind::Transient };
+                let kind = if error.may_have_taken_effect() {
+                    FailureKind::Uncertain
+                } else {
+                    FailureKind::Transient
+                };
                 (kind, "AzureUnavailable")
             }
         };
-        Self { kind, reason, message: error.message, retry_after: error.retry_after }
+        Self {
+            kind,
+            reason,
+            message: error.message,
+            retry_after: error.retry_after,
+        }
     }
 }

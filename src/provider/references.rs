@@ -44,7 +44,10 @@ pub struct KubeReferences {
 impl KubeReferences {
     /// Fetches with `client`, which acts as the node.
     pub fn new(client: Client) -> Self {
-        Self { client, config_maps: Mutex::new(HashMap::new()) }
+        Self {
+            client,
+            config_maps: Mutex::new(HashMap::new()),
+        }
     }
 
     async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<Data>, Failure> {
@@ -98,14 +101,23 @@ impl KubeReferences {
         };
         let api = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
         let params = PostParams::default();
-        let answer = call::call("create token", CALL, api.create_token_request(account, &params, &request))
-            .await
-            .map_err(|error| unreadable("token of ServiceAccount", account, &error))?;
+        let answer = call::call(
+            "create token",
+            CALL,
+            api.create_token_request(account, &params, &request),
+        )
+        .await
+        .map_err(|error| unreadable("token of ServiceAccount", account, &error))?;
         answer
             .status
             .and_then(|status| status.token)
             .map(SecretText::new)
-            .ok_or_else(|| Failure::transient("TokenMissing", format!("no token for ServiceAccount {account}")))
+            .ok_or_else(|| {
+                Failure::transient(
+                    "TokenMissing",
+                    format!("no token for ServiceAccount {account}"),
+                )
+            })
     }
 }
 
@@ -116,11 +128,27 @@ impl References for KubeReferences {
         let mut resolved = Resolved::default();
         for reference in references {
             match reference {
-                Reference::ServiceAccountToken { volume, path, audience, expiration_seconds } => {
-                    let token = self.token(pod, audience.as_deref(), *expiration_seconds).await?;
-                    resolved.files.entry(volume.clone()).or_default().insert(path.clone(), token);
+                Reference::ServiceAccountToken {
+                    volume,
+                    path,
+                    audience,
+                    expiration_seconds,
+                } => {
+                    let token = self
+                        .token(pod, audience.as_deref(), *expiration_seconds)
+                        .await?;
+                    resolved
+                        .files
+                        .entry(volume.clone())
+                        .or_default()
+                        .insert(path.clone(), token);
                 }
-                Reference::ConfigMap { volume, name, items, optional } => {
+                Reference::ConfigMap {
+                    volume,
+                    name,
+                    items,
+                    optional,
+                } => {
                     let files = resolved.files.entry(volume.clone()).or_default();
                     match self.config_map(namespace, name).await? {
                         Some(data) => copy(&data, items, *optional, name, files)?,
@@ -142,7 +170,10 @@ fn copy(
     files: &mut BTreeMap<String, SecretText>,
 ) -> Result<(), Failure> {
     if items.is_empty() {
-        files.extend(data.iter().map(|(key, value)| (key.clone(), SecretText::new(value.clone()))));
+        files.extend(
+            data.iter()
+                .map(|(key, value)| (key.clone(), SecretText::new(value.clone()))),
+        );
         return Ok(());
     }
     for item in items {
@@ -154,7 +185,10 @@ fn copy(
             None => {
                 return Err(Failure::reference(
                     "ConfigMapKeyNotFound",
-                    format!("ConfigMap {name} has no key {}; add it and the pod starts", item.key),
+                    format!(
+                        "ConfigMap {name} has no key {}; add it and the pod starts",
+                        item.key
+                    ),
                 ));
             }
         }
@@ -170,7 +204,10 @@ fn missing(name: &str) -> Failure {
 }
 
 fn unreadable(what: &str, name: &str, error: &KubeError) -> Failure {
-    Failure::transient("ReferenceUnreadable", format!("{what} {name} could not be read: {error}"))
+    Failure::transient(
+        "ReferenceUnreadable",
+        format!("{what} {name} could not be read: {error}"),
+    )
 }
 
 #[cfg(test)]
@@ -179,11 +216,17 @@ mod tests {
     use crate::provider::FailureKind;
 
     fn data() -> BTreeMap<String, String> {
-        BTreeMap::from([("ca.crt".to_string(), "PEM".to_string()), ("other".to_string(), "x".to_string())])
+        BTreeMap::from([
+            ("ca.crt".to_string(), "PEM".to_string()),
+            ("other".to_string(), "x".to_string()),
+        ])
     }
 
     fn item(key: &str, path: &str) -> KeyFile {
-        KeyFile { key: key.to_string(), path: path.to_string() }
+        KeyFile {
+            key: key.to_string(),
+            path: path.to_string(),
+        }
     }
 
     #[test]
@@ -196,7 +239,14 @@ mod tests {
     #[test]
     fn items_choose_and_rename() {
         let mut files = BTreeMap::new();
-        copy(&data(), &[item("ca.crt", "pki/root.pem")], false, "cm", &mut files).unwrap();
+        copy(
+            &data(),
+            &[item("ca.crt", "pki/root.pem")],
+            false,
+            "cm",
+            &mut files,
+        )
+        .unwrap();
         assert_eq!(files.keys().collect::<Vec<_>>(), ["pki/root.pem"]);
     }
 
@@ -204,7 +254,10 @@ mod tests {
     fn a_missing_key_is_a_reference_failure_unless_optional() {
         let mut files = BTreeMap::new();
         let failure = copy(&data(), &[item("nope", "x")], false, "cm", &mut files).unwrap_err();
-        assert_eq!((failure.kind, failure.reason), (FailureKind::Reference, "ConfigMapKeyNotFound"));
+        assert_eq!(
+            (failure.kind, failure.reason),
+            (FailureKind::Reference, "ConfigMapKeyNotFound")
+        );
         copy(&data(), &[item("nope", "x")], true, "cm", &mut files).unwrap();
         assert!(files.is_empty());
     }

@@ -5,6 +5,7 @@
 
 mod assets;
 mod flags;
+mod go;
 mod health;
 pub mod kubeconfig;
 mod kubectl;

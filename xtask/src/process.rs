@@ -233,7 +233,7 @@ impl Drop for Process {
 }
 
 /// The last `lines` lines of a file, or what went wrong when reading it.
-pub(crate) fn tail(path: &Path, lines: usize) -> String {
+fn tail(path: &Path, lines: usize) -> String {
     match std::fs::read(path) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);

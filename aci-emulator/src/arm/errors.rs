@@ -14,8 +14,8 @@ pub(crate) struct ApiError {
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) retry_after: Option<u64>,
-    pub(crate) challenge: Option<String>,
-    pub(crate) details: Option<Value>,
+    pub(crate) challenge: Option<Box<str>>,
+    pub(crate) details: Option<Box<Value>>,
 }
 
 impl ApiError {
@@ -85,9 +85,9 @@ impl ApiError {
         let code = "MissingSubscriptionRegistration";
         let message = "The subscription is not registered to use namespace 'Microsoft.ContainerInstance'. See https://aka.ms/rps-not-found for how to register subscriptions.";
         let mut error = Self::new(409, code, message);
-        error.details = Some(
+        error.details = Some(Box::new(
             json!([{"code": code, "target": "Microsoft.ContainerInstance", "message": message}]),
-        );
+        ));
         error
     }
 
@@ -106,7 +106,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut error = json!({"code": self.code, "message": self.message});
         if let (Some(details), Some(map)) = (self.details, error.as_object_mut()) {
-            map.insert("details".to_owned(), details);
+            map.insert("details".to_owned(), *details);
         }
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(json!({"error": error}))).into_response();

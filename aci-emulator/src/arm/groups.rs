@@ -1,6 +1,6 @@
 //! Container groups: PUT, GET, LIST, PATCH, DELETE, start, stop, restart.
 
-use std::sync::Arc;
+mod put;
 
 use axum::{
     Json,
@@ -8,17 +8,17 @@ use axum::{
 };
 use base64::Engine as _;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Answer, Call,
     errors::ApiError,
-    lifecycle::{ContainerLife, Life, Outcome, Plan, Policy},
     locations, rules, schema, streams,
     view::{self, Look, render},
-    world::{Group, Key, Operation, World, normal},
+    world::{Key, Operation, World},
 };
-use crate::{clock::plus, config::Settings};
+use crate::clock::plus;
+use put::{count_for_provider, put};
 
 /// `…/containerGroups/{names…}` of a resource group.
 pub(crate) fn route(call: &mut Call<'_>, resource_group: &str, names: &[&str]) -> Answer {
@@ -115,244 +115,6 @@ fn list(call: &Call<'_>, resource_group: Option<&str>) -> Answer {
         map.insert("nextLink".to_owned(), json!(next));
     }
     Ok(Json(body).into_response())
-}
-
-fn count_for_provider(call: &mut Call<'_>, settings: &Settings) -> Result<(), ApiError> {
-    if settings.throttle {
-        let mut throttle = call.shared.throttle.lock();
-        let now = std::time::Instant::now();
-        call.provider = Some(throttle.take_provider(
-            settings.provider_requests_5m,
-            settings.provider_requests_1h,
-            now,
-        )?);
-    }
-    Ok(())
-}
-
-fn put(call: &mut Call<'_>, version: &str, resource_group: &str, name: &str) -> Answer {
-    let settings = call.shared.settings();
-    let body = call.json()?;
-    admit(call, resource_group, name, &body)?;
-    count_for_provider(call, &settings)?;
-    schema::check_group(&body, version)?;
-    rules::check(name, &body, &settings)?;
-
-    let key = Key::new(resource_group, name);
-    let (now, mut world) = (call.now, call.shared.world.lock());
-    let location = rules::text(&body, "location")
-        .unwrap_or_default()
-        .to_owned();
-    let cores = cores(&body);
-    world.resource_group(resource_group)?;
-    let old = world.group(&key, now).cloned();
-    if let Some(old) = &old {
-        check_update(old, name, &location, &body, &call.now)?;
-    }
-    world.check_quota(
-        &key,
-        &location,
-        cores,
-        (settings.quota_groups, settings.quota_cores),
-        now,
-    )?;
-
-    let outcome = outcome(&mut world, &body);
-    let ip = match &old {
-        Some(old) => old.life.ip,
-        None => world.allocate_ip(),
-    };
-    let life = Life {
-        asked: now,
-        ready: plus(now, settings.start_delay),
-        outcome,
-        policy: Policy::parse(
-            body.pointer("/properties/restartPolicy")
-                .and_then(Value::as_str),
-        ),
-        backoff: settings.crash_backoff,
-        ip,
-        repair: None,
-        stopped: false,
-        gone_at: None,
-        containers: lives(&body, "containers", &settings),
-        inits: lives(&body, "initContainers", &settings),
-        forced_provisioning: None,
-        forced_state: None,
-    };
-    let home = world.resource_group(resource_group)?;
-    let echo = view::echo(&call.shared.config.subscription_id, home, name, &body);
-    let resource_group = home.name.clone();
-    let operation = start_operation(call, &mut world, &key, &resource_group, name, &location);
-    let group = Group {
-        resource_group,
-        name: name.to_owned(),
-        location,
-        echo,
-        body: Arc::new(body),
-        cores,
-        life,
-        operation: operation.1.clone(),
-    };
-    let answer = render(&group, Look::Accepted, now);
-    let status = if old.is_some() {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
-    };
-    world.groups.insert(key.clone(), group);
-    drop(world);
-    call.shared.pages.check(key, now);
-    let header = locations::async_operation(call, &operation.0, &operation.1);
-    Ok((status, [header], Json(answer)).into_response())
-}
-
-/// What ARM checks before the provider sees the request.
-fn admit(call: &Call<'_>, resource_group: &str, name: &str, body: &Value) -> Result<(), ApiError> {
-    let mut world = call.shared.world.lock();
-    world.resource_group(resource_group)?;
-    if world.provider_state(call.now) != "Registered" {
-        return Err(ApiError::not_registered());
-    }
-    rules::group_name(name)?;
-    let Some(location) = rules::text(body, "location").filter(|location| !location.is_empty())
-    else {
-        return Err(ApiError::bad(
-            "LocationRequired",
-            "The location property is required for this definition.",
-        ));
-    };
-    let regions = &call.shared.config.regions;
-    if !regions.contains(&normal(location)) {
-        return Err(ApiError::bad(
-            "LocationNotAvailableForResourceType",
-            format!(
-                "The provided location '{location}' is not available for resource type 'Microsoft.ContainerInstance/containerGroups'. List of available regions for the resource type is '{}'.",
-                regions.join(",")
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// What an existing group cannot become. A group that has ended is deployed as new.
-fn check_update(
-    old: &Group,
-    name: &str,
-    location: &str,
-    body: &Value,
-    now: &crate::clock::Time,
-) -> Result<(), ApiError> {
-    if old.life.transitioning(*now) {
-        return Err(ApiError::transitioning(name));
-    }
-    if normal(&old.location) != normal(location) {
-        return Err(ApiError::new(
-            409,
-            "InvalidResourceLocation",
-            format!(
-                "The resource '{name}' already exists in location '{}' in resource group '{}'. A resource with the same name cannot be created in location '{location}'. Please select a new resource name.",
-                old.location, old.resource_group
-            ),
-        ));
-    }
-    if old.life.uses_cores() && fixed(&old.body) != fixed(body) {
-        return Err(ApiError::bad(
-            "InvalidContainerGroupUpdate",
-            format!(
-                "The updates on container group '{name}' are invalid. If you are going to update the os type, restart policy, network profile, CPU, memory or GPU resources for a container group, you must delete it first and then create a new one."
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// What an update may not change.
-fn fixed(body: &Value) -> Value {
-    let at = |path: &str| body.pointer(path).cloned().unwrap_or_default();
-    let resources: Vec<(Value, Value)> = rules::items(&at("/properties"), "containers")
-        .iter()
-        .map(|container| {
-            (
-                container.get("name").cloned().unwrap_or_default(),
-                container
-                    .pointer("/properties/resources")
-                    .cloned()
-                    .unwrap_or_default(),
-            )
-        })
-        .collect();
-    json!([
-        at("/properties/osType"),
-        body.pointer("/properties/restartPolicy")
-            .filter(|policy| !policy.is_null())
-            .cloned()
-            .unwrap_or_else(|| json!("Always")),
-        at("/properties/ipAddress/type"),
-        at("/properties/subnetIds"),
-        at("/properties/diagnostics"),
-        resources,
-    ])
-}
-
-fn cores(body: &Value) -> f64 {
-    let none = Value::Null;
-    rules::items(body.get("properties").unwrap_or(&none), "containers")
-        .iter()
-        .filter_map(|container| {
-            container
-                .pointer("/properties/resources/requests/cpu")?
-                .as_f64()
-        })
-        .sum()
-}
-
-/// How this PUT ends: by knob, or by an image made for it.
-fn outcome(world: &mut World, body: &Value) -> Outcome {
-    if let Some(late_start) = world.no_capacity.pop_front() {
-        return Outcome::NoCapacity { late_start };
-    }
-    let none = Value::Null;
-    let images = rules::items(body.get("properties").unwrap_or(&none), "containers")
-        .iter()
-        .filter_map(|container| container.pointer("/properties/image")?.as_str());
-    if images
-        .into_iter()
-        .any(|image| image.contains("no-capacity"))
-    {
-        return Outcome::NoCapacity { late_start: None };
-    }
-    Outcome::Starts
-}
-
-fn lives(body: &Value, member: &str, settings: &Settings) -> Vec<ContainerLife> {
-    let none = Value::Null;
-    rules::items(body.get("properties").unwrap_or(&none), member)
-        .iter()
-        .map(|container| {
-            let image = container
-                .pointer("/properties/image")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let plan = exit_code(image).map(|code| Plan {
-                after: settings.exit_after,
-                code,
-            });
-            ContainerLife::new(
-                rules::text(container, "name")
-                    .unwrap_or_default()
-                    .to_owned(),
-                image.to_owned(),
-                plan,
-            )
-        })
-        .collect()
-}
-
-/// The code of an image made to end: `…/exit:N`.
-fn exit_code(image: &str) -> Option<i32> {
-    let (_, tag) = image.rsplit_once("/exit:")?;
-    tag.parse().ok()
 }
 
 fn start_operation(
@@ -467,17 +229,4 @@ fn action(call: &Call<'_>, resource_group: &str, name: &str, verb: &str) -> Answ
     drop(world);
     call.shared.pages.check(key, now);
     Ok(accepted(call, status, &operation, &id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_images_made_for_it_end_by_themselves() {
-        assert_eq!(exit_code("example.test/exit:3"), Some(3));
-        assert_eq!(exit_code("docker.io/library/exit:0"), Some(0));
-        assert_eq!(exit_code("example.test/exit:latest"), None);
-        assert_eq!(exit_code("nginx:1"), None);
-    }
 }

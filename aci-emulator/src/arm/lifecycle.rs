@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Longest pause of a crash loop, as the kubelet has it.
-const BACKOFF_CAP: Duration = Duration::from_secs(300);
+const BACKOFF_CAP: Duration = Duration::from_mins(5);
 
 /// Restart policy of the whole group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The shape of a container group's PUT body, as a table.
 //!
-//! Members, types and enums of api-version 2023-05-01 (OpenAPI of `Microsoft.ContainerInstance`),
+//! Members, types and enums of api-version 2023-05-01 (the published specification of `Microsoft.ContainerInstance`),
 //! plus those that came later marked [`later`]. Read-only members may be sent by nobody here: this
 //! emulator is stricter than the service, so that a client sends nothing by accident. What the
 //! shape cannot say is in [`super::rules`].

@@ -58,7 +58,7 @@ pub(crate) fn echo(
                 container.entry("ports").or_insert_with(|| json!([]));
             }
             each(container.get_mut("environmentVariables"), |variable| {
-                forget(variable, &["secureValue"])
+                forget(variable, &["secureValue"]);
             });
         });
     }

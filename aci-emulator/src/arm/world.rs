@@ -43,6 +43,8 @@ pub(crate) struct ResourceGroup {
 }
 
 /// A container group. No `Debug`: the body holds secrets.
+// `resource_group` is the thing's name, not a repetition of the struct's.
+#[allow(clippy::struct_field_names)]
 #[derive(Clone)]
 pub(crate) struct Group {
     pub(crate) resource_group: String,

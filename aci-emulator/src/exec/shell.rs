@@ -222,14 +222,13 @@ impl<'a, W: Wire> Shell<'a, W> {
                 self.directory = self.path(arguments.first().copied().unwrap_or("/root"));
                 (0, Vec::new())
             }
-            "env" => (
-                0,
-                self.environment
+            "env" => {
+                let lines = self
+                    .environment
                     .iter()
-                    .map(|(name, value)| format!("{name}={value}\n"))
-                    .collect::<String>()
-                    .into_bytes(),
-            ),
+                    .flat_map(|(name, value)| [name, "=", value, "\n"]);
+                (0, lines.collect::<String>().into_bytes())
+            }
             "export" => {
                 for (name, value) in arguments.iter().filter_map(|word| word.split_once('=')) {
                     self.environment.insert(name.to_owned(), value.to_owned());
@@ -274,14 +273,13 @@ impl<'a, W: Wire> Shell<'a, W> {
     fn show(&self, arguments: &[&str]) -> (i32, Vec<u8>) {
         let (mut status, mut out) = (0, Vec::new());
         for name in arguments {
-            match self.files.get(&self.path(name)) {
-                Some(content) => out.extend_from_slice(content),
-                None => {
-                    status = 1;
-                    out.extend_from_slice(
-                        format!("cat: can't open '{name}': No such file or directory\n").as_bytes(),
-                    );
-                }
+            if let Some(content) = self.files.get(&self.path(name)) {
+                out.extend_from_slice(content);
+            } else {
+                status = 1;
+                out.extend_from_slice(
+                    format!("cat: can't open '{name}': No such file or directory\n").as_bytes(),
+                );
             }
         }
         (status, out)

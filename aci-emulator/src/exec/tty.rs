@@ -93,11 +93,10 @@ impl<'a, W: Wire> Tty<'a, W> {
                 }
                 END_OF_FILE if self.line.is_empty() => return Some(Read::End),
                 END_OF_FILE => {}
-                byte if ERASE.contains(&byte) => {
-                    if self.line.pop().is_some() {
-                        echo.extend_from_slice(b"\x08 \x08");
-                    }
+                byte if ERASE.contains(&byte) && self.line.pop().is_some() => {
+                    echo.extend_from_slice(b"\x08 \x08");
                 }
+                byte if ERASE.contains(&byte) => {}
                 byte if self.line.len() < LINE => {
                     echo.push(byte);
                     self.line.push(byte);

@@ -78,7 +78,7 @@ pub(crate) fn parse(script: &str) -> Result<Vec<Command>, Unfinished> {
                         Some('"') => break,
                         Some('\\') => match chars.next() {
                             Some(c @ ('"' | '\\' | '$' | '`')) => {
-                                push(&mut word, Piece::Text(c.into()))
+                                push(&mut word, Piece::Text(c.into()));
                             }
                             Some(c) => push(&mut word, Piece::Text(format!("\\{c}"))),
                             None => return Err(Unfinished::Quote),

@@ -87,9 +87,10 @@ fn node(os: Os, ready: bool) -> NodeFacts {
     let agent = AgentStatus {
         registered: true,
         ready,
-        problem: None,
+        synced: true,
         pods: 2,
         container_groups: 2,
+        ..AgentStatus::default()
     };
     NodeFacts {
         name: format!("node-{}", os.label()),
@@ -307,6 +308,7 @@ fn the_list_is_sorted_and_names_the_generation() {
             READY,
             CREDENTIALS_READY,
             NODES_READY,
+            ORPHANS_FOUND,
             PROVIDER_REGISTERED,
             RESOURCE_GROUP_READY
         ]
@@ -330,4 +332,25 @@ fn quantities_are_multiplied_in_the_users_unit() {
     ] {
         assert_eq!(times(quantity, factor), product);
     }
+}
+
+#[test]
+fn groups_without_a_pod_are_counted() {
+    let mut case = Case::good();
+    let found = |case: &Case| {
+        conditions::find(&case.status(1).conditions, ORPHANS_FOUND)
+            .map(|c| (c.status.clone(), c.message.clone()))
+    };
+    assert_eq!(found(&case).unwrap().0, "False");
+    case.nodes[0].agent.as_mut().unwrap().orphans = 3;
+    let (status, message) = found(&case).unwrap();
+    assert_eq!(
+        (status.as_str(), message.contains("3 container groups")),
+        ("True", true)
+    );
+    expect(&case, "True", "NodesReady", None);
+    case.nodes
+        .iter_mut()
+        .for_each(|node| node.agent.as_mut().unwrap().synced = false);
+    assert_eq!(found(&case), None, "not known yet");
 }

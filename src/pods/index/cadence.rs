@@ -41,13 +41,17 @@ pub(super) fn starting(look: u32, age: Duration) -> Duration {
 
 /// Wait between two LISTs that look for groups which finished starting, with `groups` in the answer.
 pub(super) fn bulk(groups: usize) -> Duration {
-    Duration::from_millis(400) + Duration::from_millis(u64::try_from(groups).unwrap_or(u64::MAX).min(5000))
+    Duration::from_millis(400)
+        + Duration::from_millis(u64::try_from(groups).unwrap_or(u64::MAX).min(5000))
 }
 
 /// Wait between two looks at a pod that has been as it is for `stable`, on a node with `pods` of them.
 pub(super) fn steady(stable: Duration, pods: usize) -> Duration {
     let wish = (stable / 6).clamp(STEADY_MIN, STEADY_MAX);
-    #[expect(clippy::cast_precision_loss, reason = "a count of pods is far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a count of pods is far below 2^52"
+    )]
     let floor = Duration::from_secs_f64(pods as f64 / STEADY_READS_PER_SECOND);
     wish.max(floor)
 }
@@ -75,7 +79,8 @@ pub(super) fn deletion(attempt: u32) -> Duration {
 }
 
 fn exponential(base: Duration, attempt: u32, cap: Duration) -> Duration {
-    base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1).min(16))).min(cap)
+    base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1).min(16)))
+        .min(cap)
 }
 
 /// Spreads `wait` by up to a tenth either way; `seed` decides, so that the index stays deterministic.
@@ -90,7 +95,9 @@ mod tests {
 
     #[test]
     fn the_first_looks_are_quick_and_then_slow_down() {
-        let waits: Vec<u128> = (0..9).map(|n| starting(n, Duration::ZERO).as_millis()).collect();
+        let waits: Vec<u128> = (0..9)
+            .map(|n| starting(n, Duration::ZERO).as_millis())
+            .collect();
         assert_eq!(waits, [50, 100, 150, 250, 400, 650, 1000, 2000, 2000]);
         assert_eq!(starting(50, Duration::from_secs(61)), SLOW_START_PERIOD);
         assert_eq!(starting(500, Duration::from_secs(601)), STEADY_MAX);
@@ -118,7 +125,10 @@ mod tests {
     fn jitter_stays_within_a_tenth() {
         for seed in 0..1000 {
             let wait = jitter(Duration::from_secs(10), seed);
-            assert!(wait >= Duration::from_secs(9) && wait <= Duration::from_millis(11_000), "{wait:?}");
+            assert!(
+                wait >= Duration::from_secs(9) && wait <= Duration::from_millis(11_000),
+                "{wait:?}"
+            );
         }
     }
 }

@@ -21,7 +21,11 @@ pub(super) enum Stage {
     /// The pod cannot run on ACI; only a change of the pod helps.
     Refused,
     /// The group exists and does not run yet. `seen` is false until a GET has shown it.
-    Starting { since: Duration, looks: u32, seen: bool },
+    Starting {
+        since: Duration,
+        looks: u32,
+        seen: bool,
+    },
     /// The group runs, and its status is what it was at `stable_since`.
     Running { stable_since: Duration },
     /// The pod has ended; its group is kept for its logs until the pod is deleted.
@@ -92,7 +96,11 @@ impl Entry {
         self.recent.rotate_right(1);
         self.recent[0] = self.current;
         self.current = digest;
-        fx.push(Effect::WriteStatus { key: self.facts.key.clone(), status: Box::new(status), digest });
+        fx.push(Effect::WriteStatus {
+            key: self.facts.key.clone(),
+            status: Box::new(status),
+            digest,
+        });
         Some(digest)
     }
 
@@ -127,7 +135,11 @@ impl Entry {
             group: self.group.clone(),
             operation,
             weight,
-            after: if after.is_zero() { after } else { cadence::jitter(after, self.seed()) },
+            after: if after.is_zero() {
+                after
+            } else {
+                cadence::jitter(after, self.seed())
+            },
         }
     }
 

@@ -9,8 +9,8 @@ use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
 use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary};
 use crate::translate::{
-    GroupPhase, PodKey, group_events, group_phase, is_final, provisioning_failure, status_failed, status_group_gone,
-    status_of_group, status_waiting,
+    GroupPhase, PodKey, group_events, group_phase, is_final, provisioning_failure, status_failed,
+    status_group_gone, status_of_group, status_waiting,
 };
 
 /// The first lists look for orphans soon after the start, later ones rarely.
@@ -23,13 +23,20 @@ const BULK_LOOK: Duration = Duration::from_secs(5);
 const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 
 impl Index {
-    pub(super) fn groups_listed(&mut self, now: Now, groups: Vec<GroupSummary>, fx: &mut Vec<Effect>) {
+    pub(super) fn groups_listed(
+        &mut self,
+        now: Now,
+        groups: Vec<GroupSummary>,
+        fx: &mut Vec<Effect>,
+    ) {
         self.list_failures = 0;
         let first = !self.groups_synced;
         self.groups_synced = true;
         self.note_orphans(now, &groups, fx);
         for summary in &groups {
-            let Some(entry) = self.pods.get_mut(&summary.key) else { continue };
+            let Some(entry) = self.pods.get_mut(&summary.key) else {
+                continue;
+            };
             match entry.stage {
                 // A group that was there before us: adopt it under the name it has.
                 Stage::Held if entry.facts.deletion.is_none() => {
@@ -39,7 +46,11 @@ impl Index {
                     if finished {
                         entry.stage = Stage::Finished;
                     } else {
-                        entry.stage = Stage::Starting { since: now.mono, looks: 0, seen: true };
+                        entry.stage = Stage::Starting {
+                            since: now.mono,
+                            looks: 0,
+                            seen: true,
+                        };
                         fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
                     }
                 }
@@ -59,7 +70,10 @@ impl Index {
         let many = self.starting_unseen() > BULK_THRESHOLD;
         if self.bulk_listing && !many {
             for entry in self.pods.values() {
-                if let Stage::Starting { since, looks: 0, .. } = entry.stage {
+                if let Stage::Starting {
+                    since, looks: 0, ..
+                } = entry.stage
+                {
                     let wait = cadence::starting(0, now.mono.saturating_sub(since));
                     fx.push(entry.schedule(Operation::Observe, Weight::Fresh, wait));
                 }
@@ -77,20 +91,33 @@ impl Index {
     }
 
     fn starting_unseen(&self) -> usize {
-        self.pods.values().filter(|entry| matches!(entry.stage, Stage::Starting { looks: 0, .. })).count()
+        self.pods
+            .values()
+            .filter(|entry| matches!(entry.stage, Stage::Starting { looks: 0, .. }))
+            .count()
     }
 
     pub(super) fn list_failed(&mut self, failure: &Failure, fx: &mut Vec<Effect>) {
         self.list_failures = self.list_failures.saturating_add(1);
-        fx.push(Effect::List { after: cadence::after_failure(failure, self.list_failures) });
+        fx.push(Effect::List {
+            after: cadence::after_failure(failure, self.list_failures),
+        });
     }
 
-    pub(super) fn ensured(&mut self, now: Now, key: &PodKey, result: Result<Ensured, Failure>, fx: &mut Vec<Effect>) {
+    pub(super) fn ensured(
+        &mut self,
+        now: Now,
+        key: &PodKey,
+        result: Result<Ensured, Failure>,
+        fx: &mut Vec<Effect>,
+    ) {
         if self.orphan_ensured(key) {
             return;
         }
         let host_ip = self.host_ip.clone();
-        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
         if !matches!(entry.stage, Stage::Ensuring) {
             return;
         }
@@ -106,13 +133,20 @@ impl Index {
                         message: format!("{}: {}", note.field, note.message),
                     }));
                 }
-                entry.stage = Stage::Starting { since: now.mono, looks: 0, seen: false };
-                let status = status_of_group(&entry.facts, &ensured.group, host_ip.as_deref(), now.wall);
+                entry.stage = Stage::Starting {
+                    since: now.mono,
+                    looks: 0,
+                    seen: false,
+                };
+                let status =
+                    status_of_group(&entry.facts, &ensured.group, host_ip.as_deref(), now.wall);
                 entry.write(status, fx);
                 if self.starting_unseen() > BULK_THRESHOLD {
                     if !self.bulk_listing {
                         self.bulk_listing = true;
-                        fx.push(Effect::List { after: cadence::bulk(0) });
+                        fx.push(Effect::List {
+                            after: cadence::bulk(0),
+                        });
                     }
                     if let Some(entry) = self.pods.get(key) {
                         fx.push(entry.schedule(Operation::Observe, Weight::Fresh, BULK_LOOK));
@@ -127,8 +161,13 @@ impl Index {
             }
             Err(failure) => {
                 entry.attempts = entry.attempts.saturating_add(1);
-                let status =
-                    status_waiting(&entry.facts, failure.reason, &failure.message, host_ip.as_deref(), now.wall);
+                let status = status_waiting(
+                    &entry.facts,
+                    failure.reason,
+                    &failure.message,
+                    host_ip.as_deref(),
+                    now.wall,
+                );
                 entry.write(status, fx);
                 tell(entry, &failure, fx);
                 if failure.kind == FailureKind::Refused {
@@ -155,7 +194,9 @@ impl Index {
             return;
         }
         let pods = self.pods.len();
-        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
         match result {
             Ok(Some(group)) => {
                 entry.attempts = match entry.stage {
@@ -175,20 +216,39 @@ impl Index {
 
     fn saw_nothing(&mut self, now: Now, key: &PodKey, fx: &mut Vec<Effect>) {
         let host_ip = self.host_ip.clone();
-        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
         match entry.stage {
             Stage::Deleting { .. } => self.group_gone(now, key, fx),
             Stage::Clearing => {
                 entry.stage = Stage::Ensuring;
                 entry.attempts = entry.attempts.saturating_add(1);
-                let wait = cadence::retry(entry.attempts, Duration::from_secs(300)).max(Duration::from_secs(5));
-                fx.push(entry.schedule(Operation::Ensure { look_first: true }, Weight::Retry, wait));
+                let wait = cadence::retry(entry.attempts, Duration::from_secs(300))
+                    .max(Duration::from_secs(5));
+                fx.push(entry.schedule(
+                    Operation::Ensure { look_first: true },
+                    Weight::Retry,
+                    wait,
+                ));
             }
-            Stage::Starting { since, looks, seen: false } => {
+            Stage::Starting {
+                since,
+                looks,
+                seen: false,
+            } => {
                 let age = now.mono.saturating_sub(since);
                 if age < APPEARS_WITHIN {
-                    entry.stage = Stage::Starting { since, looks: looks.saturating_add(1), seen: false };
-                    fx.push(entry.schedule(Operation::Observe, Weight::Fresh, cadence::starting(looks, age)));
+                    entry.stage = Stage::Starting {
+                        since,
+                        looks: looks.saturating_add(1),
+                        seen: false,
+                    };
+                    fx.push(entry.schedule(
+                        Operation::Observe,
+                        Weight::Fresh,
+                        cadence::starting(looks, age),
+                    ));
                 } else {
                     entry.stage = Stage::Ensuring;
                     fx.push(entry.schedule(
@@ -206,7 +266,9 @@ impl Index {
                     key: key.clone(),
                     warning: true,
                     reason: "ContainerGroupDeleted".to_string(),
-                    message: "The container group of this pod was deleted in Azure by somebody else".to_string(),
+                    message:
+                        "The container group of this pod was deleted in Azure by somebody else"
+                            .to_string(),
                 }));
             }
             Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Finished | Stage::Gone => {}
@@ -223,7 +285,9 @@ impl Index {
         if self.orphan_deleted(key, &result, fx) {
             return;
         }
-        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
         match result {
             Ok(Deleted::Absent) => self.saw_nothing(now, key, fx),
             Ok(Deleted::Accepted(group)) => {
@@ -271,14 +335,25 @@ fn saw_group(
         let status = status_waiting(&entry.facts, &reason, &message, host_ip, now.wall);
         entry.write(status, fx);
         if entry.tell_once(fingerprint(&reason, &message)) {
-            fx.push(Effect::Emit(PodEvent { key: entry.facts.key.clone(), warning: true, reason, message }));
+            fx.push(Effect::Emit(PodEvent {
+                key: entry.facts.key.clone(),
+                warning: true,
+                reason,
+                message,
+            }));
         }
         entry.stage = Stage::Clearing;
         fx.push(entry.schedule(Operation::Delete, Weight::Change, Duration::ZERO));
         return;
     }
     let status = if phase == GroupPhase::Stopped {
-        status_failed(&entry.facts, "Stopped", "The container group was stopped in Azure", host_ip, now.wall)
+        status_failed(
+            &entry.facts,
+            "Stopped",
+            "The container group was stopped in Azure",
+            host_ip,
+            now.wall,
+        )
     } else {
         status_of_group(&entry.facts, group, host_ip, now.wall)
     };
@@ -291,24 +366,38 @@ fn saw_group(
     let wait = match (&entry.stage, phase) {
         (Stage::Starting { since, looks, .. }, GroupPhase::Creating) => {
             let (since, looks) = (*since, looks.saturating_add(1));
-            entry.stage = Stage::Starting { since, looks, seen: true };
+            entry.stage = Stage::Starting {
+                since,
+                looks,
+                seen: true,
+            };
             cadence::starting(looks, now.mono.saturating_sub(since))
         }
         (Stage::Running { stable_since }, _) if !changed => {
             cadence::steady(now.mono.saturating_sub(*stable_since), pods)
         }
         _ => {
-            entry.stage = Stage::Running { stable_since: now.mono };
+            entry.stage = Stage::Running {
+                stable_since: now.mono,
+            };
             cadence::steady(Duration::ZERO, pods)
         }
     };
-    let weight = if matches!(entry.stage, Stage::Starting { .. }) { Weight::Fresh } else { Weight::Steady };
+    let weight = if matches!(entry.stage, Stage::Starting { .. }) {
+        Weight::Fresh
+    } else {
+        Weight::Steady
+    };
     fx.push(entry.schedule(Operation::Observe, weight, wait));
 }
 
 /// A group that should be gone is still there: look again, and now and then ask again.
 fn again(entry: &Entry) -> Effect {
-    let operation = if entry.attempts % 4 == 0 { Operation::Delete } else { Operation::Observe };
+    let operation = if entry.attempts % 4 == 0 {
+        Operation::Delete
+    } else {
+        Operation::Observe
+    };
     entry.schedule(operation, Weight::Retry, cadence::deletion(entry.attempts))
 }
 
@@ -344,7 +433,14 @@ fn fingerprint(reason: &str, message: &str) -> u64 {
 
 /// True while a provisioning state says that the group is on its way.
 fn is_settling(state: &str) -> bool {
-    ["Pending", "Creating", "Accepted", "Updating", "PreProvisioned", "NotSpecified"]
-        .iter()
-        .any(|settling| state.eq_ignore_ascii_case(settling))
+    [
+        "Pending",
+        "Creating",
+        "Accepted",
+        "Updating",
+        "PreProvisioned",
+        "NotSpecified",
+    ]
+    .iter()
+    .any(|settling| state.eq_ignore_ascii_case(settling))
 }

@@ -33,11 +33,19 @@ pub(super) struct Orphan {
 
 impl Orphan {
     pub(super) fn confirming(group: Arc<str>) -> Self {
-        Self { group, state: State::Confirming, attempts: 0 }
+        Self {
+            group,
+            state: State::Confirming,
+            attempts: 0,
+        }
     }
 
     pub(super) fn deleting(group: Arc<str>) -> Self {
-        Self { group, state: State::Deleting, attempts: 0 }
+        Self {
+            group,
+            state: State::Deleting,
+            attempts: 0,
+        }
     }
 
     fn schedule(&self, key: &PodKey, operation: Operation, after: Duration) -> Effect {
@@ -45,7 +53,11 @@ impl Orphan {
             key: key.clone(),
             group: self.group.clone(),
             operation,
-            weight: if after.is_zero() { Weight::Change } else { Weight::Retry },
+            weight: if after.is_zero() {
+                Weight::Change
+            } else {
+                Weight::Retry
+            },
             after,
         }
     }
@@ -55,18 +67,22 @@ impl Index {
     /// Compares a complete list of our groups with our pods.
     pub(super) fn note_orphans(&mut self, now: Now, groups: &[GroupSummary], fx: &mut Vec<Effect>) {
         self.orphans.retain(|key, orphan| {
-            !matches!(orphan.state, State::Seen { .. }) || groups.iter().any(|group| group.key == *key)
+            !matches!(orphan.state, State::Seen { .. })
+                || groups.iter().any(|group| group.key == *key)
         });
         let mut allowed = (groups.len() / 10).max(BREAKER_MIN);
         for summary in groups {
             if self.pods.contains_key(&summary.key) {
                 continue;
             }
-            let orphan = self.orphans.entry(summary.key.clone()).or_insert_with(|| Orphan {
-                group: summary.name.as_str().into(),
-                state: State::Seen { since: now.mono },
-                attempts: 0,
-            });
+            let orphan = self
+                .orphans
+                .entry(summary.key.clone())
+                .or_insert_with(|| Orphan {
+                    group: summary.name.as_str().into(),
+                    state: State::Seen { since: now.mono },
+                    attempts: 0,
+                });
             if let State::Seen { since } = orphan.state
                 && now.mono.saturating_sub(since) >= SETTLE
                 && self.delete_orphans
@@ -79,8 +95,15 @@ impl Index {
         }
     }
 
-    pub(super) fn orphan_confirmed(&mut self, key: &PodKey, presence: Presence, fx: &mut Vec<Effect>) {
-        let Some(orphan) = self.orphans.get_mut(key) else { return };
+    pub(super) fn orphan_confirmed(
+        &mut self,
+        key: &PodKey,
+        presence: Presence,
+        fx: &mut Vec<Effect>,
+    ) {
+        let Some(orphan) = self.orphans.get_mut(key) else {
+            return;
+        };
         match presence {
             Presence::Gone => {
                 orphan.state = State::Deleting;
@@ -106,14 +129,20 @@ impl Index {
         result: &Result<Deleted, Failure>,
         fx: &mut Vec<Effect>,
     ) -> bool {
-        let Some(orphan) = self.orphans.get_mut(key) else { return false };
+        let Some(orphan) = self.orphans.get_mut(key) else {
+            return false;
+        };
         orphan.attempts = orphan.attempts.saturating_add(1);
         match result {
             Ok(Deleted::Absent) => {
                 self.orphans.remove(key);
             }
             Ok(Deleted::Accepted(_)) => {
-                let wait = if orphan.attempts == 1 { Duration::ZERO } else { cadence::deletion(orphan.attempts) };
+                let wait = if orphan.attempts == 1 {
+                    Duration::ZERO
+                } else {
+                    cadence::deletion(orphan.attempts)
+                };
                 fx.push(orphan.schedule(key, Operation::Observe, wait));
             }
             Err(failure) => {
@@ -125,14 +154,25 @@ impl Index {
     }
 
     /// True when the observation belonged to an orphan; `exists` is `None` when Azure did not say.
-    pub(super) fn orphan_observed(&mut self, key: &PodKey, exists: Option<bool>, fx: &mut Vec<Effect>) -> bool {
-        let Some(orphan) = self.orphans.get_mut(key) else { return false };
+    pub(super) fn orphan_observed(
+        &mut self,
+        key: &PodKey,
+        exists: Option<bool>,
+        fx: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(orphan) = self.orphans.get_mut(key) else {
+            return false;
+        };
         if exists == Some(false) {
             self.orphans.remove(key);
         } else {
             orphan.attempts = orphan.attempts.saturating_add(1);
             // Most looks find the delete still going on; now and then it has to be asked for again.
-            let operation = if orphan.attempts % 4 == 0 { Operation::Delete } else { Operation::Observe };
+            let operation = if orphan.attempts % 4 == 0 {
+                Operation::Delete
+            } else {
+                Operation::Observe
+            };
             fx.push(orphan.schedule(key, operation, cadence::deletion(orphan.attempts)));
         }
         true

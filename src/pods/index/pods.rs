@@ -15,7 +15,8 @@ impl Index {
         let Some(entry) = self.pods.get_mut(&key) else {
             let group: Arc<str> = (self.group_name.0)(&key).into();
             self.orphans.remove(&key);
-            self.pods.insert(key.clone(), Entry::new(facts, group, !self.is_synced()));
+            self.pods
+                .insert(key.clone(), Entry::new(facts, group, !self.is_synced()));
             self.decide(now, &key, fx);
             return;
         };
@@ -39,7 +40,9 @@ impl Index {
             return;
         }
         let suspended = self.suspended;
-        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
         if !matches!(entry.stage, Stage::Held) {
             return;
         }
@@ -50,13 +53,19 @@ impl Index {
         } else if !suspended {
             entry.stage = Stage::Ensuring;
             let look_first = entry.inherited;
-            fx.push(entry.schedule(Operation::Ensure { look_first }, Weight::Change, Duration::ZERO));
+            fx.push(entry.schedule(
+                Operation::Ensure { look_first },
+                Weight::Change,
+                Duration::ZERO,
+            ));
         }
     }
 
     pub(super) fn begin_deletion(&mut self, now: Now, key: &PodKey, fx: &mut Vec<Effect>) {
         let synced = self.is_synced();
-        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
         entry.attempts = 0;
         let nothing_made = match entry.stage {
             Stage::Held => synced && !entry.inherited,
@@ -80,7 +89,9 @@ impl Index {
     /// The group of a pod that is being deleted is gone: last status, then the API object.
     pub(super) fn group_gone(&mut self, now: Now, key: &PodKey, fx: &mut Vec<Effect>) {
         let host_ip = self.host_ip.clone();
-        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
         let ran = entry.has_group();
         let stage = std::mem::replace(&mut entry.stage, Stage::Gone);
         entry.attempts = 0;
@@ -89,7 +100,8 @@ impl Index {
             _ => None,
         };
         let written = if ran && !entry.facts.is_final() {
-            let status = status_terminated(&entry.facts, last.as_deref(), host_ip.as_deref(), now.wall);
+            let status =
+                status_terminated(&entry.facts, last.as_deref(), host_ip.as_deref(), now.wall);
             entry.write(status, fx)
         } else {
             None
@@ -119,11 +131,14 @@ impl Index {
     }
 
     pub(super) fn pod_gone(&mut self, key: &PodKey, fx: &mut Vec<Effect>) {
-        let Some(entry) = self.pods.remove(key) else { return };
+        let Some(entry) = self.pods.remove(key) else {
+            return;
+        };
         match entry.stage {
             Stage::Held | Stage::Refused | Stage::Gone => fx.push(Effect::Forget(key.clone())),
             Stage::Deleting { .. } => {
-                self.orphans.insert(key.clone(), Orphan::deleting(entry.group));
+                self.orphans
+                    .insert(key.clone(), Orphan::deleting(entry.group));
             }
             Stage::Ensuring
             | Stage::Starting { .. }
@@ -131,7 +146,8 @@ impl Index {
             | Stage::Finished
             | Stage::Clearing => {
                 fx.push(entry.schedule(Operation::Confirm, Weight::Change, Duration::ZERO));
-                self.orphans.insert(key.clone(), Orphan::confirming(entry.group));
+                self.orphans
+                    .insert(key.clone(), Orphan::confirming(entry.group));
             }
         }
     }

@@ -17,7 +17,10 @@ struct World {
 impl World {
     fn new() -> Self {
         let name = NameGroup(Box::new(|key| format!("g-{}", key.uid)));
-        Self { index: Index::new(Some("10.0.0.1".into()), name, true), mono: Duration::ZERO }
+        Self {
+            index: Index::new(Some("10.0.0.1".into()), name, true),
+            mono: Duration::ZERO,
+        }
     }
 
     fn synced() -> Self {
@@ -28,8 +31,15 @@ impl World {
     }
 
     fn step(&mut self, input: Input) -> Vec<Effect> {
-        let wall = Timestamp::from_second(START + i64::try_from(self.mono.as_secs()).unwrap()).unwrap();
-        self.index.step(Now { wall, mono: self.mono }, input)
+        let wall =
+            Timestamp::from_second(START + i64::try_from(self.mono.as_secs()).unwrap()).unwrap();
+        self.index.step(
+            Now {
+                wall,
+                mono: self.mono,
+            },
+            input,
+        )
     }
 
     fn after(&mut self, seconds: u64) -> &mut Self {
@@ -39,7 +49,11 @@ impl World {
 }
 
 fn key(uid: &str) -> PodKey {
-    PodKey { namespace: "default".into(), name: format!("pod-{uid}"), uid: uid.into() }
+    PodKey {
+        namespace: "default".into(),
+        name: format!("pod-{uid}"),
+        uid: uid.into(),
+    }
 }
 
 fn pod_with(uid: &str, change: impl FnOnce(&mut serde_json::Value)) -> Box<PodFacts> {
@@ -68,15 +82,22 @@ fn deleting(uid: &str) -> Box<PodFacts> {
 fn group(state: &str, provisioning: &str) -> Box<ContainerGroup> {
     let current = match state {
         "Running" => json!({"state": "Running", "startTime": "2027-01-15T08:00:00Z"}),
-        "Terminated" => json!({"state": "Terminated", "exitCode": 0, "startTime": "2027-01-15T08:00:00Z",
-                               "finishTime": "2027-01-15T08:00:01Z", "detailStatus": "Completed"}),
+        "Terminated" => {
+            json!({"state": "Terminated", "exitCode": 0, "startTime": "2027-01-15T08:00:00Z",
+                               "finishTime": "2027-01-15T08:00:01Z", "detailStatus": "Completed"})
+        }
         _ => serde_json::Value::Null,
     };
     let mut container = json!({"name": "web", "properties": {"image": "nginx"}});
     if !current.is_null() {
-        container["properties"]["instanceView"] = json!({"restartCount": 0, "currentState": current});
+        container["properties"]["instanceView"] =
+            json!({"restartCount": 0, "currentState": current});
     }
-    let group_state = if state == "Terminated" { "Succeeded" } else { state };
+    let group_state = if state == "Terminated" {
+        "Succeeded"
+    } else {
+        state
+    };
     Box::new(
         serde_json::from_value(json!({
             "id": "/x", "name": "g", "location": "eastus",
@@ -89,7 +110,13 @@ fn group(state: &str, provisioning: &str) -> Box<ContainerGroup> {
 }
 
 fn ensured(uid: &str) -> Input {
-    Input::Ensured(key(uid), Ok(Ensured { group: group("Pending", "Pending"), notes: Vec::new() }))
+    Input::Ensured(
+        key(uid),
+        Ok(Ensured {
+            group: group("Pending", "Pending"),
+            notes: Vec::new(),
+        }),
+    )
 }
 
 fn running(uid: &str) -> Input {
@@ -97,11 +124,20 @@ fn running(uid: &str) -> Input {
 }
 
 fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, reason: "Test", message: "a test".into(), retry_after: None }
+    Failure {
+        kind,
+        reason: "Test",
+        message: "a test".into(),
+        retry_after: None,
+    }
 }
 
 fn summary(uid: &str) -> GroupSummary {
-    GroupSummary { name: format!("g-{uid}"), key: key(uid), provisioning_state: "Succeeded".into() }
+    GroupSummary {
+        name: format!("g-{uid}"),
+        key: key(uid),
+        provisioning_state: "Succeeded".into(),
+    }
 }
 
 fn operations(effects: &[Effect]) -> Vec<(String, Operation)> {
@@ -158,7 +194,10 @@ fn nothing_is_created_before_both_lists_arrived() {
     assert!(operations(&world.step(Input::PodsSynced)).is_empty());
     let effects = world.step(Input::GroupsListed(Ok(Vec::new())));
     // The pod is older than our lists, so a group of it may exist that the list did not show.
-    assert_eq!(operations(&effects), [("a".into(), Operation::Ensure { look_first: true })]);
+    assert_eq!(
+        operations(&effects),
+        [("a".into(), Operation::Ensure { look_first: true })]
+    );
 }
 
 #[test]
@@ -176,14 +215,20 @@ fn a_failed_list_decides_nothing_and_is_repeated() {
 fn a_new_pod_is_created_without_looking_and_reaches_running() {
     let mut world = World::synced();
     let effects = world.step(Input::PodApplied(pod("a")));
-    assert_eq!(only_operation(&effects), Operation::Ensure { look_first: false });
+    assert_eq!(
+        only_operation(&effects),
+        Operation::Ensure { look_first: false }
+    );
     let effects = world.step(ensured("a"));
     assert_eq!(phase(&effects), Some("Pending"));
     assert_eq!(only_operation(&effects), Operation::Observe);
     assert!(wait_of(&effects) < Duration::from_millis(100));
     let effects = world.step(running("a"));
     assert_eq!(phase(&effects), Some("Running"));
-    assert_eq!(written(&effects).unwrap().0.pod_ip.as_deref(), Some("1.2.3.4"));
+    assert_eq!(
+        written(&effects).unwrap().0.pod_ip.as_deref(),
+        Some("1.2.3.4")
+    );
 }
 
 #[test]
@@ -216,7 +261,10 @@ fn a_steady_pod_is_looked_at_less_and_less_often() {
     world.step(ensured("a"));
     let first = wait_of(&world.step(running("a")));
     let later = wait_of(&world.after(600).step(running("a")));
-    assert!(first < Duration::from_secs(2) && later > Duration::from_secs(10), "{first:?} {later:?}");
+    assert!(
+        first < Duration::from_secs(2) && later > Duration::from_secs(10),
+        "{first:?} {later:?}"
+    );
 }
 
 #[test]
@@ -232,8 +280,18 @@ fn a_delete_waits_for_azure_then_writes_the_last_status_then_removes_the_pod() {
     assert_eq!(only_operation(&effects), Operation::Observe);
     let effects = world.step(Input::Observed(key("a"), Ok(None)));
     let (status, digest) = written(&effects).expect("a last status");
-    assert!(status.container_statuses.as_ref().unwrap()[0].state.as_ref().unwrap().terminated.is_some());
-    assert!(operations(&effects).is_empty(), "the pod goes after its status");
+    assert!(
+        status.container_statuses.as_ref().unwrap()[0]
+            .state
+            .as_ref()
+            .unwrap()
+            .terminated
+            .is_some()
+    );
+    assert!(
+        operations(&effects).is_empty(),
+        "the pod goes after its status"
+    );
     let effects = world.step(Input::StatusWritten(key("a"), digest));
     assert_eq!(only_operation(&effects), Operation::Remove);
     world.step(Input::PodGone(key("a")));
@@ -246,7 +304,10 @@ fn a_pod_deleted_while_its_group_is_being_created_leaves_nothing_behind() {
     world.step(Input::PodApplied(pod("a")));
     let effects = world.step(Input::PodApplied(deleting("a")));
     assert_eq!(only_operation(&effects), Operation::Delete);
-    assert!(operations(&world.step(ensured("a"))).is_empty(), "the late create does not revive the pod");
+    assert!(
+        operations(&world.step(ensured("a"))).is_empty(),
+        "the late create does not revive the pod"
+    );
 }
 
 #[test]
@@ -257,8 +318,14 @@ fn a_force_deleted_pod_loses_its_group_only_after_a_live_get() {
     world.step(running("a"));
     let effects = world.step(Input::PodGone(key("a")));
     assert_eq!(only_operation(&effects), Operation::Confirm);
-    assert_eq!(only_operation(&world.step(Input::Confirmed(key("a"), Presence::Unknown))), Operation::Confirm);
-    assert_eq!(only_operation(&world.step(Input::Confirmed(key("a"), Presence::Gone))), Operation::Delete);
+    assert_eq!(
+        only_operation(&world.step(Input::Confirmed(key("a"), Presence::Unknown))),
+        Operation::Confirm
+    );
+    assert_eq!(
+        only_operation(&world.step(Input::Confirmed(key("a"), Presence::Gone))),
+        Operation::Delete
+    );
     world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
     assert_eq!(world.index.groups(), 0);
 }
@@ -269,9 +336,18 @@ fn an_orphan_is_deleted_after_two_lists_and_a_live_get_and_a_living_pod_is_left_
     let groups = || Ok(vec![summary("x"), summary("y")]);
     assert!(operations(&world.step(Input::GroupsListed(groups()))).is_empty());
     let asked = operations(&world.after(30).step(Input::GroupsListed(groups())));
-    assert_eq!(asked, [("x".into(), Operation::Confirm), ("y".into(), Operation::Confirm)]);
+    assert_eq!(
+        asked,
+        [
+            ("x".into(), Operation::Confirm),
+            ("y".into(), Operation::Confirm)
+        ]
+    );
     assert!(operations(&world.step(Input::Confirmed(key("y"), Presence::Alive))).is_empty());
-    assert_eq!(only_operation(&world.step(Input::Confirmed(key("x"), Presence::Gone))), Operation::Delete);
+    assert_eq!(
+        only_operation(&world.step(Input::Confirmed(key("x"), Presence::Gone))),
+        Operation::Delete
+    );
 }
 
 #[test]
@@ -288,7 +364,14 @@ fn orphans_are_only_counted_when_told_to_report() {
     let mut world = World::synced();
     world.index.set_delete_orphans(false);
     world.step(Input::GroupsListed(Ok(vec![summary("x")])));
-    assert!(operations(&world.after(60).step(Input::GroupsListed(Ok(vec![summary("x")])))).is_empty());
+    assert!(
+        operations(
+            &world
+                .after(60)
+                .step(Input::GroupsListed(Ok(vec![summary("x")])))
+        )
+        .is_empty()
+    );
     assert_eq!(world.index.orphaned(), 1);
 }
 
@@ -296,12 +379,25 @@ fn orphans_are_only_counted_when_told_to_report() {
 fn an_uncertain_create_looks_before_it_creates_again() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
-    let effects = world.step(Input::Ensured(key("a"), Err(failure(FailureKind::Uncertain))));
-    assert_eq!(only_operation(&effects), Operation::Ensure { look_first: true });
+    let effects = world.step(Input::Ensured(
+        key("a"),
+        Err(failure(FailureKind::Uncertain)),
+    ));
+    assert_eq!(
+        only_operation(&effects),
+        Operation::Ensure { look_first: true }
+    );
     assert_eq!(phase(&effects), Some("Pending"));
     assert_eq!(events(&effects), ["Test"]);
-    let effects = world.step(Input::Ensured(key("a"), Err(failure(FailureKind::Transient))));
-    assert_eq!(only_operation(&effects), Operation::Ensure { look_first: true }, "uncertainty stays until resolved");
+    let effects = world.step(Input::Ensured(
+        key("a"),
+        Err(failure(FailureKind::Transient)),
+    ));
+    assert_eq!(
+        only_operation(&effects),
+        Operation::Ensure { look_first: true },
+        "uncertainty stays until resolved"
+    );
     assert!(events(&effects).is_empty(), "the same trouble is told once");
 }
 
@@ -310,13 +406,22 @@ fn a_refused_pod_stays_pending_with_one_event_and_no_call() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
     let effects = world.step(Input::Ensured(key("a"), Err(failure(FailureKind::Refused))));
-    assert_eq!((phase(&effects), events(&effects)), (Some("Pending"), vec!["Test"]));
+    assert_eq!(
+        (phase(&effects), events(&effects)),
+        (Some("Pending"), vec!["Test"])
+    );
     assert!(operations(&effects).is_empty());
     assert!(operations(&world.step(Input::PodApplied(pod("a")))).is_empty());
     let changed = pod_with("a", |pod| pod["metadata"]["generation"] = json!(2));
-    assert_eq!(only_operation(&world.step(Input::PodApplied(changed))), Operation::Ensure { look_first: false });
+    assert_eq!(
+        only_operation(&world.step(Input::PodApplied(changed))),
+        Operation::Ensure { look_first: false }
+    );
     world.step(Input::Ensured(key("a"), Err(failure(FailureKind::Refused))));
-    assert_eq!(only_operation(&world.step(Input::PodApplied(deleting("a")))), Operation::Remove);
+    assert_eq!(
+        only_operation(&world.step(Input::PodApplied(deleting("a")))),
+        Operation::Remove
+    );
 }
 
 #[test]
@@ -324,10 +429,19 @@ fn a_group_that_failed_to_provision_is_deleted_and_made_again() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
     world.step(ensured("a"));
-    let effects = world.step(Input::Observed(key("a"), Ok(Some(group("Pending", "Failed")))));
-    assert_eq!((phase(&effects), only_operation(&effects)), (Some("Pending"), Operation::Delete));
+    let effects = world.step(Input::Observed(
+        key("a"),
+        Ok(Some(group("Pending", "Failed"))),
+    ));
+    assert_eq!(
+        (phase(&effects), only_operation(&effects)),
+        (Some("Pending"), Operation::Delete)
+    );
     let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
-    assert_eq!(only_operation(&effects), Operation::Ensure { look_first: true });
+    assert_eq!(
+        only_operation(&effects),
+        Operation::Ensure { look_first: true }
+    );
     assert!(wait_of(&effects) >= Duration::from_secs(4));
 }
 
@@ -338,7 +452,10 @@ fn a_group_deleted_by_somebody_else_fails_the_pod_once() {
     world.step(ensured("a"));
     world.step(running("a"));
     let effects = world.step(Input::Observed(key("a"), Ok(None)));
-    assert_eq!((phase(&effects), events(&effects)), (Some("Failed"), vec!["ContainerGroupDeleted"]));
+    assert_eq!(
+        (phase(&effects), events(&effects)),
+        (Some("Failed"), vec!["ContainerGroupDeleted"])
+    );
     assert!(operations(&effects).is_empty());
 }
 
@@ -347,9 +464,15 @@ fn a_group_may_appear_a_little_after_its_create() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
     world.step(ensured("a"));
-    assert_eq!(only_operation(&world.step(Input::Observed(key("a"), Ok(None)))), Operation::Observe);
+    assert_eq!(
+        only_operation(&world.step(Input::Observed(key("a"), Ok(None)))),
+        Operation::Observe
+    );
     let effects = world.after(31).step(Input::Observed(key("a"), Ok(None)));
-    assert_eq!(only_operation(&effects), Operation::Ensure { look_first: true });
+    assert_eq!(
+        only_operation(&effects),
+        Operation::Ensure { look_first: true }
+    );
 }
 
 #[test]
@@ -363,7 +486,10 @@ fn a_finished_pod_costs_no_more_looks_and_keeps_its_group_until_it_is_deleted() 
     };
     world.step(Input::PodApplied(job(|_| {})));
     world.step(ensured("a"));
-    let effects = world.step(Input::Observed(key("a"), Ok(Some(group("Terminated", "Succeeded")))));
+    let effects = world.step(Input::Observed(
+        key("a"),
+        Ok(Some(group("Terminated", "Succeeded"))),
+    ));
     assert_eq!(phase(&effects), Some("Succeeded"));
     assert!(operations(&effects).is_empty());
     assert_eq!(world.index.groups(), 1);
@@ -373,7 +499,10 @@ fn a_finished_pod_costs_no_more_looks_and_keeps_its_group_until_it_is_deleted() 
     })));
     assert_eq!(only_operation(&effects), Operation::Delete);
     let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
-    assert!(written(&effects).is_none(), "a final status is never changed");
+    assert!(
+        written(&effects).is_none(),
+        "a final status is never changed"
+    );
     assert_eq!(only_operation(&effects), Operation::Remove);
 }
 
@@ -383,7 +512,10 @@ fn an_error_of_one_look_delays_that_pod_alone() {
     world.step(Input::PodApplied(pod("a")));
     world.step(ensured("a"));
     world.step(running("a"));
-    let throttled = Failure { retry_after: Some(Duration::from_secs(20)), ..failure(FailureKind::Transient) };
+    let throttled = Failure {
+        retry_after: Some(Duration::from_secs(20)),
+        ..failure(FailureKind::Transient)
+    };
     let effects = world.step(Input::Observed(key("a"), Err(throttled)));
     assert!(written(&effects).is_none());
     assert!(wait_of(&effects) >= Duration::from_secs(18));
@@ -397,13 +529,27 @@ fn many_pods_in_creation_are_watched_by_list() {
         let uid = format!("p{n}");
         world.step(Input::PodApplied(pod(&uid)));
         let effects = world.step(ensured(&uid));
-        lists += effects.iter().filter(|effect| matches!(effect, Effect::List { .. })).count();
+        lists += effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::List { .. }))
+            .count();
     }
     assert_eq!(lists, 1, "one list watches them all");
-    let creating = GroupSummary { provisioning_state: "Creating".into(), ..summary("p0") };
+    let creating = GroupSummary {
+        provisioning_state: "Creating".into(),
+        ..summary("p0")
+    };
     let effects = world.step(Input::GroupsListed(Ok(vec![creating, summary("p1")])));
-    assert_eq!(operations(&effects), [("p1".into(), Operation::Observe)], "only what has settled is looked at");
-    assert!(effects.iter().any(|e| matches!(e, Effect::List { after } if *after < Duration::from_secs(1))));
+    assert_eq!(
+        operations(&effects),
+        [("p1".into(), Operation::Observe)],
+        "only what has settled is looked at"
+    );
+    assert!(
+        effects
+            .iter()
+            .any(|e| matches!(e, Effect::List { after } if *after < Duration::from_secs(1)))
+    );
 }
 
 #[test]
@@ -414,7 +560,10 @@ fn a_status_overwritten_by_somebody_else_is_looked_at_again() {
     let effects = world.step(running("a"));
     let ours = serde_json::to_value(written(&effects).unwrap().0).unwrap();
     let echo = pod_with("a", |pod| pod["status"] = ours.clone());
-    assert!(operations(&world.step(Input::PodApplied(echo))).is_empty(), "our own echo is no news");
+    assert!(
+        operations(&world.step(Input::PodApplied(echo))).is_empty(),
+        "our own echo is no news"
+    );
     let foreign = pod_with("a", |pod| {
         pod["status"] = ours;
         for condition in pod["status"]["conditions"].as_array_mut().unwrap() {
@@ -423,7 +572,10 @@ fn a_status_overwritten_by_somebody_else_is_looked_at_again() {
             }
         }
     });
-    assert_eq!(only_operation(&world.step(Input::PodApplied(foreign))), Operation::Observe);
+    assert_eq!(
+        only_operation(&world.step(Input::PodApplied(foreign))),
+        Operation::Observe
+    );
     assert_eq!(phase(&world.step(running("a"))), Some("Running"));
 }
 
@@ -432,5 +584,8 @@ fn a_suspended_node_creates_nothing_and_goes_on_afterwards() {
     let mut world = World::synced();
     world.step(Input::Suspended(true));
     assert!(operations(&world.step(Input::PodApplied(pod("a")))).is_empty());
-    assert_eq!(only_operation(&world.step(Input::Suspended(false))), Operation::Ensure { look_first: false });
+    assert_eq!(
+        only_operation(&world.step(Input::Suspended(false))),
+        Operation::Ensure { look_first: false }
+    );
 }

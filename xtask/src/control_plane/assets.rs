@@ -8,20 +8,14 @@
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::process::{POLL, tail};
+use super::go::{self, BUILD_DEADLINE, REPORT_EVERY};
 
 /// The Kubernetes release that is built, as its API server reports it.
 pub const KUBERNETES_VERSION: &str = "v1.36.3";
-
-/// How often a build says where it is.
-const REPORT_EVERY: Duration = Duration::from_secs(5);
-/// One binary on a slow machine with an empty module cache.
-const BUILD_DEADLINE: Duration = Duration::from_hours(1);
 
 /// A set of pinned programs that share a module graph.
 struct Module {
@@ -234,6 +228,7 @@ fn cached_programs(
         names.join(", "),
         home.display()
     ));
+    go::available()?;
     let started = Instant::now();
     let mut done = 0;
     for module in modules {
@@ -244,13 +239,8 @@ fn cached_programs(
         for (name, package) in module.programs {
             done += 1;
             let what = format!("{name} ({done}/{})", names.len());
-            build(
-                &dir,
-                &work.join("bin").join(name),
-                package,
-                &what,
-                &mut progress,
-            )?;
+            let output = work.join("bin").join(name);
+            go::build(&dir, &output, package, &link_flags(), &what, &mut progress)?;
         }
     }
     fs::rename(&work, &home)
@@ -286,83 +276,6 @@ fn lock(path: &Path, progress: &mut impl FnMut(&str)) -> Result<File> {
                 return Err(error).with_context(|| format!("cannot lock {}", path.display()));
             }
         }
-    }
-}
-
-fn build(
-    module: &Path,
-    output: &Path,
-    package: &str,
-    what: &str,
-    progress: &mut impl FnMut(&str),
-) -> Result<()> {
-    let log = module.join("build.log");
-    let flags = link_flags();
-    let arguments = [
-        Path::new("build"),
-        Path::new("-mod=readonly"),
-        Path::new("-trimpath"),
-        Path::new("-ldflags"),
-        Path::new(&flags),
-        Path::new("-o"),
-        output,
-        Path::new(package),
-    ];
-    let start = |program: &str, before: &[&str]| -> std::io::Result<Child> {
-        let file = File::options().create(true).append(true).open(&log)?;
-        Command::new(program)
-            .args(before)
-            .args(arguments)
-            .current_dir(module)
-            // The pinned modules decide, not the machine: its own toolchain, no workspace. GOFLAGS, GOPROXY and the
-            // rest of the environment stay.
-            .env("GOTOOLCHAIN", "local")
-            .env("GOWORK", "off")
-            .env("CGO_ENABLED", "0")
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-    };
-    // Politely, since the build takes every core for minutes; `nice` may be absent.
-    let mut child = start("nice", &["-n", "10", "go"])
-        .or_else(|_| start("go", &[]))
-        .context(
-            "cannot run go: building the control plane needs Go (or set KUBEBUILDER_ASSETS)",
-        )?;
-    let status = watch(&mut child, what, progress);
-    if status.as_ref().is_err() {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    let status = status?;
-    if !status.success() {
-        bail!(
-            "go build of {package} ended with {status} (Go as new as the go line of its go.mod is needed):\n{}",
-            tail(&log, 20)
-        );
-    }
-    Ok(())
-}
-
-fn watch(child: &mut Child, what: &str, progress: &mut impl FnMut(&str)) -> Result<ExitStatus> {
-    let started = Instant::now();
-    let mut next = REPORT_EVERY;
-    loop {
-        if let Some(status) = child.try_wait().context("cannot wait for go")? {
-            return Ok(status);
-        }
-        let elapsed = started.elapsed();
-        ensure!(
-            elapsed < BUILD_DEADLINE,
-            "building {what} took more than {} min",
-            BUILD_DEADLINE.as_secs() / 60
-        );
-        if elapsed >= next {
-            progress(&format!("building {what}, {} s", elapsed.as_secs()));
-            next += REPORT_EVERY;
-        }
-        std::thread::sleep(POLL);
     }
 }
 

@@ -110,6 +110,9 @@ pub(super) fn controller_manager(at: &Layout<'_>, kubeconfig: &Path) -> Vec<Stri
         flag("cluster-signing-key-file", &pki.ca_pair.key),
         "--use-service-account-credentials=true".into(),
         "--controllers=*".into(),
+        // Each controller asks for its account and a token at the start: the default of 20 a second is seconds of it.
+        "--kube-api-qps=200".into(),
+        "--kube-api-burst=400".into(),
     ]);
     flags
 }
