@@ -32,7 +32,7 @@ const STOP: Duration = Duration::from_secs(8);
 #[derive(Clone)]
 pub struct Shared {
     /// Clients of the API server.
-    pub clients: Arc<Clients>,
+    pub clients: Clients,
     /// Address at which the API server reaches this process.
     pub node_ip: String,
     /// `nodeInfo.kubeletVersion`.

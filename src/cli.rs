@@ -105,7 +105,7 @@ async fn control(
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let config = kube_config(settings).await?;
-    let clients = Arc::new(Clients::new(config, metrics.clone())?);
+    let clients = Clients::new(config, metrics.clone())?;
     let agents = Arc::new(Agents {
         clients: clients.clone(),
         namespace: settings.namespace.clone(),
@@ -118,9 +118,9 @@ async fn control(
         namespace: settings.namespace.clone(),
         instance: settings.instance.clone(),
         agents,
-        limiters: Arc::new(Limiters::new()),
-        observer: metrics,
-        ready: Arc::new(move |ready| readiness.set("controller", ready)),
+        limiters: Limiters::new(),
+        arm_observer: metrics,
+        ready: Arc::new(move || readiness.set("controller", true)),
     };
     connector::run(context, cancel)
         .await

@@ -19,7 +19,7 @@ const CALL: Duration = Duration::from_secs(10);
 
 /// Makes the agents of this process.
 pub(super) struct Agents {
-    pub(super) clients: Arc<Clients>,
+    pub(super) clients: Clients,
     pub(super) namespace: String,
     pub(super) node_ip: String,
     pub(super) instance: String,
