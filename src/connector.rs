@@ -41,20 +41,18 @@ pub const FIELD_MANAGER: &str = "virtual-kubelet-connector";
 /// What the controller needs.
 pub struct Context {
     /// Clients of the API server.
-    pub clients: Arc<Clients>,
+    pub clients: Clients,
     /// The operator's namespace: default of Secret references, and where Secrets are watched.
     pub namespace: String,
     /// Makes the agents.
     pub agents: Arc<dyn AgentFactory>,
     /// ARM's budgets, shared by all connectors.
-    pub limiters: Arc<azure::Limiters>,
+    pub limiters: azure::Limiters,
     /// Sees every call to ARM.
-    pub observer: Arc<dyn azure::Observer>,
-    /// Told true when connectors are watched, and false at the end: a gate of `/readyz`.
-    pub ready: Arc<dyn Fn(bool) + Send + Sync>,
+    pub arm_observer: Arc<dyn azure::Observer>,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
-    /// Called once connectors can be watched.
+    /// Called once the connectors are listed and watched: a gate of `/readyz`.
     pub ready: Arc<dyn Fn() + Send + Sync>,
 }
 

@@ -63,7 +63,6 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
         () = cancel.cancelled() => return Ok(()),
         () = wait_for_crd(&manager) => {}
     }
-    (context.ready)();
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
     let (events, events_task) = Events::spawn(context.clients.lease(), context.instance.clone());
     let namespace = context.namespace.clone();
@@ -100,7 +99,9 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
         tokio::select! {
             is_ready = &mut first_list, if !listed => {
                 listed = true;
-                ready(is_ready);
+                if is_ready {
+                    ready();
+                }
             }
             () = cancel.cancelled() => break false,
             done = work.next() => match done {
@@ -112,7 +113,6 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
             _ = sweeps.tick() => sweep(&shared, &reader).await,
         }
     };
-    ready(false);
     // What is under way may end; what does not is cancelled when `work` goes.
     let _ = timeout(GRACE, work.by_ref().for_each(|_| future::ready(()))).await;
     drop(work);

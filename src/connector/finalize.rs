@@ -263,159 +263,83 @@ mod tests {
         }
     }
 
+    fn situation(
+        policy: DeletionPolicy,
+        minutes: u64,
+        agent: Option<&AgentStatus>,
+    ) -> Situation<'_> {
+        Situation {
+            policy,
+            elapsed: Duration::from_mins(minutes),
+            drain_timeout: Duration::from_mins(5),
+            forced: false,
+            agent,
+            trouble: None,
+        }
+    }
+
     #[test]
-    fn decisions() {
+    fn a_drain_evicts_then_deletes_then_waits_for_the_groups() {
+        use DeletionPolicy::{Delete, Drain, Orphan};
         let busy = AgentStatus {
             synced: true,
             container_groups: 2,
             ..AgentStatus::default()
         };
+        let (bound, leaving, daemon) = (pod(false, false), pod(false, true), pod(true, false));
+        for (policy, minutes, pods, expected) in [
+            (Drain, 1, vec![bound.clone()], Decision::Evict),
+            (Drain, 6, vec![bound.clone()], Decision::Delete),
+            (Drain, 6, vec![leaving], Decision::Wait),
+            (Drain, 1, vec![], Decision::Wait),
+            (Drain, 1, vec![daemon], Decision::Evict),
+            (Delete, 0, vec![bound.clone()], Decision::Delete),
+            (Orphan, 0, vec![bound], Decision::Finish),
+        ] {
+            assert_eq!(
+                decide(&situation(policy, minutes, Some(&busy)), &pods),
+                expected,
+                "{policy:?} {minutes} {pods:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_end_needs_a_count_of_zero_that_means_something() {
+        let drain = |agent| situation(DeletionPolicy::Drain, 9, agent);
         let empty = AgentStatus {
             synced: true,
             ..AgentStatus::default()
         };
         let starting = AgentStatus::default();
-        let minutes = Duration::from_mins;
-        let cases: Vec<(
-            &str,
-            DeletionPolicy,
-            Duration,
-            bool,
-            Option<&AgentStatus>,
-            Vec<Bound>,
-            Decision,
-        )> = vec![
-            (
-                "drain evicts",
-                DeletionPolicy::Drain,
-                minutes(1),
-                false,
-                Some(&busy),
-                vec![pod(false, false)],
-                Decision::Evict,
-            ),
-            (
-                "then deletes",
-                DeletionPolicy::Drain,
-                minutes(6),
-                false,
-                Some(&busy),
-                vec![pod(false, false)],
-                Decision::Delete,
-            ),
-            (
-                "terminating pods are waited for",
-                DeletionPolicy::Drain,
-                minutes(6),
-                false,
-                Some(&busy),
-                vec![pod(false, true)],
-                Decision::Wait,
-            ),
-            (
-                "groups are waited for",
-                DeletionPolicy::Drain,
-                minutes(1),
-                false,
-                Some(&busy),
-                vec![],
-                Decision::Wait,
-            ),
-            (
-                "nothing left",
-                DeletionPolicy::Drain,
-                minutes(1),
-                false,
-                Some(&empty),
-                vec![],
-                Decision::Finish,
-            ),
-            (
-                "no count yet",
-                DeletionPolicy::Drain,
-                minutes(1),
-                false,
-                Some(&starting),
-                vec![],
-                Decision::Wait,
-            ),
-            (
-                "daemon pods come back for ever",
-                DeletionPolicy::Drain,
-                minutes(1),
-                false,
-                Some(&empty),
-                vec![pod(true, false)],
-                Decision::Finish,
-            ),
-            (
-                "but their groups are removed",
-                DeletionPolicy::Drain,
-                minutes(1),
-                false,
-                Some(&busy),
-                vec![pod(true, false)],
-                Decision::Evict,
-            ),
-            (
-                "delete does not evict",
-                DeletionPolicy::Delete,
-                minutes(0),
-                false,
-                Some(&busy),
-                vec![pod(false, false)],
-                Decision::Delete,
-            ),
-            (
-                "orphan leaves all",
-                DeletionPolicy::Orphan,
-                minutes(0),
-                false,
-                Some(&busy),
-                vec![pod(false, false)],
-                Decision::Finish,
-            ),
-            (
-                "no agent, no eviction",
-                DeletionPolicy::Drain,
-                minutes(9),
-                false,
-                None,
-                vec![pod(false, false)],
-                Decision::Wait,
-            ),
-            (
-                "unless forced",
-                DeletionPolicy::Drain,
-                minutes(0),
-                true,
-                None,
-                vec![pod(false, false)],
-                Decision::Finish,
-            ),
-        ];
-        for (what, policy, elapsed, forced, agent, pods, expected) in cases {
-            let situation = Situation {
-                policy,
-                elapsed,
-                drain_timeout: minutes(5),
-                forced,
-                agent,
-                trouble: None,
-            };
-            assert_eq!(decide(&situation, &pods), expected, "{what}");
-        }
+        assert_eq!(decide(&drain(Some(&empty)), &[]), Decision::Finish);
+        assert_eq!(
+            decide(&drain(Some(&empty)), &[pod(true, false)]),
+            Decision::Finish,
+            "daemon pods come back for ever"
+        );
+        assert_eq!(
+            decide(&drain(Some(&starting)), &[]),
+            Decision::Wait,
+            "no count yet"
+        );
+        assert_eq!(
+            decide(&drain(None), &[pod(false, false)]),
+            Decision::Wait,
+            "no agent, no eviction"
+        );
+        let forced = Situation {
+            forced: true,
+            ..drain(None)
+        };
+        assert_eq!(decide(&forced, &[pod(false, false)]), Decision::Finish);
     }
 
     #[test]
     fn the_clause_names_what_is_in_the_way() {
         let situation = Situation {
-            policy: DeletionPolicy::Drain,
-            elapsed: Duration::ZERO,
-            drain_timeout: Duration::ZERO,
-            forced: false,
-            agent: None,
             trouble: Some("Secret a/b does not exist"),
+            ..situation(DeletionPolicy::Drain, 0, None)
         };
         let retiring = waiting(&situation, &[pod(false, false), pod(true, false)], None);
         assert_eq!(

@@ -106,7 +106,7 @@ impl Memory {
                     subscription.clone(),
                     credential.clone(),
                     &context.limiters,
-                    context.observer.clone(),
+                    context.arm_observer.clone(),
                 );
                 match made {
                     Ok(client) => Arc::new(client),

@@ -151,7 +151,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::connector) fn connector(more: serde_json::Value) -> VirtualKubeletConnector {
+    pub(in crate::connector) fn connector(more: &serde_json::Value) -> VirtualKubeletConnector {
         let mut connector = VirtualKubeletConnector::new("vk", spec(more));
         connector.metadata.uid = Some("uid-1".to_owned());
         connector.metadata.generation = Some(3);
@@ -176,7 +176,7 @@ pub(super) mod tests {
     #[test]
     fn the_spec_of_an_agent() {
         let spec = spec(
-            json!({"containerGroup": {"requests": {"memory": "2G"}}, "node": {"capacity": {"cpu": "8"}}}),
+            &json!({"containerGroup": {"requests": {"memory": "2G"}}, "node": {"capacity": {"cpu": "8"}}}),
         );
         let agent = agent_spec(&identity(), &spec, Os::Windows, false);
         assert_eq!(agent.node.name, "virtual-kubelet-vk-windows-eastus");
@@ -197,8 +197,8 @@ pub(super) mod tests {
     fn an_edit_retires_exactly_one() {
         use Os::{Linux, Windows};
         let set = |list: &[Os]| list.iter().copied().collect::<BTreeSet<_>>();
-        let both = connector(json!({}));
-        let linux = connector(json!({"osType": "Linux"}));
+        let both = connector(&json!({}));
+        let linux = connector(&json!({"osType": "Linux"}));
         assert_eq!(
             split(&both, []),
             Split {
@@ -235,7 +235,7 @@ pub(super) mod tests {
 
     #[test]
     fn steps_table() {
-        let desired = |json| {
+        let desired = |json: &serde_json::Value| {
             BTreeMap::from([(
                 Os::Linux,
                 agent_spec(&identity(), &spec(json), Os::Linux, false),
@@ -245,7 +245,7 @@ pub(super) mod tests {
             BTreeMap::from([(
                 Os::Linux,
                 Seen {
-                    spec: desired(json!({}))[&Os::Linux].clone(),
+                    spec: desired(&json!({}))[&Os::Linux].clone(),
                     arm,
                     alive,
                 },
@@ -257,8 +257,8 @@ pub(super) mod tests {
             Some(Step::Update(_)) => "update",
             Some(Step::Restart(_)) => "restart",
         };
-        let same = desired(json!({}));
-        let edited = desired(json!({"tags": {"a": "b"}}));
+        let same = desired(&json!({}));
+        let edited = desired(&json!({"tags": {"a": "b"}}));
         let none = BTreeMap::new();
         assert_eq!(name(steps(&same, &none, Some(1), |_| true)), "start");
         assert_eq!(

@@ -269,7 +269,7 @@ pub(super) mod tests {
     use k8s_openapi::ByteString;
     use serde_json::json;
 
-    pub(in crate::connector) fn spec(more: serde_json::Value) -> VirtualKubeletConnectorSpec {
+    pub(in crate::connector) fn spec(more: &serde_json::Value) -> VirtualKubeletConnectorSpec {
         let mut base = json!({
             "osType": "Both", "region": "eastus", "aciResourceGroup": "rg",
             "credentials": {"type": "ServicePrincipal", "secretRef": {"name": "sp"}},
@@ -302,7 +302,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_good_secret_resolves_and_line_ends_are_cut() {
-        let resolved = resolve(&spec(json!({})), &secret(""), "vkc-system").unwrap();
+        let resolved = resolve(&spec(&json!({})), &secret(""), "vkc-system").unwrap();
         let Credential::ServicePrincipalSecret {
             secret, tenant_id, ..
         } = &resolved.credential;
@@ -387,7 +387,7 @@ pub(super) mod tests {
             ),
         ];
         for (more, secret, reason, text, stalled) in cases {
-            let problem = resolve(&spec(more.clone()), &secret, "vkc-system").unwrap_err();
+            let problem = resolve(&spec(&more), &secret, "vkc-system").unwrap_err();
             assert_eq!(
                 (problem.reason, problem.stalled),
                 (reason, stalled),

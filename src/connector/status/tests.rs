@@ -17,7 +17,7 @@ impl Case {
     /// Two nodes, all well.
     fn good() -> Self {
         Self {
-            spec: spec(json!({"publicIP": true})),
+            spec: spec(&json!({"publicIP": true})),
             previous: None,
             deleting: false,
             resolved: Ok(IdentityStatus::default()),
@@ -234,7 +234,7 @@ fn a_node_that_we_may_not_be() {
 #[test]
 fn pods_without_an_address_are_announced() {
     let mut case = Case::good();
-    case.spec = spec(json!({}));
+    case.spec = spec(&json!({}));
     expect(&case, "True", "NodesReady", None);
     assert!(
         case.message()
