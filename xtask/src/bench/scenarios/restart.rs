@@ -50,6 +50,11 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     rig.check()?;
 
     let groups = rig.emulator.group_names().await?;
+    let by_pod = rig.groups().await?;
+    let without = names
+        .iter()
+        .filter(|name| !by_pod.contains_key(*name))
+        .count();
     let all = rig.pods.get();
     let not_running = all.values().filter(|p| p.phase != "Running").count();
     let restarts: i32 = all.values().map(|p| p.restarts).sum();
@@ -76,6 +81,7 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
             last.map(|last| seconds(begin, last)),
         ),
         Row::one("groups afterwards", "", number(groups.len())).aim(number(PODS)),
+        Row::one("pods without a group", "", number(without)).aim(0.0),
         Row::one("pods not Running afterwards", "", number(not_running)).aim(0.0),
         Row::one("restarts of containers", "", f64::from(restarts)).aim(0.0),
         Row::one("pods with two groups made", "", number(made_twice)).aim(0.0),
