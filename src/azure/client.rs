@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::cloud::Endpoints;
 use super::credential::{Credential, TokenSource};
 use super::error::{AzureError, ErrorClass, body, chain};
-use super::throttle::{Class, Limiter, Limiters, Observed};
+use super::throttle::{Class, Limiter, Limiters, Observed, Permit};
 
 mod operations;
 
@@ -259,9 +259,8 @@ impl ArmClient {
             .limiter
             .acquire(call.class, deadline.min(asked + TURN_TIMEOUT))
             .await;
-        let waited = asked.elapsed();
-        if turn.is_err() || waited >= Duration::from_millis(1) {
-            self.observer.throttled(call.class.name(), waited);
+        if turn.as_ref().map_or(true, Permit::waited) {
+            self.observer.throttled(call.class.name(), asked.elapsed());
         }
         let permit = turn?;
 

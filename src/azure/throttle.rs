@@ -116,12 +116,18 @@ impl Limiter {
         class: Class,
         deadline: Instant,
     ) -> Result<Permit, AzureError> {
-        let turn = self.turns.get(class.index()).map(tokio::sync::Mutex::lock);
-        let Some(turn) = turn else {
+        let Some(queue) = self.turns.get(class.index()) else {
             return Err(no_turn(class, Duration::ZERO));
         };
-        let Ok(_turn) = tokio::time::timeout_at(deadline, turn).await else {
-            return Err(no_turn(class, self.budget.lock().wait(class, self.now())));
+        let at_once = queue.try_lock().ok();
+        let mut waited = at_once.is_none();
+        let _turn = if let Some(turn) = at_once {
+            turn
+        } else if let Ok(turn) = tokio::time::timeout_at(deadline, queue.lock()).await {
+            turn
+        } else {
+            let wait = self.budget.lock().wait(class, self.now());
+            return Err(no_turn(class, wait.max(Duration::from_secs(1))));
         };
         loop {
             // Registered before the budget is read, so that no change is missed.
@@ -131,6 +137,7 @@ impl Limiter {
                     return Ok(Permit {
                         limiter: Arc::clone(self),
                         class,
+                        waited,
                     });
                 }
                 Err(wait) => wait,
@@ -138,6 +145,7 @@ impl Limiter {
             if Instant::now() + wait > deadline {
                 return Err(no_turn(class, wait));
             }
+            waited = true;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = changed => {}
@@ -156,9 +164,15 @@ impl Limiter {
 pub struct Permit {
     limiter: Arc<Limiter>,
     class: Class,
+    waited: bool,
 }
 
 impl Permit {
+    /// Whether the turn did not come at once.
+    pub fn waited(&self) -> bool {
+        self.waited
+    }
+
     /// Feeds back what the answer said about the budget.
     pub fn observe(&self, observed: &Observed) {
         self.limiter

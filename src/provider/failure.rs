@@ -62,7 +62,7 @@ impl From<Refusals> for Failure {
     fn from(refusals: Refusals) -> Self {
         Self {
             kind: FailureKind::Refused,
-            reason: "NotSupportedOnAci",
+            reason: refusals.reason(),
             message: refusals.to_string(),
             retry_after: None,
         }

@@ -129,7 +129,7 @@ fn word(name: &str) -> String {
 }
 
 /// Azure's text is not ours: one line, bounded, without control characters.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(MAX_MESSAGE)

@@ -192,3 +192,98 @@ fn condition(condition: &PodCondition) -> ConditionFacts {
         last_transition: condition.last_transition_time.as_ref().map(|time| time.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{PodFacts, facts};
+    use crate::translate::testing::{HELLO, at, pod};
+
+    /// Bytes of the record: itself and what it points at.
+    fn bytes(facts: &PodFacts) -> usize {
+        let of = |text: &str| text.len() + size_of::<Box<str>>();
+        let containers = facts.containers.iter().chain(&*facts.init_containers);
+        let conditions = facts.conditions.iter().map(|it| {
+            size_of_val(it)
+                + it.kind.len()
+                + it.status.len()
+                + it.reason.as_deref().map_or(0, str::len)
+        });
+        size_of_val(facts)
+            + [&facts.key.namespace, &facts.key.name, &facts.key.uid]
+                .iter()
+                .map(|text| text.len())
+                .sum::<usize>()
+            + facts.node_name.len()
+            + containers
+                .map(|it| of(&it.name) + of(&it.image))
+                .sum::<usize>()
+            + facts
+                .readiness_gates
+                .iter()
+                .map(|gate| of(gate))
+                .sum::<usize>()
+            + conditions.sum::<usize>()
+    }
+
+    #[test]
+    fn facts_of_the_walk_through_pod() {
+        let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": true});
+        let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": "2026-09-01T10:00:00Z"});
+        let conditions = [
+            "PodScheduled",
+            "PodReadyToStartContainers",
+            "Initialized",
+            "Ready",
+            "ContainersReady",
+        ];
+        let facts = facts(&pod(
+            HELLO,
+            &[
+                ("/metadata/ownerReferences", json!([owner])),
+                ("/metadata/deletionTimestamp", json!("2026-09-01T10:00:30Z")),
+                ("/metadata/deletionGracePeriodSeconds", json!(30)),
+                ("/spec/readinessGates", json!([{"conditionType": "lb/in"}])),
+                (
+                    "/status/conditions",
+                    conditions.map(condition).as_slice().into(),
+                ),
+                ("/status/podIP", json!("20.1.2.3")),
+            ],
+        ))
+        .unwrap();
+        assert_eq!(
+            facts.key.to_string(),
+            "default/aci-helloworld-5d6f7c8b9d-x7k2p"
+        );
+        assert_eq!(&*facts.containers[0].image, "microsoft/aci-helloworld");
+        assert!(facts.daemon_set && !facts.is_final());
+        let deletion = facts.deletion.unwrap();
+        assert_eq!(
+            (deletion.at, deletion.grace_seconds),
+            (at("2026-09-01T10:00:30Z"), 30)
+        );
+        assert_eq!(facts.condition("Ready").map(|it| &*it.status), Some("True"));
+        assert_eq!(facts.generation, Some(1));
+        assert!(bytes(&facts) < 1024, "{} bytes", bytes(&facts));
+    }
+
+    #[test]
+    fn a_pod_that_is_not_bound_or_has_no_identity_has_no_facts() {
+        assert!(facts(&pod(HELLO, &[])).is_some());
+        for pointer in [
+            "/metadata/uid",
+            "/metadata/name",
+            "/metadata/namespace",
+            "/spec/nodeName",
+            "/spec",
+        ] {
+            assert_eq!(
+                facts(&pod(HELLO, &[(pointer, json!(null))])),
+                None,
+                "{pointer}"
+            );
+        }
+    }
+}

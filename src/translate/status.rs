@@ -16,6 +16,7 @@ pub use patch::{digest, status_patch};
 
 use self::conditions::conditions;
 use self::container::{Life, Seen};
+use super::events::line;
 use super::facts::{ContainerFacts, PodFacts, RestartPolicy};
 use super::time;
 use crate::azure::model::{ContainerGroup, Event, GroupProperties, InstanceView};
@@ -91,11 +92,13 @@ pub fn status_of_group(
 ) -> PodStatus {
     let phase = group_phase(group);
     let mut seen = seen(facts, Some(group));
-    if phase == GroupPhase::Stopped {
+    let by_containers = phase_of(facts.restart_policy, &seen.containers, false);
+    // A group that was stopped after its containers had ended has ended as they did.
+    if phase == GroupPhase::Stopped && !matches!(by_containers, "Succeeded" | "Failed") {
         let message = "the container group was stopped in Azure";
         seen.lost(message, now);
         let lives = Lives {
-            phase: "Failed",
+            phase: not_back(facts, "Failed"),
             ready: Ready::Ended,
             seen,
         };
@@ -115,10 +118,7 @@ pub fn status_of_group(
     } else {
         Ready::ByContainers
     };
-    let phase = not_back(
-        facts,
-        phase_of(facts.restart_policy, &seen.containers, false),
-    );
+    let phase = not_back(facts, by_containers);
     Lives { phase, ready, seen }.status(facts, None, ip_of(group), host_ip, now)
 }
 
@@ -365,7 +365,7 @@ fn trouble(events: &[Event]) -> Option<String> {
         .unwrap_or_default()
         .trim_end_matches('.');
     Some(match newest.message.as_deref() {
-        Some(message) if !message.is_empty() => format!("{name}: {message}"),
+        Some(message) if !message.is_empty() => format!("{name}: {}", line(message)),
         _ => name.to_owned(),
     })
 }

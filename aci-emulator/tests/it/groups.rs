@@ -173,7 +173,7 @@ async fn secrets_never_come_back() {
     answers.push(state);
     answers.push(test.delete("pod").await.body);
     for answer in &answers {
-        let text = answer.to_string();
+        let shown = answer.to_string();
         for secret in [
             "s3cret-value",
             "s3cret-password",
@@ -185,7 +185,7 @@ async fn secrets_never_come_back() {
                 body.to_string().contains(secret),
                 "the fixture has {secret}"
             );
-            assert!(!text.contains(secret), "{secret} in {answer:#}");
+            assert!(!shown.contains(secret), "{secret} in {answer:#}");
         }
     }
     let echo = &answers[1]["properties"];
@@ -345,7 +345,7 @@ async fn delete_answers_200_204_and_by_setting_202() {
 
     test.control.set_start_delay(Duration::ZERO);
     test.control
-        .change_settings(|settings| settings.delete_delay = Duration::from_millis(80));
+        .change_settings(|settings| settings.delete_delay = Duration::from_secs(1));
     test.put("slow", &small()).await;
     let reply = test.delete("slow").await;
     assert_eq!(reply.status, 202);
@@ -368,6 +368,8 @@ async fn delete_answers_200_204_and_by_setting_202() {
 async fn put_again_is_an_update_with_limits() {
     let test = Test::start().await;
     test.running("web", &small()).await;
+    // Long enough to be met in the middle.
+    test.control.set_start_delay(Duration::from_secs(1));
     let mut tagged = small();
     tagged["tags"] = json!({"a": "b"});
     assert_eq!(test.put("web", &tagged).await.status, 200);

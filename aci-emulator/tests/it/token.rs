@@ -10,6 +10,8 @@ use crate::harness::{Test, group_path, quick};
 
 const SCOPE: &str = "scope=https%3A%2F%2Fmanagement.azure.com%2F.default";
 
+// A table.
+#[allow(clippy::too_many_lines)]
 #[tokio::test]
 async fn every_refusal_of_the_token_endpoint() {
     let test = Test::start().await;
@@ -96,10 +98,11 @@ async fn every_refusal_of_the_token_endpoint() {
             (status, Some(error), Some(code)),
             "{form}"
         );
-        let text = reply.body["error_description"].as_str().unwrap();
+        let description = reply.body["error_description"].as_str().unwrap();
         assert!(
-            text.starts_with(&format!("AADSTS{code}: ")) && !text.contains(secret.as_str()),
-            "{text}"
+            description.starts_with(&format!("AADSTS{code}: "))
+                && !description.contains(secret.as_str()),
+            "{description}"
         );
     }
     let form = format!("{grant}&client_id={client}&client_secret={secret}&{SCOPE}");

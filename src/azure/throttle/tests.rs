@@ -100,7 +100,7 @@ async fn a_waiter_goes_as_soon_as_the_server_shows_a_larger_budget() {
         first.observe(&observed);
     };
     let (turn, ()) = tokio::join!(waiting, feedback);
-    drop(turn.unwrap());
+    assert!(turn.unwrap().waited());
     assert_eq!(started.elapsed(), Duration::from_millis(50));
 }
 

@@ -9,7 +9,7 @@ use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
 use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary};
 use crate::translate::{
-    GroupPhase, PodKey, group_events, group_phase, is_final, provisioning_failure, status_failed,
+    GroupPhase, PodKey, group_events, group_phase, is_final, provisioning_failure,
     status_group_gone, status_of_group, status_waiting,
 };
 
@@ -346,17 +346,7 @@ fn saw_group(
         fx.push(entry.schedule(Operation::Delete, Weight::Change, Duration::ZERO));
         return;
     }
-    let status = if phase == GroupPhase::Stopped {
-        status_failed(
-            &entry.facts,
-            "Stopped",
-            "The container group was stopped in Azure",
-            host_ip,
-            now.wall,
-        )
-    } else {
-        status_of_group(&entry.facts, group, host_ip, now.wall)
-    };
+    let status = status_of_group(&entry.facts, group, host_ip, now.wall);
     let ended = is_final(&status);
     let changed = entry.write(status, fx).is_some();
     if ended {

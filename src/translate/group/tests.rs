@@ -9,7 +9,9 @@ use super::{
 use crate::api::Os;
 use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
+mod any;
 mod body;
+mod limits;
 mod refusals;
 
 fn translate(pod: &Pod, os: Os) -> Result<Translation, Refusals> {

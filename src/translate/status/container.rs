@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::azure::model::{ContainerState as ArmState, Event, InstanceView};
+use crate::translate::events::line;
 use crate::translate::facts::{ContainerFacts, RestartPolicy};
 use crate::translate::{identity, time};
 
@@ -285,7 +286,7 @@ fn ended(state: &ArmState) -> ContainerStateTerminated {
             Some("the container was stopped for maintenance of Azure's platform".to_owned())
         }
         _ if detail.is_empty() || completed || [reason, "Error"].contains(&detail) => None,
-        _ => Some(detail.to_owned()),
+        _ => Some(line(detail)),
     };
     ContainerStateTerminated {
         exit_code,
@@ -305,7 +306,7 @@ fn waiting_for(
     trouble: Option<&str>,
     restarted: bool,
 ) -> (String, Option<String>) {
-    let owned = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let owned = |text: &str| Some(line(text)).filter(|text| !text.is_empty());
     let detail = detail.unwrap_or_default().trim();
     let (word, rest) = detail.split_once(':').unwrap_or((detail, ""));
     if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric()) {

@@ -282,7 +282,9 @@ fn a_stopped_group_is_a_failed_pod() {
         condition(&status, "Ready").reason.as_deref(),
         Some("PodFailed")
     );
+    // Stopped after its end: it ended as its containers did.
     let status = observed(&never(), &group(TERMINATED, &stopped));
+    assert_eq!(status.reason, None);
     assert_eq!(
         first(&status)
             .state

@@ -81,9 +81,14 @@ fn pod_is_up(view: &View, os: Os) -> Result<(), String> {
     })?;
     let status = pod.status.clone().unwrap_or_default();
     let phase = status.phase.unwrap_or_default();
+    let why = [status.reason, status.message]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(": ");
     ensure(
         phase == "Running" && pod.metadata.deletion_timestamp.is_none(),
-        || format!("pod {name} is {phase}"),
+        || format!("pod {name} is {phase} ({why})"),
     )?;
     let containers = status.container_statuses.unwrap_or_default();
     ensure(

@@ -153,8 +153,14 @@ impl Session {
     pub(super) async fn start_operator(&mut self) -> Result<()> {
         let config = self.dir().join("vkc.kubeconfig");
         kubeconfig::for_service_account(&self.kubeconfig, &config, NAMESPACE, ACCOUNT).await?;
-        let mut operator =
-            Operator::start(&self.programs.vkc, self.dir(), &config, NAMESPACE, &[]).await?;
+        let mut operator = Operator::start(
+            &self.programs.vkc,
+            self.dir(),
+            &config,
+            NAMESPACE,
+            &["--log-format", "plain"],
+        )
+        .await?;
         self.say(&format!(
             "vkc ready, as service account {NAMESPACE}/{ACCOUNT}; metrics at {}",
             operator.metrics_url()

@@ -1,0 +1,86 @@
+//! Whatever a pod says, its group is one that ACI takes, or the pod is refused by name.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::{body, translate};
+use crate::api::Os;
+use crate::translate::testing::{HELLO, IIS, pod};
+
+fn quantity() -> impl Strategy<Value = Value> {
+    let written = |range: std::ops::Range<u32>, unit: &'static str| {
+        range.prop_map(move |number| json!(format!("{number}{unit}")))
+    };
+    prop_oneof![
+        8 => written(0..9000, "m"),
+        8 => written(0..9000, "Mi"),
+        4 => written(0..9000, "M"),
+        2 => written(0..9, ""),
+        1 => written(0..9000, ""),
+        1 => "[0-9.]{1,6}(e[0-9])?".prop_map(|text| json!(text)),
+    ]
+}
+
+fn resources() -> impl Strategy<Value = Value> {
+    let name = || prop_oneof![9 => Just("cpu"), 9 => Just("memory"), 1 => Just("nvidia.com/gpu")];
+    let map = move || proptest::collection::btree_map(name(), quantity(), 0..3);
+    (map(), map()).prop_map(|(limits, requests)| json!({"limits": limits, "requests": requests}))
+}
+
+fn container(index: i32) -> impl Strategy<Value = Value> {
+    let name = prop_oneof![9 => "[A-Z]{1,3}", 1 => "[A-Z_.]{1,3}"];
+    let env =
+        (name, "[$()A-C]{0,8}").prop_map(|(name, value)| json!({"name": name, "value": value}));
+    let own = 80 + 10 * index;
+    let port = (
+        prop_oneof![9 => own..own + 4, 1 => 1_i32..65_536],
+        prop_oneof![9 => Just("TCP"), 9 => Just("UDP"), 1 => Just("SCTP")],
+    );
+    let port =
+        port.prop_map(|(port, protocol)| json!({"containerPort": port, "protocol": protocol}));
+    let path = prop_oneof![9 => "/[a-z]{1,4}", 1 => "/[a-z:]{1,4}"];
+    let mount = (select(vec!["kube-api-access-q9wzc", "d", "work"]), path)
+        .prop_map(|(name, path)| json!({"name": name, "mountPath": path}));
+    (
+        proptest::collection::vec(env, 0..4),
+        proptest::collection::vec(port, 0..4),
+        proptest::collection::vec(mount, 0..3),
+        resources(),
+        proptest::collection::vec("\\PC{0,6}", 0..3),
+    )
+        .prop_map(move |(env, ports, mounts, resources, command)| {
+            json!({"name": format!("c{index}"), "image": "i", "env": env, "ports": ports, "volumeMounts": mounts,
+                   "resources": resources, "command": command})
+        })
+}
+
+proptest! {
+    #[test]
+    fn a_group_is_legal_or_its_pod_is_refused(
+        (first, second) in (container(0), proptest::option::of(container(1))),
+        windows in any::<bool>(),
+    ) {
+        let containers: Vec<Value> = std::iter::once(first).chain(second).collect();
+        let (text, os) = if windows { (IIS, Os::Windows) } else { (HELLO, Os::Linux) };
+        let changes = [
+            ("/spec/containers", json!(containers)),
+            ("/spec/volumes/-", json!({"name": "d", "emptyDir": {}})),
+            ("/spec/volumes/-", json!({"name": "work", "emptyDir": {}})),
+        ];
+        let changes = if windows { &changes[..1] } else { &changes[..] };
+        match translate(&pod(text, changes), os) {
+            Ok(translation) => {
+                let body = serde_json::to_value(&translation.group).unwrap();
+                let checked = body::check(&body);
+                prop_assert!(checked.is_ok(), "{:?}\n{:#}", checked, body);
+            }
+            Err(refusals) => {
+                prop_assert!(!refusals.0.is_empty());
+                for refusal in refusals.0 {
+                    prop_assert!(refusal.field.starts_with("spec.") && !refusal.message.is_empty());
+                }
+            }
+        }
+    }
+}

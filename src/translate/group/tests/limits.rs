@@ -1,0 +1,94 @@
+//! How much fits into a group.
+
+use serde_json::{Value, json};
+
+use super::{c0, refused};
+use crate::api::Os;
+use crate::translate::testing::{HELLO, IIS};
+
+fn containers(count: usize) -> Value {
+    (0..count).map(|n| json!({"name": format!("c{n}"), "image": "i", "resources": {"limits": {"cpu": "100m"}}})).collect()
+}
+
+#[test]
+fn groups_have_limits() {
+    let exceeds = |pointer: &str, value: Value, os: Os| {
+        let text = if os == Os::Linux { HELLO } else { IIS };
+        refused(text, &[(pointer, value)], os)
+            .into_iter()
+            .map(|(_, reason)| reason)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        exceeds("/spec/containers", containers(60), Os::Linux),
+        ["ExceedsAciLimits"; 0]
+    );
+    assert_eq!(
+        exceeds("/spec/containers", containers(61), Os::Linux),
+        ["ExceedsAciLimits"]
+    );
+    assert_eq!(
+        exceeds("/spec/containers", containers(2), Os::Windows),
+        ["ExceedsAciLimits"]
+    );
+    assert_eq!(
+        exceeds("/spec/containers", containers(0), Os::Linux),
+        ["NotSupportedOnAci"]
+    );
+    let ports = |count: i32| {
+        (81..81 + count)
+            .map(|port| json!({"containerPort": port}))
+            .collect::<Value>()
+    };
+    assert_eq!(
+        exceeds(&c0("ports"), ports(5), Os::Linux),
+        ["ExceedsAciLimits"; 0]
+    );
+    assert_eq!(
+        exceeds(&c0("ports"), ports(6), Os::Linux),
+        ["ExceedsAciLimits"]
+    );
+    assert_eq!(
+        exceeds(
+            &c0("resources"),
+            json!({"limits": {"cpu": "32"}}),
+            Os::Linux
+        ),
+        ["ExceedsAciLimits"]
+    );
+    assert_eq!(
+        exceeds(
+            &c0("resources"),
+            json!({"limits": {"memory": "241G"}}),
+            Os::Linux
+        ),
+        ["ExceedsAciLimits"]
+    );
+    let volumes: Vec<Value> = (0..21)
+        .map(|n| json!({"name": format!("volume-{n}"), "emptyDir": {}}))
+        .collect();
+    let mounts: Vec<Value> = (0..21)
+        .map(|n| json!({"name": format!("volume-{n}"), "mountPath": format!("/{n}")}))
+        .collect();
+    let changes = [
+        ("/spec/volumes", json!(volumes)),
+        (&*c0("volumeMounts"), json!(mounts)),
+    ];
+    assert_eq!(
+        refused(HELLO, &changes, Os::Linux),
+        [("spec.volumes".to_owned(), "ExceedsAciLimits")]
+    );
+}
+
+#[test]
+fn one_port_belongs_to_one_container() {
+    let two = json!([
+        {"name": "a", "image": "i", "ports": [{"containerPort": 80}]},
+        {"name": "b", "image": "i", "ports": [{"containerPort": 80, "protocol": "UDP"}]},
+    ]);
+    let got = refused(HELLO, &[("/spec/containers", two)], Os::Linux);
+    assert_eq!(
+        got,
+        [("spec.containers[1].ports".to_owned(), "NotSupportedOnAci")]
+    );
+}
