@@ -16,6 +16,7 @@ use aci_emulator::{Config, Emulator};
 use base64::Engine as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
@@ -486,6 +487,69 @@ async fn both_to_linux_drains_exactly_one_node_and_deletion_the_other() {
     fixture.delete().await;
     fixture.gone().await;
     assert!(pods.get_opt("on-linux").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disruption_budget_is_respected_until_the_drain_times_out() {
+    let fixture = Fixture::new("budget", Config::default()).await;
+    fixture
+        .connect(json!({"osType": "Linux", "drainTimeout": "6s"}))
+        .await;
+    fixture.ready("True", "NodesReady").await;
+    let pods = fixture.pod(Os::Linux, "guarded").await;
+    let labels = json!({"metadata": {"labels": {"app": "guarded"}}});
+    pods.patch("guarded", &PatchParams::default(), &Patch::Merge(&labels))
+        .await
+        .unwrap();
+    let budget: PodDisruptionBudget = serde_json::from_value(json!({
+        "metadata": {"name": "guarded"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "guarded"}}},
+    }))
+    .unwrap();
+    let budgets = Api::<PodDisruptionBudget>::namespaced(fixture.admin.clone(), "budget");
+    budgets
+        .create(&PostParams::default(), &budget)
+        .await
+        .unwrap();
+    // The disruption controller has to know pod and budget before an eviction is refused for the right reason.
+    eventually("the budget is computed", || async {
+        let status = budgets.get("guarded").await.unwrap().status;
+        let computed = status
+            .as_ref()
+            .is_some_and(|status| status.expected_pods == 1);
+        if computed {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    let start = Instant::now();
+    fixture.delete().await;
+    eventually("the status names the budget", || async {
+        let live = fixture.get().await;
+        let (message, _) = summary(&live);
+        if message.contains("a disruption budget protects pod budget/guarded") {
+            Ok(())
+        } else {
+            Err(message)
+        }
+    })
+    .await;
+    assert!(
+        pods.get("guarded")
+            .await
+            .unwrap()
+            .metadata
+            .deletion_timestamp
+            .is_none()
+    );
+    fixture.gone().await;
+    assert!(
+        start.elapsed() > Duration::from_secs(5),
+        "deleted before the drain timed out"
+    );
+    assert!(pods.get_opt("guarded").await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

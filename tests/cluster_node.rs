@@ -96,7 +96,7 @@ struct Fixture {
     spec: NodeSpec,
     wanted: watch::Sender<NodeWanted>,
     registered: watch::Receiver<Registration>,
-    _keeper: AbortOnDropHandle<()>,
+    keeper: AbortOnDropHandle<()>,
 }
 
 fn node_spec(connector: &VirtualKubeletConnector) -> NodeSpec {
@@ -170,7 +170,7 @@ impl Fixture {
             spec,
             wanted,
             registered,
-            _keeper: keeper,
+            keeper,
         }
     }
 
@@ -447,7 +447,7 @@ async fn the_service_account_of_the_manifests_is_enough() {
         "{hint}"
     );
 
-    fixture._keeper.abort();
+    fixture.keeper.abort();
     remove(&clients.manager(), &fixture.spec).await.unwrap();
     assert!(
         fixture
