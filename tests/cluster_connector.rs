@@ -501,6 +501,11 @@ async fn a_disruption_budget_is_respected_until_the_drain_times_out() {
     pods.patch("guarded", &PatchParams::default(), &Patch::Merge(&labels))
         .await
         .unwrap();
+    // A Pending pod is never protected.
+    let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    pods.patch_status("guarded", &PatchParams::default(), &Patch::Merge(&running))
+        .await
+        .unwrap();
     let budget: PodDisruptionBudget = serde_json::from_value(json!({
         "metadata": {"name": "guarded"},
         "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "guarded"}}},
@@ -516,7 +521,7 @@ async fn a_disruption_budget_is_respected_until_the_drain_times_out() {
         let status = budgets.get("guarded").await.unwrap().status;
         let computed = status
             .as_ref()
-            .is_some_and(|status| status.expected_pods == 1);
+            .is_some_and(|status| status.current_healthy == Some(1));
         if computed {
             Ok(())
         } else {
