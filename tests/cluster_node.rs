@@ -61,6 +61,12 @@ async fn plane() -> &'static ControlPlane {
             ] {
                 shared().kubectl_run(&args).await.unwrap().ok().unwrap();
             }
+            // The kind is served a moment after the CRD is established.
+            let connectors = Api::<VirtualKubeletConnector>::all(shared().client().await.unwrap());
+            eventually("the kind is served", 30, || async {
+                connectors.list(&ListParams::default()).await.ok()
+            })
+            .await;
         })
         .await;
     shared()

@@ -13,6 +13,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use vkc::agent::{AgentSpec, AgentStatus};
+use vkc::api::VirtualKubeletConnector;
 use vkc::azure::{ArmClient, Limiters};
 use vkc::connector::{self, AgentFactory, Context, RunningAgent, StartError};
 use vkc::kube::client::Clients;
@@ -43,6 +44,15 @@ pub(crate) async fn running() -> Client {
             ] {
                 shared().kubectl_run(&args).await.unwrap().ok().unwrap();
             }
+            // The kind is served a moment after the CRD is there.
+            let connectors = Api::<VirtualKubeletConnector>::all(shared().client().await.unwrap());
+            super::eventually("the kind is served", || async {
+                connectors
+                    .list(&ListParams::default())
+                    .await
+                    .map_err(|error| error.to_string())
+            })
+            .await;
             let kubeconfig = shared().kubeconfig().to_owned();
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
