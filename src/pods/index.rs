@@ -11,6 +11,8 @@ mod groups;
 mod orphans;
 mod pods;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
