@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Run each scenario so many times and put the samples together
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
-    /// Keep the logs in this directory
+    /// Keep logs, metrics and the requests to ARM in this directory
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
     /// Build nothing: take vkc and aci-emulator from this directory

@@ -76,7 +76,9 @@ pub(super) struct Rig {
     programs: Programs,
     kubeconfig: PathBuf,
     template: PodSpec,
-    pub(super) latency: f64,
+    latency: f64,
+    /// Somebody wants to look at the logs afterwards.
+    keep: bool,
     dir: StateDir,
 }
 
@@ -114,6 +116,7 @@ impl Rig {
             kubeconfig,
             template: template()?,
             latency: setup.latency,
+            keep: bench.logs.is_some(),
             dir,
         };
         rig.nodes_ready(setup.connectors * 2).await?;
@@ -152,10 +155,28 @@ impl Rig {
 
     /// Ends everything, the operator by its own shutdown.
     pub(super) async fn stop(mut self) -> Result<()> {
+        if self.keep {
+            self.write_details().await?;
+        }
         let ended = self.operator.stop().await;
         let ended = ended.and(self.emulator.stop().await);
         self.plane.stop().await;
         ended
+    }
+
+    /// What explains the numbers: the operator's own metrics, and every request that the emulator remembers.
+    async fn write_details(&self) -> Result<()> {
+        let dir = self.dir.path();
+        let requests = self.emulator.ask("requests").await?;
+        std::fs::write(dir.join("requests.json"), requests.to_string())?;
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .build()?;
+        let url = format!("{}/metrics", self.operator.metrics_url());
+        let metrics = client.get(url).send().await?.error_for_status()?;
+        std::fs::write(dir.join("metrics.txt"), metrics.bytes().await?)?;
+        Ok(())
     }
 
     /// kill -9 of the operator.

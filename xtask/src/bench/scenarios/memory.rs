@@ -52,9 +52,9 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         Row::one("idle, 1 connector, 2 nodes", "MiB", mib(idle.now))
             .aim(30.0)
             .peer("60–68 MB each node"),
-        Row::one("its peak", "MiB", mib(idle.peak)),
+        Row::one("idle, 1 connector: peak so far", "MiB", mib(idle.peak)),
         Row::one("idle, 20 connectors, 40 nodes", "MiB", mib(wide.now)),
-        Row::one("its peak", "MiB", mib(wide.peak)),
+        Row::one("idle, 20 connectors: peak so far", "MiB", mib(wide.peak)),
         Row::one(
             "each further node",
             "MiB",
@@ -63,7 +63,7 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         .aim(1.0)
         .peer("60–68 MB"),
         Row::one("1,000 pods on one node", "MiB", mib(full.now)),
-        Row::one("its peak, in the burst", "MiB", mib(full.peak)),
+        Row::one("1,000 pods: peak so far", "MiB", mib(full.peak)),
         Row::one("each pod", "KiB", (full.now - idle.now) / number(PODS)),
     ])
 }
