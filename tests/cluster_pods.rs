@@ -7,6 +7,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "cluster_pods/away.rs"]
+mod away;
 #[path = "cluster_pods/ends.rs"]
 mod ends;
 #[path = "cluster_pods/failures.rs"]
