@@ -20,7 +20,7 @@ use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Dependencies, Report, Settings};
 use crate::provider::{Aci, KubeReferences, Scope};
 
-/// A node is told Ready when its pods are synced; an operator that cannot sync says NotReady only after this long, so
+/// A node is told Ready when its pods are synced; an operator that cannot sync says so only after this long, so
 /// that the Ready condition of a predecessor stands while we start.
 const SYNC_GRACE: Duration = Duration::from_secs(5);
 /// A part that died is started again after this long.
@@ -139,7 +139,7 @@ async fn run(
             let (dependencies, settings, report) =
                 (dependencies.clone(), settings_rx.clone(), report_tx.clone());
             tokio::spawn(async move {
-                pods::run(&name, Some(host_ip), dependencies, settings, report, parts).await
+                pods::run(&name, Some(host_ip), dependencies, settings, report, parts).await;
             })
         }
     });
@@ -241,7 +241,7 @@ impl<F: Fn() -> JoinHandle<()>> Part<F> {
                 "a part of the agent ended; it is started again"
             ),
             Err(error) => {
-                tracing::error!(node, part = self.name, %error, "a part of the agent died; it is started again")
+                tracing::error!(node, part = self.name, %error, "a part of the agent died; it is started again");
             }
         }
         tokio::time::sleep(RESTART).await;

@@ -35,7 +35,7 @@ pub struct Cli {
 enum Command {
     /// Run the operator until SIGTERM or SIGINT.
     Run(Box<Settings>),
-    /// Print the CustomResourceDefinition as YAML.
+    /// Print the CRD as YAML.
     Crd,
 }
 

@@ -1,4 +1,4 @@
-//! What the operator counts and measures, in OpenMetrics text. All names begin with `vkc_`.
+//! What the operator counts and measures, as `OpenMetrics` text. All names begin with `vkc_`.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;

@@ -172,7 +172,7 @@ impl Loop {
                     Some(change) => self.changed(change),
                     None => break,
                 },
-                changed = settings.changed(), if settings_open => match changed {
+                news = settings.changed(), if settings_open => match news {
                     Ok(()) => {
                         let now = *settings.borrow_and_update();
                         self.apply_settings(now);
@@ -369,7 +369,7 @@ impl Loop {
 
     fn publish(&self, report: &channel::Sender<Report>) {
         self.observer
-            .queue(&self.node, self.queue.len(), self.queue.running());
+            .queue(&self.node, self.queue.waiting(), self.queue.running());
         let synced = self.index.is_synced();
         let problem = if synced {
             None

@@ -61,6 +61,12 @@ async fn plane() -> &'static ControlPlane {
             ] {
                 shared().kubectl_run(&args).await.unwrap().ok().unwrap();
             }
+            // The kind is served a moment after the CRD is established.
+            let connectors = Api::<VirtualKubeletConnector>::all(shared().client().await.unwrap());
+            eventually("the kind is served", 30, || async {
+                connectors.list(&ListParams::default()).await.ok()
+            })
+            .await;
         })
         .await;
     shared()
@@ -96,7 +102,7 @@ struct Fixture {
     spec: NodeSpec,
     wanted: watch::Sender<NodeWanted>,
     registered: watch::Receiver<Registration>,
-    _keeper: AbortOnDropHandle<()>,
+    keeper: AbortOnDropHandle<()>,
 }
 
 fn node_spec(connector: &VirtualKubeletConnector) -> NodeSpec {
@@ -170,7 +176,7 @@ impl Fixture {
             spec,
             wanted,
             registered,
-            _keeper: keeper,
+            keeper,
         }
     }
 
@@ -447,7 +453,7 @@ async fn the_service_account_of_the_manifests_is_enough() {
         "{hint}"
     );
 
-    fixture._keeper.abort();
+    fixture.keeper.abort();
     remove(&clients.manager(), &fixture.spec).await.unwrap();
     assert!(
         fixture

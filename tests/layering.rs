@@ -86,7 +86,9 @@ fn product(path: &Path) -> String {
 
 fn is_test(path: &Path) -> bool {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-    name.contains("test") || path.components().any(|part| part.as_os_str() == "tests")
+    name.contains("test")
+        || name == "simulation"
+        || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 fn module(root: &Path, path: &Path) -> String {

@@ -23,6 +23,8 @@ const RECHECK: Duration = Duration::from_secs(450);
 /// A stalled one so often, besides at once on a change of its spec or Secret.
 const RECHECK_STALLED: Duration = Duration::from_mins(5);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
+/// Longest pause between two attempts to start an agent. Short, because nothing tells us of a new RBAC rule.
+const START_CAP: Duration = Duration::from_mins(1);
 /// Longest pause between two attempts at anything.
 pub(super) const BACKOFF_CAP: Duration = Duration::from_mins(5);
 
@@ -47,7 +49,7 @@ impl Default for Memory {
             arm: None,
             checks: Checks::default(),
             start_errors: BTreeMap::new(),
-            start_backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
+            start_backoff: Backoff::new(BACKOFF_BASE, START_CAP),
             retiring_since: BTreeMap::new(),
             written: None,
         }

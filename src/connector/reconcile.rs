@@ -23,6 +23,8 @@ use crate::kube::backoff::jitter;
 use crate::kube::call::{KubeError, TIMEOUT, optional};
 use crate::kube::events::Events;
 
+/// A Secret that the API server did not give is asked for again after so long.
+const SECRET_RETRY: Duration = Duration::from_secs(5);
 /// A removal is looked at so often, besides whenever its agent has news.
 const REMOVAL_STEP: Duration = Duration::from_secs(2);
 
@@ -131,8 +133,13 @@ impl Core {
         if let Some(retry) = memory.start_errors.values().map(|(_, at)| *at).min() {
             wake = wake.min(retry);
         }
-        if resolved.is_err() {
-            wake = wake.min(Instant::now() + jitter(BACKOFF_CAP, 0.2));
+        if let Err(problem) = &resolved {
+            let pause = if problem.stalled {
+                BACKOFF_CAP
+            } else {
+                SECRET_RETRY
+            };
+            wake = wake.min(Instant::now() + jitter(pause, 0.2));
         }
         if !leaving.is_empty() {
             wake = wake.min(Instant::now() + jitter(REMOVAL_STEP, 0.2));

@@ -65,6 +65,13 @@ impl Core {
             Some((written, status)) if *written > seen => Some(status),
             _ => connector.status.as_ref(),
         };
+        // After a restart of the operator the last word about this very spec stands until Azure has answered.
+        let starting = resolved.is_ok() && checked.findings.is_none() && !subjects.deleting;
+        let spoken = previous
+            .is_some_and(|status| status.observed_generation == connector.metadata.generation);
+        if starting && spoken {
+            return Ok(());
+        }
         let facts = Facts {
             generation: connector.metadata.generation.unwrap_or_default(),
             spec: &connector.spec,

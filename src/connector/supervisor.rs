@@ -243,3 +243,6 @@ async fn forward(
         tokio::time::sleep(COALESCE).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Spec and Secret to what the next steps need, or the sentence that says what is missing. PURE.
 
+use std::fmt;
+
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
@@ -11,7 +13,7 @@ use crate::azure::model::SecretText;
 use crate::azure::{Credential, Endpoints};
 
 /// What became of reading `spec.credentials.secretRef`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum SecretState {
     /// The spec names none.
     NotNamed,
@@ -23,6 +25,19 @@ pub enum SecretState {
     Forbidden,
     /// The API server did not give it, for a reason that passes.
     Unreadable(String),
+}
+
+/// Without the Secret's values.
+impl fmt::Debug for SecretState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotNamed => f.write_str("NotNamed"),
+            Self::Found(secret) => f.debug_tuple("Found").field(&secret.metadata.name).finish(),
+            Self::Missing => f.write_str("Missing"),
+            Self::Forbidden => f.write_str("Forbidden"),
+            Self::Unreadable(why) => f.debug_tuple("Unreadable").field(why).finish(),
+        }
+    }
 }
 
 /// Everything that the steps towards Azure need.
@@ -309,6 +324,9 @@ pub(super) mod tests {
         assert_eq!((secret.expose(), tenant_id.as_str()), ("s3cr3t", "t"));
         assert_eq!(resolved.secret, "Secret vkc-system/sp");
         assert!(!format!("{resolved:?}").contains("s3cr3t"));
+        let bytes = format!("{:?}", "s3cr3t".as_bytes());
+        let state = format!("{:?}", super::tests::secret(""));
+        assert!(!state.contains("s3cr3t") && !state.contains(bytes.trim_matches(['[', ']'])));
     }
 
     #[test]

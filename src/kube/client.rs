@@ -95,7 +95,8 @@ impl Clients {
         self.manager.clone()
     }
 
-    /// The operator's own identity without any hidden retry: for leases, where a silent wait is a lost lease.
+    /// The operator's own identity without any hidden retry: for leases, where a silent wait is a lost lease, and for
+    /// evictions, where 429 is an answer.
     pub fn lease(&self) -> Client {
         self.plain.clone()
     }

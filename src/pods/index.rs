@@ -11,6 +11,8 @@ mod groups;
 mod orphans;
 mod pods;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
@@ -152,11 +154,17 @@ pub struct Index {
     pods: HashMap<PodKey, Entry>,
     orphans: BTreeMap<PodKey, Orphan>,
     delete_orphans: bool,
-    pods_synced: bool,
-    groups_synced: bool,
+    lists: Lists,
     suspended: bool,
     list_failures: u32,
     bulk_listing: bool,
+}
+
+/// Which complete lists have arrived.
+#[derive(Debug, Default)]
+struct Lists {
+    pods: bool,
+    groups: bool,
 }
 
 /// Gives the group name of a pod.
@@ -177,8 +185,7 @@ impl Index {
             pods: HashMap::new(),
             orphans: BTreeMap::new(),
             delete_orphans,
-            pods_synced: false,
-            groups_synced: false,
+            lists: Lists::default(),
             suspended: false,
             list_failures: 0,
             bulk_listing: false,
@@ -193,7 +200,7 @@ impl Index {
             Input::PodApplied(facts) => self.pod_applied(now, *facts, fx),
             Input::PodGone(key) => self.pod_gone(&key, fx),
             Input::PodsSynced => self.pods_synced(now, fx),
-            Input::GroupsListed(Ok(groups)) => self.groups_listed(now, groups, fx),
+            Input::GroupsListed(Ok(groups)) => self.groups_listed(now, &groups, fx),
             Input::GroupsListed(Err(failure)) => self.list_failed(&failure, fx),
             Input::Ensured(key, result) => self.ensured(now, &key, result, fx),
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
@@ -213,7 +220,7 @@ impl Index {
 
     /// True once both lists arrived.
     pub fn is_synced(&self) -> bool {
-        self.pods_synced && self.groups_synced
+        self.lists.pods && self.lists.groups
     }
 
     /// Pods bound to the node.

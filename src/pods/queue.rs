@@ -37,7 +37,7 @@ struct Slot<O> {
 pub struct Queue<K, O> {
     slots: HashMap<K, Slot<O>>,
     running: HashSet<K>,
-    waiting: BTreeSet<(Instant, u64, K)>,
+    sleeping: BTreeSet<(Instant, u64, K)>,
     ready: BTreeSet<(Weight, u64, K)>,
     sequence: u64,
 }
@@ -47,7 +47,7 @@ impl<K: Clone + Eq + Hash + Ord, O> Default for Queue<K, O> {
         Self {
             slots: HashMap::new(),
             running: HashSet::new(),
-            waiting: BTreeSet::new(),
+            sleeping: BTreeSet::new(),
             ready: BTreeSet::new(),
             sequence: 0,
         }
@@ -73,7 +73,7 @@ impl<K: Clone + Eq + Hash + Ord, O> Queue<K, O> {
             sequence: self.sequence,
         };
         if !self.running.contains(&key) {
-            self.waiting.insert((slot.due, slot.sequence, key.clone()));
+            self.sleeping.insert((slot.due, slot.sequence, key.clone()));
         }
         self.slots.insert(key, slot);
     }
@@ -81,7 +81,8 @@ impl<K: Clone + Eq + Hash + Ord, O> Queue<K, O> {
     /// Takes what waits in the slot of `key` out of the queue. What runs already is not touched.
     pub fn forget(&mut self, key: &K) {
         if let Some(slot) = self.slots.remove(key) {
-            self.waiting.remove(&(slot.due, slot.sequence, key.clone()));
+            self.sleeping
+                .remove(&(slot.due, slot.sequence, key.clone()));
             self.ready
                 .remove(&(slot.weight, slot.sequence, key.clone()));
         }
@@ -89,11 +90,11 @@ impl<K: Clone + Eq + Hash + Ord, O> Queue<K, O> {
 
     /// The next operation that is due, lightest first. Its key counts as running until [`Queue::finished`].
     pub fn pop(&mut self, now: Instant) -> Option<(K, O)> {
-        while let Some((due, _, _)) = self.waiting.first() {
+        while let Some((due, _, _)) = self.sleeping.first() {
             if *due > now {
                 break;
             }
-            if let Some((_, sequence, key)) = self.waiting.pop_first()
+            if let Some((_, sequence, key)) = self.sleeping.pop_first()
                 && let Some(slot) = self.slots.get(&key)
             {
                 self.ready.insert((slot.weight, sequence, key));
@@ -110,13 +111,13 @@ impl<K: Clone + Eq + Hash + Ord, O> Queue<K, O> {
         if self.running.remove(key)
             && let Some(slot) = self.slots.get(key)
         {
-            self.waiting.insert((slot.due, slot.sequence, key.clone()));
+            self.sleeping.insert((slot.due, slot.sequence, key.clone()));
         }
     }
 
     /// When the next operation that is not due yet becomes so; `None` when something is ready or nothing waits.
     pub fn next_due(&self) -> Option<Instant> {
-        self.waiting.first().map(|(due, _, _)| *due)
+        self.sleeping.first().map(|(due, _, _)| *due)
     }
 
     /// True when [`Queue::pop`] would return something at `now`.
@@ -130,7 +131,7 @@ impl<K: Clone + Eq + Hash + Ord, O> Queue<K, O> {
     }
 
     /// Operations that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.slots.len()
     }
 
@@ -173,7 +174,7 @@ mod tests {
         let (now, mut q) = queue();
         q.schedule(now, "a", 1, Weight::Steady, Duration::from_secs(60));
         q.schedule(now, "a", 2, Weight::Change, Duration::ZERO);
-        assert_eq!(q.len(), 1);
+        assert_eq!(q.waiting(), 1);
         assert_eq!(q.pop(now), Some(("a", 2)));
         assert_eq!(q.pop(now + Duration::from_secs(120)), None);
     }

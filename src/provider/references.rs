@@ -22,6 +22,14 @@ use crate::translate::group::KeyFile;
 use crate::translate::{Reference, Resolved};
 
 const CALL: Duration = Duration::from_secs(10);
+/// The Node authorizer learns of a binding from its own watch, some milliseconds after we do.
+const GRAPH_LAG: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+    Duration::from_millis(160),
+    Duration::from_millis(320),
+];
 /// `kube-root-ca.crt` is the same for every pod of a namespace: a burst of pods reads it once.
 const CONFIG_MAP_TTL: Duration = Duration::from_secs(30);
 const CONFIG_MAPS_CACHED: usize = 256;
@@ -58,7 +66,7 @@ impl KubeReferences {
             return Ok(Some(data.clone()));
         }
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
-        match call::call("get configmaps", CALL, api.get(name)).await {
+        match patiently(|| call::call("get configmaps", CALL, api.get(name))).await {
             Ok(found) => {
                 let data: Data = Arc::new(found.data.unwrap_or_default());
                 let mut cache = self.config_maps.lock();
@@ -101,11 +109,10 @@ impl KubeReferences {
         };
         let api = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
         let params = PostParams::default();
-        let answer = call::call(
-            "create token",
-            CALL,
-            api.create_token_request(account, &params, &request),
-        )
+        let answer = patiently(|| {
+            let request = api.create_token_request(account, &params, &request);
+            call::call("create token", CALL, request)
+        })
         .await
         .map_err(|error| unreadable("token of ServiceAccount", account, &error))?;
         answer
@@ -160,6 +167,20 @@ impl References for KubeReferences {
         }
         Ok(resolved)
     }
+}
+
+/// Asks again, a few times and quickly, while the answer is that the node has nothing to do with the object.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, KubeError>
+where
+    F: Future<Output = Result<T, KubeError>>,
+{
+    for wait in GRAPH_LAG {
+        match ask().await {
+            Err(error) if error.is_forbidden() => tokio::time::sleep(wait).await,
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 fn copy(
@@ -227,6 +248,34 @@ mod tests {
             key: key.to_string(),
             path: path.to_string(),
         }
+    }
+
+    fn forbidden() -> KubeError {
+        KubeError::Api {
+            op: "create token",
+            code: 403,
+            reason: "Forbidden".into(),
+            message: "no relationship found".into(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_passes_is_waited_out_and_one_that_stays_is_told() {
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        let ask = |until: u32| {
+            let asked = &asked;
+            move || async move {
+                let before = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if before < until {
+                    Err(forbidden())
+                } else {
+                    Ok(before)
+                }
+            }
+        };
+        assert_eq!(patiently(ask(2)).await, Ok(2));
+        asked.store(0, std::sync::atomic::Ordering::Relaxed);
+        assert!(patiently(ask(100)).await.unwrap_err().is_forbidden());
     }
 
     #[test]

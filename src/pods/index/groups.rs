@@ -26,14 +26,14 @@ impl Index {
     pub(super) fn groups_listed(
         &mut self,
         now: Now,
-        groups: Vec<GroupSummary>,
+        groups: &[GroupSummary],
         fx: &mut Vec<Effect>,
     ) {
         self.list_failures = 0;
-        let first = !self.groups_synced;
-        self.groups_synced = true;
-        self.note_orphans(now, &groups, fx);
-        for summary in &groups {
+        let first = !self.lists.groups;
+        self.lists.groups = true;
+        self.note_orphans(now, groups, fx);
+        for summary in groups {
             let Some(entry) = self.pods.get_mut(&summary.key) else {
                 continue;
             };
@@ -383,7 +383,7 @@ fn saw_group(
 
 /// A group that should be gone is still there: look again, and now and then ask again.
 fn again(entry: &Entry) -> Effect {
-    let operation = if entry.attempts % 4 == 0 {
+    let operation = if entry.attempts.is_multiple_of(4) {
         Operation::Delete
     } else {
         Operation::Observe

@@ -168,7 +168,7 @@ impl Index {
         } else {
             orphan.attempts = orphan.attempts.saturating_add(1);
             // Most looks find the delete still going on; now and then it has to be asked for again.
-            let operation = if orphan.attempts % 4 == 0 {
+            let operation = if orphan.attempts.is_multiple_of(4) {
                 Operation::Delete
             } else {
                 Operation::Observe

@@ -153,10 +153,10 @@ impl Index {
     }
 
     pub(super) fn pods_synced(&mut self, now: Now, fx: &mut Vec<Effect>) {
-        if self.pods_synced {
+        if self.lists.pods {
             return;
         }
-        self.pods_synced = true;
+        self.lists.pods = true;
         self.decide_all(now, fx);
     }
 

@@ -1,0 +1,417 @@
+//! A small world in which the index must keep its promises whatever happens: pods come and go, calls fail before or
+//! after they took effect, the operator is killed and starts again. Time is simulated.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::*;
+use crate::pods::queue::Queue;
+use crate::provider::FailureKind;
+use crate::translate::facts;
+
+/// What may happen to the world.
+#[derive(Debug, Clone)]
+enum Act {
+    Create(u8),
+    Delete(u8),
+    ForceDelete(u8),
+    Pass(u16),
+    Fail { calls: u8, after_effect: bool },
+    KillOperator,
+    DeleteGroupBehindOurBack(u8),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => (0u8..12).prop_map(Act::Create),
+        3 => (0u8..12).prop_map(Act::Delete),
+        1 => (0u8..12).prop_map(Act::ForceDelete),
+        6 => (1u16..5000).prop_map(Act::Pass),
+        2 => (1u8..4, any::<bool>()).prop_map(|(calls, after_effect)| Act::Fail { calls, after_effect }),
+        1 => Just(Act::KillOperator),
+        1 => (0u8..12).prop_map(Act::DeleteGroupBehindOurBack),
+    ]
+}
+
+#[derive(Debug, Clone)]
+struct Pod {
+    deleting: bool,
+    status: serde_json::Value,
+}
+
+#[derive(Debug)]
+struct World {
+    start: Instant,
+    now: Duration,
+    agent_start: Duration,
+    /// UID of the newest pod of each name: a UID is never used twice.
+    newest: BTreeMap<u8, String>,
+    created: u32,
+    pods: BTreeMap<String, Pod>,
+    groups: BTreeMap<String, Duration>,
+    index: Index,
+    queue: Queue<PodKey, Operation>,
+    list_due: Option<Duration>,
+    failing: u8,
+    fails_after_effect: bool,
+    /// PUTs of a group that existed: each would restart somebody's containers.
+    repeated_puts: Vec<String>,
+    /// Groups deleted although their pod lived on.
+    wrong_deletes: Vec<String>,
+    deleted_behind_our_back: BTreeSet<String>,
+}
+
+const STARTS_AFTER: Duration = Duration::from_secs(3);
+
+fn key(uid: &str) -> PodKey {
+    PodKey {
+        namespace: "ns".into(),
+        name: format!("pod-{uid}"),
+        uid: uid.into(),
+    }
+}
+
+fn new_index() -> Index {
+    Index::new(
+        None,
+        NameGroup(Box::new(|key| format!("g-{}", key.uid))),
+        true,
+    )
+}
+
+fn failure() -> Failure {
+    Failure {
+        kind: FailureKind::Uncertain,
+        reason: "Simulated",
+        message: "simulated".into(),
+        retry_after: None,
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            start: Instant::now(),
+            now: Duration::ZERO,
+            agent_start: Duration::ZERO,
+            newest: BTreeMap::new(),
+            created: 0,
+            pods: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            index: new_index(),
+            queue: Queue::default(),
+            list_due: None,
+            failing: 0,
+            fails_after_effect: false,
+            repeated_puts: Vec::new(),
+            wrong_deletes: Vec::new(),
+            deleted_behind_our_back: BTreeSet::new(),
+        };
+        world.start_operator();
+        world
+    }
+
+    fn start_operator(&mut self) {
+        self.index = new_index();
+        self.queue = Queue::default();
+        self.agent_start = self.now;
+        self.list_due = Some(self.now);
+        for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
+            self.tell_pod(&uid);
+        }
+        self.step(Input::PodsSynced);
+    }
+
+    fn tell_pod(&mut self, uid: &str) {
+        let Some(pod) = self.pods.get(uid) else {
+            return;
+        };
+        let mut object = json!({
+            "metadata": {"namespace": "ns", "name": format!("pod-{uid}"), "uid": uid, "generation": 1},
+            "spec": {"nodeName": "node", "restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}]},
+            "status": pod.status,
+        });
+        if pod.deleting {
+            object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+        }
+        let facts = facts(&serde_json::from_value(object).unwrap()).unwrap();
+        self.step(Input::PodApplied(Box::new(facts)));
+    }
+
+    fn step(&mut self, input: Input) {
+        let wall =
+            Timestamp::from_second(1_800_000_000 + i64::try_from(self.now.as_secs()).unwrap())
+                .unwrap();
+        let now = Now {
+            wall,
+            mono: self.now.saturating_sub(self.agent_start),
+        };
+        for effect in self.index.step(now, input) {
+            match effect {
+                Effect::Schedule {
+                    key,
+                    operation,
+                    weight,
+                    after,
+                    ..
+                } => {
+                    self.queue
+                        .schedule(self.start + self.now, key, operation, weight, after);
+                }
+                Effect::Forget(key) => self.queue.forget(&key),
+                Effect::List { after } => {
+                    let due = self.now + after;
+                    self.list_due = Some(self.list_due.map_or(due, |earlier| earlier.min(due)));
+                }
+                Effect::WriteStatus {
+                    key,
+                    status,
+                    digest,
+                } => {
+                    if let Some(pod) = self.pods.get_mut(&key.uid) {
+                        pod.status = serde_json::to_value(&status).unwrap();
+                        self.tell_pod(&key.uid);
+                    }
+                    self.step(Input::StatusWritten(key, digest));
+                }
+                Effect::Emit(_) => {}
+            }
+        }
+    }
+
+    /// Runs everything that becomes due within `span`.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            while let Some((key, operation)) = self.queue.pop(self.start + self.now) {
+                self.carry_out(key, &operation);
+            }
+            if self.list_due.is_some_and(|due| due <= self.now) {
+                self.list_due = None;
+                self.list();
+                continue;
+            }
+            let queue = self.queue.next_due().map(|due| due - self.start);
+            let next = [queue, self.list_due].into_iter().flatten().min();
+            match next {
+                Some(next) if next <= end => self.now = next.max(self.now),
+                _ => break,
+            }
+        }
+        self.now = end;
+    }
+
+    /// Whether this call fails, and if so whether it takes effect all the same.
+    fn luck(&mut self) -> Option<bool> {
+        let failing = self.failing > 0;
+        self.failing = self.failing.saturating_sub(1);
+        failing.then_some(self.fails_after_effect)
+    }
+
+    fn list(&mut self) {
+        if self.luck().is_some() {
+            return self.step(Input::GroupsListed(Err(failure())));
+        }
+        let groups = self.groups.iter().map(|(uid, made)| GroupSummary {
+            name: format!("g-{uid}"),
+            key: key(uid),
+            provisioning_state: if self.now < *made + STARTS_AFTER {
+                "Creating"
+            } else {
+                "Succeeded"
+            }
+            .into(),
+        });
+        let groups = groups.collect();
+        self.step(Input::GroupsListed(Ok(groups)));
+    }
+
+    fn carry_out(&mut self, key: PodKey, operation: &Operation) {
+        let luck = self.luck();
+        let happens = luck.is_none_or(|after_effect| after_effect);
+        let uid = key.uid.clone();
+        let input = match operation {
+            Operation::Ensure { look_first } => {
+                let exists = self.groups.contains_key(&uid);
+                // A pod that is gone from the API server cannot be read, so nothing is made for it.
+                let alive = self.pods.contains_key(&uid);
+                if happens && alive {
+                    if exists && !look_first {
+                        self.repeated_puts.push(uid.clone());
+                    }
+                    self.groups.entry(uid.clone()).or_insert(self.now);
+                }
+                let result = match (luck, self.group(&uid)) {
+                    (None, Some(group)) => Ok(Ensured {
+                        group,
+                        notes: Vec::new(),
+                    }),
+                    _ => Err(failure()),
+                };
+                Input::Ensured(key.clone(), result)
+            }
+            Operation::Observe if luck.is_some() => Input::Observed(key.clone(), Err(failure())),
+            Operation::Observe => Input::Observed(key.clone(), Ok(self.group(&uid))),
+            Operation::Delete => {
+                if self.pods.get(&uid).is_some_and(|pod| !pod.deleting) {
+                    self.wrong_deletes.push(uid.clone());
+                }
+                let existed = if happens {
+                    self.groups.remove(&uid).is_some()
+                } else {
+                    false
+                };
+                let result = match luck {
+                    Some(_) => Err(failure()),
+                    None if existed => Ok(Deleted::Accepted(None)),
+                    None => Ok(Deleted::Absent),
+                };
+                Input::Deleted(key.clone(), result)
+            }
+            Operation::Confirm if luck.is_some() => {
+                Input::Confirmed(key.clone(), Presence::Unknown)
+            }
+            Operation::Confirm => {
+                let alive = self.pods.contains_key(&uid);
+                Input::Confirmed(
+                    key.clone(),
+                    if alive {
+                        Presence::Alive
+                    } else {
+                        Presence::Gone
+                    },
+                )
+            }
+            Operation::Remove => {
+                let removed = luck.is_none() && self.pods.remove(&uid).is_some();
+                if removed {
+                    self.step(Input::PodGone(key.clone()));
+                }
+                Input::Removed(key.clone(), luck.is_none())
+            }
+        };
+        self.queue.finished(&key);
+        self.step(input);
+    }
+
+    fn group(&self, uid: &str) -> Option<Box<ContainerGroup>> {
+        let made = self.groups.get(uid)?;
+        let running = self.now >= *made + STARTS_AFTER;
+        let mut container = json!({"name": "c", "properties": {"image": "i"}});
+        if running {
+            container["properties"]["instanceView"] = json!({
+                "restartCount": 0, "currentState": {"state": "Running", "startTime": "2027-01-15T08:00:00Z"},
+            });
+        }
+        let group = json!({"name": format!("g-{uid}"), "properties": {
+            "osType": "Linux", "restartPolicy": "Always", "containers": [container],
+            "provisioningState": if running { "Succeeded" } else { "Creating" },
+            "instanceView": {"state": if running { "Running" } else { "Pending" }},
+        }});
+        Some(Box::new(serde_json::from_value(group).unwrap()))
+    }
+
+    fn newest(&self, n: u8) -> String {
+        self.newest.get(&n).cloned().unwrap_or_default()
+    }
+
+    fn act(&mut self, act: &Act) {
+        match act {
+            Act::Create(n) => {
+                if !self.pods.contains_key(&self.newest(*n)) {
+                    self.created += 1;
+                    let uid = format!("u{n}-{}", self.created);
+                    self.newest.insert(*n, uid.clone());
+                    self.pods.insert(
+                        uid.clone(),
+                        Pod {
+                            deleting: false,
+                            status: json!({"phase": "Pending"}),
+                        },
+                    );
+                    self.tell_pod(&uid);
+                }
+            }
+            Act::Delete(n) => {
+                let uid = self.newest(*n);
+                if let Some(pod) = self.pods.get_mut(&uid) {
+                    pod.deleting = true;
+                    self.tell_pod(&uid);
+                }
+            }
+            Act::ForceDelete(n) => {
+                let uid = self.newest(*n);
+                if self.pods.remove(&uid).is_some() {
+                    self.step(Input::PodGone(key(&uid)));
+                }
+            }
+            Act::Pass(ms) => self.pass(Duration::from_millis(u64::from(*ms))),
+            Act::Fail {
+                calls,
+                after_effect,
+            } => {
+                self.failing = *calls;
+                self.fails_after_effect = *after_effect;
+            }
+            Act::KillOperator => self.start_operator(),
+            Act::DeleteGroupBehindOurBack(n) => {
+                let uid = self.newest(*n);
+                if self.groups.remove(&uid).is_some() {
+                    self.deleted_behind_our_back.insert(uid);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_groups_and_pods_agree_in_the_end(acts in prop::collection::vec(act(), 1..60)) {
+        let mut world = World::new();
+        for act in &acts {
+            world.act(act);
+        }
+        world.failing = 0;
+        world.pass(Duration::from_secs(1200));
+
+        prop_assert!(world.repeated_puts.is_empty(), "PUT of an existing group: {:?}", world.repeated_puts);
+        prop_assert!(world.wrong_deletes.is_empty(), "group of a living pod deleted: {:?}", world.wrong_deletes);
+        for (uid, pod) in &world.pods {
+            prop_assert!(!pod.deleting, "{uid} was never removed");
+            let phase = pod.status["phase"].as_str().unwrap_or_default().to_string();
+            if phase == "Failed" {
+                prop_assert!(world.deleted_behind_our_back.contains(uid), "{uid} failed for no reason");
+            } else {
+                prop_assert_eq!(phase, "Running");
+                prop_assert!(world.groups.contains_key(uid), "{} has no group", uid);
+            }
+        }
+        for uid in world.groups.keys() {
+            prop_assert!(world.pods.contains_key(uid), "the group of {uid} was left behind");
+        }
+        prop_assert_eq!(world.index.pods(), world.pods.len());
+    }
+
+    #[test]
+    fn a_restart_of_a_quiet_world_changes_nothing(pods in prop::collection::btree_set(0u8..12, 0..12)) {
+        let mut world = World::new();
+        for n in &pods {
+            world.act(&Act::Create(*n));
+        }
+        world.pass(Duration::from_secs(60));
+        let before: Vec<_> = world.pods.values().map(|pod| pod.status.clone()).collect();
+        let groups = world.groups.clone();
+        world.act(&Act::KillOperator);
+        world.pass(Duration::from_secs(600));
+        let after: Vec<_> = world.pods.values().map(|pod| pod.status.clone()).collect();
+        prop_assert_eq!(before, after);
+        prop_assert_eq!(groups, world.groups);
+    }
+}
