@@ -63,7 +63,7 @@ async fn start() -> Operator {
         .unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
     // Everything it can say: a secret must not be in there either.
-    let args = ["--log", "info,vkc=trace"];
+    let args = ["--log", "debug,vkc=trace"];
     Operator::start(program, plane.dir(), &kubeconfig, NAMESPACE, &args)
         .await
         .unwrap()
