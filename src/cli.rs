@@ -20,6 +20,9 @@ use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::{shutdown, telemetry};
 
+/// The work is waiting for others; more threads than this would only cost memory on a large machine.
+const THREADS: usize = 4;
+const BLOCKING_THREADS: usize = 16;
 /// Longest time between the first signal and the end.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -53,6 +56,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             telemetry::start(settings.log_format, &settings.log)
                 .map_err(|error| anyhow::anyhow!("{error}"))?;
             tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(threads())
+                .max_blocking_threads(BLOCKING_THREADS)
                 .enable_all()
                 .thread_name("vkc")
                 .build()
@@ -60,6 +65,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
                 .block_on(operate(*settings))
         }
     }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(THREADS, |cores| cores.get().min(THREADS))
 }
 
 async fn operate(settings: Settings) -> anyhow::Result<()> {

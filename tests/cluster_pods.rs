@@ -1,0 +1,31 @@
+//! Pods on virtual nodes through real parts: API server, controllers and scheduler, the program `vkc` under the rights
+//! of its own service account, and the emulator over TLS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "cluster_pods/away.rs"]
+mod away;
+#[path = "cluster_pods/ends.rs"]
+mod ends;
+#[path = "cluster_pods/failures.rs"]
+mod failures;
+#[path = "cluster_pods/fixture.rs"]
+mod fixture;
+#[path = "cluster_pods/life.rs"]
+mod life;
+#[path = "cluster_pods/operator.rs"]
+mod operator;
+#[path = "cluster_pods/quiet.rs"]
+mod quiet;
+#[path = "cluster_pods/refusals.rs"]
+mod refusals;
+#[path = "cluster_pods/restart.rs"]
+mod restart;
+#[path = "cluster_pods/secrets.rs"]
+mod secrets;
+#[path = "cluster_pods/watching.rs"]
+mod watching;

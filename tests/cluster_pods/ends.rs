@@ -1,0 +1,184 @@
+//! Containers that end, and groups that vanish.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, PATIENCE, condition, eventually, is_running, merge, text, waiting};
+use crate::operator::{run, shared};
+
+fn terminated(pod: &Value) -> &Value {
+    &pod["status"]["containerStatuses"][0]["state"]["terminated"]
+}
+
+async fn only_pod(fixture: &Fixture, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, PATIENCE, || async {
+        let mut pods = fixture.pods().await;
+        pods.retain(|pod| is_so(pod));
+        pods.pop().ok_or("no such pod".to_owned())
+    })
+    .await
+}
+
+#[test]
+fn pods_that_are_never_restarted_end_and_are_left_alone() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "never", "Linux").await;
+        let never = json!({"restartPolicy": "Never"});
+        fixture
+            .create_pod("fails", "example.com/exit:3", never.clone())
+            .await;
+        let mut spec = fixture.pod_spec("example.com/exit:0");
+        merge(&mut spec, &never);
+        fixture
+            .create::<Job>(&json!({
+                "metadata": {"name": "works"},
+                "spec": {"backoffLimit": 0, "template": {"spec": spec}},
+            }))
+            .await;
+        let failed = fixture
+            .pod_until("fails", "it fails", PATIENCE, |pod| {
+                pod["status"]["phase"] == "Failed"
+            })
+            .await;
+        assert_eq!(terminated(&failed)["exitCode"], 3);
+        assert_eq!(terminated(&failed)["reason"], "Error");
+        assert!(terminated(&failed)["finishedAt"].is_string());
+        assert_eq!(condition(&failed, "Ready")["status"], "False");
+
+        eventually("the Job is complete", PATIENCE, || async {
+            let job = fixture.api::<Job>().get("works").await.unwrap();
+            let job = serde_json::to_value(job).unwrap();
+            if condition(&job, "Complete")["status"] == "True" {
+                Ok(())
+            } else {
+                Err(job["status"].to_string())
+            }
+        })
+        .await;
+        let worked = only_pod(&fixture, "the Job's pod succeeded", |pod| {
+            pod["status"]["phase"] == "Succeeded"
+        })
+        .await;
+        assert_eq!(terminated(&worked)["exitCode"], 0);
+        assert_eq!(terminated(&worked)["reason"], "Completed");
+
+        // A pod that lives is the clock: while it is looked at again and again, the finished ones are not.
+        let finished = [fixture.group_of(&failed), fixture.group_of(&worked)];
+        let before = finished.clone().map(|group| fixture.count("GET", &group));
+        fixture.run_pod("clock").await;
+        let ticks = fixture.count("GET", "clock");
+        eventually("the clock ticks", PATIENCE, || async {
+            let now = fixture.count("GET", "clock");
+            if now >= ticks + 4 {
+                Ok(())
+            } else {
+                Err(format!("{now}"))
+            }
+        })
+        .await;
+        assert_eq!(
+            finished.clone().map(|group| fixture.count("GET", &group)),
+            before
+        );
+
+        // Their groups stay for their logs until the pods go.
+        for (group, pod) in finished.iter().zip([&failed, &worked]) {
+            assert!(fixture.control.group(group).is_some(), "{group}");
+            fixture.delete_pod(text(&pod["metadata"]["name"])).await;
+            let name = text(&pod["metadata"]["name"]).to_owned();
+            fixture
+                .pod_until(&name, "it is gone", 10, Value::is_null)
+                .await;
+            // The API server removes a pod that has ended at once: the group follows.
+            eventually("its group is gone", 5, || async {
+                match fixture.control.group(group) {
+                    None => Ok(()),
+                    Some(_) => Err(group.clone()),
+                }
+            })
+            .await;
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_crash_loop() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "crash", "Linux").await;
+        fixture.control.change_settings(|settings| {
+            settings.crash_backoff = Duration::from_secs(1);
+            settings.exit_after = Duration::from_millis(100);
+        });
+        fixture
+            .create_pod("loop", "example.com/exit:7", json!({}))
+            .await;
+        let restarts = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
+        let pod = fixture
+            .pod_until("loop", "it waits to be restarted", PATIENCE, |pod| {
+                waiting(pod) == "CrashLoopBackOff" && restarts(pod) >= Some(1)
+            })
+            .await;
+        let container = &pod["status"]["containerStatuses"][0];
+        assert_eq!(
+            container["lastState"]["terminated"]["exitCode"], 7,
+            "{container}"
+        );
+        assert_eq!(container["ready"], false);
+        assert_eq!(pod["status"]["phase"], "Running");
+        assert_eq!(condition(&pod, "Ready")["status"], "False");
+        let first = restarts(&pod);
+        fixture
+            .pod_until("loop", "it was restarted again", PATIENCE, |pod| {
+                restarts(pod) > first
+            })
+            .await;
+        assert_eq!(fixture.count("PUT", "loop"), 1);
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_group_deleted_in_azure_fails_its_pod() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "vanish", "Linux").await;
+        fixture
+            .create::<Deployment>(&json!({
+                "metadata": {"name": "web"},
+                "spec": {
+                    "replicas": 1,
+                    "selector": {"matchLabels": {"app": "web"}},
+                    "template": {
+                        "metadata": {"labels": {"app": "web"}},
+                        "spec": fixture.pod_spec("example.com/web"),
+                    },
+                },
+            }))
+            .await;
+        let first = only_pod(&fixture, "the Deployment's pod runs", is_running).await;
+        let group = fixture.group_of(&first);
+        fixture.control.delete_group(&group).unwrap();
+        let name = text(&first["metadata"]["name"]).to_owned();
+        let failed = fixture
+            .pod_until(&name, "it failed", PATIENCE, |pod| {
+                pod["status"]["phase"] == "Failed"
+            })
+            .await;
+        assert_eq!(failed["status"]["reason"], "ContainerGroupDeleted");
+        assert!(!text(&failed["status"]["message"]).is_empty());
+        assert!(terminated(&failed).is_object(), "{}", failed["status"]);
+        let event = fixture.event(&failed, "ContainerGroupDeleted").await;
+        assert_eq!(event["type"], "Warning");
+        let second = only_pod(&fixture, "the replacement runs", is_running).await;
+        assert_ne!(second["metadata"]["uid"], first["metadata"]["uid"]);
+        assert_ne!(fixture.group_of(&second), group);
+        assert_eq!(fixture.count("PUT", &group), 1, "it was made again");
+        fixture.finish().await;
+    });
+}

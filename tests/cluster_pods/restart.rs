@@ -1,0 +1,139 @@
+//! The operator ends, in every way, and comes back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, condition, eventually, is_running, text};
+use crate::operator::{alone, run};
+use crate::watching::Watch;
+
+const BURST: usize = 40;
+
+#[test]
+fn killed_in_a_burst_every_pod_runs_once() {
+    run(async {
+        let mut operator = alone().await;
+        let fixture = Fixture::start(&operator, "burst", "Linux").await;
+        fixture.control.set_latency(Duration::from_millis(50));
+        let creating = async {
+            for number in 0..BURST {
+                let name = format!("p{number}");
+                fixture
+                    .create_pod(&name, "example.com/web", json!({}))
+                    .await;
+            }
+        };
+        let killing = async {
+            eventually("15 groups were made", 30, || async {
+                let puts = fixture.count("PUT", "");
+                if puts >= 15 {
+                    Ok(())
+                } else {
+                    Err(format!("{puts}"))
+                }
+            })
+            .await;
+            operator.kill();
+        };
+        tokio::join!(creating, killing);
+        let before = fixture.control.group_count();
+        assert!(
+            (15..BURST).contains(&before),
+            "killed after {before} groups"
+        );
+        operator.start().await;
+        let pods = eventually("all pods run", 40, || async {
+            let pods = fixture.pods().await;
+            let running = pods.iter().filter(|pod| is_running(pod)).count();
+            if running == BURST {
+                Ok(pods)
+            } else {
+                Err(format!("{running} run"))
+            }
+        })
+        .await;
+        let uids = |objects: &[Value], at: &str| -> BTreeSet<String> {
+            let uids = objects.iter().filter_map(|object| object.pointer(at));
+            uids.map(|uid| text(uid).to_owned()).collect()
+        };
+        let groups = fixture.control.groups();
+        assert_eq!(groups.len(), BURST);
+        assert_eq!(uids(&groups, "/tags/vkc-uid"), uids(&pods, "/metadata/uid"));
+        for group in &groups {
+            let mut calls = fixture.calls(text(&group["name"]));
+            calls.retain(|(method, _)| method != "GET");
+            assert_eq!(calls, [("PUT".to_owned(), 201)], "{}", group["name"]);
+        }
+        for pod in &pods {
+            assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_stop_and_a_start_disturb_nothing() {
+    run(async {
+        let mut operator = alone().await;
+        let fixture = Fixture::start(&operator, "calm", "Linux").await;
+        for name in ["a", "b", "c"] {
+            fixture.run_pod(name).await;
+        }
+        let node = fixture.node_name("linux");
+        let fields = format!("metadata.name={node}");
+        let mut pods = Watch::<Pod>::start(&fixture.api(), "", &fixture.pods_version().await).await;
+        let mut nodes = Watch::<Node>::start(
+            &fixture.nodes(),
+            &fields,
+            &fixture.node_version("linux").await,
+        )
+        .await;
+        let groups = fixture.control.groups().len();
+
+        let took = operator.terminate().await;
+        assert!(took < Duration::from_secs(10), "ended after {took:?}");
+        assert_eq!(fixture.control.groups().len(), groups);
+        let asked = fixture.control.requests().len();
+
+        operator.start().await;
+        let requests = || fixture.control.requests().split_off(asked);
+        eventually("each pod is looked at twice", 30, || async {
+            let requests = requests();
+            let looks = ["a-", "b-", "c-"].map(|name| {
+                let part = format!("/containerGroups/{name}");
+                requests
+                    .iter()
+                    .filter(|request| request.method == "GET" && request.path.contains(&part))
+                    .count()
+            });
+            if looks.iter().all(|looks| *looks >= 2) {
+                Ok(())
+            } else {
+                Err(format!("{looks:?}"))
+            }
+        })
+        .await;
+        // Longer than a Node may be without a word at the start of its agent.
+        let time = Duration::from_secs(7);
+        let (pods, nodes) = tokio::join!(pods.all_of(time), nodes.all_of(time));
+        assert!(pods.is_empty(), "written: {pods:#?}");
+        for seen in &nodes {
+            assert_eq!(seen.what, "modified");
+            assert_eq!(
+                condition(&seen.object, "Ready")["status"],
+                "True",
+                "{}",
+                seen.object
+            );
+        }
+        let writes: Vec<_> = requests()
+            .into_iter()
+            .filter(|request| matches!(request.method.as_str(), "PUT" | "DELETE" | "PATCH"))
+            .collect();
+        assert!(writes.is_empty(), "{writes:?}");
+        fixture.finish().await;
+    });
+}

@@ -1,0 +1,66 @@
+//! Watches that miss nothing: from a resource version on.
+
+use std::time::Duration;
+
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use kube::Api;
+use kube::api::{WatchEvent, WatchParams};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Events of a watch, in their order.
+pub(crate) struct Watch<K>(BoxStream<'static, kube::Result<WatchEvent<K>>>);
+
+/// What happened to an object, and the object after it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) what: &'static str,
+    pub(crate) object: Value,
+}
+
+impl<K> Watch<K>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize + Send + 'static,
+{
+    /// Everything after `version`. `fields` is a field selector, or empty.
+    pub(crate) async fn start(api: &Api<K>, fields: &str, version: &str) -> Self {
+        let mut params = WatchParams::default().timeout(120);
+        if !fields.is_empty() {
+            params = params.fields(fields);
+        }
+        let stream = api.watch(&params, version).await.unwrap();
+        Self(stream.boxed())
+    }
+
+    /// The next event; `None` when there is none for so long.
+    pub(crate) async fn next(&mut self, within: Duration) -> Option<Seen> {
+        let event = tokio::time::timeout(within, self.0.try_next())
+            .await
+            .ok()?
+            .unwrap()
+            .expect("the watch ended");
+        let (what, object) = match event {
+            WatchEvent::Added(object) => ("added", object),
+            WatchEvent::Modified(object) => ("modified", object),
+            WatchEvent::Deleted(object) => ("deleted", object),
+            other => panic!("the watch says {other:?}"),
+        };
+        Some(Seen {
+            what,
+            object: serde_json::to_value(object).unwrap(),
+        })
+    }
+
+    /// All events of the time to come.
+    pub(crate) async fn all_of(&mut self, time: Duration) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        let end = tokio::time::Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            match self.next(left).await {
+                Some(event) => seen.push(event),
+                None => return seen,
+            }
+        }
+    }
+}
