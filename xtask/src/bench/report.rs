@@ -64,9 +64,10 @@ impl Report {
         for part in &self.parts {
             let _ = write!(
                 text,
-                "\n### {}\n\n{}\n\n{}",
+                "\n### {}\n\n{}\n\nLoad average of the machine after it: {}.\n\n{}",
                 part.scenario.name(),
                 part.scenario.method(),
+                part.load,
                 table(part)
             );
         }
