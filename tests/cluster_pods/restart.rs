@@ -1,6 +1,7 @@
 //! The operator ends, in every way, and comes back.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -19,8 +20,8 @@ fn killed_in_a_burst_every_pod_runs_once() {
         let mut operator = alone().await;
         let fixture = Fixture::start(&operator, "burst", "Linux").await;
         fixture.control.set_latency(Duration::from_millis(50));
-        let creating = async {
-            for number in 0..BURST {
+        let create = async |numbers: Range<usize>| {
+            for number in numbers {
                 let name = format!("p{number}");
                 fixture
                     .create_pod(&name, "example.com/web", json!({}))
@@ -39,12 +40,13 @@ fn killed_in_a_burst_every_pod_runs_once() {
             .await;
             operator.kill();
         };
-        tokio::join!(creating, killing);
+        tokio::join!(create(0..30), killing);
         let before = fixture.control.group_count();
         assert!(
             (15..BURST).contains(&before),
             "killed after {before} groups"
         );
+        create(30..BURST).await;
         operator.start().await;
         let pods = eventually("all pods run", 40, || async {
             let pods = fixture.pods().await;
