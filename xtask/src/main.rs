@@ -1,5 +1,6 @@
 //! `cargo xtask`: the one door for the project's tasks. `cargo xtask --help` lists them.
 
+mod bench;
 mod crds;
 mod dev;
 mod plane;
@@ -19,6 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure the numbers of docs/benchmarks.md on this machine
+    Bench(bench::Args),
     /// Build (once, cached) the control plane's programs and print their directory
     ControlPlane(plane::Args),
     /// Write the generated CRD files, or check them
@@ -43,6 +46,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.task {
+        Task::Bench(args) => bench::run(args).await,
         Task::ControlPlane(args) => plane::run(args).await,
         Task::Crds(args) => crds::run(&args),
         Task::Dev(args) => dev::run(args).await,

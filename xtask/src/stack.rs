@@ -183,6 +183,37 @@ impl Emulator {
         Ok(serde_json::from_slice(&response.bytes().await?)?)
     }
 
+    /// POST of JSON to one of its `/_emulator/` endpoints.
+    ///
+    /// # Errors
+    /// No answer in 10 s, or not a success.
+    pub async fn tell(&self, path: &str, body: &Value) -> Result<()> {
+        let url = format!("{}/_emulator/{path}", self.url());
+        let response = self
+            .client
+            .post(&url)
+            .header("Content-Type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .with_context(|| format!("no answer from {url}"))?;
+        response.error_for_status()?;
+        Ok(())
+    }
+
+    /// Forgets the requests counted and kept so far.
+    ///
+    /// # Errors
+    /// As [`Emulator::tell`].
+    pub async fn forget_requests(&self) -> Result<()> {
+        let url = format!("{}/_emulator/requests", self.url());
+        let answer = self.client.delete(&url).send().await;
+        answer
+            .with_context(|| format!("no answer from {url}"))?
+            .error_for_status()?;
+        Ok(())
+    }
+
     /// Names of the container groups that exist now.
     ///
     /// # Errors

@@ -1,0 +1,125 @@
+//! What is measured. Each scenario is one function from a fresh rig to its rows.
+
+mod burst;
+mod memory;
+mod restart;
+mod single;
+mod steady;
+mod throttled;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures::future::LocalBoxFuture;
+
+use super::Bench;
+use super::stats::Row;
+
+/// Long enough for any step that works, even on a busy machine.
+const STEP: Duration = Duration::from_mins(2);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    /// Create one pod, until it is Running
+    OnePod,
+    /// 100 pods at once
+    #[value(name = "burst-100")]
+    Burst100,
+    /// Delete one running pod
+    DeleteOne,
+    /// 100 running pods that change rarely
+    #[value(name = "steady-100")]
+    Steady100,
+    /// One 429 with Retry-After
+    Throttled,
+    /// Memory of the operator
+    Rss,
+    /// kill -9 in the middle of a burst
+    Restart,
+}
+
+impl Scenario {
+    pub(super) const ALL: [Self; 7] = [
+        Self::OnePod,
+        Self::Burst100,
+        Self::DeleteOne,
+        Self::Steady100,
+        Self::Throttled,
+        Self::Rss,
+        Self::Restart,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::OnePod => "one-pod",
+            Self::Burst100 => "burst-100",
+            Self::DeleteOne => "delete-one",
+            Self::Steady100 => "steady-100",
+            Self::Throttled => "throttled",
+            Self::Rss => "rss",
+            Self::Restart => "restart",
+        }
+    }
+
+    /// How it is measured.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Self::OnePod => single::CREATE,
+            Self::Burst100 => burst::METHOD,
+            Self::DeleteOne => single::DELETE,
+            Self::Steady100 => steady::METHOD,
+            Self::Throttled => throttled::METHOD,
+            Self::Rss => memory::METHOD,
+            Self::Restart => restart::METHOD,
+        }
+    }
+
+    /// More than it takes on a busy machine.
+    fn deadline(self) -> Duration {
+        Duration::from_mins(match self {
+            Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart => 8,
+            Self::Throttled => 12,
+            Self::Steady100 | Self::Rss => 20,
+        })
+    }
+
+    /// Measures it once.
+    ///
+    /// # Errors
+    /// It could not be measured: a step failed, or all of it took longer than its deadline.
+    pub(super) async fn measure(self, bench: &Bench) -> Result<Vec<Row>> {
+        // Boxed, because a rig is large and its futures are.
+        let run: LocalBoxFuture<'_, Result<Vec<Row>>> = match self {
+            Self::OnePod => Box::pin(single::create(bench)),
+            Self::Burst100 => Box::pin(burst::run(bench)),
+            Self::DeleteOne => Box::pin(single::delete(bench)),
+            Self::Steady100 => Box::pin(steady::run(bench)),
+            Self::Throttled => Box::pin(throttled::run(bench)),
+            Self::Rss => Box::pin(memory::run(bench)),
+            Self::Restart => Box::pin(restart::run(bench)),
+        };
+        let limit = self.deadline();
+        tokio::time::timeout(limit, run)
+            .await
+            .with_context(|| format!("not done in {} s", limit.as_secs()))?
+    }
+}
+
+/// Numbers from 0 to 1 that look random and are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// `SplitMix64` (Steele, Lea, Flood 2014).
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        f64::from(u32::try_from(z >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+    }
+}
