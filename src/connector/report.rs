@@ -124,7 +124,7 @@ impl Core {
         else {
             return;
         };
-        tracing::info!(connector = %connector.name_any(), ready = %ready.status, reason = %ready.reason, message = %ready.message, "the connector changed");
+        tracing::info!(connector = %connector.name_any(), ready = %ready.status, reason = %ready.reason, says = %ready.message, "the connector changed");
         let kind = if find(&next.conditions, STALLED).is_some() {
             EventType::Warning
         } else {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use xtask::control_plane::{ControlPlane, shared as plane_of_all};
+use xtask::control_plane::{Assets, ControlPlane, Options, stderr_progress};
 use xtask::stack::Operator;
 
 const NAMESPACE: &str = "vkc-system";
@@ -28,12 +28,17 @@ fn path(relative: &str) -> String {
         .to_string()
 }
 
-/// The control plane with the operator's manifests, which let it act as any node.
+/// The one control plane of this test binary, with the operator's manifests, which let it act as any node.
 pub(crate) async fn plane() -> &'static ControlPlane {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let plane = tokio::task::spawn_blocking(plane_of_all).await.unwrap();
-    INSTALLED
+    static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
+    PLANE
         .get_or_init(|| async {
+            let assets = Assets::resolve(stderr_progress).unwrap();
+            let options = Options {
+                audit_log: true,
+                ..Options::default()
+            };
+            let plane = ControlPlane::start(&assets, options).await.unwrap();
             for args in [
                 vec!["apply", "--server-side", "-k", &path("config/any-node")],
                 vec![
@@ -45,9 +50,9 @@ pub(crate) async fn plane() -> &'static ControlPlane {
             ] {
                 plane.kubectl_run(&args).await.unwrap().ok().unwrap();
             }
+            plane
         })
-        .await;
-    plane
+        .await
 }
 
 /// Where the log of `vkc` is, through all of its restarts.

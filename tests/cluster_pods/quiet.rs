@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::fixture::{Fixture, PATIENCE, is_running};
 use crate::operator::{run, shared};
-use crate::watching::Watch;
+use crate::watching::{Audit, Watch};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -33,11 +33,13 @@ fn pods_and_nodes_that_do_not_change_are_not_written() {
             &fixture.node_version("linux").await,
         )
         .await;
+        let audit = Audit::start().await;
         let looks = fixture.count("GET", "");
         let time = Duration::from_secs(10);
         let (pods, nodes) = tokio::join!(pods.all_of(time), nodes.all_of(time));
         assert!(pods.is_empty(), "written: {pods:#?}");
         assert!(nodes.is_empty(), "written: {nodes:#?}");
+        assert_eq!(audit.writes(&fixture, "linux").await, [""; 0]);
         let looks = fixture.count("GET", "") - looks;
         assert!(looks >= NAMES.len(), "it was not even looked: {looks}");
         fixture.finish().await;

@@ -1,4 +1,4 @@
-//! Watches that miss nothing: from a resource version on.
+//! Watches and audits that miss nothing: from a moment on.
 
 use std::time::Duration;
 
@@ -7,6 +7,9 @@ use kube::Api;
 use kube::api::{WatchEvent, WatchParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::fixture::{Fixture, text};
+use crate::operator::plane;
 
 /// Events of a watch, in their order.
 pub(crate) struct Watch<K>(BoxStream<'static, kube::Result<WatchEvent<K>>>);
@@ -62,5 +65,40 @@ where
                 None => return seen,
             }
         }
+    }
+}
+
+/// What the API server was asked to write, by its audit log. Unlike a watch it shows writes that change nothing.
+pub(crate) struct Audit(usize);
+
+impl Audit {
+    /// From now on.
+    pub(crate) async fn start() -> Self {
+        Self(Self::read().await.len())
+    }
+
+    async fn read() -> String {
+        std::fs::read_to_string(plane().await.audit_log()).unwrap()
+    }
+
+    /// Writes of the node of `os`, and of the operator to that Node, as `verb resource name`. Leases are not told.
+    pub(crate) async fn writes(&self, fixture: &Fixture, os: &str) -> Vec<String> {
+        let node = fixture.node_name(os);
+        let log = Self::read().await.split_off(self.0);
+        let entries = log.lines().filter_map(|line| {
+            let entry: Value = serde_json::from_str(line).ok()?;
+            let (verb, object) = (text(&entry["verb"]), &entry["objectRef"]);
+            let resource = text(&object["resource"]);
+            let by_node = entry["impersonatedUser"]["username"] == format!("system:node:{node}");
+            let to_node = resource == "nodes"
+                && object["name"] == node
+                && entry["user"]["username"] == "system:serviceaccount:vkc-system:vkc";
+            let is_write = matches!(verb, "create" | "update" | "patch" | "delete");
+            (is_write && (by_node || to_node) && resource != "leases").then(|| {
+                let (part, name) = (text(&object["subresource"]), text(&object["name"]));
+                format!("{verb} {resource}/{part} {name}")
+            })
+        });
+        entries.collect()
     }
 }

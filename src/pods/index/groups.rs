@@ -42,7 +42,6 @@ impl Index {
                 Stage::Held if entry.facts.deletion.is_none() => {
                     entry.group = summary.name.as_str().into();
                     let finished = entry.facts.is_final();
-                    entry.events_until = Some(now.wall);
                     if finished {
                         entry.stage = Stage::Finished;
                     } else {

@@ -15,8 +15,12 @@ impl Index {
         let Some(entry) = self.pods.get_mut(&key) else {
             let group: Arc<str> = (self.group_name.0)(&key).into();
             self.orphans.remove(&key);
-            self.pods
-                .insert(key.clone(), Entry::new(facts, group, !self.is_synced()));
+            let mut entry = Entry::new(facts, group, !self.is_synced());
+            if entry.inherited {
+                // A predecessor has told what happened before us. ACI's times are whole seconds.
+                entry.events_until = now.wall.checked_sub(Duration::from_secs(1)).ok();
+            }
+            self.pods.insert(key.clone(), entry);
             self.decide(now, &key, fx);
             return;
         };

@@ -189,7 +189,7 @@ impl World {
         let end = self.now + span;
         loop {
             while let Some((key, operation)) = self.queue.pop(self.start + self.now) {
-                self.carry_out(key, &operation);
+                self.carry_out(&key, &operation);
             }
             if self.list_due.is_some_and(|due| due <= self.now) {
                 self.list_due = None;
@@ -231,7 +231,7 @@ impl World {
         self.step(Input::GroupsListed(Ok(groups)));
     }
 
-    fn carry_out(&mut self, key: PodKey, operation: &Operation) {
+    fn carry_out(&mut self, key: &PodKey, operation: &Operation) {
         let luck = self.luck();
         let happens = luck.is_none_or(|after_effect| after_effect);
         let uid = key.uid.clone();
@@ -295,7 +295,7 @@ impl World {
                 Input::Removed(key.clone(), luck.is_none())
             }
         };
-        self.queue.finished(&key);
+        self.queue.finished(key);
         self.step(input);
     }
 

@@ -1,3 +1,6 @@
+mod failures;
+mod orphans;
+
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -201,17 +204,6 @@ fn nothing_is_created_before_both_lists_arrived() {
 }
 
 #[test]
-fn a_failed_list_decides_nothing_and_is_repeated() {
-    let mut world = World::new();
-    world.step(Input::PodApplied(pod("a")));
-    world.step(Input::PodsSynced);
-    let effects = world.step(Input::GroupsListed(Err(failure(FailureKind::Transient))));
-    assert!(operations(&effects).is_empty());
-    assert!(matches!(effects[..], [Effect::List { .. }]));
-    assert!(!world.index.is_synced());
-}
-
-#[test]
 fn a_new_pod_is_created_without_looking_and_reaches_running() {
     let mut world = World::synced();
     let effects = world.step(Input::PodApplied(pod("a")));
@@ -239,6 +231,34 @@ fn a_group_that_was_there_is_adopted_and_never_created_again() {
     let effects = world.step(Input::GroupsListed(Ok(vec![summary("a")])));
     assert_eq!(only_operation(&effects), Operation::Observe);
     assert_eq!(phase(&world.step(running("a"))), Some("Running"));
+}
+
+#[test]
+fn what_azure_said_before_our_start_is_not_told_again() {
+    // Whichever list comes first.
+    for groups_first in [true, false] {
+        let mut world = World::new();
+        let listed = Input::GroupsListed(Ok(vec![summary("a")]));
+        if groups_first {
+            world.step(listed);
+            world.step(Input::PodApplied(pod("a")));
+            world.step(Input::PodsSynced);
+        } else {
+            world.step(Input::PodApplied(pod("a")));
+            world.step(Input::PodsSynced);
+            world.step(listed);
+        }
+        world.step(ensured("a"));
+        let mut group = group("Running", "Succeeded");
+        let said = |name: &str, at: &str| json!({"name": name, "type": "Normal", "count": 1, "message": "m", "lastTimestamp": at});
+        group.properties.instance_view.as_mut().unwrap().events = serde_json::from_value(json!([
+            said("Pulled", "2027-01-15T07:59:50Z"),
+            said("Started", "2027-01-15T08:00:00Z"),
+        ]))
+        .unwrap();
+        let effects = world.step(Input::Observed(key("a"), Ok(Some(group))));
+        assert_eq!(events(&effects), ["Started"], "{groups_first}");
+    }
 }
 
 #[test]
@@ -311,171 +331,6 @@ fn a_pod_deleted_while_its_group_is_being_created_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_force_deleted_pod_loses_its_group_only_after_a_live_get() {
-    let mut world = World::synced();
-    world.step(Input::PodApplied(pod("a")));
-    world.step(ensured("a"));
-    world.step(running("a"));
-    let effects = world.step(Input::PodGone(key("a")));
-    assert_eq!(only_operation(&effects), Operation::Confirm);
-    assert_eq!(
-        only_operation(&world.step(Input::Confirmed(key("a"), Presence::Unknown))),
-        Operation::Confirm
-    );
-    assert_eq!(
-        only_operation(&world.step(Input::Confirmed(key("a"), Presence::Gone))),
-        Operation::Delete
-    );
-    world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
-    assert_eq!(world.index.groups(), 0);
-}
-
-#[test]
-fn an_orphan_is_deleted_after_two_lists_and_a_live_get_and_a_living_pod_is_left_alone() {
-    let mut world = World::synced();
-    let groups = || Ok(vec![summary("x"), summary("y")]);
-    assert!(operations(&world.step(Input::GroupsListed(groups()))).is_empty());
-    let asked = operations(&world.after(30).step(Input::GroupsListed(groups())));
-    assert_eq!(
-        asked,
-        [
-            ("x".into(), Operation::Confirm),
-            ("y".into(), Operation::Confirm)
-        ]
-    );
-    assert!(operations(&world.step(Input::Confirmed(key("y"), Presence::Alive))).is_empty());
-    assert_eq!(
-        only_operation(&world.step(Input::Confirmed(key("x"), Presence::Gone))),
-        Operation::Delete
-    );
-}
-
-#[test]
-fn many_orphans_are_not_touched_in_one_pass() {
-    let mut world = World::synced();
-    let groups: Vec<_> = (0..60).map(|n| summary(&format!("o{n}"))).collect();
-    world.step(Input::GroupsListed(Ok(groups.clone())));
-    let asked = operations(&world.after(30).step(Input::GroupsListed(Ok(groups))));
-    assert_eq!(asked.len(), 10);
-}
-
-#[test]
-fn orphans_are_only_counted_when_told_to_report() {
-    let mut world = World::synced();
-    world.index.set_delete_orphans(false);
-    world.step(Input::GroupsListed(Ok(vec![summary("x")])));
-    assert!(
-        operations(
-            &world
-                .after(60)
-                .step(Input::GroupsListed(Ok(vec![summary("x")])))
-        )
-        .is_empty()
-    );
-    assert_eq!(world.index.orphaned(), 1);
-}
-
-#[test]
-fn an_uncertain_create_looks_before_it_creates_again() {
-    let mut world = World::synced();
-    world.step(Input::PodApplied(pod("a")));
-    let effects = world.step(Input::Ensured(
-        key("a"),
-        Err(failure(FailureKind::Uncertain)),
-    ));
-    assert_eq!(
-        only_operation(&effects),
-        Operation::Ensure { look_first: true }
-    );
-    assert_eq!(phase(&effects), Some("Pending"));
-    assert_eq!(events(&effects), ["Test"]);
-    let effects = world.step(Input::Ensured(
-        key("a"),
-        Err(failure(FailureKind::Transient)),
-    ));
-    assert_eq!(
-        only_operation(&effects),
-        Operation::Ensure { look_first: true },
-        "uncertainty stays until resolved"
-    );
-    assert!(events(&effects).is_empty(), "the same trouble is told once");
-}
-
-#[test]
-fn a_refused_pod_stays_pending_with_one_event_and_no_call() {
-    let mut world = World::synced();
-    world.step(Input::PodApplied(pod("a")));
-    let effects = world.step(Input::Ensured(key("a"), Err(failure(FailureKind::Refused))));
-    assert_eq!(
-        (phase(&effects), events(&effects)),
-        (Some("Pending"), vec!["Test"])
-    );
-    assert!(operations(&effects).is_empty());
-    assert!(operations(&world.step(Input::PodApplied(pod("a")))).is_empty());
-    let changed = pod_with("a", |pod| pod["metadata"]["generation"] = json!(2));
-    assert_eq!(
-        only_operation(&world.step(Input::PodApplied(changed))),
-        Operation::Ensure { look_first: false }
-    );
-    world.step(Input::Ensured(key("a"), Err(failure(FailureKind::Refused))));
-    assert_eq!(
-        only_operation(&world.step(Input::PodApplied(deleting("a")))),
-        Operation::Remove
-    );
-}
-
-#[test]
-fn a_group_that_failed_to_provision_is_deleted_and_made_again() {
-    let mut world = World::synced();
-    world.step(Input::PodApplied(pod("a")));
-    world.step(ensured("a"));
-    let effects = world.step(Input::Observed(
-        key("a"),
-        Ok(Some(group("Pending", "Failed"))),
-    ));
-    assert_eq!(
-        (phase(&effects), only_operation(&effects)),
-        (Some("Pending"), Operation::Delete)
-    );
-    let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
-    assert_eq!(
-        only_operation(&effects),
-        Operation::Ensure { look_first: true }
-    );
-    assert!(wait_of(&effects) >= Duration::from_secs(4));
-}
-
-#[test]
-fn a_group_deleted_by_somebody_else_fails_the_pod_once() {
-    let mut world = World::synced();
-    world.step(Input::PodApplied(pod("a")));
-    world.step(ensured("a"));
-    world.step(running("a"));
-    let effects = world.step(Input::Observed(key("a"), Ok(None)));
-    assert_eq!(
-        (phase(&effects), events(&effects)),
-        (Some("Failed"), vec!["ContainerGroupDeleted"])
-    );
-    assert!(operations(&effects).is_empty());
-}
-
-#[test]
-fn a_group_may_appear_a_little_after_its_create() {
-    let mut world = World::synced();
-    world.step(Input::PodApplied(pod("a")));
-    world.step(ensured("a"));
-    assert_eq!(
-        only_operation(&world.step(Input::Observed(key("a"), Ok(None)))),
-        Operation::Observe
-    );
-    let effects = world.after(31).step(Input::Observed(key("a"), Ok(None)));
-    assert_eq!(
-        only_operation(&effects),
-        Operation::Ensure { look_first: true }
-    );
-}
-
-#[test]
 fn a_finished_pod_costs_no_more_looks_and_keeps_its_group_until_it_is_deleted() {
     let mut world = World::synced();
     let job = |change: fn(&mut serde_json::Value)| {
@@ -504,21 +359,6 @@ fn a_finished_pod_costs_no_more_looks_and_keeps_its_group_until_it_is_deleted() 
         "a final status is never changed"
     );
     assert_eq!(only_operation(&effects), Operation::Remove);
-}
-
-#[test]
-fn an_error_of_one_look_delays_that_pod_alone() {
-    let mut world = World::synced();
-    world.step(Input::PodApplied(pod("a")));
-    world.step(ensured("a"));
-    world.step(running("a"));
-    let throttled = Failure {
-        retry_after: Some(Duration::from_secs(20)),
-        ..failure(FailureKind::Transient)
-    };
-    let effects = world.step(Input::Observed(key("a"), Err(throttled)));
-    assert!(written(&effects).is_none());
-    assert!(wait_of(&effects) >= Duration::from_secs(18));
 }
 
 #[test]
