@@ -32,7 +32,7 @@ use crate::provider::{Failure, Provider};
 use crate::translate::{PodKey, status_patch};
 
 /// Operations on Azure at once, per node. The limiter of the principal is the real brake; this bounds memory.
-const OPERATIONS: usize = 64;
+const OPERATIONS: usize = 100;
 /// Status patches at once, per node: more saturate the API server rather than gain speed.
 const WRITES: usize = 8;
 /// Pods kept whole between their event and their creation; the others are read again.

@@ -8,6 +8,7 @@
 mod cadence;
 mod entry;
 mod groups;
+mod looks;
 mod orphans;
 mod pods;
 #[cfg(test)]

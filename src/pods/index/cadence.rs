@@ -41,7 +41,7 @@ pub(super) fn starting(look: u32, age: Duration) -> Duration {
 
 /// Wait between two LISTs that look for groups which finished starting, with `groups` in the answer.
 pub(super) fn bulk(groups: usize) -> Duration {
-    Duration::from_millis(400)
+    Duration::from_millis(250)
         + Duration::from_millis(u64::try_from(groups).unwrap_or(u64::MAX).min(5000))
 }
 

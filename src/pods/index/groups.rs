@@ -1,24 +1,19 @@
 //! What Azure says about groups, and what follows from it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use super::entry::{Entry, Stage};
+use super::entry::Stage;
+use super::looks::{BULK_LOOK, is_settling, saw_group, tell};
 use super::{BULK_THRESHOLD, Effect, Index, Now, Operation, PodEvent, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
 use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary};
-use crate::translate::{
-    GroupPhase, PodKey, group_events, group_phase, is_final, provisioning_failure,
-    status_group_gone, status_of_group, status_waiting,
-};
+use crate::translate::{PodKey, status_group_gone, status_of_group, status_waiting};
 
 /// The first lists look for orphans soon after the start, later ones rarely.
 const EARLY_SWEEP: Duration = Duration::from_secs(30);
 const EARLY: Duration = Duration::from_secs(90);
 const SWEEP: Duration = Duration::from_secs(300);
-/// A group that is watched by LIST is looked at by GET this often all the same: only GET shows its events.
-const BULK_LOOK: Duration = Duration::from_secs(5);
 /// A group may be missing from GET for this long after its PUT.
 const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -50,7 +45,14 @@ impl Index {
                             looks: 0,
                             seen: true,
                         };
-                        fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
+                        // Of many that still start, the next list tells which have come further.
+                        let settling = is_settling(&summary.provisioning_state);
+                        let wait = if settling && groups.len() > BULK_THRESHOLD {
+                            BULK_LOOK
+                        } else {
+                            Duration::ZERO
+                        };
+                        fx.push(entry.schedule(Operation::Observe, Weight::Fresh, wait));
                     }
                 }
                 Stage::Starting { looks: 0, .. } if !is_settling(&summary.provisioning_state) => {
@@ -202,7 +204,8 @@ impl Index {
                     Stage::Deleting { .. } | Stage::Clearing => entry.attempts.saturating_add(1),
                     _ => 0,
                 };
-                saw_group(entry, now, &group, self.host_ip.as_deref(), pods, fx);
+                let bulk = self.bulk_listing;
+                saw_group(entry, now, &group, self.host_ip.as_deref(), pods, bulk, fx);
             }
             Ok(None) => self.saw_nothing(now, key, fx),
             Err(failure) => {
@@ -303,133 +306,4 @@ impl Index {
             }
         }
     }
-}
-
-/// What a GET with an instance view means for a pod.
-fn saw_group(
-    entry: &mut Entry,
-    now: Now,
-    group: &ContainerGroup,
-    host_ip: Option<&str>,
-    pods: usize,
-    fx: &mut Vec<Effect>,
-) {
-    match &mut entry.stage {
-        Stage::Deleting { last } => {
-            *last = Some(Box::new(group.clone()));
-            fx.push(again(entry));
-            return;
-        }
-        Stage::Clearing => {
-            fx.push(again(entry));
-            return;
-        }
-        Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Finished | Stage::Gone => return,
-        Stage::Starting { .. } | Stage::Running { .. } => {}
-    }
-    emit_group_events(entry, group, fx);
-    let phase = group_phase(group);
-    if phase == GroupPhase::ProvisioningFailed {
-        let (reason, message) = provisioning_failure(group);
-        let status = status_waiting(&entry.facts, &reason, &message, host_ip, now.wall);
-        entry.write(status, fx);
-        if entry.tell_once(fingerprint(&reason, &message)) {
-            fx.push(Effect::Emit(PodEvent {
-                key: entry.facts.key.clone(),
-                warning: true,
-                reason,
-                message,
-            }));
-        }
-        entry.stage = Stage::Clearing;
-        fx.push(entry.schedule(Operation::Delete, Weight::Change, Duration::ZERO));
-        return;
-    }
-    let status = status_of_group(&entry.facts, group, host_ip, now.wall);
-    let ended = is_final(&status);
-    let changed = entry.write(status, fx).is_some();
-    if ended {
-        entry.stage = Stage::Finished;
-        return;
-    }
-    let wait = match (&entry.stage, phase) {
-        (Stage::Starting { since, looks, .. }, GroupPhase::Creating) => {
-            let (since, looks) = (*since, looks.saturating_add(1));
-            entry.stage = Stage::Starting {
-                since,
-                looks,
-                seen: true,
-            };
-            cadence::starting(looks, now.mono.saturating_sub(since))
-        }
-        (Stage::Running { stable_since }, _) if !changed => {
-            cadence::steady(now.mono.saturating_sub(*stable_since), pods)
-        }
-        _ => {
-            entry.stage = Stage::Running {
-                stable_since: now.mono,
-            };
-            cadence::steady(Duration::ZERO, pods)
-        }
-    };
-    let weight = if matches!(entry.stage, Stage::Starting { .. }) {
-        Weight::Fresh
-    } else {
-        Weight::Steady
-    };
-    fx.push(entry.schedule(Operation::Observe, weight, wait));
-}
-
-/// A group that should be gone is still there: look again, and now and then ask again.
-fn again(entry: &Entry) -> Effect {
-    let operation = if entry.attempts.is_multiple_of(4) {
-        Operation::Delete
-    } else {
-        Operation::Observe
-    };
-    entry.schedule(operation, Weight::Retry, cadence::deletion(entry.attempts))
-}
-
-fn emit_group_events(entry: &mut Entry, group: &ContainerGroup, fx: &mut Vec<Effect>) {
-    let (events, until) = group_events(group, entry.events_until);
-    entry.events_until = until;
-    for event in events {
-        fx.push(Effect::Emit(PodEvent {
-            key: entry.facts.key.clone(),
-            warning: event.warning,
-            reason: event.reason,
-            message: event.message,
-        }));
-    }
-}
-
-fn tell(entry: &mut Entry, failure: &Failure, fx: &mut Vec<Effect>) {
-    if entry.tell_once(fingerprint(failure.reason, &failure.message)) {
-        fx.push(Effect::Emit(PodEvent {
-            key: entry.facts.key.clone(),
-            warning: true,
-            reason: failure.reason.to_string(),
-            message: failure.message.clone(),
-        }));
-    }
-}
-
-fn fingerprint(reason: &str, message: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (reason, message).hash(&mut hasher);
-    hasher.finish()
-}
-
-/// True while a provisioning state says that the group is on its way.
-fn is_settling(state: &str) -> bool {
-    [
-        "Pending",
-        "Creating",
-        "Accepted",
-        "Updating",
-        "PreProvisioned",
-        "NotSpecified",
-    ]
-    .iter()
-    .any(|settling| state.eq_ignore_ascii_case(settling))
 }

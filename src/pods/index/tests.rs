@@ -393,6 +393,46 @@ fn many_pods_in_creation_are_watched_by_list() {
 }
 
 #[test]
+fn many_groups_that_still_start_are_adopted_by_list_too() {
+    let mut world = World::new();
+    let settling = |uid: &str| GroupSummary {
+        provisioning_state: "Creating".into(),
+        ..summary(uid)
+    };
+    let uids: Vec<String> = (0..20).map(|n| format!("p{n}")).collect();
+    for uid in &uids {
+        world.step(Input::PodApplied(pod(uid)));
+    }
+    world.step(Input::PodsSynced);
+    let all = uids.iter().map(|uid| settling(uid)).collect();
+    let effects = world.step(Input::GroupsListed(Ok(all)));
+    assert_eq!(operations(&effects).len(), 20);
+    assert!(
+        wait_of(&effects) > Duration::from_secs(4),
+        "no read for each"
+    );
+    let creating = Some(group("Pending", "Creating"));
+    let effects = world.step(Input::Observed(key("p1"), Ok(creating)));
+    assert!(
+        wait_of(&effects) > Duration::from_secs(4),
+        "left to the list"
+    );
+    let listed = uids.iter().map(|uid| {
+        if uid == "p0" {
+            summary(uid)
+        } else {
+            settling(uid)
+        }
+    });
+    let effects = world.step(Input::GroupsListed(Ok(listed.collect())));
+    assert_eq!(
+        operations(&effects),
+        [("p0".into(), Operation::Observe)],
+        "only what has settled is read"
+    );
+}
+
+#[test]
 fn a_status_overwritten_by_somebody_else_is_looked_at_again() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
