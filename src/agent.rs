@@ -118,7 +118,8 @@ async fn run(
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
     let references = Arc::new(KubeReferences::new(node.clone()));
-    let provider = Arc::new(Aci::new(arm, references, scope(&spec), spec.groups.clone()));
+    let scope = scope(&spec, &shared.node_ip);
+    let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
     let (settings, settings_rx) = watch::channel(settings_of(&spec));
     let (report_tx, mut report) = watch::channel(Report::default());
@@ -262,12 +263,13 @@ impl<F> Drop for Part<F> {
     }
 }
 
-fn scope(spec: &AgentSpec) -> Scope {
+fn scope(spec: &AgentSpec, node_ip: &str) -> Scope {
     Scope {
         resource_group: spec.resource_group.clone(),
         cluster_uid: spec.cluster_uid.clone(),
         connector_uid: spec.connector_uid.clone(),
         node: spec.node.name.clone(),
+        node_ip: node_ip.to_string(),
     }
 }
 

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use crate::api::Os;
 
 mod containers;
+mod env;
 mod events;
 mod expand;
 pub mod facts;
+mod fields;
 pub mod group;
 pub mod identity;
 mod memory;
 mod names;
 mod network;
 mod pod;
+pub mod resolved;
 mod resources;
 mod review;
 pub mod status;
@@ -25,10 +28,9 @@ mod volumes;
 
 pub use events::{GroupEvent, group_events, provisioning_failure};
 pub use facts::{ConditionFacts, ContainerFacts, Deletion, PodFacts, RestartPolicy, facts};
-pub use group::{
-    Note, Reference, Refusal, Refusals, Resolved, Translation, container_group, references,
-};
+pub use group::{Note, Refusal, Refusals, Translation, container_group};
 pub use identity::{Ownership, PodKey, group_name, ownership};
+pub use resolved::{Object, Reference, Resolved};
 pub use status::{
     GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
     status_patch, status_terminated, status_waiting,

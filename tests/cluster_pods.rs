@@ -21,6 +21,8 @@ mod life;
 mod operator;
 #[path = "cluster_pods/quiet.rs"]
 mod quiet;
+#[path = "cluster_pods/references.rs"]
+mod references;
 #[path = "cluster_pods/refusals.rs"]
 mod refusals;
 #[path = "cluster_pods/restart.rs"]

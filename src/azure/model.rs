@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 mod secret;
 
-pub use secret::SecretText;
+pub use secret::{SecretBytes, SecretText};
 
 /// A container group, the unit ACI schedules: one pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

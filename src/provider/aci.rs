@@ -10,7 +10,7 @@ use super::{Deleted, Ensured, Failure, GroupSummary, Provider, References};
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
 use crate::translate::{
-    GroupDefaults, Ownership, PodKey, container_group, group_name, ownership, references,
+    GroupDefaults, Ownership, PodKey, Resolved, container_group, group_name, ownership,
 };
 
 /// Whose groups these are.
@@ -24,6 +24,8 @@ pub struct Scope {
     pub connector_uid: String,
     /// Name of the node.
     pub node: String,
+    /// Address of the node.
+    pub node_ip: String,
 }
 
 impl Scope {
@@ -111,16 +113,11 @@ impl Provider for Aci {
         let defaults = self.defaults.read().clone();
         let owner = self.scope.ownership(key);
         // Refusals first: a pod that cannot run costs no call.
-        container_group(
-            pod,
-            &defaults,
-            &owner,
-            &crate::translate::Resolved::default(),
-        )?;
-        let resolved = self
-            .references
-            .resolve(pod, &references(pod, defaults.os))
-            .await?;
+        let review = container_group(pod, &defaults, &owner, &Resolved::default())?;
+        let resolved = Resolved {
+            node_ip: Some(self.scope.node_ip.clone()),
+            objects: self.references.resolve(pod, &review.references).await?,
+        };
         let translation = container_group(pod, &defaults, &owner, &resolved)?;
         let group = self
             .arm

@@ -60,8 +60,13 @@ impl Failure {
 
 impl From<Refusals> for Failure {
     fn from(refusals: Refusals) -> Self {
+        let kind = if refusals.heal() {
+            FailureKind::Reference
+        } else {
+            FailureKind::Refused
+        };
         Self {
-            kind: FailureKind::Refused,
+            kind,
             reason: refusals.reason(),
             message: refusals.to_string(),
             retry_after: None,

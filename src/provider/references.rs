@@ -9,17 +9,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Failure;
-use crate::azure::model::SecretText;
+use crate::azure::model::SecretBytes;
 use crate::kube::call::{self, KubeError};
-use crate::translate::group::KeyFile;
-use crate::translate::{Reference, Resolved};
+use crate::translate::{Object, Reference};
 
 const CALL: Duration = Duration::from_secs(10);
 /// The Node authorizer learns of a binding from its own watch, some milliseconds after we do.
@@ -30,23 +29,25 @@ const GRAPH_LAG: [Duration; 5] = [
     Duration::from_millis(160),
     Duration::from_millis(320),
 ];
-/// `kube-root-ca.crt` is the same for every pod of a namespace: a burst of pods reads it once.
-const CONFIG_MAP_TTL: Duration = Duration::from_secs(30);
-const CONFIG_MAPS_CACHED: usize = 256;
+/// The one object that is remembered: it is the same for every pod of a namespace, so that a burst of pods reads it once.
+const ROOT_CA: &str = "kube-root-ca.crt";
+const ROOT_CA_TTL: Duration = Duration::from_secs(30);
+const ROOT_CAS_CACHED: usize = 256;
+
+/// What was fetched; `None` for an object that does not exist.
+pub type Fetched = BTreeMap<Reference, Option<Arc<Object>>>;
 
 /// Fetches what a pod's container group must carry a copy of.
 #[async_trait]
 pub trait References: Send + Sync {
-    /// Every reference of `pod`, or why one could not be had.
-    async fn resolve(&self, pod: &Pod, references: &[Reference]) -> Result<Resolved, Failure>;
+    /// Every one of the `references` of `pod`, or why one could not be had. That an object does not exist is an answer.
+    async fn resolve(&self, pod: &Pod, references: &[Reference]) -> Result<Fetched, Failure>;
 }
-
-type Data = Arc<BTreeMap<String, String>>;
 
 /// References by the API server.
 pub struct KubeReferences {
     client: Client,
-    config_maps: Mutex<HashMap<(String, String), (Instant, Data)>>,
+    root_cas: Mutex<HashMap<String, (Instant, Arc<Object>)>>,
 }
 
 impl KubeReferences {
@@ -54,31 +55,59 @@ impl KubeReferences {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            config_maps: Mutex::new(HashMap::new()),
+            root_cas: Mutex::new(HashMap::new()),
         }
     }
 
-    async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<Data>, Failure> {
-        let key = (namespace.to_string(), name.to_string());
-        if let Some((read, data)) = self.config_maps.lock().get(&key)
-            && read.elapsed() < CONFIG_MAP_TTL
+    async fn root_ca(&self, namespace: &str) -> Result<Option<Arc<Object>>, Failure> {
+        if let Some((read, object)) = self.root_cas.lock().get(namespace)
+            && read.elapsed() < ROOT_CA_TTL
         {
-            return Ok(Some(data.clone()));
+            return Ok(Some(object.clone()));
         }
-        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
-        match patiently(|| call::call("get configmaps", CALL, api.get(name))).await {
-            Ok(found) => {
-                let data: Data = Arc::new(found.data.unwrap_or_default());
-                let mut cache = self.config_maps.lock();
-                if cache.len() >= CONFIG_MAPS_CACHED {
-                    cache.clear();
-                }
-                cache.insert(key, (Instant::now(), data.clone()));
-                Ok(Some(data))
+        let found = self.config_map(namespace, ROOT_CA).await?;
+        if let Some(object) = &found {
+            let mut cache = self.root_cas.lock();
+            if cache.len() >= ROOT_CAS_CACHED {
+                cache.clear();
             }
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(unreadable("ConfigMap", name, &error)),
+            cache.insert(namespace.to_string(), (Instant::now(), object.clone()));
         }
+        Ok(found)
+    }
+
+    async fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Object>>, Failure> {
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        let answer = patiently(|| call::call("get configmaps", CALL, api.get(name))).await;
+        let map = there("ConfigMap", name, answer)?;
+        Ok(map.map(|map| {
+            let data = map.data.into_iter().flatten();
+            let data = data.map(|(key, text)| (key, SecretBytes::new(text.into_bytes())));
+            let binary = map.binary_data.into_iter().flatten();
+            let binary = binary.map(|(key, bytes)| (key, SecretBytes::new(bytes.0)));
+            Arc::new(Object {
+                data: data.collect(),
+                binary: binary.collect(),
+            })
+        }))
+    }
+
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Arc<Object>>, Failure> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let answer = patiently(|| call::call("get secrets", CALL, api.get(name))).await;
+        let secret = there("Secret", name, answer)?;
+        Ok(secret.map(|secret| {
+            let data = secret.data.into_iter().flatten();
+            let data = data.map(|(key, bytes)| (key, SecretBytes::new(bytes.0)));
+            Arc::new(Object {
+                data: data.collect(),
+                ..Object::default()
+            })
+        }))
     }
 
     async fn token(
@@ -86,7 +115,7 @@ impl KubeReferences {
         pod: &Pod,
         audience: Option<&str>,
         expiration_seconds: Option<i64>,
-    ) -> Result<SecretText, Failure> {
+    ) -> Result<Arc<Object>, Failure> {
         let account = pod
             .spec
             .as_ref()
@@ -118,7 +147,13 @@ impl KubeReferences {
         answer
             .status
             .and_then(|status| status.token)
-            .map(SecretText::new)
+            .map(|token| {
+                let token = SecretBytes::new(token.into_bytes());
+                Arc::new(Object {
+                    data: BTreeMap::from([(Reference::TOKEN.to_string(), token)]),
+                    ..Object::default()
+                })
+            })
             .ok_or_else(|| {
                 Failure::transient(
                     "TokenMissing",
@@ -130,42 +165,25 @@ impl KubeReferences {
 
 #[async_trait]
 impl References for KubeReferences {
-    async fn resolve(&self, pod: &Pod, references: &[Reference]) -> Result<Resolved, Failure> {
+    async fn resolve(&self, pod: &Pod, references: &[Reference]) -> Result<Fetched, Failure> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let mut resolved = Resolved::default();
+        let mut fetched = Fetched::new();
         for reference in references {
-            match reference {
+            let object = match reference {
+                Reference::Secret(name) => self.secret(namespace, name).await?,
+                Reference::ConfigMap(name) if name == ROOT_CA => self.root_ca(namespace).await?,
+                Reference::ConfigMap(name) => self.config_map(namespace, name).await?,
                 Reference::ServiceAccountToken {
-                    volume,
-                    path,
                     audience,
                     expiration_seconds,
-                } => {
-                    let token = self
-                        .token(pod, audience.as_deref(), *expiration_seconds)
-                        .await?;
-                    resolved
-                        .files
-                        .entry(volume.clone())
-                        .or_default()
-                        .insert(path.clone(), token);
-                }
-                Reference::ConfigMap {
-                    volume,
-                    name,
-                    items,
-                    optional,
-                } => {
-                    let files = resolved.files.entry(volume.clone()).or_default();
-                    match self.config_map(namespace, name).await? {
-                        Some(data) => copy(&data, items, *optional, name, files)?,
-                        None if *optional => {}
-                        None => return Err(missing(name)),
-                    }
-                }
-            }
+                } => Some(
+                    self.token(pod, audience.as_deref(), *expiration_seconds)
+                        .await?,
+                ),
+            };
+            fetched.insert(reference.clone(), object);
         }
-        Ok(resolved)
+        Ok(fetched)
     }
 }
 
@@ -183,45 +201,13 @@ where
     ask().await
 }
 
-fn copy(
-    data: &BTreeMap<String, String>,
-    items: &[KeyFile],
-    optional: bool,
-    name: &str,
-    files: &mut BTreeMap<String, SecretText>,
-) -> Result<(), Failure> {
-    if items.is_empty() {
-        files.extend(
-            data.iter()
-                .map(|(key, value)| (key.clone(), SecretText::new(value.clone()))),
-        );
-        return Ok(());
+/// The object, or `None` when there is none.
+fn there<T>(what: &str, name: &str, answer: Result<T, KubeError>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(unreadable(what, name, &error)),
     }
-    for item in items {
-        match data.get(&item.key) {
-            Some(value) => {
-                files.insert(item.path.clone(), SecretText::new(value.clone()));
-            }
-            None if optional => {}
-            None => {
-                return Err(Failure::reference(
-                    "ConfigMapKeyNotFound",
-                    format!(
-                        "ConfigMap {name} has no key {}; add it and the pod starts",
-                        item.key
-                    ),
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn missing(name: &str) -> Failure {
-    Failure::reference(
-        "MandatoryConfigMapNotFound",
-        format!("ConfigMap {name} does not exist; create it and the pod starts"),
-    )
 }
 
 fn unreadable(what: &str, name: &str, error: &KubeError) -> Failure {
@@ -234,21 +220,6 @@ fn unreadable(what: &str, name: &str, error: &KubeError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::FailureKind;
-
-    fn data() -> BTreeMap<String, String> {
-        BTreeMap::from([
-            ("ca.crt".to_string(), "PEM".to_string()),
-            ("other".to_string(), "x".to_string()),
-        ])
-    }
-
-    fn item(key: &str, path: &str) -> KeyFile {
-        KeyFile {
-            key: key.to_string(),
-            path: path.to_string(),
-        }
-    }
 
     fn forbidden() -> KubeError {
         KubeError::Api {
@@ -279,35 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn without_items_every_key_is_a_file() {
-        let mut files = BTreeMap::new();
-        copy(&data(), &[], false, "cm", &mut files).unwrap();
-        assert_eq!(files.keys().collect::<Vec<_>>(), ["ca.crt", "other"]);
-    }
-
-    #[test]
-    fn items_choose_and_rename() {
-        let mut files = BTreeMap::new();
-        copy(
-            &data(),
-            &[item("ca.crt", "pki/root.pem")],
-            false,
-            "cm",
-            &mut files,
-        )
-        .unwrap();
-        assert_eq!(files.keys().collect::<Vec<_>>(), ["pki/root.pem"]);
-    }
-
-    #[test]
-    fn a_missing_key_is_a_reference_failure_unless_optional() {
-        let mut files = BTreeMap::new();
-        let failure = copy(&data(), &[item("nope", "x")], false, "cm", &mut files).unwrap_err();
-        assert_eq!(
-            (failure.kind, failure.reason),
-            (FailureKind::Reference, "ConfigMapKeyNotFound")
-        );
-        copy(&data(), &[item("nope", "x")], true, "cm", &mut files).unwrap();
-        assert!(files.is_empty());
+    fn only_an_object_that_is_surely_missing_is_missing() {
+        let missing = KubeError::Api {
+            op: "get secrets",
+            code: 404,
+            reason: "NotFound".into(),
+            message: "secrets \"s\" not found".into(),
+        };
+        assert_eq!(there("Secret", "s", Ok(1)), Ok(Some(1)));
+        assert_eq!(there::<()>("Secret", "s", Err(missing)), Ok(None));
+        let failure = there::<()>("Secret", "s", Err(forbidden())).unwrap_err();
+        assert_eq!(failure.reason, "ReferenceUnreadable");
     }
 }

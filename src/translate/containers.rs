@@ -1,14 +1,13 @@
 //! Containers: image, command, environment, and the verdicts on the rest.
 
-use k8s_openapi::api::core::v1::{Capabilities, Container, EnvVar, Lifecycle, SecurityContext};
+use k8s_openapi::api::core::v1::{Capabilities, Container, Lifecycle, SecurityContext};
 
-use super::GroupDefaults;
-use super::expand::expand;
+use super::fields::Fields;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
-use super::{names, network};
-use crate::azure::model::{self, ContainerProperties, EnvironmentVariable};
+use super::{env, network};
+use crate::azure::model::{self, ContainerProperties};
 
 /// Containers that a group may have.
 const MAX_CONTAINERS: usize = 60;
@@ -17,15 +16,15 @@ const MAX_CONTAINERS: usize = 60;
 pub(super) fn container(
     container: &Container,
     index: usize,
-    defaults: &GroupDefaults,
+    fields: &Fields<'_>,
     volumes: &Volumes,
     review: &mut Review,
 ) -> (model::Container, Need) {
     let Container {
         args,
         command,
-        env,
-        env_from,
+        env: _,
+        env_from: _,
         image,
         image_pull_policy: _,
         lifecycle,
@@ -57,7 +56,6 @@ pub(super) fn container(
             "spec.containers[].args: without command",
             command.is_empty() && !args.is_empty(),
         ),
-        ("spec.containers[].envFrom", some(env_from.as_deref())),
         ("spec.containers[].image: missing", image.is_empty()),
         (
             "spec.containers[].lifecycle",
@@ -89,23 +87,18 @@ pub(super) fn container(
     if let Some(context) = security_context {
         security(context, index, review);
     }
-    let environment = environment(env.as_deref().unwrap_or_default(), index, review);
-    let lookup = |name: &str| value_of(&environment, name);
-    let command = command
-        .iter()
-        .chain(args)
-        .map(|word| expand(word, lookup))
-        .collect();
+    let environment = env::environment(container, index, fields, review);
+    let command = environment.command(command.iter().chain(args), index, review);
     let properties = ContainerProperties {
         image: image.to_owned(),
         command,
         ports: network::ports(ports.as_deref().unwrap_or_default(), index, review),
         volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
-        environment_variables: environment,
+        environment_variables: environment.variables,
         resources: None,
         instance_view: None,
     };
-    let need = need(resources.as_ref(), index, defaults, review);
+    let need = need(resources.as_ref(), index, fields.defaults, review);
     (
         model::Container {
             name: name.clone(),
@@ -134,49 +127,6 @@ pub(super) fn count(containers: usize, review: &mut Review) {
         );
         review.exceeds("spec.containers".to_owned(), message);
     }
-}
-
-/// The environment in order. A value may refer to the variables before it; of two with one name the later counts.
-fn environment(env: &[EnvVar], index: usize, review: &mut Review) -> Vec<EnvironmentVariable> {
-    let mut out: Vec<EnvironmentVariable> = Vec::with_capacity(env.len());
-    for (
-        n,
-        EnvVar {
-            name,
-            value,
-            value_from,
-        },
-    ) in env.iter().enumerate()
-    {
-        let place = [index, n];
-        review.field(
-            "spec.containers[].env[].name: not a name for ACI",
-            !names::is_env(name),
-            &place,
-        );
-        review.field(
-            "spec.containers[].env[].valueFrom",
-            value_from.is_some(),
-            &place,
-        );
-        let value = expand(value.as_deref().unwrap_or_default(), |name| {
-            value_of(&out, name)
-        });
-        out.retain(|earlier| earlier.name != *name);
-        out.push(EnvironmentVariable {
-            name: name.clone(),
-            value: Some(value),
-            secure_value: None,
-        });
-    }
-    out
-}
-
-fn value_of<'a>(environment: &'a [EnvironmentVariable], name: &str) -> Option<&'a str> {
-    environment
-        .iter()
-        .find(|variable| variable.name == name)
-        .and_then(|variable| variable.value.as_deref())
 }
 
 fn security(context: &SecurityContext, index: usize, review: &mut Review) {

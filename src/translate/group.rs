@@ -1,60 +1,17 @@
 //! Pod to container group.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::facts::RestartPolicy;
+use super::fields::Fields;
 use super::identity::Ownership;
+use super::resolved::{Reference, Resolved};
 use super::resources::Need;
 use super::review::Review;
 use super::{GroupDefaults, containers, network, pod, resources, volumes};
-use crate::api::Os;
-use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port, SecretText};
-
-/// Something outside the pod that its container group carries a copy of, to be fetched before the PUT.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reference {
-    /// A token of the pod's service account, by `TokenRequest` bound to the pod.
-    ServiceAccountToken {
-        /// Volume the token is a file of.
-        volume: String,
-        /// The file.
-        path: String,
-        /// Audience; absent means the API server's own.
-        audience: Option<String>,
-        /// Wanted lifetime; absent means the API server's default.
-        expiration_seconds: Option<i64>,
-    },
-    /// Entries of a `ConfigMap` in the pod's namespace.
-    ConfigMap {
-        /// Volume the entries are files of.
-        volume: String,
-        /// Name of the `ConfigMap`.
-        name: String,
-        /// Keys and their files; empty means every key under its own name.
-        items: Vec<KeyFile>,
-        /// Whether the pod runs without it.
-        optional: bool,
-    },
-}
-
-/// A key and the file that holds its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFile {
-    /// Key.
-    pub key: String,
-    /// File, relative to the mount.
-    pub path: String,
-}
-
-/// What the references of a pod hold.
-#[derive(Debug, Clone, Default)]
-pub struct Resolved {
-    /// Volume to file to content, plain text: the translation encodes it.
-    pub files: BTreeMap<String, BTreeMap<String, SecretText>>,
-}
+use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
 /// A pod as ACI runs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +20,8 @@ pub struct Translation {
     pub group: ContainerGroup,
     /// What differs from Kubernetes, each worth one Event.
     pub notes: Vec<Note>,
+    /// What the group carries a copy of.
+    pub references: Vec<Reference>,
 }
 
 /// A field that ACI honours only nearly.
@@ -85,6 +44,8 @@ pub struct Refusal {
     pub field: String,
     /// What is not possible and what to do.
     pub message: String,
+    /// It lies in something that the pod refers to, and passes when that changes.
+    pub heals: bool,
 }
 
 /// Every refusal of a pod; never empty.
@@ -97,6 +58,11 @@ impl Refusals {
         self.0
             .first()
             .map_or(NOT_SUPPORTED, |refusal| refusal.reason)
+    }
+
+    /// Whether all of them pass without a change of the pod.
+    pub fn heal(&self) -> bool {
+        self.0.iter().all(|refusal| refusal.heals)
     }
 }
 
@@ -119,20 +85,11 @@ impl std::error::Error for Refusals {}
 /// Reason of a refusal: ACI, or this version of the translation, has no such thing.
 pub const NOT_SUPPORTED: &str = "NotSupportedOnAci";
 
-/// What must be fetched before a container group for `pod` can be sent to a node of `os`. Nothing on Windows, where a group
-/// has no volumes.
-pub fn references(pod: &Pod, os: Os) -> Vec<Reference> {
-    match (os, &pod.spec) {
-        (Os::Linux, Some(spec)) => volumes::references(spec),
-        _ => Vec::new(),
-    }
-}
-
 /// The container group of `pod`, or every reason why there can be none.
 ///
-/// `resolved` holds what [`references`] asked for; a file that is missing and not optional in a volume it knows is a
-/// refusal with the reason `MissingReference`. A volume it does not know is not looked into, so that a pod can be reviewed
-/// with `Resolved::default()` before anything is fetched; such a group must not be sent.
+/// The group carries copies of [`Translation::references`]. What `resolved` does not know of them is not looked into, so
+/// that a pod can be reviewed with `Resolved::default()` before anything is fetched; such a group must not be sent. What it
+/// knows as missing, and is not optional, is a refusal that heals.
 pub fn container_group(
     pod: &Pod,
     defaults: &GroupDefaults,
@@ -141,16 +98,17 @@ pub fn container_group(
 ) -> Result<Translation, Refusals> {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
-    let mut review = Review::new(defaults.os);
+    let mut review = Review::new(defaults.os, resolved);
+    let fields = Fields { pod, defaults };
     pod::review(spec, &mut review);
     containers::count(spec.containers.len(), &mut review);
-    let volumes = volumes::volumes(spec, &ownership.key.namespace, resolved, &mut review);
+    let volumes = volumes::volumes(spec, &fields, &mut review);
     let (mut containers, needs): (Vec<Container>, Vec<Need>) = spec
         .containers
         .iter()
         .enumerate()
         .map(|(index, container)| {
-            containers::container(container, index, defaults, &volumes, &mut review)
+            containers::container(container, index, &fields, &volumes, &mut review)
         })
         .unzip();
     for (container, resources) in containers
@@ -164,7 +122,7 @@ pub fn container_group(
         .map(|container| container.properties.ports.clone())
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
-    let notes = review.finish()?;
+    let (notes, references) = review.finish()?;
     let group = ContainerGroup {
         location: Some(defaults.region.clone()),
         tags: ownership.tags(&defaults.tags),
@@ -185,7 +143,11 @@ pub fn container_group(
         },
         ..ContainerGroup::default()
     };
-    Ok(Translation { group, notes })
+    Ok(Translation {
+        group,
+        notes,
+        references,
+    })
 }
 
 #[cfg(test)]

@@ -188,10 +188,10 @@ fn steps(value: f64, per: f64) -> u64 {
     }
 }
 
-const NANO: u128 = 1_000_000_000;
+pub(super) const NANO: u128 = 1_000_000_000;
 
 /// A Kubernetes quantity in billionths, rounded up; `None` when it is negative, malformed or absurdly large.
-fn nano(text: &str) -> Option<u128> {
+pub(super) fn nano(text: &str) -> Option<u128> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

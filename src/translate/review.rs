@@ -1,30 +1,124 @@
 //! Collects what the verdicts say about one pod.
 
+use std::collections::BTreeSet;
+
 use super::group::{NOT_SUPPORTED, Note, Refusal, Refusals};
+use super::resolved::{Found, Object, Reference, Resolved};
 use super::support::{Verdict, verdict};
 use crate::api::Os;
+use crate::azure::model::SecretBytes;
 
 /// Reason of a refusal: more than a container group can have.
 const EXCEEDS: &str = "ExceedsAciLimits";
-/// Reason of a refusal: a reference was not resolved.
-const MISSING: &str = "MissingReference";
 /// Reason of a note.
 const APPROXIMATED: &str = "ApproximatedOnAci";
 
-/// Refusals and notes of a pod, in the order of its fields.
+/// Refusals and notes of a pod, in the order of its fields, and what it refers to.
 #[derive(Debug)]
-pub(super) struct Review {
+pub(super) struct Review<'a> {
     pub(super) os: Os,
+    pub(super) resolved: &'a Resolved,
+    wanted: BTreeSet<Reference>,
     refusals: Vec<Refusal>,
     notes: Vec<Note>,
 }
 
-impl Review {
-    pub(super) fn new(os: Os) -> Self {
+impl<'a> Review<'a> {
+    pub(super) fn new(os: Os, resolved: &'a Resolved) -> Self {
         Self {
             os,
+            resolved,
+            wanted: BTreeSet::new(),
             refusals: Vec::new(),
             notes: Vec::new(),
+        }
+    }
+
+    /// What the pod refers to at `path`. That it is missing is told once when it is `optional`, else refused until it
+    /// appears.
+    pub(super) fn object(
+        &mut self,
+        reference: &Reference,
+        optional: bool,
+        path: &str,
+    ) -> Found<'a, Object> {
+        let found = self.look(reference);
+        if matches!(found, Found::Absent) {
+            let reasons = reference.reasons();
+            if optional {
+                let message = format!("{reference} does not exist; the pod runs without it");
+                self.note(reasons.optional, path, message);
+            } else {
+                let message = format!("{reference} does not exist; create it and the pod starts");
+                self.heals(reasons.mandatory, path.to_owned(), message);
+            }
+        }
+        found
+    }
+
+    /// As [`Review::object`], in silence.
+    pub(super) fn look(&mut self, reference: &Reference) -> Found<'a, Object> {
+        self.wanted.insert(reference.clone());
+        match self.resolved.objects.get(reference) {
+            None => Found::Unknown,
+            Some(None) => Found::Absent,
+            Some(Some(object)) => Found::Here(object),
+        }
+    }
+
+    /// The entry `key` of what the pod refers to at `path`, as [`Review::object`]; `binary` entries count for files.
+    pub(super) fn entry(
+        &mut self,
+        reference: &Reference,
+        key: &str,
+        optional: bool,
+        binary: bool,
+        path: &str,
+    ) -> Found<'a, SecretBytes> {
+        let object = match self.object(reference, optional, path) {
+            Found::Here(object) => object,
+            Found::Unknown => return Found::Unknown,
+            Found::Absent => return Found::Absent,
+        };
+        self.key(object, reference, key, optional, binary, path)
+            .map_or(Found::Absent, Found::Here)
+    }
+
+    /// As [`Review::entry`] of an `object` that is there.
+    pub(super) fn key(
+        &mut self,
+        object: &'a Object,
+        reference: &Reference,
+        key: &str,
+        optional: bool,
+        binary: bool,
+        path: &str,
+    ) -> Option<&'a SecretBytes> {
+        let binary = object.binary.get(key).filter(|_| binary);
+        let found = object.data.get(key).or(binary);
+        let reasons = reference.reasons();
+        if found.is_some() {
+            return found;
+        }
+        if optional {
+            let message = format!("{reference} has no key {key}; the pod runs without it");
+            self.note(reasons.optional_key, path, message);
+        } else {
+            let message = format!("{reference} has no key {key}; add it and the pod starts");
+            self.heals(reasons.key, path.to_owned(), message);
+        }
+        None
+    }
+
+    /// One Event; what was told already is not told again for another field.
+    pub(super) fn note(&mut self, reason: &'static str, path: &str, message: String) {
+        let told = |note: &Note| note.reason == reason && note.message == message;
+        if !self.notes.iter().any(told) {
+            self.notes.push(Note {
+                field: path.to_owned(),
+                reason,
+                message,
+            });
         }
     }
 
@@ -64,9 +158,14 @@ impl Review {
         self.push(EXCEEDS, path, message);
     }
 
-    /// Refuses the field at `path` because what it refers to was not fetched.
-    pub(super) fn missing(&mut self, path: String, message: String) {
-        self.push(MISSING, path, message);
+    /// Refuses the field at `path` until what it refers to changes.
+    pub(super) fn heals(&mut self, reason: &'static str, field: String, message: String) {
+        self.refusals.push(Refusal {
+            reason,
+            field,
+            message,
+            heals: true,
+        });
     }
 
     fn push(&mut self, reason: &'static str, field: String, message: String) {
@@ -74,13 +173,14 @@ impl Review {
             reason,
             field,
             message,
+            heals: false,
         });
     }
 
-    /// The notes, or the refusals when there is one.
-    pub(super) fn finish(self) -> Result<Vec<Note>, Refusals> {
+    /// The notes and what the pod refers to, or the refusals when there is one.
+    pub(super) fn finish(self) -> Result<(Vec<Note>, Vec<Reference>), Refusals> {
         if self.refusals.is_empty() {
-            Ok(self.notes)
+            Ok((self.notes, self.wanted.into_iter().collect()))
         } else {
             Err(Refusals(self.refusals))
         }

@@ -1,14 +1,15 @@
 //! Fixtures of the tests: pods as a real API server returns them, groups as ACI answered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::{GroupDefaults, Ownership, PodKey, Resolved};
+use super::{GroupDefaults, Object, Ownership, PodKey, Reference, Resolved};
 use crate::api::Os;
-use crate::azure::model::{ContainerGroup, SecretText};
+use crate::azure::model::{ContainerGroup, SecretBytes};
 
 pub(super) const HELLO: &str = include_str!("testdata/aci-helloworld.json");
 pub(super) const IIS: &str = include_str!("testdata/nanoserver-iis.json");
@@ -67,12 +68,57 @@ pub(super) fn owner(pod: &Pod) -> Ownership {
     }
 }
 
-/// What the service account's volume of the fixtures refers to.
+fn entries(entries: &[(&str, &[u8])]) -> BTreeMap<String, SecretBytes> {
+    let entry =
+        |(key, content): &(&str, &[u8])| ((*key).to_owned(), SecretBytes::new(content.to_vec()));
+    entries.iter().map(entry).collect()
+}
+
+/// A Secret, or a `ConfigMap` without binary data.
+pub(super) fn object(data: &[(&str, &[u8])]) -> Arc<Object> {
+    Arc::new(Object {
+        data: entries(data),
+        ..Object::default()
+    })
+}
+
+/// What the service account's volume of the fixtures refers to, and what tests refer to: there are the Secret `s` and the
+/// `ConfigMap`s `c` and `dotted`, and neither a Secret nor a `ConfigMap` `gone`.
 pub(super) fn resolved() -> Resolved {
-    let file = |path: &str, text: &str| (path.to_owned(), SecretText::new(text.to_owned()));
-    let files = BTreeMap::from([file("token", "t0ken"), file("ca.crt", "-----BEGIN")]);
+    let token = |audience: Option<&str>, expiration_seconds| Reference::ServiceAccountToken {
+        audience: audience.map(str::to_owned),
+        expiration_seconds,
+    };
+    let config_map = |name: &str| Reference::ConfigMap(name.to_owned());
+    let secret = |name: &str| Reference::Secret(name.to_owned());
+    let mixed = Object {
+        data: entries(&[("A", b"1"), ("B", b"two"), ("0", b"zero")]),
+        binary: entries(&[("logo", b"\xff\xfe")]),
+    };
+    let some = |data: &[(&str, &[u8])]| Some(object(data));
+    let objects = [
+        (token(None, Some(3607)), some(&[("token", b"t0ken")])),
+        (
+            token(Some("vault"), Some(600)),
+            some(&[("token", b"v4ult")]),
+        ),
+        (
+            config_map("kube-root-ca.crt"),
+            some(&[("ca.crt", b"-----BEGIN")]),
+        ),
+        (config_map("c"), Some(Arc::new(mixed))),
+        (config_map("dotted"), some(&[("a.b", b"1")])),
+        (config_map("gone"), None),
+        (
+            secret("s"),
+            some(&[("USER", b"u"), ("PASS", b"hush"), ("EMPTY", b"")]),
+        ),
+        (secret("raw"), some(&[("key", b"\xff")])),
+        (secret("gone"), None),
+    ];
     Resolved {
-        files: BTreeMap::from([("kube-api-access-q9wzc".to_owned(), files)]),
+        node_ip: Some("10.1.2.3".to_owned()),
+        objects: objects.into_iter().collect(),
     }
 }
 

@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, DownwardAPIProjection, DownwardAPIVolumeFile, EmptyDirVolumeSource,
-    PodSpec, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeMount,
-    VolumeProjection,
+    EmptyDirVolumeSource, PodSpec, ProjectedVolumeSource, Volume, VolumeMount,
 };
 
-use super::group::{KeyFile, Reference, Resolved};
+use super::fields::Fields;
 use super::names;
 use super::review::{Review, set};
 use crate::azure::model::{self, EmptyDir, SecretText};
 
+mod files;
+
 /// Volumes that a group may have.
 const MAX_VOLUMES: usize = 20;
+/// Characters of base64 that the files of a group may have: ARM takes requests of 4 MB.
+const MAX_FILES: usize = 3_500_000;
 /// How the API server's admission names the volume of a service account.
 const SERVICE_ACCOUNT_PREFIX: &str = "kube-api-access-";
 const SERVICE_ACCOUNT: &str = "spec.volumes[].projected: the service account's (kube-api-access-*)";
@@ -31,17 +31,12 @@ pub(super) struct Volumes {
 }
 
 /// The volumes that the containers of `spec` mount.
-pub(super) fn volumes(
-    spec: &PodSpec,
-    namespace: &str,
-    resolved: &Resolved,
-    review: &mut Review,
-) -> Volumes {
+pub(super) fn volumes(spec: &PodSpec, fields: &Fields<'_>, review: &mut Review<'_>) -> Volumes {
     let mounted = mounted(spec);
     let mut out = Volumes::default();
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let mounted = mounted.contains(volume.name.as_str());
-        let arm = source(volume, index, mounted, namespace, resolved, review);
+        let arm = source(volume, index, mounted, fields, review);
         if let Some(mut arm) = arm.filter(|_| mounted) {
             arm.name = names::volume(&volume.name);
             out.names.insert(volume.name.clone(), arm.name.clone());
@@ -52,6 +47,14 @@ pub(super) fn volumes(
         let message = format!(
             "{} volumes are mounted; a container group has at most {MAX_VOLUMES}",
             out.arm.len()
+        );
+        review.exceeds("spec.volumes".to_owned(), message);
+    }
+    let files = out.arm.iter().flat_map(|volume| &volume.secret).flatten();
+    let size: usize = files.map(|(_, content)| content.expose().len()).sum();
+    if size > MAX_FILES {
+        let message = format!(
+            "the files of Secrets and ConfigMaps make {size} characters of base64; Azure takes {MAX_FILES} in one request"
         );
         review.exceeds("spec.volumes".to_owned(), message);
     }
@@ -72,27 +75,41 @@ fn source(
     volume: &Volume,
     index: usize,
     mounted: bool,
-    namespace: &str,
-    resolved: &Resolved,
-    review: &mut Review,
+    fields: &Fields<'_>,
+    review: &mut Review<'_>,
 ) -> Option<model::Volume> {
     refuse_others(volume, index, review);
     let place = [index];
-    let Volume {
-        name,
-        empty_dir,
-        projected,
-        ..
-    } = volume;
-    if let Some(projected) = projected {
-        let Some(files) = service_account(name, projected) else {
-            review.field("spec.volumes[].projected", true, &place);
+    let files_of = match volume {
+        Volume {
+            name,
+            projected: Some(projected),
+            ..
+        } if is_service_account(name, projected) => Some(SERVICE_ACCOUNT),
+        Volume {
+            projected: Some(_), ..
+        } => Some("spec.volumes[].projected"),
+        Volume {
+            secret: Some(_), ..
+        } => Some("spec.volumes[].secret"),
+        Volume {
+            config_map: Some(_),
+            ..
+        } => Some("spec.volumes[].configMap"),
+        Volume {
+            downward_api: Some(_),
+            ..
+        } => Some("spec.volumes[].downwardAPI"),
+        _ => None,
+    };
+    if let Some(row) = files_of {
+        if !review.field(row, true, &place) || !mounted {
             return None;
-        };
-        let used = review.field(SERVICE_ACCOUNT, true, &place);
-        return (used && mounted)
-            .then(|| secret_volume(name, index, &files, namespace, resolved, review));
+        }
+        let files = files::files(volume, index, fields, review);
+        return Some(volume_of(files));
     }
+    let Volume { empty_dir, .. } = volume;
     if let Some(EmptyDirVolumeSource { medium, size_limit }) = empty_dir {
         if !review.field("spec.volumes[].emptyDir", true, &place) {
             return None;
@@ -124,9 +141,9 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
         azure_file,
         cephfs,
         cinder,
-        config_map,
+        config_map: _,
         csi,
-        downward_api,
+        downward_api: _,
         ephemeral,
         fc,
         flex_volume,
@@ -144,7 +161,7 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
         quobyte,
         rbd,
         scale_io,
-        secret,
+        secret: _,
         storageos,
         vsphere_volume,
     } = volume;
@@ -157,9 +174,7 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
         ("spec.volumes[].azureFile", azure_file.is_some()),
         ("spec.volumes[].cephfs", cephfs.is_some()),
         ("spec.volumes[].cinder", cinder.is_some()),
-        ("spec.volumes[].configMap", config_map.is_some()),
         ("spec.volumes[].csi", csi.is_some()),
-        ("spec.volumes[].downwardAPI", downward_api.is_some()),
         ("spec.volumes[].ephemeral", ephemeral.is_some()),
         ("spec.volumes[].fc", fc.is_some()),
         ("spec.volumes[].flexVolume", flex_volume.is_some()),
@@ -186,7 +201,6 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
         ("spec.volumes[].quobyte", quobyte.is_some()),
         ("spec.volumes[].rbd", rbd.is_some()),
         ("spec.volumes[].scaleIO", scale_io.is_some()),
-        ("spec.volumes[].secret", secret.is_some()),
         ("spec.volumes[].storageos", storageos.is_some()),
         ("spec.volumes[].vsphereVolume", vsphere_volume.is_some()),
     ] {
@@ -194,184 +208,32 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
     }
 }
 
-/// One source of the service account's volume.
-enum Projection<'a> {
-    Token(&'a ServiceAccountTokenProjection),
-    ConfigMap(&'a ConfigMapProjection),
-    Namespace(&'a str),
+/// Whether `projected` is what the API server's admission adds for the service account.
+fn is_service_account(name: &str, projected: &ProjectedVolumeSource) -> bool {
+    let sources = projected.sources.as_deref().unwrap_or_default();
+    name.starts_with(SERVICE_ACCOUNT_PREFIX)
+        && sources
+            .iter()
+            .any(|source| source.service_account_token.is_some())
+        && sources.iter().all(|source| {
+            source.secret.is_none()
+                && source.cluster_trust_bundle.is_none()
+                && source.pod_certificate.is_none()
+        })
 }
 
-/// The sources of `projected` when it is what the API server's admission adds for the service account: a token, entries
-/// of `ConfigMaps` and the namespace, each a file without a directory.
-fn service_account<'a>(
-    name: &str,
-    projected: &'a ProjectedVolumeSource,
-) -> Option<Vec<Projection<'a>>> {
-    let ProjectedVolumeSource {
-        default_mode: _,
-        sources,
-    } = projected;
-    if !name.starts_with(SERVICE_ACCOUNT_PREFIX) {
-        return None;
-    }
-    let plain = |path: &str| !path.is_empty() && !path.contains('/');
-    let mut out = Vec::new();
-    for projection in sources.iter().flatten() {
-        match projection {
-            VolumeProjection {
-                service_account_token: Some(token),
-                config_map: None,
-                downward_api: None,
-                cluster_trust_bundle: None,
-                pod_certificate: None,
-                secret: None,
-            } if plain(&token.path) => out.push(Projection::Token(token)),
-            VolumeProjection {
-                service_account_token: None,
-                config_map: Some(config_map),
-                downward_api: None,
-                cluster_trust_bundle: None,
-                pod_certificate: None,
-                secret: None,
-            } if config_map
-                .items
-                .iter()
-                .flatten()
-                .all(|item| plain(&item.path)) =>
-            {
-                out.push(Projection::ConfigMap(config_map));
-            }
-            VolumeProjection {
-                service_account_token: None,
-                config_map: None,
-                downward_api: Some(DownwardAPIProjection { items }),
-                cluster_trust_bundle: None,
-                pod_certificate: None,
-                secret: None,
-            } => {
-                for item in items.iter().flatten() {
-                    match item {
-                        DownwardAPIVolumeFile {
-                            field_ref: Some(field),
-                            mode: _,
-                            path,
-                            resource_field_ref: None,
-                        } if field.field_path == "metadata.namespace" && plain(path) => {
-                            out.push(Projection::Namespace(path));
-                        }
-                        _ => return None,
-                    }
-                }
-            }
-            _ => return None,
-        }
-    }
-    Some(out)
-}
-
-/// A secret volume of the files of `projections`.
-fn secret_volume(
-    name: &str,
-    index: usize,
-    projections: &[Projection<'_>],
-    namespace: &str,
-    resolved: &Resolved,
-    review: &mut Review,
-) -> model::Volume {
-    let empty = BTreeMap::new();
-    let known = resolved.files.get(name);
-    let fetched = known.unwrap_or(&empty);
-    let mut files: BTreeMap<String, SecretText> = fetched
-        .iter()
-        .map(|(path, text)| (path.clone(), encode(text.expose())))
-        .collect();
-    for (source, projection) in projections.iter().enumerate() {
-        let mut wanted: Vec<&str> = match projection {
-            Projection::Token(token) => vec![&token.path],
-            Projection::ConfigMap(map) if map.optional == Some(true) => Vec::new(),
-            Projection::ConfigMap(map) => map
-                .items
-                .iter()
-                .flatten()
-                .map(|item| item.path.as_str())
-                .collect(),
-            Projection::Namespace(path) => {
-                files.insert((*path).to_owned(), encode(namespace));
-                Vec::new()
-            }
+/// A volume of `files`. One without any is an empty directory, which ACI has under another name.
+fn volume_of(files: BTreeMap<String, SecretText>) -> model::Volume {
+    if files.is_empty() {
+        return model::Volume {
+            empty_dir: Some(EmptyDir {}),
+            ..model::Volume::default()
         };
-        // Before anything was fetched there is nothing to miss.
-        wanted.retain(|path| known.is_some() && !fetched.contains_key(*path));
-        for path in wanted {
-            let field = format!("spec.volumes[{index}].projected.sources[{source}]");
-            review.missing(
-                field,
-                format!("the content of file {path:?} could not be fetched"),
-            );
-        }
     }
     model::Volume {
         secret: Some(files),
         ..model::Volume::default()
     }
-}
-
-fn encode(text: &str) -> SecretText {
-    SecretText::new(STANDARD.encode(text))
-}
-
-/// What the mounted volumes of `spec` need from outside the pod.
-pub(super) fn references(spec: &PodSpec) -> Vec<Reference> {
-    let mounted = mounted(spec);
-    let mut out = Vec::new();
-    for volume in spec
-        .volumes
-        .iter()
-        .flatten()
-        .filter(|volume| mounted.contains(volume.name.as_str()))
-    {
-        let projections = volume
-            .projected
-            .as_ref()
-            .and_then(|projected| service_account(&volume.name, projected));
-        for projection in projections.into_iter().flatten() {
-            match projection {
-                Projection::Token(ServiceAccountTokenProjection {
-                    audience,
-                    expiration_seconds,
-                    path,
-                }) => {
-                    out.push(Reference::ServiceAccountToken {
-                        volume: volume.name.clone(),
-                        path: path.clone(),
-                        audience: audience.clone().filter(|audience| !audience.is_empty()),
-                        expiration_seconds: *expiration_seconds,
-                    });
-                }
-                Projection::ConfigMap(ConfigMapProjection {
-                    items,
-                    name,
-                    optional,
-                }) => {
-                    out.push(Reference::ConfigMap {
-                        volume: volume.name.clone(),
-                        name: name.clone(),
-                        items: items
-                            .iter()
-                            .flatten()
-                            .map(|item| KeyFile {
-                                key: item.key.clone(),
-                                path: item.path.clone(),
-                            })
-                            .collect(),
-                        optional: *optional == Some(true),
-                    });
-                }
-                Projection::Namespace(_) => {}
-            }
-        }
-    }
-    out
 }
 
 impl Volumes {

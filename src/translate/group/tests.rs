@@ -1,11 +1,7 @@
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::{
-    KeyFile, Note, Reference, Refusals, Resolved, Translation, container_group, references,
-};
+use super::{Note, Reference, Refusals, Resolved, Translation, container_group};
 use crate::api::Os;
 use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
@@ -89,7 +85,6 @@ fn the_walk_through_pod_on_linux() {
 #[test]
 fn the_walk_through_pod_on_windows_has_no_volumes() {
     let iis = pod(IIS, &[]);
-    assert_eq!(references(&iis, Os::Windows), Vec::new());
     let translation = container_group(
         &iis,
         &defaults(Os::Windows),
@@ -97,6 +92,7 @@ fn the_walk_through_pod_on_windows_has_no_volumes() {
         &Resolved::default(),
     )
     .unwrap();
+    assert_eq!(translation.references, Vec::new());
     let body = serde_json::to_value(&translation.group).unwrap();
     body::check(&body).unwrap();
     let expected = json!({
@@ -119,61 +115,48 @@ fn the_walk_through_pod_on_windows_has_no_volumes() {
 
 #[test]
 fn the_service_account_s_volume_needs_a_token_and_the_ca() {
-    let volume = "kube-api-access-q9wzc".to_owned();
+    let review = |pod: &Pod, resolved: &Resolved| {
+        container_group(pod, &defaults(Os::Linux), &owner(pod), resolved)
+    };
     let hello = pod(HELLO, &[]);
     let expected = vec![
+        Reference::ConfigMap("kube-root-ca.crt".to_owned()),
         Reference::ServiceAccountToken {
-            volume: volume.clone(),
-            path: "token".to_owned(),
             audience: None,
             expiration_seconds: Some(3607),
         },
-        Reference::ConfigMap {
-            volume,
-            name: "kube-root-ca.crt".to_owned(),
-            items: vec![KeyFile {
-                key: "ca.crt".to_owned(),
-                path: "ca.crt".to_owned(),
-            }],
-            optional: false,
-        },
     ];
-    assert_eq!(references(&hello, Os::Linux), expected);
-    let unfetched = container_group(
-        &hello,
-        &defaults(Os::Linux),
-        &owner(&hello),
-        &Resolved::default(),
-    );
-    assert!(unfetched.is_ok(), "a review needs nothing fetched");
+    let unfetched = review(&hello, &Resolved::default()).unwrap();
+    assert_eq!(unfetched.references, expected);
     let mut without = resolved();
-    without.files.values_mut().for_each(BTreeMap::clear);
-    let missing =
-        container_group(&hello, &defaults(Os::Linux), &owner(&hello), &without).unwrap_err();
-    let fields: Vec<&str> = missing
+    without
+        .objects
+        .values_mut()
+        .for_each(|object| *object = None);
+    let missing = review(&hello, &without).unwrap_err();
+    let told: Vec<_> = missing
         .0
         .iter()
-        .map(|refusal| refusal.field.as_str())
+        .map(|refusal| (refusal.field.as_str(), refusal.reason, refusal.heals))
         .collect();
     assert_eq!(
-        fields,
+        told,
         [
-            "spec.volumes[0].projected.sources[0]",
-            "spec.volumes[0].projected.sources[1]"
+            (
+                "spec.volumes[0].projected.sources[0].serviceAccountToken",
+                "MissingReference",
+                true
+            ),
+            (
+                "spec.volumes[0].projected.sources[1].configMap",
+                "MandatoryConfigMapNotFound",
+                true
+            ),
         ]
     );
-    assert_eq!(missing.reason(), "MissingReference");
     let unmounted = pod(HELLO, &[(&c0("volumeMounts"), json!([]))]);
-    assert_eq!(references(&unmounted, Os::Linux), Vec::new());
-    assert!(
-        container_group(
-            &unmounted,
-            &defaults(Os::Linux),
-            &owner(&unmounted),
-            &Resolved::default()
-        )
-        .is_ok()
-    );
+    let unmounted = review(&unmounted, &Resolved::default()).unwrap();
+    assert_eq!(unmounted.references, Vec::new());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{nano, need, size, steps};
 use crate::api::Os;
 use crate::azure::model::Resources;
+use crate::translate::Resolved;
 use crate::translate::review::Review;
 use crate::translate::testing::defaults;
 
@@ -76,7 +77,8 @@ fn requirements(limits: &[(&str, &str)], requests: &[(&str, &str)]) -> ResourceR
 
 /// The resources as JSON text, so that what goes over the wire is what is compared.
 fn sized(containers: &[ResourceRequirements]) -> Result<Vec<String>, String> {
-    let mut review = Review::new(Os::Linux);
+    let resolved = Resolved::default();
+    let mut review = Review::new(Os::Linux, &resolved);
     let defaults = defaults(Os::Linux);
     let needs: Vec<_> = containers
         .iter()
@@ -172,7 +174,8 @@ proptest! {
     #[test]
     fn what_is_asked_for_is_given_and_little_more(milli in 1_u64..30_000, mega in 1_u64..200_000) {
         let container = requirements(&[("cpu", &format!("{milli}m")), ("memory", &format!("{mega}M"))], &[]);
-        let mut review = Review::new(Os::Linux);
+        let resolved = Resolved::default();
+let mut review = Review::new(Os::Linux, &resolved);
         let needs = [need(Some(&container), 0, &defaults(Os::Linux), &mut review)];
         let sized = size(&needs, &mut review);
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]

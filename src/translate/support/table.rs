@@ -32,8 +32,6 @@ const PROBE: Verdict = Refused(
     "probes are not translated yet, and without them the pod would seem ready too early; remove it",
 );
 const HOST: Verdict = Refused("there is no host to share with; remove it or set it to false");
-const ENV_FROM: Verdict =
-    Refused("references are not translated yet; write the value into env[].value");
 const TERMINAL: Verdict =
     Refused("ACI runs containers without a terminal and with stdin closed; remove it");
 
@@ -214,8 +212,21 @@ pub const ROWS: &[Row] = &[
         ),
     ),
     both("spec.containers[].command", Mapped),
+    both(
+        "spec.containers[].command: $(NAME) of a value from a Secret",
+        Refused(
+            "ACI shows a command to whoever may read the container group; let the program or a shell read the variable",
+        ),
+    ),
     both("spec.containers[].env", Mapped),
-    both("spec.containers[].envFrom", ENV_FROM),
+    both("spec.containers[].envFrom", Mapped),
+    both(
+        "spec.containers[].envFrom[]: a key that is a name for Kubernetes, not for ACI",
+        Refused(
+            "until the key is gone: ACI takes 1-63 letters, digits and _ as a name, the first and last not _; name the keys \
+             that are needed in env[].valueFrom",
+        ),
+    ),
     both("spec.containers[].image", Mapped),
     both(
         "spec.containers[].image: missing",
@@ -282,7 +293,32 @@ pub const ROWS: &[Row] = &[
         ),
     ),
     both("spec.containers[].env[].value", Mapped),
-    both("spec.containers[].env[].valueFrom", ENV_FROM),
+    both("spec.containers[].env[].valueFrom", Mapped),
+    both("spec.containers[].env[].valueFrom.configMapKeyRef", Mapped),
+    both("spec.containers[].env[].valueFrom.fieldRef", Mapped),
+    both(
+        "spec.containers[].env[].valueFrom.fieldRef: status.podIP or status.podIPs",
+        Refused(
+            "the address is known only after the container group is made; let the program ask its network interface",
+        ),
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.fileKeyRef",
+        Refused("no container writes files before another starts; use a ConfigMap or Secret"),
+    ),
+    both("spec.containers[].env[].valueFrom.resourceFieldRef", Mapped),
+    both(
+        "spec.containers[].env[].valueFrom.resourceFieldRef: limits of a container that has none",
+        Ignored(
+            "a kubelet gives the node's capacity; here it is what the container asks ACI for: its request, else the \
+             connector's default",
+        ),
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.resourceFieldRef: other than cpu and memory",
+        Refused("ACI gives cores and memory only; remove it"),
+    ),
+    both("spec.containers[].env[].valueFrom.secretKeyRef", Mapped),
     // ContainerPort
     both("spec.containers[].ports[].containerPort", Mapped),
     both(
@@ -408,14 +444,24 @@ pub const ROWS: &[Row] = &[
         Refused("ACI mounts whole volumes only; use a volume for each path"),
     ),
     // Volume
+    per_os(
+        "spec.volumes[]: a file in a directory (a path with a slash)",
+        Refused("ACI's volumes of files have no directories; use a volume for each directory"),
+        WIN_VOLUME,
+    ),
+    per_os(
+        "spec.volumes[]: file modes other than 0644",
+        Approximated("ACI chooses the modes and the owner of a volume's files"),
+        WIN_VOLUME,
+    ),
     both("spec.volumes[].awsElasticBlockStore", PLATFORM),
     both("spec.volumes[].azureDisk", PLATFORM),
     per_os("spec.volumes[].azureFile", LATER, WIN_VOLUME),
     both("spec.volumes[].cephfs", PLATFORM),
     both("spec.volumes[].cinder", PLATFORM),
-    per_os("spec.volumes[].configMap", LATER, WIN_VOLUME),
+    per_os("spec.volumes[].configMap", Mapped, WIN_VOLUME),
     per_os("spec.volumes[].csi", LATER, WIN_VOLUME),
-    per_os("spec.volumes[].downwardAPI", LATER, WIN_VOLUME),
+    per_os("spec.volumes[].downwardAPI", Mapped, WIN_VOLUME),
     per_os("spec.volumes[].emptyDir", Mapped, WIN_VOLUME),
     per_os(
         "spec.volumes[].emptyDir.medium",
@@ -442,7 +488,17 @@ pub const ROWS: &[Row] = &[
     per_os("spec.volumes[].persistentVolumeClaim", LATER, WIN_VOLUME),
     both("spec.volumes[].photonPersistentDisk", PLATFORM),
     both("spec.volumes[].portworxVolume", PLATFORM),
-    per_os("spec.volumes[].projected", LATER, WIN_VOLUME),
+    per_os("spec.volumes[].projected", Mapped, WIN_VOLUME),
+    per_os(
+        "spec.volumes[].projected.sources[].clusterTrustBundle",
+        Refused("it is not translated yet; use a ConfigMap"),
+        WIN_VOLUME,
+    ),
+    per_os(
+        "spec.volumes[].projected.sources[].podCertificate",
+        Refused("nothing on ACI could renew the certificate; use a Secret"),
+        WIN_VOLUME,
+    ),
     per_os(
         "spec.volumes[].projected: the service account's (kube-api-access-*)",
         Mapped,
@@ -451,7 +507,7 @@ pub const ROWS: &[Row] = &[
     both("spec.volumes[].quobyte", PLATFORM),
     both("spec.volumes[].rbd", PLATFORM),
     both("spec.volumes[].scaleIO", PLATFORM),
-    per_os("spec.volumes[].secret", LATER, WIN_VOLUME),
+    per_os("spec.volumes[].secret", Mapped, WIN_VOLUME),
     both("spec.volumes[].storageos", PLATFORM),
     both("spec.volumes[].vsphereVolume", PLATFORM),
 ];

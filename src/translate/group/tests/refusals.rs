@@ -19,6 +19,13 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
         ),
         ("dnsPolicy", json!("None"), "spec.dnsPolicy"),
         (
+            "containers",
+            json!([{"name": "c", "image": "i", "command": ["x", "a$(S)"], "env": [
+                {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "PASS"}}},
+            ]}]),
+            "spec.containers[0].command",
+        ),
+        (
             "activeDeadlineSeconds",
             json!(10),
             "spec.activeDeadlineSeconds",
@@ -111,14 +118,30 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
         ("env", json!([{"name": "a.b", "value": "x"}]), "env[0].name"),
         (
             "env",
-            json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+            json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]),
+            "env[0].valueFrom.fieldRef",
+        ),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.ephemeral-storage"}}}]),
+            "env[0].valueFrom.resourceFieldRef",
+        ),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "K"}}}]),
+            "env[0].valueFrom.fileKeyRef",
+        ),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {}}]),
             "env[0].valueFrom",
         ),
         (
             "envFrom",
-            json!([{"configMapRef": {"name": "c"}}]),
-            "envFrom",
+            json!([{"configMapRef": {"name": "dotted"}}]),
+            "envFrom[0]",
         ),
+        ("envFrom", json!([{"prefix": "A"}]), "envFrom[0]"),
         ("image", json!(""), "image"),
         (
             "lifecycle",
@@ -296,14 +319,10 @@ fn what_aci_cannot_do_is_refused_by_name() {
 fn volumes_that_aci_does_not_have_are_refused_by_name() {
     let sources = [
         ("hostPath", json!({"path": "/"})),
-        ("secret", json!({"secretName": "s"})),
-        ("configMap", json!({"name": "c"})),
-        ("downwardAPI", json!({})),
         ("persistentVolumeClaim", json!({"claimName": "c"})),
         ("nfs", json!({"server": "s", "path": "/"})),
         ("csi", json!({"driver": "d"})),
         ("azureFile", json!({"secretName": "s", "shareName": "n"})),
-        ("projected", json!({"sources": []})),
         ("emptyDir.medium", json!(null)),
     ];
     for (source, value) in sources {
@@ -319,39 +338,20 @@ fn volumes_that_aci_does_not_have_are_refused_by_name() {
     }
     let empty = [("/spec/volumes/-", json!({"name": "v", "emptyDir": {}}))];
     assert_eq!(refused(HELLO, &empty, Os::Linux), []);
-    assert_eq!(
-        refused(IIS, &empty, Os::Windows),
-        [("spec.volumes[1].emptyDir".to_owned(), "NotSupportedOnAci")]
-    );
-}
-
-#[test]
-fn only_the_service_account_s_shape_of_a_projected_volume_is_taken() {
-    let extra = [
-        json!({"secret": {"name": "s"}}),
-        json!({"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}}),
-        json!({"downwardAPI": {"items": [{"path": "a/b", "fieldRef": {"fieldPath": "metadata.namespace"}}]}}),
-        json!({"clusterTrustBundle": {"path": "p", "name": "n"}}),
-        json!({"serviceAccountToken": {"path": "a/b"}}),
-        json!({"configMap": {"name": "c", "items": [{"key": "k", "path": "a/b"}]}}),
-    ];
-    for source in extra {
-        let got = refused(
-            HELLO,
-            &[("/spec/volumes/0/projected/sources/-", source.clone())],
-            Os::Linux,
-        );
-        assert_eq!(
-            got,
-            [("spec.volumes[0].projected".to_owned(), "NotSupportedOnAci")],
-            "{source}"
-        );
+    for (source, value) in [
+        ("emptyDir", json!({})),
+        ("secret", json!({"secretName": "s"})),
+        ("configMap", json!({"name": "c"})),
+        ("downwardAPI", json!({})),
+        ("projected", json!({"sources": []})),
+    ] {
+        let volume = json!({"name": "v", source: value});
+        let got = refused(IIS, &[("/spec/volumes/-", volume.clone())], Os::Windows);
+        let field = format!("spec.volumes[1].{source}");
+        assert_eq!(got, [(field, "NotSupportedOnAci")]);
+        let got = refused(HELLO, &[("/spec/volumes/-", volume)], Os::Linux);
+        assert_eq!(got, []);
     }
-    let named = refused(HELLO, &[("/spec/volumes/0/name", json!("mine"))], Os::Linux);
-    assert_eq!(
-        named,
-        [("spec.volumes[0].projected".to_owned(), "NotSupportedOnAci")]
-    );
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! What a container group carries a copy of: which objects, and what they hold.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::azure::model::SecretBytes;
+
+/// Something outside the pod, in its namespace, to be fetched before the PUT.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reference {
+    /// A `Secret` of this name.
+    Secret(String),
+    /// A `ConfigMap` of this name.
+    ConfigMap(String),
+    /// A token of the pod's service account, by `TokenRequest` bound to the pod; its object has the one key `token`.
+    ServiceAccountToken {
+        /// Audience; absent means the API server's own.
+        audience: Option<String>,
+        /// Wanted lifetime; absent means the API server's default.
+        expiration_seconds: Option<i64>,
+    },
+}
+
+impl Reference {
+    /// The key of a token's object.
+    pub const TOKEN: &'static str = "token";
+
+    /// The words for a key or an object that is not there.
+    pub(super) fn reasons(&self) -> &'static Reasons {
+        match self {
+            Self::Secret(_) => &SECRET,
+            Self::ConfigMap(_) => &CONFIG_MAP,
+            Self::ServiceAccountToken { .. } => &TOKEN,
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => write!(f, "Secret {name}"),
+            Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
+            Self::ServiceAccountToken { .. } => f.write_str("the service account's token"),
+        }
+    }
+}
+
+/// Reasons of Events and of the pod's status; the first two as Virtual Kubelet has them.
+pub(super) struct Reasons {
+    pub(super) mandatory: &'static str,
+    pub(super) optional: &'static str,
+    pub(super) key: &'static str,
+    pub(super) optional_key: &'static str,
+}
+
+const SECRET: Reasons = Reasons {
+    mandatory: "MandatorySecretNotFound",
+    optional: "OptionalSecretNotFound",
+    key: "SecretKeyNotFound",
+    optional_key: "OptionalSecretKeyNotFound",
+};
+const CONFIG_MAP: Reasons = Reasons {
+    mandatory: "MandatoryConfigMapNotFound",
+    optional: "OptionalConfigMapNotFound",
+    key: "ConfigMapKeyNotFound",
+    optional_key: "OptionalConfigMapKeyNotFound",
+};
+const TOKEN: Reasons = Reasons {
+    mandatory: "MissingReference",
+    optional: "MissingReference",
+    key: "MissingReference",
+    optional_key: "MissingReference",
+};
+
+/// The entries of a `Secret` or `ConfigMap`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Object {
+    /// `data`.
+    pub data: BTreeMap<String, SecretBytes>,
+    /// `binaryData` of a `ConfigMap`: for files only, not for the environment.
+    pub binary: BTreeMap<String, SecretBytes>,
+}
+
+/// What is known outside the pod.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    /// Address of the virtual node.
+    pub node_ip: Option<String>,
+    /// What was fetched; `None` for an object that does not exist.
+    pub objects: BTreeMap<Reference, Option<Arc<Object>>>,
+}
+
+/// A look at something that the pod refers to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'a, T> {
+    /// Not fetched: the pod is only reviewed.
+    Unknown,
+    /// Not there: left out when it is optional, else refused already.
+    Absent,
+    /// There it is.
+    Here(&'a T),
+}
+
+impl<T> Clone for Found<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Found<'_, T> {}
