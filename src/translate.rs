@@ -14,6 +14,7 @@ mod memory;
 mod names;
 mod network;
 mod pod;
+mod probes;
 mod resources;
 mod review;
 pub mod status;

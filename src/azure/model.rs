@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+mod probe;
 mod secret;
 
+pub use probe::{ContainerExec, ContainerHttpGet, HttpHeader, Probe};
 pub use secret::SecretText;
 
 /// A container group, the unit ACI schedules: one pod.
@@ -152,6 +154,12 @@ pub struct ContainerProperties {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub volume_mounts: Vec<VolumeMount>,
+    /// Restarts the container when it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    /// Takes the container out of the address's traffic while it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness_probe: Option<Probe>,
     /// What runs now; only in GET responses and absent until the container is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_view: Option<InstanceView>,

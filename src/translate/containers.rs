@@ -7,7 +7,7 @@ use super::expand::expand;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
-use super::{names, network};
+use super::{names, network, probes};
 use crate::azure::model::{self, ContainerProperties, EnvironmentVariable};
 
 /// Containers that a group may have.
@@ -65,11 +65,6 @@ pub(super) fn container(
                 .as_ref()
                 .is_some_and(|hooks| *hooks != Lifecycle::default()),
         ),
-        ("spec.containers[].livenessProbe", liveness_probe.is_some()),
-        (
-            "spec.containers[].readinessProbe",
-            readiness_probe.is_some(),
-        ),
         ("spec.containers[].restartPolicy", restart_policy.is_some()),
         (
             "spec.containers[].restartPolicyRules",
@@ -96,12 +91,22 @@ pub(super) fn container(
         .chain(args)
         .map(|word| expand(word, lookup))
         .collect();
+    let ports = ports.as_deref().unwrap_or_default();
+    let (liveness_probe, readiness_probe) = probes::probes(
+        liveness_probe.as_ref(),
+        readiness_probe.as_ref(),
+        index,
+        ports,
+        review,
+    );
     let properties = ContainerProperties {
         image: image.to_owned(),
         command,
-        ports: network::ports(ports.as_deref().unwrap_or_default(), index, review),
+        ports: network::ports(ports, index, review),
         volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
         environment_variables: environment,
+        liveness_probe,
+        readiness_probe,
         resources: None,
         instance_view: None,
     };

@@ -120,6 +120,7 @@ fn parent(field: &str) -> &str {
         "spec.containers[].resources",
         "spec.containers[].ports[]",
         "spec.containers[].env[]",
+        "spec.containers[].*Probe",
         "spec.containers[]",
         "spec.volumes[]",
         "spec.securityContext",

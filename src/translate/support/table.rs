@@ -28,9 +28,6 @@ const LATER: Verdict = Refused(
 const WIN_VOLUME: Verdict = Refused("Windows container groups have no volumes; remove it");
 const SECURITY: Verdict =
     Refused("it is not translated yet, and without it the pod would be less confined; remove it");
-const PROBE: Verdict = Refused(
-    "probes are not translated yet, and without them the pod would seem ready too early; remove it",
-);
 const HOST: Verdict = Refused("there is no host to share with; remove it or set it to false");
 const ENV_FROM: Verdict =
     Refused("references are not translated yet; write the value into env[].value");
@@ -229,10 +226,16 @@ pub const ROWS: &[Row] = &[
         "spec.containers[].lifecycle",
         Refused("ACI has no lifecycle hooks; do the work in the container's command"),
     ),
-    both("spec.containers[].livenessProbe", PROBE),
+    both("spec.containers[].livenessProbe", Mapped),
     both("spec.containers[].name", Mapped),
     both("spec.containers[].ports", Mapped),
-    both("spec.containers[].readinessProbe", PROBE),
+    both(
+        "spec.containers[].readinessProbe",
+        Approximated(
+            "ACI probes, and sends traffic only to what is ready, but does not tell the outcome: the pod is Ready when its \
+             containers run",
+        ),
+    ),
     both(
         "spec.containers[].resizePolicy",
         Ignored("a container group cannot be resized"),
@@ -247,7 +250,12 @@ pub const ROWS: &[Row] = &[
         Refused("ACI has one restart policy for the group; use spec.restartPolicy"),
     ),
     both("spec.containers[].securityContext", Mapped),
-    both("spec.containers[].startupProbe", PROBE),
+    both(
+        "spec.containers[].startupProbe",
+        Refused(
+            "ACI has no startup probe, and without it the liveness probe would begin too early; use its initialDelaySeconds",
+        ),
+    ),
     both("spec.containers[].stdin", Mapped),
     both("spec.containers[].stdin: true", TERMINAL),
     both(
@@ -283,6 +291,34 @@ pub const ROWS: &[Row] = &[
     ),
     both("spec.containers[].env[].value", Mapped),
     both("spec.containers[].env[].valueFrom", ENV_FROM),
+    // Probe
+    both("spec.containers[].*Probe.exec", Mapped),
+    both("spec.containers[].*Probe.failureThreshold", Mapped),
+    both(
+        "spec.containers[].*Probe.grpc",
+        Refused("ACI probes with exec and httpGet only; use one of them"),
+    ),
+    both("spec.containers[].*Probe.httpGet", Mapped),
+    both(
+        "spec.containers[].*Probe.httpGet.host",
+        Refused("ACI probes the container itself only; remove it, or set the header Host"),
+    ),
+    both("spec.containers[].*Probe.httpGet.httpHeaders", Mapped),
+    both("spec.containers[].*Probe.httpGet.path", Mapped),
+    both("spec.containers[].*Probe.httpGet.port", Mapped),
+    both("spec.containers[].*Probe.httpGet.scheme", Mapped),
+    both("spec.containers[].*Probe.initialDelaySeconds", Mapped),
+    both("spec.containers[].*Probe.periodSeconds", Mapped),
+    both("spec.containers[].*Probe.successThreshold", Mapped),
+    both(
+        "spec.containers[].*Probe.tcpSocket",
+        Refused("ACI probes with exec and httpGet only; use one of them"),
+    ),
+    both(
+        "spec.containers[].*Probe.terminationGracePeriodSeconds",
+        Ignored("ACI documents no grace period"),
+    ),
+    both("spec.containers[].*Probe.timeoutSeconds", Mapped),
     // ContainerPort
     both("spec.containers[].ports[].containerPort", Mapped),
     both(

@@ -28,6 +28,22 @@ fn resources() -> impl Strategy<Value = Value> {
     (map(), map()).prop_map(|(limits, requests)| json!({"limits": limits, "requests": requests}))
 }
 
+fn probe() -> impl Strategy<Value = Value> {
+    let http = (
+        prop_oneof![9 => (0_i32..90).prop_map(|port| json!(port)), 1 => Just(json!("a")), 1 => Just(json!("b"))],
+        select(vec![None, Some("HTTP"), Some("HTTPS")]),
+        select(vec![None, Some(""), Some("h")]),
+    )
+        .prop_map(|(port, scheme, host)| json!({"httpGet": {"port": port, "scheme": scheme, "host": host}}));
+    prop_oneof![
+        9 => Just(json!(null)),
+        3 => http,
+        2 => Just(json!({"exec": {"command": ["true"]}, "periodSeconds": 5})),
+        1 => Just(json!({"tcpSocket": {"port": 80}})),
+        1 => Just(json!({})),
+    ]
+}
+
 fn container(index: i32) -> impl Strategy<Value = Value> {
     let name = prop_oneof![9 => "[A-Z]{1,3}", 1 => "[A-Z_.]{1,3}"];
     let env =
@@ -48,10 +64,11 @@ fn container(index: i32) -> impl Strategy<Value = Value> {
         proptest::collection::vec(mount, 0..3),
         resources(),
         proptest::collection::vec("\\PC{0,6}", 0..3),
+        (probe(), probe()),
     )
-        .prop_map(move |(env, ports, mounts, resources, command)| {
+        .prop_map(move |(env, ports, mounts, resources, command, (liveness, readiness))| {
             json!({"name": format!("c{index}"), "image": "i", "env": env, "ports": ports, "volumeMounts": mounts,
-                   "resources": resources, "command": command})
+                   "resources": resources, "command": command, "livenessProbe": liveness, "readinessProbe": readiness})
         })
 }
 

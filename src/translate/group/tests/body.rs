@@ -165,8 +165,13 @@ fn container<'v>(
         "environmentVariables",
         "resources!",
         "volumeMounts",
+        "livenessProbe",
+        "readinessProbe",
     ];
     let container = object(value, "container", &members)?;
+    for member in ["livenessProbe", "readinessProbe"] {
+        container.get(member).map_or(Ok(()), probe)?;
+    }
     require(!text(&container["image"], "image")?.is_empty(), || {
         "empty image".to_owned()
     })?;
@@ -212,6 +217,43 @@ fn container<'v>(
         require(ports.insert((number, protocol)), || {
             format!("port {number} twice")
         })?;
+    }
+    Ok(())
+}
+
+fn probe(value: &Value) -> Checked {
+    let times = [
+        "initialDelaySeconds",
+        "periodSeconds",
+        "failureThreshold",
+        "successThreshold",
+        "timeoutSeconds",
+    ];
+    let members: Vec<&str> = ["exec", "httpGet"].into_iter().chain(times).collect();
+    let probe = object(value, "probe", &members)?;
+    require(
+        probe.contains_key("exec") != probe.contains_key("httpGet"),
+        || "a probe has one handler".to_owned(),
+    )?;
+    for time in times {
+        let whole = probe.get(time).is_none_or(Value::is_i64);
+        require(whole, || format!("{time} is no int"))?;
+    }
+    if let Some(exec) = probe.get("exec") {
+        let exec = object(exec, "exec", &["command!"])?;
+        require(!items(exec, "command").is_empty(), || {
+            "exec without a command".to_owned()
+        })?;
+    }
+    let Some(http) = probe.get("httpGet") else {
+        return Ok(());
+    };
+    let http = object(http, "httpGet", &["port!", "path", "scheme", "httpHeaders"])?;
+    let port = http["port"].as_i64().ok_or("probe's port")?;
+    require((1..=65_535).contains(&port), || format!("probe of {port}"))?;
+    one_of(http.get("scheme"), &["http", "https"], "scheme")?;
+    for header in items(http, "httpHeaders") {
+        object(header, "header", &["name!", "value!"])?;
     }
     Ok(())
 }

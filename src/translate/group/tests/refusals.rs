@@ -125,7 +125,16 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
             json!({"preStop": {"exec": {"command": ["true"]}}}),
             "lifecycle",
         ),
-        ("livenessProbe", probe.clone(), "livenessProbe"),
+        (
+            "livenessProbe",
+            json!({"tcpSocket": {"port": 80}}),
+            "livenessProbe.tcpSocket",
+        ),
+        (
+            "livenessProbe",
+            json!({"httpGet": {"port": 80, "host": "h"}}),
+            "livenessProbe.httpGet.host",
+        ),
         (
             "ports",
             json!([{"containerPort": 80, "hostPort": 80}]),
@@ -146,7 +155,11 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
             json!([{"containerPort": 1026}]),
             "ports[0].containerPort",
         ),
-        ("readinessProbe", probe.clone(), "readinessProbe"),
+        (
+            "readinessProbe",
+            json!({"grpc": {"port": 80}}),
+            "readinessProbe.grpc",
+        ),
         (
             "resources",
             json!({"limits": {"nvidia.com/gpu": "1"}}),
@@ -370,6 +383,11 @@ fn what_cannot_be_honoured_exactly_is_told() {
             json!({"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}),
             "spec.volumes[1].emptyDir.sizeLimit",
         ),
+        (
+            "/spec/containers/0/readinessProbe",
+            json!({"exec": {"command": ["true"]}}),
+            "spec.containers[0].readinessProbe",
+        ),
     ];
     for (pointer, value, field) in table {
         let notes = translate(&pod(HELLO, &[(pointer, value)]), Os::Linux)
@@ -421,6 +439,10 @@ fn what_the_api_server_defaults_or_the_scheduler_uses_passes_in_silence() {
         ),
         ("/spec/containers/0/stdin", json!(false)),
         ("/spec/containers/0/lifecycle", json!({})),
+        (
+            "/spec/containers/0/livenessProbe",
+            json!({"httpGet": {"path": "/", "port": 80, "scheme": "HTTP"}, "terminationGracePeriodSeconds": 3}),
+        ),
     ];
     for (pointer, value) in table {
         let result = translate(&pod(HELLO, &[(pointer, value)]), Os::Linux);
@@ -466,6 +488,8 @@ fn every_refused_row_on_linux_is_reached() {
         .map(|(_, _, field)| {
             field
                 .replace("[0]", "[]")
+                .replace("livenessProbe.", "*Probe.")
+                .replace("readinessProbe.", "*Probe.")
                 .split("[]")
                 .collect::<Vec<_>>()
                 .join("[]")
