@@ -10,6 +10,7 @@ mod expand;
 pub mod facts;
 pub mod group;
 pub mod identity;
+mod init;
 mod memory;
 mod names;
 mod network;
@@ -17,6 +18,7 @@ mod pod;
 mod probes;
 mod resources;
 mod review;
+mod security;
 pub mod status;
 pub mod support;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Containers: image, command, environment, and the verdicts on the rest.
 
-use k8s_openapi::api::core::v1::{Capabilities, Container, EnvVar, Lifecycle, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Lifecycle};
 
 use super::GroupDefaults;
 use super::expand::expand;
@@ -13,7 +13,7 @@ use crate::azure::model::{self, ContainerProperties, EnvironmentVariable};
 /// Containers that a group may have.
 const MAX_CONTAINERS: usize = 60;
 
-/// Container `index` as ARM takes it, still without resources, and what it needs.
+/// Container `index` as ARM takes it, still without resources and security context, and what it needs.
 pub(super) fn container(
     container: &Container,
     index: usize,
@@ -37,7 +37,7 @@ pub(super) fn container(
         resources,
         restart_policy,
         restart_policy_rules,
-        security_context,
+        security_context: _,
         startup_probe,
         stdin,
         stdin_once: _,
@@ -81,9 +81,6 @@ pub(super) fn container(
     ] {
         review.field(row, present, &place);
     }
-    if let Some(context) = security_context {
-        security(context, index, review);
-    }
     let environment = environment(env.as_deref().unwrap_or_default(), index, review);
     let lookup = |name: &str| value_of(&environment, name);
     let command = command
@@ -107,6 +104,7 @@ pub(super) fn container(
         environment_variables: environment,
         liveness_probe,
         readiness_probe,
+        security_context: None,
         resources: None,
         instance_view: None,
     };
@@ -182,77 +180,4 @@ fn value_of<'a>(environment: &'a [EnvironmentVariable], name: &str) -> Option<&'
         .iter()
         .find(|variable| variable.name == name)
         .and_then(|variable| variable.value.as_deref())
-}
-
-fn security(context: &SecurityContext, index: usize, review: &mut Review) {
-    let SecurityContext {
-        allow_privilege_escalation,
-        app_armor_profile,
-        capabilities,
-        privileged,
-        proc_mount,
-        read_only_root_filesystem,
-        run_as_group,
-        run_as_non_root,
-        run_as_user,
-        se_linux_options,
-        seccomp_profile,
-        windows_options,
-    } = context;
-    let (add, drop) = match capabilities {
-        Some(Capabilities { add, drop }) => (some(add.as_deref()), some(drop.as_deref())),
-        None => (false, false),
-    };
-    let confined = |kind: Option<&String>| kind.is_some_and(|kind| kind != "Unconfined");
-    let place = [index];
-    for (row, present) in [
-        (
-            "spec.containers[].securityContext.allowPrivilegeEscalation: false",
-            *allow_privilege_escalation == Some(false),
-        ),
-        (
-            "spec.containers[].securityContext.appArmorProfile",
-            confined(app_armor_profile.as_ref().map(|it| &it.type_)),
-        ),
-        ("spec.containers[].securityContext.capabilities.add", add),
-        ("spec.containers[].securityContext.capabilities.drop", drop),
-        (
-            "spec.containers[].securityContext.privileged: true",
-            *privileged == Some(true),
-        ),
-        (
-            "spec.containers[].securityContext.procMount: Unmasked",
-            proc_mount.as_deref() == Some("Unmasked"),
-        ),
-        (
-            "spec.containers[].securityContext.readOnlyRootFilesystem: true",
-            *read_only_root_filesystem == Some(true),
-        ),
-        (
-            "spec.containers[].securityContext.runAsGroup",
-            run_as_group.is_some(),
-        ),
-        (
-            "spec.containers[].securityContext.runAsNonRoot: true",
-            *run_as_non_root == Some(true),
-        ),
-        (
-            "spec.containers[].securityContext.runAsUser",
-            run_as_user.is_some(),
-        ),
-        (
-            "spec.containers[].securityContext.seLinuxOptions",
-            se_linux_options.is_some(),
-        ),
-        (
-            "spec.containers[].securityContext.seccompProfile",
-            confined(seccomp_profile.as_ref().map(|it| &it.type_)),
-        ),
-        (
-            "spec.containers[].securityContext.windowsOptions",
-            windows_options.is_some(),
-        ),
-    ] {
-        review.field(row, present, &place);
-    }
 }

@@ -15,6 +15,8 @@ const APPROXIMATED: &str = "ApproximatedOnAci";
 #[derive(Debug)]
 pub(super) struct Review {
     pub(super) os: Os,
+    /// Whether what is called a container now stands in `spec.initContainers`: its fields have the same verdicts.
+    pub(super) init: bool,
     refusals: Vec<Refusal>,
     notes: Vec<Note>,
 }
@@ -23,6 +25,7 @@ impl Review {
     pub(super) fn new(os: Os) -> Self {
         Self {
             os,
+            init: false,
             refusals: Vec::new(),
             notes: Vec::new(),
         }
@@ -44,7 +47,7 @@ impl Review {
             Some(Verdict::Mapped) => return true,
             Some(Verdict::Approximated(why)) => {
                 self.notes.push(Note {
-                    field: path,
+                    field: self.place(path),
                     reason: APPROXIMATED,
                     message: why.to_owned(),
                 });
@@ -59,6 +62,14 @@ impl Review {
         self.push(NOT_SUPPORTED, path, message);
     }
 
+    /// `path` in the list of containers that is looked at.
+    fn place(&self, path: String) -> String {
+        match path.strip_prefix("spec.containers[") {
+            Some(rest) if self.init => format!("spec.initContainers[{rest}"),
+            _ => path,
+        }
+    }
+
     /// Refuses the field at `path` because a group cannot have so much.
     pub(super) fn exceeds(&mut self, path: String, message: String) {
         self.push(EXCEEDS, path, message);
@@ -70,11 +81,15 @@ impl Review {
     }
 
     fn push(&mut self, reason: &'static str, field: String, message: String) {
-        self.refusals.push(Refusal {
+        let refusal = Refusal {
             reason,
-            field,
+            field: self.place(field),
             message,
-        });
+        };
+        // What containers inherit of the pod, each of them refuses.
+        if !self.refusals.contains(&refusal) {
+            self.refusals.push(refusal);
+        }
     }
 
     /// The notes, or the refusals when there is one.

@@ -2,22 +2,10 @@
 
 use super::Row;
 use super::Verdict::{self, Approximated, Ignored, Mapped, Refused};
-
-const fn both(field: &'static str, verdict: Verdict) -> Row {
-    Row {
-        field,
-        linux: verdict,
-        windows: verdict,
-    }
-}
-
-const fn per_os(field: &'static str, linux: Verdict, windows: Verdict) -> Row {
-    Row {
-        field,
-        linux,
-        windows,
-    }
-}
+use super::words::{
+    APP_ARMOR, ENDLESS, INIT, NOT_ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SIDECAR, WIN_INIT,
+    WIN_OPTIONS, WIN_SECURITY, both, per_os,
+};
 
 const SCHEDULER: Verdict = Ignored("the scheduler has acted on it before the pod reaches the node");
 const PLATFORM: Verdict =
@@ -26,8 +14,6 @@ const LATER: Verdict = Refused(
     "this kind of volume is not translated yet; use emptyDir, or bake the files into the image",
 );
 const WIN_VOLUME: Verdict = Refused("Windows container groups have no volumes; remove it");
-const SECURITY: Verdict =
-    Refused("it is not translated yet, and without it the pod would be less confined; remove it");
 const HOST: Verdict = Refused("there is no host to share with; remove it or set it to false");
 const ENV_FROM: Verdict =
     Refused("references are not translated yet; write the value into env[].value");
@@ -96,10 +82,7 @@ pub const ROWS: &[Row] = &[
         "spec.imagePullSecrets",
         Approximated("pull secrets are not translated yet: only public images can be pulled"),
     ),
-    both(
-        "spec.initContainers",
-        Refused("init containers are not translated yet; do their work in the container's command"),
-    ),
+    per_os("spec.initContainers", Mapped, WIN_INIT),
     both("spec.nodeName", Mapped),
     both("spec.nodeSelector", SCHEDULER),
     both("spec.os", Mapped),
@@ -165,7 +148,7 @@ pub const ROWS: &[Row] = &[
     both("spec.volumes", Mapped),
     both("spec.securityContext", Mapped),
     // PodSecurityContext
-    both("spec.securityContext.appArmorProfile", SECURITY),
+    both("spec.securityContext.appArmorProfile", APP_ARMOR),
     both(
         "spec.securityContext.appArmorProfile: Unconfined",
         Ignored("nothing is asked for"),
@@ -178,21 +161,42 @@ pub const ROWS: &[Row] = &[
         "spec.securityContext.fsGroupChangePolicy",
         Ignored("without effect unless fsGroup is set, which is refused"),
     ),
-    both("spec.securityContext.runAsGroup", SECURITY),
+    per_os("spec.securityContext.runAsGroup", Mapped, WIN_SECURITY),
     both("spec.securityContext.runAsNonRoot", Mapped),
-    both("spec.securityContext.runAsNonRoot: true", SECURITY),
-    both("spec.securityContext.runAsUser", SECURITY),
+    per_os(
+        "spec.securityContext.runAsNonRoot: true",
+        Mapped,
+        WIN_SECURITY,
+    ),
+    both(
+        "spec.securityContext.runAsNonRoot: true without a runAsUser that is not 0",
+        NOT_ROOT,
+    ),
+    per_os("spec.securityContext.runAsUser", Mapped, WIN_SECURITY),
     both(
         "spec.securityContext.seLinuxChangePolicy",
         Ignored("without effect unless seLinuxOptions is set, which is refused"),
     ),
-    both("spec.securityContext.seLinuxOptions", SECURITY),
-    both("spec.securityContext.seccompProfile", SECURITY),
+    both("spec.securityContext.seLinuxOptions", SE_LINUX),
+    both("spec.securityContext.seccompProfile", Mapped),
+    per_os(
+        "spec.securityContext.seccompProfile: RuntimeDefault",
+        SECCOMP_DEFAULT,
+        WIN_SECURITY,
+    ),
+    per_os(
+        "spec.securityContext.seccompProfile: Localhost",
+        SECCOMP_FILE,
+        WIN_SECURITY,
+    ),
     both(
         "spec.securityContext.seccompProfile: Unconfined",
         Ignored("nothing is asked for"),
     ),
-    both("spec.securityContext.supplementalGroups", SECURITY),
+    both(
+        "spec.securityContext.supplementalGroups",
+        Refused("ACI gives processes no further groups; remove it"),
+    ),
     both(
         "spec.securityContext.supplementalGroupsPolicy",
         Ignored("the images' own groups are all there are"),
@@ -201,7 +205,7 @@ pub const ROWS: &[Row] = &[
         "spec.securityContext.sysctls",
         Refused("ACI sets no kernel parameters; remove it"),
     ),
-    both("spec.securityContext.windowsOptions", SECURITY),
+    both("spec.securityContext.windowsOptions", WIN_OPTIONS),
     // Container
     both("spec.containers[].args", Mapped),
     both(
@@ -281,6 +285,22 @@ pub const ROWS: &[Row] = &[
         "spec.containers[].workingDir",
         Refused("ACI starts a container where its image says; change the directory in the command"),
     ),
+    // Container of spec.initContainers: where it differs
+    both("spec.initContainers[].lifecycle", INIT),
+    both("spec.initContainers[].livenessProbe", INIT),
+    both("spec.initContainers[].ports", INIT),
+    both("spec.initContainers[].readinessProbe", INIT),
+    both("spec.initContainers[].resources", Mapped),
+    per_os(
+        "spec.initContainers[].restartPolicy: Always",
+        SIDECAR,
+        WIN_INIT,
+    ),
+    both(
+        "spec.initContainers[].restartPolicy: Always in a pod that ends",
+        ENDLESS,
+    ),
+    both("spec.initContainers[].startupProbe", INIT),
     // EnvVar
     both("spec.containers[].env[].name", Mapped),
     both(
@@ -365,31 +385,35 @@ pub const ROWS: &[Row] = &[
         "spec.containers[].securityContext.allowPrivilegeEscalation",
         Mapped,
     ),
-    both(
+    per_os(
         "spec.containers[].securityContext.allowPrivilegeEscalation: false",
-        SECURITY,
+        Mapped,
+        WIN_SECURITY,
     ),
     both(
         "spec.containers[].securityContext.appArmorProfile",
-        SECURITY,
+        APP_ARMOR,
     ),
     both(
         "spec.containers[].securityContext.appArmorProfile: Unconfined",
         Ignored("nothing is asked for"),
     ),
     both("spec.containers[].securityContext.capabilities", Mapped),
-    both(
+    per_os(
         "spec.containers[].securityContext.capabilities.add",
-        Refused("it is not translated yet; remove it"),
+        Mapped,
+        WIN_SECURITY,
     ),
-    both(
+    per_os(
         "spec.containers[].securityContext.capabilities.drop",
-        SECURITY,
+        Mapped,
+        WIN_SECURITY,
     ),
     both("spec.containers[].securityContext.privileged", Mapped),
-    both(
+    per_os(
         "spec.containers[].securityContext.privileged: true",
-        Refused("it is not translated yet; remove it"),
+        Mapped,
+        WIN_SECURITY,
     ),
     both("spec.containers[].securityContext.procMount", Mapped),
     both(
@@ -404,20 +428,46 @@ pub const ROWS: &[Row] = &[
         "spec.containers[].securityContext.readOnlyRootFilesystem: true",
         Refused("ACI has no read-only root file system; set it to false"),
     ),
-    both("spec.containers[].securityContext.runAsGroup", SECURITY),
-    both("spec.containers[].securityContext.runAsNonRoot", Mapped),
-    both(
-        "spec.containers[].securityContext.runAsNonRoot: true",
-        SECURITY,
+    per_os(
+        "spec.containers[].securityContext.runAsGroup",
+        Mapped,
+        WIN_SECURITY,
     ),
-    both("spec.containers[].securityContext.runAsUser", SECURITY),
-    both("spec.containers[].securityContext.seLinuxOptions", SECURITY),
-    both("spec.containers[].securityContext.seccompProfile", SECURITY),
+    both("spec.containers[].securityContext.runAsNonRoot", Mapped),
+    per_os(
+        "spec.containers[].securityContext.runAsNonRoot: true",
+        Mapped,
+        WIN_SECURITY,
+    ),
+    both(
+        "spec.containers[].securityContext.runAsNonRoot: true without a runAsUser that is not 0",
+        NOT_ROOT,
+    ),
+    per_os(
+        "spec.containers[].securityContext.runAsUser",
+        Mapped,
+        WIN_SECURITY,
+    ),
+    both("spec.containers[].securityContext.seLinuxOptions", SE_LINUX),
+    both("spec.containers[].securityContext.seccompProfile", Mapped),
+    per_os(
+        "spec.containers[].securityContext.seccompProfile: RuntimeDefault",
+        SECCOMP_DEFAULT,
+        WIN_SECURITY,
+    ),
+    per_os(
+        "spec.containers[].securityContext.seccompProfile: Localhost",
+        SECCOMP_FILE,
+        WIN_SECURITY,
+    ),
     both(
         "spec.containers[].securityContext.seccompProfile: Unconfined",
         Ignored("nothing is asked for"),
     ),
-    both("spec.containers[].securityContext.windowsOptions", SECURITY),
+    both(
+        "spec.containers[].securityContext.windowsOptions",
+        WIN_OPTIONS,
+    ),
     // VolumeMount
     both("spec.containers[].volumeMounts[].mountPath", Mapped),
     both(

@@ -86,6 +86,7 @@ pub(super) fn check(body: &Value) -> Checked {
     }
     let members = [
         "containers!",
+        "initContainers",
         "osType!",
         "restartPolicy",
         "sku",
@@ -124,6 +125,23 @@ pub(super) fn check(body: &Value) -> Checked {
             format!("container name {name}")
         })?;
         self::container(&container["properties"], &volumes, &mut ports)?;
+    }
+    let inits = items(properties, "initContainers");
+    require(inits.len() <= if os == "Linux" { 59 } else { 0 }, || {
+        format!("{} init containers", inits.len())
+    })?;
+    for init in inits {
+        let init = object(init, "init container", &["name!", "properties!"])?;
+        let name = text(&init["name"], "name")?;
+        require(names.insert(name), || format!("container name {name}"))?;
+        let unfit = ["ports", "resources", "livenessProbe", "readinessProbe"];
+        let unfit = unfit
+            .iter()
+            .find(|member| init["properties"].get(member).is_some());
+        require(unfit.is_none(), || format!("init container with {unfit:?}"))?;
+        let mut as_container = init["properties"].clone();
+        as_container["resources"] = Value::Null;
+        container(&as_container, &volumes, &mut HashSet::new())?;
     }
     amounts(containers)?;
     address(properties, &ports)
@@ -167,11 +185,13 @@ fn container<'v>(
         "volumeMounts",
         "livenessProbe",
         "readinessProbe",
+        "securityContext",
     ];
     let container = object(value, "container", &members)?;
     for member in ["livenessProbe", "readinessProbe"] {
         container.get(member).map_or(Ok(()), probe)?;
     }
+    container.get("securityContext").map_or(Ok(()), security)?;
     require(!text(&container["image"], "image")?.is_empty(), || {
         "empty image".to_owned()
     })?;
@@ -217,6 +237,25 @@ fn container<'v>(
         require(ports.insert((number, protocol)), || {
             format!("port {number} twice")
         })?;
+    }
+    Ok(())
+}
+
+fn security(value: &Value) -> Checked {
+    let members = [
+        "privileged",
+        "allowPrivilegeEscalation",
+        "capabilities",
+        "runAsUser",
+        "runAsGroup",
+    ];
+    let context = object(value, "securityContext", &members)?;
+    for id in members[3..].iter().filter_map(|id| context.get(*id)) {
+        let fits = id.as_i64().is_some_and(|id| i32::try_from(id).is_ok());
+        require(fits, || format!("ID {id}"))?;
+    }
+    if let Some(capabilities) = context.get("capabilities") {
+        object(capabilities, "capabilities", &["add", "drop"])?;
     }
     Ok(())
 }
