@@ -12,13 +12,16 @@ pub mod facts;
 mod fields;
 pub mod group;
 pub mod identity;
+mod init;
 mod memory;
 mod names;
 mod network;
 mod pod;
+mod probes;
 pub mod resolved;
 mod resources;
 mod review;
+mod security;
 pub mod status;
 pub mod support;
 #[cfg(test)]

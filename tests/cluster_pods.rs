@@ -29,5 +29,7 @@ mod refusals;
 mod restart;
 #[path = "cluster_pods/secrets.rs"]
 mod secrets;
+#[path = "cluster_pods/shapes.rs"]
+mod shapes;
 #[path = "cluster_pods/watching.rs"]
 mod watching;

@@ -11,9 +11,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+mod probe;
 mod secret;
+mod security;
 
+pub use probe::{ContainerExec, ContainerHttpGet, HttpHeader, Probe};
 pub use secret::{SecretBytes, SecretText};
+pub use security::{Capabilities, SecurityContext};
 
 /// A container group, the unit ACI schedules: one pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -152,6 +156,15 @@ pub struct ContainerProperties {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub volume_mounts: Vec<VolumeMount>,
+    /// Restarts the container when it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    /// Takes the container out of the address's traffic while it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness_probe: Option<Probe>,
+    /// What its processes may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_context: Option<SecurityContext>,
     /// What runs now; only in GET responses and absent until the container is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_view: Option<InstanceView>,
@@ -197,6 +210,9 @@ pub struct InitContainerProperties {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub volume_mounts: Vec<VolumeMount>,
+    /// What its processes may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_context: Option<SecurityContext>,
     /// What ran; only in GET responses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_view: Option<InstanceView>,

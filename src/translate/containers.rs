@@ -1,18 +1,18 @@
 //! Containers: image, command, environment, and the verdicts on the rest.
 
-use k8s_openapi::api::core::v1::{Capabilities, Container, Lifecycle, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, Lifecycle};
 
 use super::fields::Fields;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
-use super::{env, network};
+use super::{env, network, probes};
 use crate::azure::model::{self, ContainerProperties};
 
 /// Containers that a group may have.
 const MAX_CONTAINERS: usize = 60;
 
-/// Container `index` as ARM takes it, still without resources, and what it needs.
+/// Container `index` as ARM takes it, still without resources and security context, and what it needs.
 pub(super) fn container(
     container: &Container,
     index: usize,
@@ -36,7 +36,7 @@ pub(super) fn container(
         resources,
         restart_policy,
         restart_policy_rules,
-        security_context,
+        security_context: _,
         startup_probe,
         stdin,
         stdin_once: _,
@@ -63,11 +63,6 @@ pub(super) fn container(
                 .as_ref()
                 .is_some_and(|hooks| *hooks != Lifecycle::default()),
         ),
-        ("spec.containers[].livenessProbe", liveness_probe.is_some()),
-        (
-            "spec.containers[].readinessProbe",
-            readiness_probe.is_some(),
-        ),
         ("spec.containers[].restartPolicy", restart_policy.is_some()),
         (
             "spec.containers[].restartPolicyRules",
@@ -84,17 +79,25 @@ pub(super) fn container(
     ] {
         review.field(row, present, &place);
     }
-    if let Some(context) = security_context {
-        security(context, index, review);
-    }
     let environment = env::environment(container, index, fields, review);
     let command = environment.command(command.iter().chain(args), index, review);
+    let ports = ports.as_deref().unwrap_or_default();
+    let (liveness_probe, readiness_probe) = probes::probes(
+        liveness_probe.as_ref(),
+        readiness_probe.as_ref(),
+        index,
+        ports,
+        review,
+    );
     let properties = ContainerProperties {
         image: image.to_owned(),
         command,
-        ports: network::ports(ports.as_deref().unwrap_or_default(), index, review),
+        ports: network::ports(ports, index, review),
         volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
         environment_variables: environment.variables,
+        liveness_probe,
+        readiness_probe,
+        security_context: None,
         resources: None,
         instance_view: None,
     };
@@ -126,78 +129,5 @@ pub(super) fn count(containers: usize, review: &mut Review) {
             "{containers} containers; a container group has at most {MAX_CONTAINERS}: split the pod"
         );
         review.exceeds("spec.containers".to_owned(), message);
-    }
-}
-
-fn security(context: &SecurityContext, index: usize, review: &mut Review) {
-    let SecurityContext {
-        allow_privilege_escalation,
-        app_armor_profile,
-        capabilities,
-        privileged,
-        proc_mount,
-        read_only_root_filesystem,
-        run_as_group,
-        run_as_non_root,
-        run_as_user,
-        se_linux_options,
-        seccomp_profile,
-        windows_options,
-    } = context;
-    let (add, drop) = match capabilities {
-        Some(Capabilities { add, drop }) => (some(add.as_deref()), some(drop.as_deref())),
-        None => (false, false),
-    };
-    let confined = |kind: Option<&String>| kind.is_some_and(|kind| kind != "Unconfined");
-    let place = [index];
-    for (row, present) in [
-        (
-            "spec.containers[].securityContext.allowPrivilegeEscalation: false",
-            *allow_privilege_escalation == Some(false),
-        ),
-        (
-            "spec.containers[].securityContext.appArmorProfile",
-            confined(app_armor_profile.as_ref().map(|it| &it.type_)),
-        ),
-        ("spec.containers[].securityContext.capabilities.add", add),
-        ("spec.containers[].securityContext.capabilities.drop", drop),
-        (
-            "spec.containers[].securityContext.privileged: true",
-            *privileged == Some(true),
-        ),
-        (
-            "spec.containers[].securityContext.procMount: Unmasked",
-            proc_mount.as_deref() == Some("Unmasked"),
-        ),
-        (
-            "spec.containers[].securityContext.readOnlyRootFilesystem: true",
-            *read_only_root_filesystem == Some(true),
-        ),
-        (
-            "spec.containers[].securityContext.runAsGroup",
-            run_as_group.is_some(),
-        ),
-        (
-            "spec.containers[].securityContext.runAsNonRoot: true",
-            *run_as_non_root == Some(true),
-        ),
-        (
-            "spec.containers[].securityContext.runAsUser",
-            run_as_user.is_some(),
-        ),
-        (
-            "spec.containers[].securityContext.seLinuxOptions",
-            se_linux_options.is_some(),
-        ),
-        (
-            "spec.containers[].securityContext.seccompProfile",
-            confined(seccomp_profile.as_ref().map(|it| &it.type_)),
-        ),
-        (
-            "spec.containers[].securityContext.windowsOptions",
-            windows_options.is_some(),
-        ),
-    ] {
-        review.field(row, present, &place);
     }
 }

@@ -42,7 +42,13 @@ pub fn group_events(
             .flat_map(|view| &view.events);
         events.map(|event| (Some(container.name.as_str()), event))
     });
+    let of_inits = properties.init_containers.iter().flat_map(|init| {
+        let view = init.properties.instance_view.iter();
+        let events = view.flat_map(|view| &view.events);
+        events.map(|event| (Some(init.name.as_str()), event))
+    });
     let mut fresh: Vec<(Timestamp, GroupEvent)> = of_group
+        .chain(of_inits)
         .chain(of_containers)
         .filter_map(|(container, event)| {
             let at = time::from_arm(

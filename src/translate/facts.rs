@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 
 use super::identity::PodKey;
+use super::init::is_sidecar;
 use super::status::digest;
 
 /// What happens when a container ends.
@@ -46,6 +47,8 @@ pub struct ContainerFacts {
     pub name: Box<str>,
     /// Image as the pod spells it.
     pub image: Box<str>,
+    /// Whether it is an init container that never ends (a native sidecar).
+    pub sidecar: bool,
 }
 
 /// A pod that is being deleted.
@@ -136,12 +139,16 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         key,
         node_name: node_name.into(),
         restart_policy: RestartPolicy::parse(spec.restart_policy.as_deref()),
-        containers: spec.containers.iter().map(container).collect(),
+        containers: spec
+            .containers
+            .iter()
+            .map(|it| container(it, false))
+            .collect(),
         init_containers: spec
             .init_containers
             .iter()
             .flatten()
-            .map(container)
+            .map(|it| container(it, is_sidecar(it)))
             .collect(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         generation: meta.generation.filter(|_| keeps_generation),
@@ -173,10 +180,11 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
     })
 }
 
-fn container(container: &Container) -> ContainerFacts {
+fn container(container: &Container, sidecar: bool) -> ContainerFacts {
     ContainerFacts {
         name: container.name.as_str().into(),
         image: container.image.as_deref().unwrap_or_default().into(),
+        sidecar,
     }
 }
 

@@ -10,7 +10,7 @@ use super::identity::Ownership;
 use super::resolved::{Reference, Resolved};
 use super::resources::Need;
 use super::review::Review;
-use super::{GroupDefaults, containers, network, pod, resources, volumes};
+use super::{GroupDefaults, containers, init, network, pod, resources, security, volumes};
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
 /// A pod as ACI runs it.
@@ -101,25 +101,45 @@ pub fn container_group(
     let mut review = Review::new(defaults.os, resolved);
     let fields = Fields { pod, defaults };
     pod::review(spec, &mut review);
-    containers::count(spec.containers.len(), &mut review);
+    let sidecars = init::sidecars(spec, defaults.os);
+    containers::count(spec.containers.len() + sidecars, &mut review);
     let volumes = volumes::volumes(spec, &fields, &mut review);
-    let (mut containers, needs): (Vec<Container>, Vec<Need>) = spec
+    let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec
         .containers
         .iter()
         .enumerate()
         .map(|(index, container)| {
-            containers::container(container, index, &fields, &volumes, &mut review)
+            let (mut arm, need) =
+                containers::container(container, index, &fields, &volumes, &mut review);
+            arm.properties.security_context = security::container(
+                container.security_context.as_ref(),
+                spec.security_context.as_ref(),
+                index,
+                &mut review,
+            );
+            (arm, need)
         })
         .unzip();
-    for (container, resources) in containers
-        .iter_mut()
-        .zip(resources::size(&needs, &mut review))
+    let mut places: Vec<String> = (0..containers.len())
+        .map(|index| format!("spec.containers[{index}]"))
+        .collect();
+    let inits = init::init(spec, &fields, &volumes, &mut review);
+    for (index, sidecar, need) in inits.sidecars {
+        places.push(format!("spec.initContainers[{index}]"));
+        containers.push(sidecar);
+        needs.push(need);
+    }
+    for (container, resources) in
+        containers
+            .iter_mut()
+            .zip(resources::size(&needs, inits.least, &mut review))
     {
         container.properties.resources = Some(resources);
     }
-    let ports: Vec<Vec<Port>> = containers
-        .iter()
-        .map(|container| container.properties.ports.clone())
+    let ports: Vec<(String, Vec<Port>)> = places
+        .into_iter()
+        .zip(&containers)
+        .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
     let (notes, references) = review.finish()?;
@@ -136,6 +156,7 @@ pub fn container_group(
                     .to_owned(),
             ),
             containers,
+            init_containers: inits.first,
             volumes: volumes.arm,
             ip_address,
             subnet_ids,

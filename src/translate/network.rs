@@ -61,26 +61,25 @@ pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Revie
     ports
 }
 
-/// The address and the subnet of a group whose containers declare `ports`, in the order of the containers.
+/// The address and the subnet of a group whose containers, each under its path in the pod, declare `ports`.
 pub(super) fn address(
-    ports: &[Vec<Port>],
+    ports: &[(String, Vec<Port>)],
     defaults: &GroupDefaults,
     review: &mut Review,
 ) -> (Option<IpAddress>, Vec<SubnetId>) {
-    let mut owner: BTreeMap<i32, usize> = BTreeMap::new();
+    let mut owner: BTreeMap<i32, &str> = BTreeMap::new();
     for (container, port) in ports
         .iter()
-        .enumerate()
-        .flat_map(|(n, ports)| ports.iter().map(move |port| (n, port)))
+        .flat_map(|(place, ports)| ports.iter().map(move |port| (place.as_str(), port)))
     {
         let first = *owner.entry(port.port).or_insert(container);
         if first != container {
             let message = format!(
-                "port {} belongs to container {first} already; the containers of a group share one network, so that only \
+                "port {} belongs to {first} already; the containers of a group share one network, so that only \
                  one can listen on it",
                 port.port
             );
-            review.refuse(format!("spec.containers[{container}].ports"), message);
+            review.refuse(format!("{container}.ports"), message);
         }
     }
     let subnets: Vec<SubnetId> = defaults
@@ -93,7 +92,7 @@ pub(super) fn address(
         (None, true) => "Public",
         (None, false) => return (None, subnets),
     };
-    let ports: Vec<Port> = ports.iter().flatten().cloned().collect();
+    let ports: Vec<Port> = ports.iter().flat_map(|(_, ports)| ports).cloned().collect();
     if ports.is_empty() {
         return (None, subnets);
     }

@@ -1,8 +1,9 @@
 //! The verdicts on the fields of a pod's spec that are not its containers or volumes.
 
-use k8s_openapi::api::core::v1::{PodDNSConfig, PodSecurityContext, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{PodDNSConfig, PodSpec, ResourceRequirements};
 
 use super::review::{Review, set, some};
+use super::security;
 
 /// Reviews `spec`, all but its containers and volumes.
 pub(super) fn review(spec: &PodSpec, review: &mut Review) {
@@ -104,57 +105,6 @@ pub(super) fn review(spec: &PodSpec, review: &mut Review) {
         review.field(row, present, &[]);
     }
     if let Some(context) = security_context {
-        security(context, review);
-    }
-}
-
-fn security(context: &PodSecurityContext, review: &mut Review) {
-    let PodSecurityContext {
-        app_armor_profile,
-        fs_group,
-        fs_group_change_policy: _,
-        run_as_group,
-        run_as_non_root,
-        run_as_user,
-        se_linux_change_policy: _,
-        se_linux_options,
-        seccomp_profile,
-        supplemental_groups,
-        supplemental_groups_policy: _,
-        sysctls,
-        windows_options,
-    } = context;
-    let confined = |kind: Option<&String>| kind.is_some_and(|kind| kind != "Unconfined");
-    for (row, present) in [
-        (
-            "spec.securityContext.appArmorProfile",
-            confined(app_armor_profile.as_ref().map(|it| &it.type_)),
-        ),
-        ("spec.securityContext.fsGroup", fs_group.is_some()),
-        ("spec.securityContext.runAsGroup", run_as_group.is_some()),
-        (
-            "spec.securityContext.runAsNonRoot: true",
-            *run_as_non_root == Some(true),
-        ),
-        ("spec.securityContext.runAsUser", run_as_user.is_some()),
-        (
-            "spec.securityContext.seLinuxOptions",
-            se_linux_options.is_some(),
-        ),
-        (
-            "spec.securityContext.seccompProfile",
-            confined(seccomp_profile.as_ref().map(|it| &it.type_)),
-        ),
-        (
-            "spec.securityContext.supplementalGroups",
-            some(supplemental_groups.as_deref()),
-        ),
-        ("spec.securityContext.sysctls", some(sysctls.as_deref())),
-        (
-            "spec.securityContext.windowsOptions",
-            windows_options.is_some(),
-        ),
-    ] {
-        review.field(row, present, &[]);
+        security::pod(context, review);
     }
 }

@@ -5,6 +5,8 @@
 //! container asks for its limit when it has one, else its request, else the connector's default, rounded up; and limits
 //! are sent only where they differ from ACI's default (the request), which is in groups of several containers.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -24,13 +26,21 @@ const GROUP_MAX: Amounts = Amounts {
 };
 
 /// Hundredths of a core and tenths of a gigabyte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Amounts {
     pub(super) cpu: u64,
     pub(super) memory: u64,
 }
 
 impl Amounts {
+    /// The larger of each.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.max(other.cpu),
+            memory: self.memory.max(other.memory),
+        }
+    }
+
     #[expect(
         clippy::cast_precision_loss,
         reason = "far below 2^52; one correctly rounded division has no decimal dust"
@@ -102,8 +112,8 @@ pub(super) fn need(
         let request = of("requests", requests.as_ref().and_then(|map| map.get(name)));
         (limit.or(request), limit.is_some())
     };
-    let (cpu, cpu_limited) = read("cpu", 10_000_000);
-    let (memory, memory_limited) = read("memory", 100_000_000 * NANO);
+    let (cpu, cpu_limited) = read("cpu", CPU_STEP);
+    let (memory, memory_limited) = read("memory", MEMORY_STEP);
     let amounts = Amounts {
         cpu: cpu
             .unwrap_or_else(|| steps(defaults.default_cpu, 100.0))
@@ -119,14 +129,29 @@ pub(super) fn need(
     }
 }
 
+/// What an init container requests, nothing by default; what cannot be read is refused by [`need`].
+pub(super) fn requested(resources: Option<&ResourceRequirements>) -> Amounts {
+    let read = |name: &str, step: u128| {
+        let resources = resources?;
+        let of = |map: &Option<BTreeMap<String, Quantity>>| map.as_ref()?.get(name).cloned();
+        let quantity = of(&resources.requests).or_else(|| of(&resources.limits))?;
+        u64::try_from(nano(&quantity.0)?.div_ceil(step)).ok()
+    };
+    Amounts {
+        cpu: read("cpu", CPU_STEP).unwrap_or(0),
+        memory: read("memory", MEMORY_STEP).unwrap_or(0),
+    }
+}
+
 /// The resources of every container of a group, from the needs of each; the first container is padded when the group would
-/// be too small for ACI.
-pub(super) fn size(needs: &[Need], review: &mut Review) -> Vec<Resources> {
+/// be too small for ACI, or smaller than `least`.
+pub(super) fn size(needs: &[Need], least: Amounts, review: &mut Review) -> Vec<Resources> {
     let mut amounts: Vec<Amounts> = needs.iter().map(|need| need.amounts).collect();
     let mut total = sum(&amounts);
-    if total.cpu > GROUP_MAX.cpu || total.memory > GROUP_MAX.memory {
+    let wanted = total.max(least);
+    if wanted.cpu > GROUP_MAX.cpu || wanted.memory > GROUP_MAX.memory {
         let most = GROUP_MAX.arm();
-        let asked = total.arm();
+        let asked = wanted.arm();
         review.exceeds(
             "spec.containers".to_owned(),
             format!(
@@ -136,8 +161,9 @@ pub(super) fn size(needs: &[Need], review: &mut Review) -> Vec<Resources> {
         );
     }
     if let Some(first) = amounts.first_mut() {
-        first.cpu += GROUP_MIN.cpu.saturating_sub(total.cpu);
-        first.memory += GROUP_MIN.memory.saturating_sub(total.memory);
+        let least = least.max(GROUP_MIN);
+        first.cpu += least.cpu.saturating_sub(total.cpu);
+        first.memory += least.memory.saturating_sub(total.memory);
         total = sum(&amounts);
     }
     let several = needs.len() > 1;
@@ -189,6 +215,9 @@ fn steps(value: f64, per: f64) -> u64 {
 }
 
 pub(super) const NANO: u128 = 1_000_000_000;
+/// 0.01 cores and 0.1 GB, in billionths.
+const CPU_STEP: u128 = 10_000_000;
+const MEMORY_STEP: u128 = 100_000_000 * NANO;
 
 /// A Kubernetes quantity in billionths, rounded up; `None` when it is negative, malformed or absurdly large.
 pub(super) fn nano(text: &str) -> Option<u128> {

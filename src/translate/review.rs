@@ -19,6 +19,8 @@ pub(super) struct Review<'a> {
     pub(super) os: Os,
     pub(super) resolved: &'a Resolved,
     wanted: BTreeSet<Reference>,
+    /// Whether what is called a container now stands in `spec.initContainers`: its fields have the same verdicts.
+    pub(super) init: bool,
     refusals: Vec<Refusal>,
     notes: Vec<Note>,
 }
@@ -29,6 +31,7 @@ impl<'a> Review<'a> {
             os,
             resolved,
             wanted: BTreeSet::new(),
+            init: false,
             refusals: Vec::new(),
             notes: Vec::new(),
         }
@@ -115,7 +118,7 @@ impl<'a> Review<'a> {
         let told = |note: &Note| note.reason == reason && note.message == message;
         if !self.notes.iter().any(told) {
             self.notes.push(Note {
-                field: path.to_owned(),
+                field: self.place(path.to_owned()),
                 reason,
                 message,
             });
@@ -138,7 +141,7 @@ impl<'a> Review<'a> {
             Some(Verdict::Mapped) => return true,
             Some(Verdict::Approximated(why)) => {
                 self.notes.push(Note {
-                    field: path,
+                    field: self.place(path),
                     reason: APPROXIMATED,
                     message: why.to_owned(),
                 });
@@ -153,6 +156,14 @@ impl<'a> Review<'a> {
         self.push(NOT_SUPPORTED, path, message);
     }
 
+    /// `path` in the list of containers that is looked at.
+    fn place(&self, path: String) -> String {
+        match path.strip_prefix("spec.containers[") {
+            Some(rest) if self.init => format!("spec.initContainers[{rest}"),
+            _ => path,
+        }
+    }
+
     /// Refuses the field at `path` because a group cannot have so much.
     pub(super) fn exceeds(&mut self, path: String, message: String) {
         self.push(EXCEEDS, path, message);
@@ -160,6 +171,7 @@ impl<'a> Review<'a> {
 
     /// Refuses the field at `path` until what it refers to changes.
     pub(super) fn heals(&mut self, reason: &'static str, field: String, message: String) {
+        let field = self.place(field);
         self.refusals.push(Refusal {
             reason,
             field,
@@ -169,12 +181,16 @@ impl<'a> Review<'a> {
     }
 
     fn push(&mut self, reason: &'static str, field: String, message: String) {
-        self.refusals.push(Refusal {
+        let refusal = Refusal {
             reason,
-            field,
+            field: self.place(field),
             message,
             heals: false,
-        });
+        };
+        // What containers inherit of the pod, each of them refuses.
+        if !self.refusals.contains(&refusal) {
+            self.refusals.push(refusal);
+        }
     }
 
     /// The notes and what the pod refers to, or the refusals when there is one.

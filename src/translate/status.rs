@@ -92,7 +92,7 @@ pub fn status_of_group(
 ) -> PodStatus {
     let phase = group_phase(group);
     let mut seen = seen(facts, Some(group));
-    let by_containers = phase_of(facts.restart_policy, &seen.containers, false);
+    let by_containers = phase_of(facts.restart_policy, &seen, false);
     // A group that was stopped after its containers had ended has ended as they did.
     if phase == GroupPhase::Stopped && !matches!(by_containers, "Succeeded" | "Failed") {
         let message = "the container group was stopped in Azure";
@@ -215,7 +215,7 @@ pub fn status_terminated(
             container.lost(message, now);
         }
     }
-    let phase = match phase_of(facts.restart_policy, &seen.containers, true) {
+    let phase = match phase_of(facts.restart_policy, &seen, true) {
         phase @ ("Succeeded" | "Failed") => phase,
         _ => "Failed",
     };
@@ -243,7 +243,21 @@ fn not_back<'a>(facts: &'a PodFacts, phase: &'a str) -> &'a str {
 }
 
 /// A kubelet's rule from container states to phase; `ending` when nothing will be restarted whatever the policy says.
-fn phase_of(policy: RestartPolicy, containers: &[Seen<'_>], ending: bool) -> &'static str {
+fn phase_of(policy: RestartPolicy, seen: &All<'_>, ending: bool) -> &'static str {
+    let containers = &seen.containers;
+    let begun = containers.iter().any(Seen::has_started);
+    let mut inits = seen.init.iter().filter(|init| !init.is_sidecar());
+    if policy == RestartPolicy::Never && inits.clone().any(Seen::failed) {
+        return "Failed";
+    }
+    let sidecars = seen.init.iter().filter(|init| init.is_sidecar());
+    if !begun
+        && (inits.any(|init| !init.succeeded()) || sidecars.clone().any(|it| !it.has_started()))
+    {
+        return "Pending";
+    }
+    let sidecars = sidecars.filter(|it| matches!(it.life, Life::Running { .. }));
+    let sidecars = sidecars.count();
     let count = |test: fn(&Seen<'_>) -> bool| {
         containers
             .iter()
@@ -253,7 +267,7 @@ fn phase_of(policy: RestartPolicy, containers: &[Seen<'_>], ending: bool) -> &'s
     let waiting = count(|container| {
         matches!(container.life, Life::Waiting { .. }) && container.last.is_none()
     });
-    let running = count(|container| matches!(container.life, Life::Running { .. }));
+    let running = sidecars + count(|container| matches!(container.life, Life::Running { .. }));
     let succeeded =
         count(|container| matches!(&container.life, Life::Ended(end) if end.exit_code == 0));
     if containers.is_empty() || waiting > 0 {
@@ -284,7 +298,7 @@ enum Kind {
 
 impl<'a> All<'a> {
     fn of(facts: &'a PodFacts, see: impl Fn(&'a ContainerFacts, Kind) -> Seen<'a>) -> Self {
-        Self {
+        let mut all = Self {
             init: facts
                 .init_containers
                 .iter()
@@ -295,7 +309,16 @@ impl<'a> All<'a> {
                 .iter()
                 .map(|it| see(it, Kind::Main))
                 .collect(),
+        };
+        for init in all.init.iter_mut().filter(|init| !init.is_sidecar()) {
+            init.ready = init.succeeded();
         }
+        if !all.init.is_empty() {
+            for container in all.init.iter_mut().chain(&mut all.containers) {
+                container.initialising();
+            }
+        }
+        all
     }
 
     /// Ends every container that has not ended, in a way that nobody saw.
@@ -312,12 +335,14 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     let trouble =
         properties.and_then(|properties| trouble(&properties.instance_view.as_ref()?.events));
     let mut all = All::of(facts, |container, kind| {
-        let view = properties.and_then(|properties| view_of(properties, &container.name, kind));
-        // ACI restarts an init container only to repeat one that failed.
-        let policy = if kind == Kind::Init {
-            RestartPolicy::OnFailure
-        } else {
-            facts.restart_policy
+        // A sidecar is one of the group's containers.
+        let list = if container.sidecar { Kind::Main } else { kind };
+        let view = properties.and_then(|properties| view_of(properties, &container.name, list));
+        // ACI restarts an init container only to repeat one that failed, and then only when the policy lets it.
+        let policy = match (kind, facts.restart_policy) {
+            (Kind::Init, _) if container.sidecar => RestartPolicy::Always,
+            (Kind::Init, RestartPolicy::Always) => RestartPolicy::OnFailure,
+            (_, policy) => policy,
         };
         Seen::of_view(container, view, policy, trouble.as_deref())
     });

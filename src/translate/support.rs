@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::api::Os;
 
 mod table;
+mod words;
 
 pub use table::ROWS;
 
@@ -70,7 +71,9 @@ pub fn page() -> String {
          - **approximated**: nearly; the pod runs, and an Event on the pod says once what differs.\n\
          - **refused**: the pod is not run, because without the field it would do something else or be weaker. It stays \
          `Pending`, its status names field and reason.\n\
-         - **ignored**: without effect on ACI, for the reason given.\n",
+         - **ignored**: without effect on ACI, for the reason given.\n\n\
+         The fields of an init container have the verdicts of a container's, but for those listed under \
+         `spec.initContainers[]`. One with `restartPolicy: Always` is a sidecar, which runs along with the containers.\n",
     );
     let mut section = "";
     for row in ROWS {
@@ -120,7 +123,9 @@ fn parent(field: &str) -> &str {
         "spec.containers[].resources",
         "spec.containers[].ports[]",
         "spec.containers[].env[]",
+        "spec.containers[].*Probe",
         "spec.containers[]",
+        "spec.initContainers[]",
         "spec.volumes[]",
         "spec.securityContext",
     ];

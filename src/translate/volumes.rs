@@ -65,6 +65,7 @@ fn mounted(spec: &PodSpec) -> BTreeSet<&str> {
     let mounts = spec
         .containers
         .iter()
+        .chain(spec.init_containers.iter().flatten())
         .flat_map(|container| container.volume_mounts.iter().flatten());
     mounts.map(|mount| mount.name.as_str()).collect()
 }

@@ -81,7 +81,13 @@ fn initialized(lives: &Lives<'_>) -> Outcome {
         .seen
         .init
         .iter()
-        .filter(|init| !init.succeeded())
+        .filter(|init| {
+            if init.is_sidecar() {
+                !init.has_started()
+            } else {
+                !init.succeeded()
+            }
+        })
         .map(Seen::name)
         .collect();
     if waiting.is_empty() {
@@ -105,10 +111,9 @@ fn containers_ready(lives: &Lives<'_>) -> Outcome {
     if let Ready::Not(why) = lives.ready {
         return Err(("ContainersNotReady", Some(why.to_owned())));
     }
-    let unready: Vec<&str> = lives
-        .seen
-        .containers
-        .iter()
+    let sidecars = lives.seen.init.iter().filter(|init| init.is_sidecar());
+    let unready: Vec<&str> = sidecars
+        .chain(&lives.seen.containers)
         .filter(|it| !it.ready)
         .map(Seen::name)
         .collect();

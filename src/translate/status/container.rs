@@ -238,6 +238,25 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Gives the wait for nothing in particular the name that it has in a pod with init containers.
+    pub(super) fn initialising(&mut self) {
+        if let Life::Waiting { reason, .. } = &mut self.life
+            && reason == "ContainerCreating"
+        {
+            "PodInitializing".clone_into(reason);
+        }
+    }
+
+    /// Whether it is an init container that runs along with the others.
+    pub(super) fn is_sidecar(&self) -> bool {
+        self.facts.sidecar
+    }
+
+    /// Whether it ended with an error.
+    pub(super) fn failed(&self) -> bool {
+        matches!(&self.life, Life::Ended(end) if end.exit_code != 0)
+    }
+
     /// Whether it ended with 0.
     pub(super) fn succeeded(&self) -> bool {
         matches!(&self.life, Life::Ended(end) if end.exit_code == 0)

@@ -2,22 +2,10 @@
 
 use super::Row;
 use super::Verdict::{self, Approximated, Ignored, Mapped, Refused};
-
-const fn both(field: &'static str, verdict: Verdict) -> Row {
-    Row {
-        field,
-        linux: verdict,
-        windows: verdict,
-    }
-}
-
-const fn per_os(field: &'static str, linux: Verdict, windows: Verdict) -> Row {
-    Row {
-        field,
-        linux,
-        windows,
-    }
-}
+use super::words::{
+    APP_ARMOR, ENDLESS, INIT, NOT_ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SIDECAR, WIN_INIT,
+    WIN_OPTIONS, WIN_SECURITY, both, per_os,
+};
 
 const SCHEDULER: Verdict = Ignored("the scheduler has acted on it before the pod reaches the node");
 const PLATFORM: Verdict =
@@ -26,11 +14,6 @@ const LATER: Verdict = Refused(
     "this kind of volume is not translated yet; use emptyDir, or bake the files into the image",
 );
 const WIN_VOLUME: Verdict = Refused("Windows container groups have no volumes; remove it");
-const SECURITY: Verdict =
-    Refused("it is not translated yet, and without it the pod would be less confined; remove it");
-const PROBE: Verdict = Refused(
-    "probes are not translated yet, and without them the pod would seem ready too early; remove it",
-);
 const HOST: Verdict = Refused("there is no host to share with; remove it or set it to false");
 const TERMINAL: Verdict =
     Refused("ACI runs containers without a terminal and with stdin closed; remove it");
@@ -97,10 +80,7 @@ pub const ROWS: &[Row] = &[
         "spec.imagePullSecrets",
         Approximated("pull secrets are not translated yet: only public images can be pulled"),
     ),
-    both(
-        "spec.initContainers",
-        Refused("init containers are not translated yet; do their work in the container's command"),
-    ),
+    per_os("spec.initContainers", Mapped, WIN_INIT),
     both("spec.nodeName", Mapped),
     both("spec.nodeSelector", SCHEDULER),
     both("spec.os", Mapped),
@@ -166,7 +146,7 @@ pub const ROWS: &[Row] = &[
     both("spec.volumes", Mapped),
     both("spec.securityContext", Mapped),
     // PodSecurityContext
-    both("spec.securityContext.appArmorProfile", SECURITY),
+    both("spec.securityContext.appArmorProfile", APP_ARMOR),
     both(
         "spec.securityContext.appArmorProfile: Unconfined",
         Ignored("nothing is asked for"),
@@ -179,21 +159,42 @@ pub const ROWS: &[Row] = &[
         "spec.securityContext.fsGroupChangePolicy",
         Ignored("without effect unless fsGroup is set, which is refused"),
     ),
-    both("spec.securityContext.runAsGroup", SECURITY),
+    per_os("spec.securityContext.runAsGroup", Mapped, WIN_SECURITY),
     both("spec.securityContext.runAsNonRoot", Mapped),
-    both("spec.securityContext.runAsNonRoot: true", SECURITY),
-    both("spec.securityContext.runAsUser", SECURITY),
+    per_os(
+        "spec.securityContext.runAsNonRoot: true",
+        Mapped,
+        WIN_SECURITY,
+    ),
+    both(
+        "spec.securityContext.runAsNonRoot: true without a runAsUser that is not 0",
+        NOT_ROOT,
+    ),
+    per_os("spec.securityContext.runAsUser", Mapped, WIN_SECURITY),
     both(
         "spec.securityContext.seLinuxChangePolicy",
         Ignored("without effect unless seLinuxOptions is set, which is refused"),
     ),
-    both("spec.securityContext.seLinuxOptions", SECURITY),
-    both("spec.securityContext.seccompProfile", SECURITY),
+    both("spec.securityContext.seLinuxOptions", SE_LINUX),
+    both("spec.securityContext.seccompProfile", Mapped),
+    per_os(
+        "spec.securityContext.seccompProfile: RuntimeDefault",
+        SECCOMP_DEFAULT,
+        WIN_SECURITY,
+    ),
+    per_os(
+        "spec.securityContext.seccompProfile: Localhost",
+        SECCOMP_FILE,
+        WIN_SECURITY,
+    ),
     both(
         "spec.securityContext.seccompProfile: Unconfined",
         Ignored("nothing is asked for"),
     ),
-    both("spec.securityContext.supplementalGroups", SECURITY),
+    both(
+        "spec.securityContext.supplementalGroups",
+        Refused("ACI gives processes no further groups; remove it"),
+    ),
     both(
         "spec.securityContext.supplementalGroupsPolicy",
         Ignored("the images' own groups are all there are"),
@@ -202,7 +203,7 @@ pub const ROWS: &[Row] = &[
         "spec.securityContext.sysctls",
         Refused("ACI sets no kernel parameters; remove it"),
     ),
-    both("spec.securityContext.windowsOptions", SECURITY),
+    both("spec.securityContext.windowsOptions", WIN_OPTIONS),
     // Container
     both("spec.containers[].args", Mapped),
     both(
@@ -240,10 +241,16 @@ pub const ROWS: &[Row] = &[
         "spec.containers[].lifecycle",
         Refused("ACI has no lifecycle hooks; do the work in the container's command"),
     ),
-    both("spec.containers[].livenessProbe", PROBE),
+    both("spec.containers[].livenessProbe", Mapped),
     both("spec.containers[].name", Mapped),
     both("spec.containers[].ports", Mapped),
-    both("spec.containers[].readinessProbe", PROBE),
+    both(
+        "spec.containers[].readinessProbe",
+        Approximated(
+            "ACI probes, and sends traffic only to what is ready, but does not tell the outcome: the pod is Ready when its \
+             containers run",
+        ),
+    ),
     both(
         "spec.containers[].resizePolicy",
         Ignored("a container group cannot be resized"),
@@ -258,7 +265,12 @@ pub const ROWS: &[Row] = &[
         Refused("ACI has one restart policy for the group; use spec.restartPolicy"),
     ),
     both("spec.containers[].securityContext", Mapped),
-    both("spec.containers[].startupProbe", PROBE),
+    both(
+        "spec.containers[].startupProbe",
+        Refused(
+            "ACI has no startup probe, and without it the liveness probe would begin too early; use its initialDelaySeconds",
+        ),
+    ),
     both("spec.containers[].stdin", Mapped),
     both("spec.containers[].stdin: true", TERMINAL),
     both(
@@ -284,6 +296,22 @@ pub const ROWS: &[Row] = &[
         "spec.containers[].workingDir",
         Refused("ACI starts a container where its image says; change the directory in the command"),
     ),
+    // Container of spec.initContainers: where it differs
+    both("spec.initContainers[].lifecycle", INIT),
+    both("spec.initContainers[].livenessProbe", INIT),
+    both("spec.initContainers[].ports", INIT),
+    both("spec.initContainers[].readinessProbe", INIT),
+    both("spec.initContainers[].resources", Mapped),
+    per_os(
+        "spec.initContainers[].restartPolicy: Always",
+        SIDECAR,
+        WIN_INIT,
+    ),
+    both(
+        "spec.initContainers[].restartPolicy: Always in a pod that ends",
+        ENDLESS,
+    ),
+    both("spec.initContainers[].startupProbe", INIT),
     // EnvVar
     both("spec.containers[].env[].name", Mapped),
     both(
@@ -319,6 +347,34 @@ pub const ROWS: &[Row] = &[
         Refused("ACI gives cores and memory only; remove it"),
     ),
     both("spec.containers[].env[].valueFrom.secretKeyRef", Mapped),
+    // Probe
+    both("spec.containers[].*Probe.exec", Mapped),
+    both("spec.containers[].*Probe.failureThreshold", Mapped),
+    both(
+        "spec.containers[].*Probe.grpc",
+        Refused("ACI probes with exec and httpGet only; use one of them"),
+    ),
+    both("spec.containers[].*Probe.httpGet", Mapped),
+    both(
+        "spec.containers[].*Probe.httpGet.host",
+        Refused("ACI probes the container itself only; remove it, or set the header Host"),
+    ),
+    both("spec.containers[].*Probe.httpGet.httpHeaders", Mapped),
+    both("spec.containers[].*Probe.httpGet.path", Mapped),
+    both("spec.containers[].*Probe.httpGet.port", Mapped),
+    both("spec.containers[].*Probe.httpGet.scheme", Mapped),
+    both("spec.containers[].*Probe.initialDelaySeconds", Mapped),
+    both("spec.containers[].*Probe.periodSeconds", Mapped),
+    both("spec.containers[].*Probe.successThreshold", Mapped),
+    both(
+        "spec.containers[].*Probe.tcpSocket",
+        Refused("ACI probes with exec and httpGet only; use one of them"),
+    ),
+    both(
+        "spec.containers[].*Probe.terminationGracePeriodSeconds",
+        Ignored("ACI documents no grace period"),
+    ),
+    both("spec.containers[].*Probe.timeoutSeconds", Mapped),
     // ContainerPort
     both("spec.containers[].ports[].containerPort", Mapped),
     both(
@@ -365,31 +421,35 @@ pub const ROWS: &[Row] = &[
         "spec.containers[].securityContext.allowPrivilegeEscalation",
         Mapped,
     ),
-    both(
+    per_os(
         "spec.containers[].securityContext.allowPrivilegeEscalation: false",
-        SECURITY,
+        Mapped,
+        WIN_SECURITY,
     ),
     both(
         "spec.containers[].securityContext.appArmorProfile",
-        SECURITY,
+        APP_ARMOR,
     ),
     both(
         "spec.containers[].securityContext.appArmorProfile: Unconfined",
         Ignored("nothing is asked for"),
     ),
     both("spec.containers[].securityContext.capabilities", Mapped),
-    both(
+    per_os(
         "spec.containers[].securityContext.capabilities.add",
-        Refused("it is not translated yet; remove it"),
+        Mapped,
+        WIN_SECURITY,
     ),
-    both(
+    per_os(
         "spec.containers[].securityContext.capabilities.drop",
-        SECURITY,
+        Mapped,
+        WIN_SECURITY,
     ),
     both("spec.containers[].securityContext.privileged", Mapped),
-    both(
+    per_os(
         "spec.containers[].securityContext.privileged: true",
-        Refused("it is not translated yet; remove it"),
+        Mapped,
+        WIN_SECURITY,
     ),
     both("spec.containers[].securityContext.procMount", Mapped),
     both(
@@ -404,20 +464,46 @@ pub const ROWS: &[Row] = &[
         "spec.containers[].securityContext.readOnlyRootFilesystem: true",
         Refused("ACI has no read-only root file system; set it to false"),
     ),
-    both("spec.containers[].securityContext.runAsGroup", SECURITY),
-    both("spec.containers[].securityContext.runAsNonRoot", Mapped),
-    both(
-        "spec.containers[].securityContext.runAsNonRoot: true",
-        SECURITY,
+    per_os(
+        "spec.containers[].securityContext.runAsGroup",
+        Mapped,
+        WIN_SECURITY,
     ),
-    both("spec.containers[].securityContext.runAsUser", SECURITY),
-    both("spec.containers[].securityContext.seLinuxOptions", SECURITY),
-    both("spec.containers[].securityContext.seccompProfile", SECURITY),
+    both("spec.containers[].securityContext.runAsNonRoot", Mapped),
+    per_os(
+        "spec.containers[].securityContext.runAsNonRoot: true",
+        Mapped,
+        WIN_SECURITY,
+    ),
+    both(
+        "spec.containers[].securityContext.runAsNonRoot: true without a runAsUser that is not 0",
+        NOT_ROOT,
+    ),
+    per_os(
+        "spec.containers[].securityContext.runAsUser",
+        Mapped,
+        WIN_SECURITY,
+    ),
+    both("spec.containers[].securityContext.seLinuxOptions", SE_LINUX),
+    both("spec.containers[].securityContext.seccompProfile", Mapped),
+    per_os(
+        "spec.containers[].securityContext.seccompProfile: RuntimeDefault",
+        SECCOMP_DEFAULT,
+        WIN_SECURITY,
+    ),
+    per_os(
+        "spec.containers[].securityContext.seccompProfile: Localhost",
+        SECCOMP_FILE,
+        WIN_SECURITY,
+    ),
     both(
         "spec.containers[].securityContext.seccompProfile: Unconfined",
         Ignored("nothing is asked for"),
     ),
-    both("spec.containers[].securityContext.windowsOptions", SECURITY),
+    both(
+        "spec.containers[].securityContext.windowsOptions",
+        WIN_OPTIONS,
+    ),
     // VolumeMount
     both("spec.containers[].volumeMounts[].mountPath", Mapped),
     both(

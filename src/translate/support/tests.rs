@@ -38,14 +38,19 @@ fn members<T: schemars::JsonSchema>() -> Vec<String> {
 #[test]
 fn every_field_of_kubernetes_has_a_row() {
     use k8s_openapi::api::core::v1::{
-        Container, ContainerPort, EnvVar, PodSecurityContext, PodSpec, ResourceRequirements,
-        SecurityContext, Volume, VolumeMount,
+        Container, ContainerPort, EnvVar, HTTPGetAction, PodSecurityContext, PodSpec, Probe,
+        ResourceRequirements, SecurityContext, Volume, VolumeMount,
     };
-    let types: [(&str, Vec<String>); 9] = [
+    let types: [(&str, Vec<String>); 11] = [
         ("spec", members::<PodSpec>()),
         ("spec.securityContext", members::<PodSecurityContext>()),
         ("spec.containers[]", members::<Container>()),
         ("spec.containers[].env[]", members::<EnvVar>()),
+        ("spec.containers[].*Probe", members::<Probe>()),
+        (
+            "spec.containers[].*Probe.httpGet",
+            members::<HTTPGetAction>(),
+        ),
         ("spec.containers[].ports[]", members::<ContainerPort>()),
         (
             "spec.containers[].resources",

@@ -28,6 +28,56 @@ fn resources() -> impl Strategy<Value = Value> {
     (map(), map()).prop_map(|(limits, requests)| json!({"limits": limits, "requests": requests}))
 }
 
+fn probe() -> impl Strategy<Value = Value> {
+    let http = (
+        prop_oneof![9 => (0_i32..90).prop_map(|port| json!(port)), 1 => Just(json!("a")), 1 => Just(json!("b"))],
+        select(vec![None, Some("HTTP"), Some("HTTPS")]),
+        select(vec![None, Some(""), Some("h")]),
+    )
+        .prop_map(|(port, scheme, host)| json!({"httpGet": {"port": port, "scheme": scheme, "host": host}}));
+    prop_oneof![
+        20 => Just(json!(null)),
+        3 => http,
+        2 => Just(json!({"exec": {"command": ["true"]}, "periodSeconds": 5})),
+        1 => Just(json!({"tcpSocket": {"port": 80}})),
+        1 => Just(json!({})),
+    ]
+}
+
+fn security() -> impl Strategy<Value = Value> {
+    let user = select(vec![None, None, Some(0_i64), Some(1), Some(1 << 31)]);
+    let seccomp = select(vec![
+        None,
+        None,
+        Some("RuntimeDefault"),
+        Some("Unconfined"),
+        Some("Localhost"),
+    ]);
+    let drop = select(vec![vec![], vec!["ALL"]]);
+    (user, seccomp, drop, proptest::option::of(any::<bool>())).prop_map(
+        |(user, seccomp, drop, escalation)| {
+            json!({
+                "runAsUser": user,
+                "seccompProfile": seccomp.map(|kind| json!({"type": kind})),
+                "capabilities": {"drop": drop},
+                "allowPrivilegeEscalation": escalation,
+            })
+        },
+    )
+}
+
+fn init() -> impl Strategy<Value = Value> {
+    (container(2), any::<bool>(), any::<bool>()).prop_map(|(mut init, sidecar, plain)| {
+        if plain {
+            for member in ["ports", "livenessProbe", "readinessProbe"] {
+                init[member] = json!(null);
+            }
+        }
+        init["restartPolicy"] = json!(sidecar.then_some("Always"));
+        init
+    })
+}
+
 fn container(index: i32) -> impl Strategy<Value = Value> {
     let name = prop_oneof![9 => "[A-Z]{1,3}", 1 => "[A-Z_.]{1,3}"];
     let env =
@@ -48,27 +98,29 @@ fn container(index: i32) -> impl Strategy<Value = Value> {
         proptest::collection::vec(mount, 0..3),
         resources(),
         proptest::collection::vec("\\PC{0,6}", 0..3),
+        (probe(), probe(), security()),
     )
-        .prop_map(move |(env, ports, mounts, resources, command)| {
+        .prop_map(move |(env, ports, mounts, resources, command, (liveness, readiness, security))| {
             json!({"name": format!("c{index}"), "image": "i", "env": env, "ports": ports, "volumeMounts": mounts,
-                   "resources": resources, "command": command})
+                   "resources": resources, "command": command, "livenessProbe": liveness, "readinessProbe": readiness, "securityContext": security})
         })
 }
 
 proptest! {
     #[test]
     fn a_group_is_legal_or_its_pod_is_refused(
-        (first, second) in (container(0), proptest::option::of(container(1))),
+        (first, second, init) in (container(0), proptest::option::of(container(1)), proptest::option::of(init())),
         windows in any::<bool>(),
     ) {
         let containers: Vec<Value> = std::iter::once(first).chain(second).collect();
         let (text, os) = if windows { (IIS, Os::Windows) } else { (HELLO, Os::Linux) };
         let changes = [
             ("/spec/containers", json!(containers)),
+            ("/spec/initContainers", json!(init.into_iter().collect::<Vec<_>>())),
             ("/spec/volumes/-", json!({"name": "d", "emptyDir": {}})),
             ("/spec/volumes/-", json!({"name": "work", "emptyDir": {}})),
         ];
-        let changes = if windows { &changes[..1] } else { &changes[..] };
+        let changes = if windows { &changes[..2] } else { &changes[..] };
         match translate(&pod(text, changes), os) {
             Ok(translation) => {
                 let body = serde_json::to_value(&translation.group).unwrap();

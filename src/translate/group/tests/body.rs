@@ -86,6 +86,7 @@ pub(super) fn check(body: &Value) -> Checked {
     }
     let members = [
         "containers!",
+        "initContainers",
         "osType!",
         "restartPolicy",
         "sku",
@@ -124,6 +125,23 @@ pub(super) fn check(body: &Value) -> Checked {
             format!("container name {name}")
         })?;
         self::container(&container["properties"], &volumes, &mut ports)?;
+    }
+    let inits = items(properties, "initContainers");
+    require(inits.len() <= if os == "Linux" { 59 } else { 0 }, || {
+        format!("{} init containers", inits.len())
+    })?;
+    for init in inits {
+        let init = object(init, "init container", &["name!", "properties!"])?;
+        let name = text(&init["name"], "name")?;
+        require(names.insert(name), || format!("container name {name}"))?;
+        let unfit = ["ports", "resources", "livenessProbe", "readinessProbe"];
+        let unfit = unfit
+            .iter()
+            .find(|member| init["properties"].get(member).is_some());
+        require(unfit.is_none(), || format!("init container with {unfit:?}"))?;
+        let mut as_container = init["properties"].clone();
+        as_container["resources"] = Value::Null;
+        container(&as_container, &volumes, &mut HashSet::new())?;
     }
     amounts(containers)?;
     address(properties, &ports)
@@ -165,8 +183,15 @@ fn container<'v>(
         "environmentVariables",
         "resources!",
         "volumeMounts",
+        "livenessProbe",
+        "readinessProbe",
+        "securityContext",
     ];
     let container = object(value, "container", &members)?;
+    for member in ["livenessProbe", "readinessProbe"] {
+        container.get(member).map_or(Ok(()), probe)?;
+    }
+    container.get("securityContext").map_or(Ok(()), security)?;
     require(!text(&container["image"], "image")?.is_empty(), || {
         "empty image".to_owned()
     })?;
@@ -212,6 +237,62 @@ fn container<'v>(
         require(ports.insert((number, protocol)), || {
             format!("port {number} twice")
         })?;
+    }
+    Ok(())
+}
+
+fn security(value: &Value) -> Checked {
+    let members = [
+        "privileged",
+        "allowPrivilegeEscalation",
+        "capabilities",
+        "runAsUser",
+        "runAsGroup",
+    ];
+    let context = object(value, "securityContext", &members)?;
+    for id in members[3..].iter().filter_map(|id| context.get(*id)) {
+        let fits = id.as_i64().is_some_and(|id| i32::try_from(id).is_ok());
+        require(fits, || format!("ID {id}"))?;
+    }
+    if let Some(capabilities) = context.get("capabilities") {
+        object(capabilities, "capabilities", &["add", "drop"])?;
+    }
+    Ok(())
+}
+
+fn probe(value: &Value) -> Checked {
+    let times = [
+        "initialDelaySeconds",
+        "periodSeconds",
+        "failureThreshold",
+        "successThreshold",
+        "timeoutSeconds",
+    ];
+    let members: Vec<&str> = ["exec", "httpGet"].into_iter().chain(times).collect();
+    let probe = object(value, "probe", &members)?;
+    require(
+        probe.contains_key("exec") != probe.contains_key("httpGet"),
+        || "a probe has one handler".to_owned(),
+    )?;
+    for time in times {
+        let whole = probe.get(time).is_none_or(Value::is_i64);
+        require(whole, || format!("{time} is no int"))?;
+    }
+    if let Some(exec) = probe.get("exec") {
+        let exec = object(exec, "exec", &["command!"])?;
+        require(!items(exec, "command").is_empty(), || {
+            "exec without a command".to_owned()
+        })?;
+    }
+    let Some(http) = probe.get("httpGet") else {
+        return Ok(());
+    };
+    let http = object(http, "httpGet", &["port!", "path", "scheme", "httpHeaders"])?;
+    let port = http["port"].as_i64().ok_or("probe's port")?;
+    require((1..=65_535).contains(&port), || format!("probe of {port}"))?;
+    one_of(http.get("scheme"), &["http", "https"], "scheme")?;
+    for header in items(http, "httpHeaders") {
+        object(header, "header", &["name!", "value!"])?;
     }
     Ok(())
 }

@@ -1,0 +1,44 @@
+//! How rows are made, and verdicts that several of them share.
+
+use super::Row;
+use super::Verdict::{self, Approximated, Refused};
+
+pub(super) const fn both(field: &'static str, verdict: Verdict) -> Row {
+    Row {
+        field,
+        linux: verdict,
+        windows: verdict,
+    }
+}
+
+pub(super) const fn per_os(field: &'static str, linux: Verdict, windows: Verdict) -> Row {
+    Row {
+        field,
+        linux,
+        windows,
+    }
+}
+
+pub(super) const APP_ARMOR: Verdict = Refused("ACI has no AppArmor profiles; remove it");
+pub(super) const SE_LINUX: Verdict = Refused("ACI does not label processes; remove it");
+pub(super) const WIN_SECURITY: Verdict =
+    Refused("ACI has no security context for Windows containers; remove it");
+pub(super) const WIN_OPTIONS: Verdict = Refused("ACI has no such options; remove it");
+pub(super) const NOT_ROOT: Verdict = Refused(
+    "ACI does not look whether the image's user is root; set runAsUser to the number of another user",
+);
+pub(super) const SECCOMP_DEFAULT: Verdict = Approximated(
+    "the container runs under the profile of ACI's runtime, which Azure does not document",
+);
+pub(super) const SECCOMP_FILE: Verdict =
+    Refused("there is no node to read the profile from; use RuntimeDefault");
+pub(super) const INIT: Verdict = Refused("an init container of ACI has none; remove it");
+pub(super) const SIDECAR: Verdict = Approximated(
+    "ACI starts a sidecar together with the containers, after the other init containers, and ends it with them",
+);
+pub(super) const ENDLESS: Verdict = Refused(
+    "ACI would let the sidecar run, and bill, when the containers have ended; make it one of them, or use restartPolicy Always",
+);
+pub(super) const WIN_INIT: Verdict = Refused(
+    "a Windows container group has exactly one container; do their work in the container's command",
+);
