@@ -16,6 +16,7 @@ mod memory;
 mod names;
 mod network;
 mod pod;
+mod pull;
 pub mod resolved;
 mod resources;
 mod review;

@@ -10,7 +10,7 @@ use super::identity::Ownership;
 use super::resolved::{Reference, Resolved};
 use super::resources::Need;
 use super::review::Review;
-use super::{GroupDefaults, containers, network, pod, resources, volumes};
+use super::{GroupDefaults, containers, network, pod, pull, resources, volumes};
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
 /// A pod as ACI runs it.
@@ -122,6 +122,7 @@ pub fn container_group(
         .map(|container| container.properties.ports.clone())
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
+    let image_registry_credentials = pull::credentials(spec, &mut review);
     let (notes, references) = review.finish()?;
     let group = ContainerGroup {
         location: Some(defaults.region.clone()),
@@ -139,6 +140,7 @@ pub fn container_group(
             volumes: volumes.arm,
             ip_address,
             subnet_ids,
+            image_registry_credentials,
             ..GroupProperties::default()
         },
         ..ContainerGroup::default()

@@ -93,10 +93,7 @@ pub const ROWS: &[Row] = &[
         "spec.hostnameOverride",
         Refused("ACI chooses the host name; remove it"),
     ),
-    both(
-        "spec.imagePullSecrets",
-        Approximated("pull secrets are not translated yet: only public images can be pulled"),
-    ),
+    both("spec.imagePullSecrets", Mapped),
     both(
         "spec.initContainers",
         Refused("init containers are not translated yet; do their work in the container's command"),
