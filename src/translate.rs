@@ -18,6 +18,7 @@ mod names;
 mod network;
 mod pod;
 mod probes;
+mod pull;
 pub mod resolved;
 mod resources;
 mod review;

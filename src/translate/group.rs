@@ -10,7 +10,7 @@ use super::identity::Ownership;
 use super::resolved::{Reference, Resolved};
 use super::resources::Need;
 use super::review::Review;
-use super::{GroupDefaults, containers, init, network, pod, resources, security, volumes};
+use super::{GroupDefaults, containers, init, network, pod, pull, resources, security, volumes};
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
 /// A pod as ACI runs it.
@@ -142,6 +142,7 @@ pub fn container_group(
         .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
+    let image_registry_credentials = pull::credentials(spec, &mut review);
     let (notes, references) = review.finish()?;
     let group = ContainerGroup {
         location: Some(defaults.region.clone()),
@@ -160,6 +161,7 @@ pub fn container_group(
             volumes: volumes.arm,
             ip_address,
             subnet_ids,
+            image_registry_credentials,
             ..GroupProperties::default()
         },
         ..ContainerGroup::default()

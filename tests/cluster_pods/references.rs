@@ -106,7 +106,17 @@ fn references_become_environment_and_files_and_secrets_stay_secret() {
         assert_eq!(file(&sent, "login", "pass"), HUSH.as_bytes());
         assert_eq!(file(&sent, "everything", "user"), b"robot");
         assert_eq!(file(&sent, "everything", "logo"), b"\xff\xfe");
-        assert_eq!(file(&sent, "everything", "labels"), b"app=\"web\"");
+        // The scheduler's binding adds labels of the node.
+        let labels = pod["metadata"]["labels"].as_object().unwrap();
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert!(labels.contains(&"app=\"web\"".to_owned()));
+        assert_eq!(
+            file(&sent, "everything", "labels"),
+            labels.join("\n").as_bytes()
+        );
         let token = String::from_utf8(file(&sent, "everything", "token")).unwrap();
         assert_eq!(token.split('.').count(), 3);
         // Where it stands in the open: nowhere but in the values that ACI keeps to itself.

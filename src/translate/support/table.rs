@@ -76,10 +76,7 @@ pub const ROWS: &[Row] = &[
         "spec.hostnameOverride",
         Refused("ACI chooses the host name; remove it"),
     ),
-    both(
-        "spec.imagePullSecrets",
-        Approximated("pull secrets are not translated yet: only public images can be pulled"),
-    ),
+    both("spec.imagePullSecrets", Mapped),
     per_os("spec.initContainers", Mapped, WIN_INIT),
     both("spec.nodeName", Mapped),
     both("spec.nodeSelector", SCHEDULER),

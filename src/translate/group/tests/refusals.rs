@@ -329,11 +329,6 @@ fn what_cannot_be_honoured_exactly_is_told() {
         ("/spec/subdomain", json!("web"), "spec.subdomain"),
         ("/spec/hostUsers", json!(false), "spec.hostUsers"),
         (
-            "/spec/imagePullSecrets",
-            json!([{"name": "s"}]),
-            "spec.imagePullSecrets",
-        ),
-        (
             "/spec/volumes/-",
             json!({"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}),
             "spec.volumes[1].emptyDir.sizeLimit",

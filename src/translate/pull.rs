@@ -1,0 +1,159 @@
+//! Pull secrets: from what a Secret holds to the credentials of the registries that the pod's images use.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::PodSpec;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::resolved::{Found, Object, Reference};
+use super::review::Review;
+use crate::azure::model::{RegistryCredential, SecretText};
+
+/// Reasons of the Events; the first as a kubelet has it.
+const NOT_FOUND: &str = "FailedToRetrieveImagePullSecret";
+const UNUSABLE: &str = "ImagePullSecretUnusable";
+/// Docker's own registry, as ACI wants it.
+const DOCKER: &str = "index.docker.io";
+
+/// `.dockerconfigjson`.
+#[derive(Deserialize)]
+struct DockerConfig {
+    #[serde(default)]
+    auths: Auths,
+}
+
+type Auths = BTreeMap<String, Auth>;
+
+#[derive(Deserialize)]
+struct Auth {
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    password: Option<SecretText>,
+    #[serde(default, rename = "auth")]
+    encoded: Option<SecretText>,
+    #[serde(default, rename = "identitytoken")]
+    identity_token: Option<SecretText>,
+}
+
+/// The credentials of the registries that the images of `spec` come from, one for each. A Secret that is missing or of no
+/// use is told, and the pod goes on without it, as with a kubelet.
+pub(super) fn credentials(spec: &PodSpec, review: &mut Review<'_>) -> Vec<RegistryCredential> {
+    let used: Vec<String> = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+        .filter_map(|container| container.image.as_deref())
+        .map(registry)
+        .collect();
+    let mut out: BTreeMap<String, RegistryCredential> = BTreeMap::new();
+    for (n, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
+        let path = format!("spec.imagePullSecrets[{n}]");
+        let reference = Reference::Secret(secret.name.clone());
+        let object = match review.look(&reference) {
+            Found::Here(object) => object,
+            Found::Unknown => continue,
+            Found::Absent => {
+                let message = format!("{reference} does not exist; images are pulled without it");
+                review.note(NOT_FOUND, &path, message);
+                continue;
+            }
+        };
+        let Some(auths) = auths(object) else {
+            let message = format!(
+                "{reference} holds neither a readable .dockerconfigjson nor a .dockercfg; images are pulled without it"
+            );
+            review.note(UNUSABLE, &path, message);
+            continue;
+        };
+        for (server, auth) in &auths {
+            let host = host(server);
+            for server in used.iter().filter(|used| matches(&host, used)) {
+                if out.contains_key(server) {
+                    continue;
+                }
+                if let Some((username, password)) = login(auth) {
+                    let credential = RegistryCredential {
+                        server: server.clone(),
+                        username: Some(username),
+                        password: Some(password),
+                    };
+                    out.insert(server.clone(), credential);
+                    continue;
+                }
+                let why = if auth.identity_token.is_some() {
+                    "an identity token, which ACI does not take"
+                } else {
+                    "no user name and password"
+                };
+                let message =
+                    format!("{reference} has {why} for {server}; images are pulled without it");
+                review.note(UNUSABLE, &path, message);
+            }
+        }
+    }
+    out.into_values().collect()
+}
+
+fn auths(object: &Object) -> Option<Auths> {
+    if let Some(config) = object.data.get(".dockerconfigjson") {
+        let config: DockerConfig = serde_json::from_slice(config.expose()).ok()?;
+        return Some(config.auths);
+    }
+    serde_json::from_slice(object.data.get(".dockercfg")?.expose()).ok()
+}
+
+/// User name and password; `auth` is `user:password` in base64, and only the first colon divides.
+fn login(auth: &Auth) -> Option<(String, SecretText)> {
+    let full = |text: &&SecretText| !text.expose().is_empty();
+    if let Some(encoded) = auth.encoded.as_ref().filter(full) {
+        let bytes = Zeroizing::new(STANDARD.decode(encoded.expose().trim()).ok()?);
+        let text = std::str::from_utf8(&bytes).ok()?.trim_end_matches('\0');
+        let (username, password) = text.split_once(':')?;
+        return (!username.is_empty() && !password.is_empty())
+            .then(|| (username.to_owned(), SecretText::new(password.to_owned())));
+    }
+    let username = auth.username.clone().filter(|name| !name.is_empty())?;
+    let password = auth.password.as_ref().filter(full)?;
+    Some((username, password.clone()))
+}
+
+/// The host of a server as pull secrets write it: without scheme and path, and Docker's own under one name.
+fn host(server: &str) -> String {
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let host = server.split_once('/').map_or(server, |(host, _)| host);
+    match host.to_ascii_lowercase().as_str() {
+        "docker.io" | "registry-1.docker.io" => DOCKER.to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The registry of an image: what stands before the first slash when it can be a host, else Docker's own.
+fn registry(image: &str) -> String {
+    match image.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => host(first),
+        _ => DOCKER.to_owned(),
+    }
+}
+
+/// Whether `host`, which may have `*` for a label or the beginning of one, is that of `registry`.
+fn matches(host: &str, registry: &str) -> bool {
+    let (ours, theirs) = (host.split('.'), registry.split('.'));
+    ours.clone().count() == theirs.clone().count()
+        && ours
+            .zip(theirs)
+            .all(|(pattern, label)| match pattern.split_once('*') {
+                Some((before, after)) => {
+                    label.len() >= before.len() + after.len()
+                        && label.starts_with(before)
+                        && label.ends_with(after)
+                }
+                None => pattern == label,
+            })
+}
+
+#[cfg(test)]
+mod tests;
