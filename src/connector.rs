@@ -27,14 +27,10 @@ use crate::kube::client::Clients;
 pub use controller::run;
 pub use supervisor::{AgentFactory, RunningAgent, StartError};
 
-/// Finalizer of connectors: nodes are drained and removed before the object goes.
-pub const FINALIZER: &str = "virtual-kubelet.io/drain";
-/// A new value asks for a reconcile and for new questions to Azure; it is echoed in `status.lastHandledReconcileAt`.
-pub const REQUESTED_AT: &str = "virtual-kubelet.io/requestedAt";
-/// Flux's key for the same.
-pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
-/// The connector's UID as value finishes a deletion whatever is left in Azure.
-pub const FORCE_DELETE: &str = "virtual-kubelet.io/force-delete";
+pub use crate::api::names::{
+    ANNOTATION_FLUX_REQUESTED_AT as FLUX_REQUESTED_AT, ANNOTATION_FORCE_DELETE as FORCE_DELETE,
+    ANNOTATION_REQUESTED_AT as REQUESTED_AT, FINALIZER,
+};
 /// Field manager of all our server-side applies.
 pub const FIELD_MANAGER: &str = "virtual-kubelet-connector";
 

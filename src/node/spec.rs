@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::Os;
 
-/// Label with the name of the connector that owns a Node.
-pub const CONNECTOR_LABEL: &str = "virtual-kubelet.io/connector";
+pub use crate::api::names::LABEL_CONNECTOR as CONNECTOR_LABEL;
 /// Annotation with the hash of the spec that the Node was last made from.
 pub const HASH_ANNOTATION: &str = "virtual-kubelet.io/node-hash";
 /// Annotation with the keys that the user's spec put on the Node, so that they can be taken away again.
