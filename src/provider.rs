@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 pub use aci::{Aci, Scope};
 pub use failure::{Failure, FailureKind};
-pub use references::{Fetched, KubeReferences, References};
+pub use references::{KubeReferences, References};
 
 use crate::azure::model::ContainerGroup;
 use crate::translate::{Note, PodKey};

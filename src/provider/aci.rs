@@ -10,8 +10,12 @@ use super::{Deleted, Ensured, Failure, GroupSummary, Provider, References};
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
 use crate::translate::{
-    GroupDefaults, Ownership, PodKey, Resolved, container_group, group_name, ownership,
+    GroupDefaults, Ownership, PodKey, Reference, Resolved, Translation, container_group,
+    group_name, ownership,
 };
+
+/// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret.
+const ROUNDS: usize = 5;
 
 /// Whose groups these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +81,39 @@ impl Aci {
         *self.defaults.write() = Arc::new(defaults);
     }
 
+    /// Translates `pod`, fetching what it refers to, and what that refers to in turn. Refusals come first: a pod that
+    /// cannot run costs no call.
+    async fn translate(
+        &self,
+        pod: &Pod,
+        defaults: &GroupDefaults,
+        owner: &Ownership,
+    ) -> Result<Translation, Failure> {
+        let mut resolved = Resolved {
+            node_ip: Some(self.scope.node_ip.clone()),
+            ..Resolved::default()
+        };
+        for _ in 0..ROUNDS {
+            let translation = container_group(pod, defaults, owner, &resolved)?;
+            let unknown: Vec<Reference> = translation
+                .references
+                .iter()
+                .filter(|reference| !resolved.knows(reference))
+                .cloned()
+                .collect();
+            if unknown.is_empty() {
+                return Ok(translation);
+            }
+            self.references
+                .resolve(pod, &unknown, &mut resolved)
+                .await?;
+        }
+        Err(Failure::transient(
+            "ReferencesUnsettled",
+            format!("what the pod refers to leads on and on, after {ROUNDS} rounds"),
+        ))
+    }
+
     /// The existing group, if it is really that pod's.
     async fn existing(&self, name: &str, key: &PodKey) -> Result<Option<ContainerGroup>, Failure> {
         let Some(group) = self.arm.get_group(&self.scope.resource_group, name).await? else {
@@ -112,13 +149,7 @@ impl Provider for Aci {
         }
         let defaults = self.defaults.read().clone();
         let owner = self.scope.ownership(key);
-        // Refusals first: a pod that cannot run costs no call.
-        let review = container_group(pod, &defaults, &owner, &Resolved::default())?;
-        let resolved = Resolved {
-            node_ip: Some(self.scope.node_ip.clone()),
-            objects: self.references.resolve(pod, &review.references).await?,
-        };
-        let translation = container_group(pod, &defaults, &owner, &resolved)?;
+        let translation = self.translate(pod, &defaults, &owner).await?;
         let group = self
             .arm
             .put_group(&self.scope.resource_group, &name, &translation.group)

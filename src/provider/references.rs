@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::Failure;
 use crate::azure::model::SecretBytes;
 use crate::kube::call::{self, KubeError};
-use crate::translate::{Object, Reference};
+use crate::translate::{Object, Reference, Resolved};
 
 const CALL: Duration = Duration::from_secs(10);
 /// The Node authorizer learns of a binding from its own watch, some milliseconds after we do.
@@ -34,14 +34,17 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 const ROOT_CA_TTL: Duration = Duration::from_secs(30);
 const ROOT_CAS_CACHED: usize = 256;
 
-/// What was fetched; `None` for an object that does not exist.
-pub type Fetched = BTreeMap<Reference, Option<Arc<Object>>>;
-
 /// Fetches what a pod's container group must carry a copy of.
 #[async_trait]
 pub trait References: Send + Sync {
-    /// Every one of the `references` of `pod`, or why one could not be had. That an object does not exist is an answer.
-    async fn resolve(&self, pod: &Pod, references: &[Reference]) -> Result<Fetched, Failure>;
+    /// Puts every one of the `references` of `pod` into `resolved`, or tells why one could not be had. That an object does
+    /// not exist is an answer.
+    async fn resolve(
+        &self,
+        pod: &Pod,
+        references: &[Reference],
+        resolved: &mut Resolved,
+    ) -> Result<(), Failure>;
 }
 
 /// References by the API server.
@@ -165,9 +168,13 @@ impl KubeReferences {
 
 #[async_trait]
 impl References for KubeReferences {
-    async fn resolve(&self, pod: &Pod, references: &[Reference]) -> Result<Fetched, Failure> {
+    async fn resolve(
+        &self,
+        pod: &Pod,
+        references: &[Reference],
+        resolved: &mut Resolved,
+    ) -> Result<(), Failure> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let mut fetched = Fetched::new();
         for reference in references {
             let object = match reference {
                 Reference::Secret(name) => self.secret(namespace, name).await?,
@@ -181,9 +188,9 @@ impl References for KubeReferences {
                         .await?,
                 ),
             };
-            fetched.insert(reference.clone(), object);
+            resolved.objects.insert(reference.clone(), object);
         }
-        Ok(fetched)
+        Ok(())
     }
 }
 

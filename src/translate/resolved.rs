@@ -91,6 +91,13 @@ pub struct Resolved {
     pub objects: BTreeMap<Reference, Option<Arc<Object>>>,
 }
 
+impl Resolved {
+    /// Whether `reference` was looked up, with whatever result.
+    pub fn knows(&self, reference: &Reference) -> bool {
+        self.objects.contains_key(reference)
+    }
+}
+
 /// A look at something that the pod refers to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'a, T> {

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use crate::api::Os;
 
-mod table;
+mod container;
+mod pod;
+mod volume;
 mod words;
-
-pub use table::ROWS;
 
 /// What becomes of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +51,16 @@ pub struct Row {
     pub windows: Verdict,
 }
 
+/// Every field of a pod's spec with its verdicts, in the order of the documentation page.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    [pod::ROWS, container::ROWS, volume::ROWS]
+        .into_iter()
+        .flatten()
+}
+
 /// The verdict on `field` (a [`Row::field`]) on a node of `os`; `None` when the table has no such row.
 pub fn verdict(field: &str, os: Os) -> Option<Verdict> {
-    let row = ROWS.iter().find(|row| row.field == field)?;
+    let row = rows().find(|row| row.field == field)?;
     Some(match os {
         Os::Linux => row.linux,
         Os::Windows => row.windows,
@@ -64,7 +71,7 @@ pub fn verdict(field: &str, os: Os) -> Option<Verdict> {
 pub fn page() -> String {
     let mut page = String::from(
         "# What becomes of a pod's fields\n\n\
-         <!-- Generated from src/translate/support/table.rs; VKC_UPDATE=1 cargo test --lib pod_support_page rewrites it. -->\n\n\
+         <!-- Generated from src/translate/support/; VKC_UPDATE=1 cargo test --lib pod_support_page rewrites it. -->\n\n\
          Every field of a pod has a verdict. A field that is not named here does not exist in the Kubernetes version that \
          this release is built with.\n\n\
          - **mapped**: it means on ACI what it means in Kubernetes.\n\
@@ -76,7 +83,7 @@ pub fn page() -> String {
          `spec.initContainers[]`. One with `restartPolicy: Always` is a sidecar, which runs along with the containers.\n",
     );
     let mut section = "";
-    for row in ROWS {
+    for row in rows() {
         let parent = parent(row.field);
         if parent != section {
             section = parent;

@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 
-use super::{ROWS, page};
+use super::{page, rows};
 
 #[test]
 fn every_row_is_there_once() {
     let mut seen = HashSet::new();
-    for row in ROWS {
+    for row in rows() {
         assert!(seen.insert(row.field), "{} twice", row.field);
     }
 }
@@ -63,11 +63,11 @@ fn every_field_of_kubernetes_has_a_row() {
         ("spec.containers[].volumeMounts[]", members::<VolumeMount>()),
         ("spec.volumes[]", members::<Volume>()),
     ];
-    let rows: HashSet<&str> = ROWS.iter().map(|row| row.field).collect();
+    let known: HashSet<&str> = rows().map(|row| row.field).collect();
     let missing: Vec<String> = types
         .iter()
         .flat_map(|(at, names)| names.iter().map(move |name| format!("{at}.{name}")))
-        .filter(|field| !rows.contains(field.as_str()))
+        .filter(|field| !known.contains(field.as_str()))
         .collect();
     assert!(missing.is_empty(), "no verdict for {missing:?}");
 }

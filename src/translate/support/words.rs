@@ -1,7 +1,7 @@
 //! How rows are made, and verdicts that several of them share.
 
 use super::Row;
-use super::Verdict::{self, Approximated, Refused};
+use super::Verdict::{self, Approximated, Ignored, Refused};
 
 pub(super) const fn both(field: &'static str, verdict: Verdict) -> Row {
     Row {
@@ -42,3 +42,16 @@ pub(super) const ENDLESS: Verdict = Refused(
 pub(super) const WIN_INIT: Verdict = Refused(
     "a Windows container group has exactly one container; do their work in the container's command",
 );
+pub(super) const SCHEDULER: Verdict =
+    Ignored("the scheduler has acted on it before the pod reaches the node");
+pub(super) const PLATFORM: Verdict =
+    Refused("this kind of volume cannot be attached to a container group; use emptyDir");
+pub(super) const LATER: Verdict = Refused(
+    "this kind of volume is not translated yet; use emptyDir, or bake the files into the image",
+);
+pub(super) const WIN_VOLUME: Verdict =
+    Refused("Windows container groups have no volumes; remove it");
+pub(super) const HOST: Verdict =
+    Refused("there is no host to share with; remove it or set it to false");
+pub(super) const TERMINAL: Verdict =
+    Refused("ACI runs containers without a terminal and with stdin closed; remove it");

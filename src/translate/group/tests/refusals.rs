@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{c0, refused, translate};
 use crate::api::Os;
-use crate::translate::support::{ROWS, Verdict};
+use crate::translate::support::{Verdict, rows};
 use crate::translate::testing::{HELLO, IIS, pod};
 
 /// What a change of the Linux fixture is refused for.
@@ -450,7 +450,7 @@ fn every_refused_row_on_linux_is_reached() {
                 .join("[]")
         })
         .collect();
-    for row in ROWS {
+    for row in rows() {
         let (field, _) = row.field.split_once(": ").unwrap_or((row.field, ""));
         let elsewhere = field.starts_with("spec.volumes[]")
             || field.starts_with("spec.initContainers[]")

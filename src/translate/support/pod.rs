@@ -1,0 +1,192 @@
+//! Rows of `PodSpec`, all but its containers and volumes.
+
+use super::Row;
+use super::Verdict::{Approximated, Ignored, Mapped, Refused};
+use super::words::{
+    APP_ARMOR, HOST, NOT_ROOT, SCHEDULER, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, WIN_INIT,
+    WIN_OPTIONS, WIN_SECURITY, both, per_os,
+};
+
+pub(super) const ROWS: &[Row] = &[
+    // PodSpec
+    both(
+        "spec.activeDeadlineSeconds",
+        Refused("it is not enforced yet, and the pod would run and cost for longer; remove it"),
+    ),
+    both("spec.affinity", SCHEDULER),
+    both(
+        "spec.automountServiceAccountToken",
+        Ignored("the API server's admission has acted on it"),
+    ),
+    both("spec.containers", Mapped),
+    both(
+        "spec.dnsConfig",
+        Refused("it is not translated yet; remove it"),
+    ),
+    both("spec.dnsPolicy", Mapped),
+    both(
+        "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet",
+        Ignored(
+            "not yet translated: a container group resolves names with Azure's DNS and does not know cluster services",
+        ),
+    ),
+    both(
+        "spec.dnsPolicy: None",
+        Refused("dnsConfig is not translated yet; use Default"),
+    ),
+    both(
+        "spec.enableServiceLinks",
+        Ignored("not yet translated: containers get no environment variables of services"),
+    ),
+    both(
+        "spec.ephemeralContainers",
+        Approximated("ephemeral containers cannot be added to a container group; use kubectl exec"),
+    ),
+    both(
+        "spec.hostAliases",
+        Refused("ACI cannot add entries to /etc/hosts; use DNS names"),
+    ),
+    both("spec.hostIPC", HOST),
+    both("spec.hostNetwork", HOST),
+    both("spec.hostPID", HOST),
+    both("spec.hostUsers", Mapped),
+    both(
+        "spec.hostUsers: false",
+        Approximated(
+            "there is no user namespace; a container group has a kernel of its own instead",
+        ),
+    ),
+    both(
+        "spec.hostname",
+        Approximated("the containers see a host name that ACI has made"),
+    ),
+    both(
+        "spec.hostnameOverride",
+        Refused("ACI chooses the host name; remove it"),
+    ),
+    both("spec.imagePullSecrets", Mapped),
+    per_os("spec.initContainers", Mapped, WIN_INIT),
+    both("spec.nodeName", Mapped),
+    both("spec.nodeSelector", SCHEDULER),
+    both("spec.os", Mapped),
+    both(
+        "spec.os: another operating system than the node's",
+        Refused("the node runs the other operating system; fix the node selector"),
+    ),
+    both(
+        "spec.overhead",
+        Ignored("ACI bills only what the containers request"),
+    ),
+    both("spec.preemptionPolicy", SCHEDULER),
+    both("spec.priority", SCHEDULER),
+    both("spec.priorityClassName", SCHEDULER),
+    both("spec.readinessGates", Mapped),
+    both(
+        "spec.resourceClaims",
+        Refused("there are no devices to claim; remove it"),
+    ),
+    both(
+        "spec.resources",
+        Refused("pod-level resources are not translated yet; set them on the containers"),
+    ),
+    both("spec.restartPolicy", Mapped),
+    both(
+        "spec.runtimeClassName",
+        Refused("ACI has one runtime; remove it"),
+    ),
+    both("spec.schedulerName", SCHEDULER),
+    both("spec.schedulingGates", SCHEDULER),
+    both("spec.schedulingGroup", SCHEDULER),
+    both(
+        "spec.serviceAccount",
+        Ignored("the deprecated spelling of serviceAccountName"),
+    ),
+    per_os(
+        "spec.serviceAccountName",
+        Mapped,
+        Ignored(
+            "Windows container groups have no volumes, so that there is no place for the token",
+        ),
+    ),
+    both("spec.setHostnameAsFQDN", Mapped),
+    both(
+        "spec.setHostnameAsFQDN: true",
+        Refused("ACI chooses the host name; set it to false"),
+    ),
+    both("spec.shareProcessNamespace", Mapped),
+    both(
+        "spec.shareProcessNamespace: true",
+        Refused("the containers of a group cannot share processes; set it to false"),
+    ),
+    both(
+        "spec.subdomain",
+        Approximated("the containers do not see the domain name of a pod"),
+    ),
+    both(
+        "spec.terminationGracePeriodSeconds",
+        Ignored("ACI documents no grace period: containers are ended when the group is deleted"),
+    ),
+    both("spec.tolerations", SCHEDULER),
+    both("spec.topologySpreadConstraints", SCHEDULER),
+    both("spec.volumes", Mapped),
+    both("spec.securityContext", Mapped),
+    // PodSecurityContext
+    both("spec.securityContext.appArmorProfile", APP_ARMOR),
+    both(
+        "spec.securityContext.appArmorProfile: Unconfined",
+        Ignored("nothing is asked for"),
+    ),
+    both(
+        "spec.securityContext.fsGroup",
+        Refused("ACI cannot change the group of a volume's files; remove it"),
+    ),
+    both(
+        "spec.securityContext.fsGroupChangePolicy",
+        Ignored("without effect unless fsGroup is set, which is refused"),
+    ),
+    per_os("spec.securityContext.runAsGroup", Mapped, WIN_SECURITY),
+    both("spec.securityContext.runAsNonRoot", Mapped),
+    per_os(
+        "spec.securityContext.runAsNonRoot: true",
+        Mapped,
+        WIN_SECURITY,
+    ),
+    both(
+        "spec.securityContext.runAsNonRoot: true without a runAsUser that is not 0",
+        NOT_ROOT,
+    ),
+    per_os("spec.securityContext.runAsUser", Mapped, WIN_SECURITY),
+    both(
+        "spec.securityContext.seLinuxChangePolicy",
+        Ignored("without effect unless seLinuxOptions is set, which is refused"),
+    ),
+    both("spec.securityContext.seLinuxOptions", SE_LINUX),
+    both("spec.securityContext.seccompProfile", Mapped),
+    per_os(
+        "spec.securityContext.seccompProfile: RuntimeDefault",
+        SECCOMP_DEFAULT,
+        WIN_SECURITY,
+    ),
+    per_os(
+        "spec.securityContext.seccompProfile: Localhost",
+        SECCOMP_FILE,
+        WIN_SECURITY,
+    ),
+    both(
+        "spec.securityContext.seccompProfile: Unconfined",
+        Ignored("nothing is asked for"),
+    ),
+    both(
+        "spec.securityContext.supplementalGroups",
+        Refused("ACI gives processes no further groups; remove it"),
+    ),
+    both(
+        "spec.securityContext.supplementalGroupsPolicy",
+        Ignored("the images' own groups are all there are"),
+    ),
+    both(
+        "spec.securityContext.sysctls",
+        Refused("ACI sets no kernel parameters; remove it"),
+    ),
+    both("spec.securityContext.windowsOptions", WIN_OPTIONS),
+];
