@@ -20,18 +20,28 @@ pub enum Reference {
         /// Wanted lifetime; absent means the API server's default.
         expiration_seconds: Option<i64>,
     },
+    /// The entry point of an image, by the image's name as the pod has it; not of the API server.
+    Image(String),
 }
 
 impl Reference {
     /// The key of a token's object.
     pub const TOKEN: &'static str = "token";
 
+    /// The name of the image, if it is one.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Self::Image(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The words for a key or an object that is not there.
     pub(super) fn reasons(&self) -> &'static Reasons {
         match self {
             Self::Secret(_) => &SECRET,
             Self::ConfigMap(_) => &CONFIG_MAP,
-            Self::ServiceAccountToken { .. } => &TOKEN,
+            Self::ServiceAccountToken { .. } | Self::Image(_) => &OTHER,
         }
     }
 }
@@ -42,6 +52,7 @@ impl fmt::Display for Reference {
             Self::Secret(name) => write!(f, "Secret {name}"),
             Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
             Self::ServiceAccountToken { .. } => f.write_str("the service account's token"),
+            Self::Image(name) => write!(f, "image {name}"),
         }
     }
 }
@@ -66,7 +77,7 @@ const CONFIG_MAP: Reasons = Reasons {
     key: "ConfigMapKeyNotFound",
     optional_key: "OptionalConfigMapKeyNotFound",
 };
-const TOKEN: Reasons = Reasons {
+const OTHER: Reasons = Reasons {
     mandatory: "MissingReference",
     optional: "MissingReference",
     key: "MissingReference",
@@ -89,12 +100,17 @@ pub struct Resolved {
     pub node_ip: Option<String>,
     /// What was fetched; `None` for an object that does not exist.
     pub objects: BTreeMap<Reference, Option<Arc<Object>>>,
+    /// `ENTRYPOINT` of images, by name; empty for an image that has none.
+    pub entry_points: BTreeMap<String, Arc<[String]>>,
 }
 
 impl Resolved {
     /// Whether `reference` was looked up, with whatever result.
     pub fn knows(&self, reference: &Reference) -> bool {
-        self.objects.contains_key(reference)
+        match reference {
+            Reference::Image(name) => self.entry_points.contains_key(name),
+            other => self.objects.contains_key(other),
+        }
     }
 }
 
