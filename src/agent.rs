@@ -18,7 +18,8 @@ use crate::kube::client::Clients;
 use crate::kube::events::Events;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Dependencies, Report, Settings};
-use crate::provider::{Aci, KubeReferences, Scope};
+use crate::provider::{Aci, KubeReferences, RegistryImages, Scope};
+use crate::registry::Registry;
 use crate::translate::Service;
 
 /// A node is told Ready when its pods are synced; an operator that cannot sync says so only after this long, so
@@ -42,6 +43,8 @@ pub struct Shared {
     pub instance: String,
     /// What containers are told of the API server instead of its service.
     pub api_server: Option<Arc<Service>>,
+    /// What images say about themselves.
+    pub registry: Arc<Registry>,
     /// Metrics of the pods' loops.
     pub pods: Arc<dyn pods::Observer>,
 }
@@ -122,7 +125,9 @@ async fn run(
     let name = spec.node.name.clone();
     let references = Arc::new(KubeReferences::new(node.clone(), shared.api_server.clone()));
     let scope = scope(&spec, &shared.node_ip);
-    let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
+    let images = Arc::new(RegistryImages::new(shared.registry.clone()));
+    let groups = spec.groups.clone();
+    let provider = Arc::new(Aci::new(arm, references, images, scope, groups));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
     let (settings, settings_rx) = watch::channel(settings_of(&spec));
     let (report_tx, mut report) = watch::channel(Report::default());

@@ -14,6 +14,7 @@ use crate::kube::client::Clients;
 use crate::kube::identity;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
+use crate::registry::Registries;
 use crate::settings::HostPort;
 use crate::translate::{KUBERNETES, Service, ServicePort};
 
@@ -27,6 +28,7 @@ pub(super) struct Agents {
     pub(super) instance: String,
     pub(super) kubernetes_service: Option<HostPort>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) registries: Registries,
 }
 
 #[async_trait]
@@ -54,12 +56,17 @@ impl AgentFactory for Agents {
                  run the API server with --authorization-mode=Node,RBAC"
             );
         }
+        let registry = self
+            .registries
+            .get(arm.ca_bundle_pem())
+            .map_err(|error| StartError::Failed(error.to_string()))?;
         let shared = Shared {
             clients: self.clients.clone(),
             node_ip: self.node_ip.clone(),
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),
             api_server: self.kubernetes_service.as_ref().map(api_server),
+            registry,
             pods: self.metrics.clone(),
         };
         Ok(Box::new(Agent(agent::start(

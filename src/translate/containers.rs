@@ -54,10 +54,6 @@ pub(super) fn container(
     let command = command.as_deref().unwrap_or_default();
     let image = image.as_deref().unwrap_or_default();
     for (row, present) in [
-        (
-            "spec.containers[].args: without command",
-            command.is_empty() && !args.is_empty(),
-        ),
         ("spec.containers[].image: missing", image.is_empty()),
         (
             "spec.containers[].lifecycle",
@@ -82,7 +78,13 @@ pub(super) fn container(
         review.field(row, present, &place);
     }
     let environment = env::environment(container, index, fields, review);
-    let command = environment.command(command.iter().chain(args), index, review);
+    // ACI's command replaces the image's entry point, which args alone do not.
+    let mut words = if command.is_empty() && !args.is_empty() && !image.is_empty() {
+        review.entry_point(image).to_vec()
+    } else {
+        Vec::new()
+    };
+    words.extend(environment.command(command.iter().chain(args), index, review));
     let ports = ports.as_deref().unwrap_or_default();
     let (liveness_probe, readiness_probe) = probes::probes(
         liveness_probe.as_ref(),
@@ -93,7 +95,7 @@ pub(super) fn container(
     );
     let properties = ContainerProperties {
         image: image.to_owned(),
-        command,
+        command: words,
         ports: network::ports(ports, index, review),
         volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
         environment_variables: environment.variables,

@@ -151,7 +151,8 @@ pub fn container_group(
         .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
-    let image_registry_credentials = pull::credentials(spec, &mut review);
+    let image_registry_credentials =
+        pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
     let (notes, references) = review.finish()?;
     let group = ContainerGroup {
         location: Some(defaults.region.clone()),

@@ -17,6 +17,8 @@ const NOT_FOUND: &str = "FailedToRetrieveImagePullSecret";
 const UNUSABLE: &str = "ImagePullSecretUnusable";
 /// Docker's own registry, as ACI wants it.
 const DOCKER: &str = "index.docker.io";
+/// Azure Container Registry in the public cloud, in China and for the US government.
+const AZURE: [&str; 3] = [".azurecr.io", ".azurecr.cn", ".azurecr.us"];
 
 /// `.dockerconfigjson`.
 #[derive(Deserialize)]
@@ -41,13 +43,19 @@ struct Auth {
 
 /// The credentials of the registries that the images of `spec` come from, one for each. A Secret that is missing or of no
 /// use is told, and the pod goes on without it, as with a kubelet.
-pub(super) fn credentials(spec: &PodSpec, review: &mut Review<'_>) -> Vec<RegistryCredential> {
+///
+/// For an Azure Container Registry that no Secret is for, the group gets the identity `identity`, if there is one.
+pub(super) fn credentials(
+    spec: &PodSpec,
+    identity: Option<&str>,
+    review: &mut Review<'_>,
+) -> Vec<RegistryCredential> {
     let used: Vec<String> = spec
         .containers
         .iter()
         .chain(spec.init_containers.iter().flatten())
         .filter_map(|container| container.image.as_deref())
-        .map(registry)
+        .map(registry_server)
         .collect();
     let mut out: BTreeMap<String, RegistryCredential> = BTreeMap::new();
     for (n, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
@@ -80,6 +88,7 @@ pub(super) fn credentials(spec: &PodSpec, review: &mut Review<'_>) -> Vec<Regist
                         server: server.clone(),
                         username: Some(username),
                         password: Some(password),
+                        identity: None,
                     };
                     out.insert(server.clone(), credential);
                     continue;
@@ -95,7 +104,22 @@ pub(super) fn credentials(spec: &PodSpec, review: &mut Review<'_>) -> Vec<Regist
             }
         }
     }
+    if let Some(identity) = identity {
+        for server in used.iter().filter(|used| is_azure(used)) {
+            out.entry(server.clone())
+                .or_insert_with(|| RegistryCredential {
+                    server: server.clone(),
+                    identity: Some(identity.to_owned()),
+                    ..RegistryCredential::default()
+                });
+        }
+    }
     out.into_values().collect()
+}
+
+/// Whether `server` is an Azure Container Registry: a token of the identity is sent there, so the list is short.
+fn is_azure(server: &str) -> bool {
+    AZURE.iter().any(|suffix| server.ends_with(suffix))
 }
 
 fn auths(object: &Object) -> Option<Auths> {
@@ -131,8 +155,8 @@ fn host(server: &str) -> String {
     }
 }
 
-/// The registry of an image: what stands before the first slash when it can be a host, else Docker's own.
-fn registry(image: &str) -> String {
+/// The registry of an image as ACI names it: what stands before the first slash when it can be a host, else Docker's own.
+pub fn registry_server(image: &str) -> String {
     match image.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => host(first),
         _ => DOCKER.to_owned(),

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{host, matches, registry};
+use super::{host, matches, registry_server};
 use crate::api::Os;
 use crate::translate::testing::{HELLO, defaults, object, owner, pod, resolved};
 use crate::translate::{Reference, Translation, container_group};
@@ -67,7 +67,9 @@ fn only_the_registries_that_are_used_each_once() {
         "FailedToRetrieveImagePullSecret",
     );
     assert_eq!(told, [gone]);
-    assert_eq!(made.references.len(), 3);
+    let secrets = made.references.iter();
+    let secrets = secrets.filter(|reference| matches!(reference, Reference::Secret(_)));
+    assert_eq!(secrets.count(), 3);
 }
 
 #[test]
@@ -98,6 +100,50 @@ fn what_is_of_no_use_is_told_without_its_content() {
 }
 
 #[test]
+fn the_identity_is_for_azure_registries_that_no_secret_is_for() {
+    let a = json!({"auths": {"own.azurecr.io": {"username": "u", "password": "p"}}});
+    let containers: Vec<Value> = [
+        "own.azurecr.io/a",
+        "team.azurecr.io/a",
+        "team.azurecr.io/b",
+        "team.azurecr.cn/a",
+        "TEAM.azurecr.us/a",
+        "azurecr.io/a",
+        "team.azurecr.io.example.com/a",
+        "team.azurecr.example.com/a",
+        "nginx",
+    ]
+    .iter()
+    .enumerate()
+    .map(|(n, image)| json!({"name": format!("c{n}"), "image": image}))
+    .collect();
+    let pod = pod(
+        HELLO,
+        &[
+            ("/spec/containers", json!(containers)),
+            ("/spec/imagePullSecrets", json!([{"name": "a"}])),
+        ],
+    );
+    let mut resolved = resolved();
+    let secret = object(&[(".dockerconfigjson", a.to_string().as_bytes())]);
+    let reference = Reference::Secret("a".to_owned());
+    resolved.objects.insert(reference, Some(secret));
+    let identity = "/subscriptions/s/resourceGroups/r/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull";
+    let defaults = crate::translate::GroupDefaults {
+        registry_identity_id: Some(identity.to_owned()),
+        ..defaults(Os::Linux)
+    };
+    let made = container_group(&pod, &defaults, &owner(&pod), &resolved).unwrap();
+    let expected = json!([
+        {"server": "own.azurecr.io", "username": "u", "password": "p"},
+        {"server": "team.azurecr.cn", "identity": identity},
+        {"server": "team.azurecr.io", "identity": identity},
+        {"server": "team.azurecr.us", "identity": identity},
+    ]);
+    assert_eq!(sent(&made), expected);
+}
+
+#[test]
 fn hosts_and_registries() {
     for (server, expected) in [
         (HUB_KEY, "index.docker.io"),
@@ -115,7 +161,7 @@ fn hosts_and_registries() {
         ("r:5000/a", "r:5000"),
         ("one.azurecr.io/a/b", "one.azurecr.io"),
     ] {
-        assert_eq!(registry(image), expected);
+        assert_eq!(registry_server(image), expected);
     }
     assert!(matches("*.azurecr.io", "one.azurecr.io"));
     assert!(!matches("*.azurecr.io", "one.two.azurecr.io"));

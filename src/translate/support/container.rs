@@ -11,9 +11,10 @@ pub(super) const ROWS: &[Row] = &[
     // Container
     both("spec.containers[].args", Mapped),
     both(
-        "spec.containers[].args: without command",
+        "spec.containers[].args: without command, of an image that cannot be read",
         Refused(
-            "ACI's command replaces the image's entry point too, which is not read yet; set command as well",
+            "until the registry answers: ACI's command replaces the image's entry point, so the entry point is read from \
+             the registry and put before args; set command as well to do without",
         ),
     ),
     both("spec.containers[].command", Mapped),
