@@ -15,6 +15,8 @@ mod ends;
 mod failures;
 #[path = "cluster_pods/fixture.rs"]
 mod fixture;
+#[path = "cluster_pods/images.rs"]
+mod images;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]
