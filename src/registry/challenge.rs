@@ -190,6 +190,15 @@ mod tests {
         assert_eq!(best(fallback), Some(Challenge::Basic));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_realm_is_always_safe(text in "(Bearer |Basic |realm=|\"|https://|http://|a@|,|=|\\\\|[a-z:/.# ]){0,20}") {
+            if let Some(Challenge::Bearer { realm, .. }) = best(&text) {
+                assert!(realm.scheme() == "https" && realm.username().is_empty(), "{realm}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_challenge_asks_for_nothing() {
         let endless = format!(r#"Basic realm="{}""#, "a".repeat(MAX_HEADER));
