@@ -123,11 +123,7 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
-    let references = Arc::new(KubeReferences::new(node.clone(), shared.api_server.clone()));
-    let scope = scope(&spec, &shared.node_ip);
-    let images = Arc::new(RegistryImages::new(shared.registry.clone()));
-    let groups = spec.groups.clone();
-    let provider = Arc::new(Aci::new(arm, references, images, scope, groups));
+    let provider = Arc::new(provider(&spec, &shared, &node, arm));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
     let (settings, settings_rx) = watch::channel(settings_of(&spec));
     let (report_tx, mut report) = watch::channel(Report::default());
@@ -269,6 +265,13 @@ impl<F> Drop for Part<F> {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<ArmClient>) -> Aci {
+    let references = Arc::new(KubeReferences::new(node.clone(), shared.api_server.clone()));
+    let images = Arc::new(RegistryImages::new(shared.registry.clone()));
+    let scope = scope(spec, &shared.node_ip);
+    Aci::new(arm, references, images, scope, spec.groups.clone())
 }
 
 fn scope(spec: &AgentSpec, node_ip: &str) -> Scope {

@@ -218,8 +218,10 @@ fn counts(image: &ImageReference, error: Option<&RegistryError>) -> Duration {
 #[derive(Clone)]
 pub struct Registries {
     observer: Arc<dyn Observer>,
-    by_ca: Arc<Mutex<HashMap<Option<Vec<u8>>, Arc<Registry>>>>,
+    by_ca: Arc<Mutex<ByCa>>,
 }
+
+type ByCa = HashMap<Option<Vec<u8>>, Arc<Registry>>;
 
 impl Registries {
     /// None yet.

@@ -186,12 +186,11 @@ impl Registry {
             }
             entries.push(entry);
         }
-        let top = match entries.as_slice() {
-            [only] => only.clone(),
-            _ => {
-                let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
-                self.keep(repository, INDEX, &index)
-            }
+        let top = if let [only] = entries.as_slice() {
+            only.clone()
+        } else {
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
+            self.keep(repository, INDEX, &index)
         };
         let digest = text(&top, "digest").to_owned();
         self.tags

@@ -133,12 +133,12 @@ mod tests {
         Challenge::best([header].into_iter())
     }
 
-    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer {
+    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
+        Challenge::Bearer {
             realm: Url::parse(realm).unwrap(),
             service: service.map(str::to_owned),
             scope: scope.map(str::to_owned),
-        })
+        }
     }
 
     #[test]
@@ -149,20 +149,20 @@ mod tests {
             Some("registry.example"),
             Some("repository:library/a:pull"),
         );
-        assert_eq!(best(hub), full);
+        assert_eq!(best(hub), Some(full.clone()));
         let spaced = r#"bearer REALM = "https://auth.example/token" , Service=registry.example,scope="repository:library/a:pull",error="x\"y""#;
-        assert_eq!(best(spaced), full);
+        assert_eq!(best(spaced), Some(full));
         let both = r#"Basic realm="a, Bearer realm=https://evil.example", Bearer realm="https://auth.example/token?a=b""#;
         assert_eq!(
             best(both),
-            bearer("https://auth.example/token?a=b", None, None)
+            Some(bearer("https://auth.example/token?a=b", None, None))
         );
         assert_eq!(best(r#"Basic realm="Registry""#), Some(Challenge::Basic));
         assert_eq!(best("basic"), Some(Challenge::Basic));
         let two = ["Negotiate", r#"Bearer realm="https://auth.example/token""#];
         assert_eq!(
             Challenge::best(two.into_iter()),
-            bearer("https://auth.example/token", None, None)
+            Some(bearer("https://auth.example/token", None, None))
         );
     }
 
@@ -188,6 +188,15 @@ mod tests {
         // The password then goes to the registry itself, if that is what it asks for.
         let fallback = r#"Bearer realm="http://auth.example/token", Basic realm="r""#;
         assert_eq!(best(fallback), Some(Challenge::Basic));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_realm_is_always_safe(text in "(Bearer |Basic |realm=|\"|https://|http://|a@|,|=|\\\\|[a-z:/.# ]){0,20}") {
+            if let Some(Challenge::Bearer { realm, .. }) = best(&text) {
+                assert!(realm.scheme() == "https" && realm.username().is_empty(), "{realm}");
+            }
+        }
     }
 
     #[test]

@@ -208,8 +208,8 @@ mod tests {
         next(document.to_string().as_bytes(), platform, "r")
     }
 
-    fn manifest(n: u32) -> Result<Next, RegistryError> {
-        Ok(Next::Manifest(Digest::parse(&digest(n)).unwrap()))
+    fn manifest(n: u32) -> Next {
+        Next::Manifest(Digest::parse(&digest(n)).unwrap())
     }
 
     #[test]
@@ -224,8 +224,8 @@ mod tests {
             entry(7, "windows", "arm64", Some("10.0.99999.1")),
             entry(8, "unknown", "unknown", None),
         ]});
-        assert_eq!(read(&index, Platform::Linux), manifest(2));
-        assert_eq!(read(&index, Platform::Windows), manifest(5));
+        assert_eq!(read(&index, Platform::Linux), Ok(manifest(2)));
+        assert_eq!(read(&index, Platform::Windows), Ok(manifest(5)));
         let linux = json!({"manifests": [entry(1, "linux", "arm64", None), entry(2, "linux", "amd64", None)]});
         assert_eq!(
             read(&linux, Platform::Windows),
@@ -237,7 +237,7 @@ mod tests {
             Err(RegistryError::Platform(Platform::Linux))
         );
         let silent = json!({"manifests": [{"digest": digest(9), "size": 1}]});
-        assert_eq!(read(&silent, Platform::Windows), manifest(9));
+        assert_eq!(read(&silent, Platform::Windows), Ok(manifest(9)));
     }
 
     #[test]

@@ -202,6 +202,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever a pod calls an image, the request stays within the repository of a registry.
+        #[test]
+        fn a_name_that_is_read_is_nothing_else_in_a_url(text in "([a-z0-9.:-]{1,12}/)?[A-Za-z0-9._:/@%?#\\[\\]\\\\-]{0,24}") {
+            if let Ok(read) = ImageReference::parse(&text) {
+                let Version::Tag(tag) = &read.version else { return Ok(()) };
+                let path = format!("/v2/{}/manifests/{tag}", read.repository);
+                if let Ok(url) = reqwest::Url::parse(&format!("https://{}{path}", read.host)) {
+                    assert_eq!(url.path(), path);
+                    assert_eq!((url.username(), url.password(), url.query(), url.fragment()), ("", None, None, None));
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_name_goes_nowhere() {
         let long = format!("r.io/{}", "a".repeat(256));
