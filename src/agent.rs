@@ -40,8 +40,8 @@ pub struct Shared {
     pub kubelet_version: String,
     /// Instance that events name as their reporter.
     pub instance: String,
-    /// What containers are told of the API server instead of its service.
-    pub api_server: Option<Arc<Service>>,
+    /// Host and port at which containers reach the API server, when that is not its service's cluster IP.
+    pub api_server: Option<(String, u16)>,
     /// Metrics of the pods' loops.
     pub pods: Arc<dyn pods::Observer>,
 }
@@ -120,7 +120,9 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
-    let references = Arc::new(KubeReferences::new(node.clone(), shared.api_server.clone()));
+    let api_server = shared.api_server.as_ref();
+    let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
+    let references = Arc::new(KubeReferences::new(node.clone(), api_server));
     let scope = scope(&spec, &shared.node_ip);
     let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());

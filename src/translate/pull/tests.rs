@@ -67,7 +67,8 @@ fn only_the_registries_that_are_used_each_once() {
         "FailedToRetrieveImagePullSecret",
     );
     assert_eq!(told, [gone]);
-    assert_eq!(made.references.len(), 3);
+    // And what every pod is told of services.
+    assert_eq!(made.references.len(), 5);
 }
 
 #[test]
