@@ -110,6 +110,7 @@ pub fn container_group(
         services: services::variables(namespace, links, &mut review),
     };
     let sidecars = init::sidecars(spec, defaults.os);
+    containers::names(spec, &mut review);
     containers::count(spec.containers.len() + sidecars, &mut review);
     let volumes = volumes::volumes(spec, &fields, &mut review);
     let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec
