@@ -103,14 +103,14 @@ pub fn container_group(
     pod::review(spec, &mut review);
     let sidecars = init::sidecars(spec, defaults.os);
     containers::count(spec.containers.len() + sidecars, &mut review);
-    let volumes = volumes::volumes(spec, &fields, &mut review);
+    let mut volumes = volumes::volumes(spec, &fields, &mut review);
     let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec
         .containers
         .iter()
         .enumerate()
         .map(|(index, container)| {
             let (mut arm, need) =
-                containers::container(container, index, &fields, &volumes, &mut review);
+                containers::container(container, index, &fields, &mut volumes, &mut review);
             arm.properties.security_context = security::container(
                 container.security_context.as_ref(),
                 spec.security_context.as_ref(),
@@ -123,7 +123,7 @@ pub fn container_group(
     let mut places: Vec<String> = (0..containers.len())
         .map(|index| format!("spec.containers[{index}]"))
         .collect();
-    let inits = init::init(spec, &fields, &volumes, &mut review);
+    let inits = init::init(spec, &fields, &mut volumes, &mut review);
     for (index, sidecar, need) in inits.sidecars {
         places.push(format!("spec.initContainers[{index}]"));
         containers.push(sidecar);
@@ -143,6 +143,7 @@ pub fn container_group(
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
     let image_registry_credentials = pull::credentials(spec, &mut review);
+    let volumes = volumes.finish(&mut review);
     let (notes, references) = review.finish()?;
     let group = ContainerGroup {
         location: Some(defaults.region.clone()),
@@ -158,7 +159,7 @@ pub fn container_group(
             ),
             containers,
             init_containers: inits.first,
-            volumes: volumes.arm,
+            volumes,
             ip_address,
             subnet_ids,
             image_registry_credentials,

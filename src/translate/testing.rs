@@ -114,11 +114,19 @@ pub(super) fn resolved() -> Resolved {
             some(&[("USER", b"u"), ("PASS", b"hush"), ("EMPTY", b"")]),
         ),
         (secret("raw"), some(&[("key", b"\xff")])),
+        (
+            secret("storage"),
+            some(&[
+                ("azurestorageaccountname", b"a"),
+                ("azurestorageaccountkey", b"aGk="),
+            ]),
+        ),
         (secret("gone"), None),
     ];
     Resolved {
         node_ip: Some("10.1.2.3".to_owned()),
         objects: objects.into_iter().collect(),
+        ..Resolved::default()
     }
 }
 
