@@ -15,6 +15,8 @@ mod ends;
 mod failures;
 #[path = "cluster_pods/fixture.rs"]
 mod fixture;
+#[path = "cluster_pods/gallery.rs"]
+mod gallery;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]

@@ -102,6 +102,7 @@ pub fn container_group(
     let fields = Fields { pod, defaults };
     pod::review(spec, &mut review);
     let sidecars = init::sidecars(spec, defaults.os);
+    containers::names(spec, &mut review);
     containers::count(spec.containers.len() + sidecars, &mut review);
     let mut volumes = volumes::volumes(spec, &fields, &mut review);
     let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec
