@@ -266,6 +266,11 @@ pub(super) fn unknown() -> model::Volume {
 
 /// ARM's form of `share`, with the account and its key from the Secret.
 fn mount(share: Share, path: &str, review: &mut Review<'_>) -> Option<model::Volume> {
+    if share.name.is_empty() || share.name.contains('/') {
+        let message = "it needs the name of a share, without a folder in it".to_owned();
+        review.refuse(path.to_owned(), message);
+        return None;
+    }
     let secret = match review.object(&share.secret, false, path) {
         Found::Unknown => return Some(unknown()),
         Found::Absent => return None,
