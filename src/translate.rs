@@ -23,6 +23,7 @@ pub mod resolved;
 mod resources;
 mod review;
 mod security;
+pub mod services;
 pub mod status;
 pub mod support;
 #[cfg(test)]
@@ -31,13 +32,15 @@ pub mod time;
 mod volumes;
 
 pub use events::{GroupEvent, group_events, provisioning_failure};
-pub use facts::{ConditionFacts, ContainerFacts, Deletion, PodFacts, RestartPolicy, facts};
+pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
 pub use group::{Note, Refusal, Refusals, Translation, container_group};
 pub use identity::{Ownership, PodKey, group_name, ownership};
+pub use pull::registry_server;
 pub use resolved::{Object, Reference, Resolved};
+pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 pub use status::{
     GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_waiting,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };
 
 /// What a connector says about every container group of one of its nodes.
@@ -59,4 +62,6 @@ pub struct GroupDefaults {
     pub default_cpu: f64,
     /// Gigabytes (10^9 bytes) given to a container that states none.
     pub default_memory_gb: f64,
+    /// ARM ID of the identity that pulls from Azure Container Registry where no pull secret does.
+    pub registry_identity_id: Option<String>,
 }

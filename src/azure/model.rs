@@ -309,6 +309,9 @@ pub struct RegistryCredential {
     /// Password; write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretText>,
+    /// ARM ID of an identity of the group, instead of user name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// State of the group; only in GET responses.

@@ -10,7 +10,9 @@ use super::identity::Ownership;
 use super::resolved::{Reference, Resolved};
 use super::resources::Need;
 use super::review::Review;
-use super::{GroupDefaults, containers, init, network, pod, pull, resources, security, volumes};
+use super::{
+    GroupDefaults, containers, init, network, pod, pull, resources, security, services, volumes,
+};
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
 /// A pod as ACI runs it.
@@ -99,8 +101,14 @@ pub fn container_group(
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let mut review = Review::new(defaults.os, resolved);
-    let fields = Fields { pod, defaults };
     pod::review(spec, &mut review);
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let links = spec.enable_service_links != Some(false);
+    let fields = Fields {
+        pod,
+        defaults,
+        services: services::variables(namespace, links, &mut review),
+    };
     let sidecars = init::sidecars(spec, defaults.os);
     containers::names(spec, &mut review);
     containers::count(spec.containers.len() + sidecars, &mut review);
@@ -143,7 +151,8 @@ pub fn container_group(
         .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
-    let image_registry_credentials = pull::credentials(spec, &mut review);
+    let image_registry_credentials =
+        pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
     let volumes = volumes.finish(&mut review);
     let (notes, references) = review.finish()?;
     let group = ContainerGroup {

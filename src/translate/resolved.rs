@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 
+use super::services::Service;
 use crate::azure::model::SecretBytes;
 
 /// Something outside the pod to be fetched before the PUT; in the pod's namespace where it says no other.
@@ -33,18 +34,35 @@ pub enum Reference {
     Claim(String),
     /// The `PersistentVolume` of this name.
     Volume(String),
+    /// The services of the pod's namespace.
+    Services,
+    /// The service of the API server.
+    Kubernetes,
+    /// The entry point of an image, by the image's name as the pod has it; not of the API server.
+    Image(String),
 }
 
 impl Reference {
     /// The key of a token's object.
     pub const TOKEN: &'static str = "token";
 
+    /// The name of the image, if it is one.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Self::Image(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The words for a key or an object that is not there.
     pub(super) fn reasons(&self) -> &'static Reasons {
         match self {
             Self::Secret(_) | Self::SecretIn { .. } => &SECRET,
             Self::ConfigMap(_) => &CONFIG_MAP,
-            Self::ServiceAccountToken { .. } => &TOKEN,
+            Self::ServiceAccountToken { .. }
+            | Self::Services
+            | Self::Kubernetes
+            | Self::Image(_) => &OTHER,
             Self::Claim(_) => &CLAIM,
             Self::Volume(_) => &VOLUME,
         }
@@ -60,6 +78,9 @@ impl fmt::Display for Reference {
             Self::SecretIn { namespace, name } => write!(f, "Secret {namespace}/{name}"),
             Self::Claim(name) => write!(f, "PersistentVolumeClaim {name}"),
             Self::Volume(name) => write!(f, "PersistentVolume {name}"),
+            Self::Services => f.write_str("the services of the namespace"),
+            Self::Kubernetes => f.write_str("the service of the API server"),
+            Self::Image(name) => write!(f, "image {name}"),
         }
     }
 }
@@ -84,7 +105,7 @@ const CONFIG_MAP: Reasons = Reasons {
     key: "ConfigMapKeyNotFound",
     optional_key: "OptionalConfigMapKeyNotFound",
 };
-const TOKEN: Reasons = only("MissingReference");
+const OTHER: Reasons = only("MissingReference");
 const CLAIM: Reasons = only("PersistentVolumeClaimNotFound");
 const VOLUME: Reasons = only("PersistentVolumeNotFound");
 
@@ -118,6 +139,12 @@ pub struct Resolved {
     pub claims: BTreeMap<String, Option<Arc<PersistentVolumeClaim>>>,
     /// Likewise the volumes, by name.
     pub volumes: BTreeMap<String, Option<Arc<PersistentVolume>>>,
+    /// The services of the pod's namespace that have an address, by name; `None` until they were looked up.
+    pub services: Option<Arc<[Service]>>,
+    /// The service of the API server; `None` until it was looked up, `Some(None)` when there is none.
+    pub kubernetes: Option<Option<Arc<Service>>>,
+    /// `ENTRYPOINT` of images, by name; empty for an image that has none.
+    pub entry_points: BTreeMap<String, Arc<[String]>>,
 }
 
 impl Resolved {
@@ -126,7 +153,10 @@ impl Resolved {
         match reference {
             Reference::Claim(name) => self.claims.contains_key(name),
             Reference::Volume(name) => self.volumes.contains_key(name),
-            object => self.objects.contains_key(object),
+            Reference::Services => self.services.is_some(),
+            Reference::Kubernetes => self.kubernetes.is_some(),
+            Reference::Image(name) => self.entry_points.contains_key(name),
+            other => self.objects.contains_key(other),
         }
     }
 }

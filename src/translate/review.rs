@@ -95,10 +95,22 @@ impl<'a> Review<'a> {
         }
     }
 
+    /// The pod refers to this.
+    pub(super) fn want(&mut self, reference: Reference) {
+        self.wanted.insert(reference);
+    }
+
     /// As [`Review::object`], in silence.
     pub(super) fn look(&mut self, reference: &Reference) -> Found<'a, Object> {
-        self.wanted.insert(reference.clone());
+        self.want(reference.clone());
         Found::of(self.resolved.objects.get(reference))
+    }
+
+    /// The words with which the image called `name` begins; none while they are not read.
+    pub(super) fn entry_point(&mut self, name: &str) -> &'a [String] {
+        self.wanted.insert(Reference::Image(name.to_owned()));
+        let known = self.resolved.entry_points.get(name);
+        known.map(AsRef::as_ref).unwrap_or_default()
     }
 
     /// The entry `key` of what the pod refers to at `path`, as [`Review::object`]; `binary` entries count for files.

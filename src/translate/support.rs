@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::api::Os;
 
+mod changes;
 mod container;
 mod env;
 mod pod;
@@ -125,6 +126,7 @@ pub fn page() -> String {
             row.windows.word()
         );
     }
+    changes::write(&mut page);
     page
 }
 

@@ -52,6 +52,7 @@ pub(super) fn defaults(os: Os) -> GroupDefaults {
         tags: BTreeMap::new(),
         default_cpu: 1.0,
         default_memory_gb: 1.5,
+        registry_identity_id: None,
     }
 }
 
@@ -126,6 +127,16 @@ pub(super) fn resolved() -> Resolved {
     Resolved {
         node_ip: Some("10.1.2.3".to_owned()),
         objects: objects.into_iter().collect(),
+        services: Some(Arc::from([])),
+        kubernetes: Some(None),
+        entry_points: [("e", &["/entry", "$(HOME)"][..]), ("bare", &[])]
+            .map(|(name, words)| {
+                (
+                    name.to_owned(),
+                    words.iter().map(|word| (*word).to_owned()).collect(),
+                )
+            })
+            .into(),
         ..Resolved::default()
     }
 }

@@ -1,3 +1,6 @@
+mod changes;
+mod deadline;
+mod ended;
 mod failures;
 mod orphans;
 

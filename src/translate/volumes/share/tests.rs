@@ -342,7 +342,11 @@ fn a_claim_leads_to_a_volume_and_that_to_a_secret() {
 fn each_step_of_the_way_is_asked_for_when_the_one_before_is_known() {
     let source = csi("h", &json!({"shareName": "data"}), Some("stage"));
     let all = bound(&source, [&[], &[]]);
-    let mut known = Resolved::default();
+    let mut known = Resolved {
+        services: Some(Arc::from([])),
+        kubernetes: Some(None),
+        ..Resolved::default()
+    };
     let mut asked = Vec::new();
     for _ in 0..3 {
         let references = translate(&claim(), &known).unwrap().references;
