@@ -23,12 +23,6 @@ pub enum Reference {
         /// Wanted lifetime; absent means the API server's default.
         expiration_seconds: Option<i64>,
     },
-    /// The services of the pod's namespace.
-    Services,
-    /// The service of the API server.
-    Kubernetes,
-    /// The entry point of an image, by the image's name as the pod has it; not of the API server.
-    Image(String),
     /// A `Secret` that no field of the pod names as one: the attributes of a CSI volume do, or a `PersistentVolume`.
     SecretIn {
         /// Its namespace.
@@ -40,6 +34,12 @@ pub enum Reference {
     Claim(String),
     /// The `PersistentVolume` of this name.
     Volume(String),
+    /// The services of the pod's namespace.
+    Services,
+    /// The service of the API server.
+    Kubernetes,
+    /// The entry point of an image, by the image's name as the pod has it; not of the API server.
+    Image(String),
 }
 
 impl Reference {
@@ -62,7 +62,7 @@ impl Reference {
             Self::ServiceAccountToken { .. }
             | Self::Services
             | Self::Kubernetes
-            | Self::Image(_) => &TOKEN,
+            | Self::Image(_) => &OTHER,
             Self::Claim(_) => &CLAIM,
             Self::Volume(_) => &VOLUME,
         }
@@ -75,12 +75,12 @@ impl fmt::Display for Reference {
             Self::Secret(name) => write!(f, "Secret {name}"),
             Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
             Self::ServiceAccountToken { .. } => f.write_str("the service account's token"),
-            Self::Services => f.write_str("the services of the namespace"),
-            Self::Kubernetes => f.write_str("the service of the API server"),
-            Self::Image(name) => write!(f, "image {name}"),
             Self::SecretIn { namespace, name } => write!(f, "Secret {namespace}/{name}"),
             Self::Claim(name) => write!(f, "PersistentVolumeClaim {name}"),
             Self::Volume(name) => write!(f, "PersistentVolume {name}"),
+            Self::Services => f.write_str("the services of the namespace"),
+            Self::Kubernetes => f.write_str("the service of the API server"),
+            Self::Image(name) => write!(f, "image {name}"),
         }
     }
 }
@@ -105,7 +105,7 @@ const CONFIG_MAP: Reasons = Reasons {
     key: "ConfigMapKeyNotFound",
     optional_key: "OptionalConfigMapKeyNotFound",
 };
-const TOKEN: Reasons = only("MissingReference");
+const OTHER: Reasons = only("MissingReference");
 const CLAIM: Reasons = only("PersistentVolumeClaimNotFound");
 const VOLUME: Reasons = only("PersistentVolumeNotFound");
 
@@ -135,16 +135,16 @@ pub struct Resolved {
     pub node_ip: Option<String>,
     /// Secrets, `ConfigMap`s and tokens that were fetched; `None` for an object that does not exist.
     pub objects: BTreeMap<Reference, Option<Arc<Object>>>,
+    /// Likewise the claims, by name.
+    pub claims: BTreeMap<String, Option<Arc<PersistentVolumeClaim>>>,
+    /// Likewise the volumes, by name.
+    pub volumes: BTreeMap<String, Option<Arc<PersistentVolume>>>,
     /// The services of the pod's namespace that have an address, by name; `None` until they were looked up.
     pub services: Option<Arc<[Service]>>,
     /// The service of the API server; `None` until it was looked up, `Some(None)` when there is none.
     pub kubernetes: Option<Option<Arc<Service>>>,
     /// `ENTRYPOINT` of images, by name; empty for an image that has none.
     pub entry_points: BTreeMap<String, Arc<[String]>>,
-    /// Likewise the claims, by name.
-    pub claims: BTreeMap<String, Option<Arc<PersistentVolumeClaim>>>,
-    /// Likewise the volumes, by name.
-    pub volumes: BTreeMap<String, Option<Arc<PersistentVolume>>>,
 }
 
 impl Resolved {
@@ -156,7 +156,7 @@ impl Resolved {
             Reference::Services => self.services.is_some(),
             Reference::Kubernetes => self.kubernetes.is_some(),
             Reference::Image(name) => self.entry_points.contains_key(name),
-            object => self.objects.contains_key(object),
+            other => self.objects.contains_key(other),
         }
     }
 }

@@ -56,11 +56,6 @@ impl<'a> Review<'a> {
         found
     }
 
-    /// The pod refers to this.
-    pub(super) fn want(&mut self, reference: Reference) {
-        self.wanted.insert(reference);
-    }
-
     /// The claim `name` that the pod refers to at `path`; that it is missing is refused until it appears.
     pub(super) fn claim(&mut self, name: &str, path: &str) -> Found<'a, PersistentVolumeClaim> {
         let reference = Reference::Claim(name.to_owned());
@@ -98,6 +93,11 @@ impl<'a> Review<'a> {
             let message = format!("{reference} does not exist; create it and the pod starts");
             self.heals(reasons.mandatory, path.to_owned(), message);
         }
+    }
+
+    /// The pod refers to this.
+    pub(super) fn want(&mut self, reference: Reference) {
+        self.wanted.insert(reference);
     }
 
     /// As [`Review::object`], in silence.

@@ -116,7 +116,7 @@ fn source(
         || mode.is_some_and(|mode| mode == "ReadOnlyMany")
         || options.is_some_and(|options| options.iter().any(|option| share::is_read_only(option)));
     let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
-    let made = match (azure_file, csi) {
+    let share = match (azure_file, csi) {
         (Some(file), _) => share::of_in_tree_volume(file, namespace, read_only, path, review),
         (None, Some(csi)) if csi.driver == share::DRIVER => {
             let names = share::Names {
@@ -139,8 +139,8 @@ fn source(
             None
         }
     };
-    if made.is_some() && some(options) {
+    if share.is_some() && some(options) {
         review.at(OPTIONS, path.to_owned());
     }
-    made
+    share
 }

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::api::Os;
+use crate::translate::support::{Verdict, rows};
 use crate::translate::testing::{HELLO, defaults, owner, pod, resolved};
 use crate::translate::{Refusals, Translation, container_group};
 
@@ -223,4 +224,20 @@ fn each_part_of_a_volume_counts_against_the_limit() {
     assert_eq!(made(&volumes, &[mounts(20)]).0.len(), 20);
     let got = refused(&volumes, &[mounts(21)]);
     assert_eq!(got, [("spec.volumes".to_owned(), "ExceedsAciLimits")]);
+}
+
+#[test]
+fn each_kind_that_aci_does_not_have_is_refused_by_its_row() {
+    let mut seen = 0;
+    for row in rows().filter(|row| matches!(row.linux, Verdict::Refused(_))) {
+        let kind = row.field.strip_prefix("spec.volumes[].");
+        let Some(kind) = kind.filter(|kind| !kind.contains(['.', ':'])) else {
+            continue;
+        };
+        let got = refused(&json!([{"name": "v", kind: {}}]), &[json!([])]);
+        let field = format!("spec.volumes[0].{kind}");
+        assert_eq!(got, [(field, "NotSupportedOnAci")]);
+        seen += 1;
+    }
+    assert!(seen > 15, "{seen}");
 }

@@ -25,9 +25,12 @@ fn translate(source: &Value, resolved: &Resolved) -> Result<Translation, Refusal
     container_group(&pod, &defaults(Os::Linux), &owner(&pod), resolved)
 }
 
-fn arc<T: DeserializeOwned>(value: &Value) -> Option<Arc<T>> {
-    Some(Arc::new(serde_json::from_value(value.clone()).unwrap()))
+fn arc<T: DeserializeOwned>(value: &Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(value.clone()).unwrap())
 }
+
+type Data = &'static [(&'static str, &'static [u8])];
+type Changes<'a> = &'a [(&'a str, Value)];
 
 fn of(namespace: &str, name: &str) -> Reference {
     Reference::SecretIn {
@@ -38,29 +41,29 @@ fn of(namespace: &str, name: &str) -> Reference {
 
 /// Secrets of storage accounts: of the pod's namespace `own`, and in all ways that a volume may name one.
 fn secrets() -> BTreeMap<Reference, Option<Arc<crate::translate::Object>>> {
-    let full: &[(&str, &[u8])] = &[
+    const FULL: Data = &[
         ("azurestorageaccountname", b"acct\n"),
         ("azurestorageaccountkey", KEY.as_bytes()),
     ];
-    let key_only: &[(&str, &[u8])] = &[("azurestorageaccountkey", KEY.as_bytes())];
-    let short: &[(&str, &[u8])] = &[("AccountName", b"other"), ("accountkey", KEY.as_bytes())];
+    const KEY_ONLY: Data = &[("azurestorageaccountkey", KEY.as_bytes())];
+    const SHORT: Data = &[("AccountName", b"other"), ("accountkey", KEY.as_bytes())];
     let secret = |name: &str| Reference::Secret(name.to_owned());
-    let all: [(Reference, Option<&[(&str, &[u8])]>); 10] = [
-        (secret("own"), Some(full)),
-        (secret("short"), Some(short)),
-        (secret("keyless"), Some(&full[..1])),
+    let all: [(Reference, Option<Data>); 10] = [
+        (secret("own"), Some(FULL)),
+        (secret("short"), Some(SHORT)),
+        (secret("keyless"), Some(&FULL[..1])),
         (secret("gone"), None),
-        (of("default", "own"), Some(full)),
-        (of("default", "nameless"), Some(key_only)),
-        (of("storage", "stage"), Some(full)),
+        (of("default", "own"), Some(FULL)),
+        (of("default", "nameless"), Some(KEY_ONLY)),
+        (of("storage", "stage"), Some(FULL)),
         (of("storage", "gone"), None),
         (
             of("default", "azure-storage-account-acct-secret"),
-            Some(key_only),
+            Some(KEY_ONLY),
         ),
         (
             of("kube-system", "azure-storage-account-made-secret"),
-            Some(key_only),
+            Some(KEY_ONLY),
         ),
     ];
     all.into_iter()
@@ -233,7 +236,7 @@ fn a_share_that_aci_cannot_mount_is_refused_and_a_missing_key_is_waited_for() {
 }
 
 /// A claim `data` bound to the volume `pv-1`, which is `source`; `changes` are to the claim, then to the volume.
-fn bound(source: &Value, changes: [&[(&str, Value)]; 2]) -> Resolved {
+fn bound(source: &Value, changes: [Changes<'_>; 2]) -> Resolved {
     let claim = json!({
         "metadata": {"name": "data", "namespace": "default", "uid": "claim-uid"},
         "spec": {"volumeName": "pv-1", "accessModes": ["ReadWriteMany"]},
@@ -250,9 +253,11 @@ fn bound(source: &Value, changes: [&[(&str, Value)]; 2]) -> Resolved {
     let mut resolved = resolved();
     let claim = changed(&claim.to_string(), changes[0]);
     for name in ["data", "aci-helloworld-5d6f7c8b9d-x7k2p-share"] {
-        resolved.claims.insert(name.to_owned(), arc(&claim));
+        resolved.claims.insert(name.to_owned(), Some(arc(&claim)));
     }
-    resolved.volumes.insert("pv-1".to_owned(), arc(&volume));
+    resolved
+        .volumes
+        .insert("pv-1".to_owned(), Some(arc(&volume)));
     resolved
 }
 
@@ -338,7 +343,7 @@ fn each_step_of_the_way_is_asked_for_when_the_one_before_is_known() {
     let source = csi("h", &json!({"shareName": "data"}), Some("stage"));
     let all = bound(&source, [&[], &[]]);
     let mut known = Resolved {
-        services: Some(std::sync::Arc::from([])),
+        services: Some(Arc::from([])),
         kubernetes: Some(None),
         ..Resolved::default()
     };
@@ -384,7 +389,7 @@ fn a_claim_that_leads_nowhere_is_waited_for() {
     let not_ours = "ReferenceNotSupportedOnAci";
     let disk = json!({"csi": {"driver": "disk.csi.azure.com", "volumeHandle": "h"}});
     let nfs = json!({"nfs": {"server": "s", "path": "/"}});
-    let table: [(&Value, [&[(&str, Value)]; 2], &str); 12] = [
+    let table: [(&Value, [Changes<'_>; 2], &str); 12] = [
         (
             &good,
             [&[("/status/phase", json!("Pending"))], &[]],
