@@ -20,6 +20,7 @@ use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Dependencies, Report, Settings};
 use crate::provider::{Aci, KubeReferences, RegistryImages, Scope};
 use crate::registry::Registry;
+use crate::translate::Service;
 
 /// A node is told Ready when its pods are synced; an operator that cannot sync says so only after this long, so
 /// that the Ready condition of a predecessor stands while we start.
@@ -40,6 +41,8 @@ pub struct Shared {
     pub kubelet_version: String,
     /// Instance that events name as their reporter.
     pub instance: String,
+    /// What containers are told of the API server instead of its service.
+    pub api_server: Option<Arc<Service>>,
     /// What images say about themselves.
     pub registry: Arc<Registry>,
     /// Metrics of the pods' loops.
@@ -265,7 +268,7 @@ impl<F> Drop for Part<F> {
 }
 
 fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<ArmClient>) -> Aci {
-    let references = Arc::new(KubeReferences::new(node.clone()));
+    let references = Arc::new(KubeReferences::new(node.clone(), shared.api_server.clone()));
     let images = Arc::new(RegistryImages::new(shared.registry.clone()));
     let scope = scope(spec, &shared.node_ip);
     Aci::new(arm, references, images, scope, spec.groups.clone())

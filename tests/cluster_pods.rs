@@ -9,12 +9,16 @@
 
 #[path = "cluster_pods/away.rs"]
 mod away;
+#[path = "cluster_pods/deadlines.rs"]
+mod deadlines;
 #[path = "cluster_pods/ends.rs"]
 mod ends;
 #[path = "cluster_pods/failures.rs"]
 mod failures;
 #[path = "cluster_pods/fixture.rs"]
 mod fixture;
+#[path = "cluster_pods/gallery.rs"]
+mod gallery;
 #[path = "cluster_pods/images.rs"]
 mod images;
 #[path = "cluster_pods/life.rs"]

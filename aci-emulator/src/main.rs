@@ -33,6 +33,7 @@ REGISTRY (same listener; images are named by its host: 127.0.0.1:8443/hello:1)
 
 IMAGES WITH A MEANING
   …/exit:N         ends with code N shortly after its start (setting exitAfter)
+                   (so does any image with the command sh -c \"exit N\")
   …inaccessible…   PUT is refused with InaccessibleImage
   …no-capacity…    provisioning fails with InsufficientCapacity
 

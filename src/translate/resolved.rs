@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::services::Service;
 use crate::azure::model::SecretBytes;
 
 /// Something outside the pod, in its namespace, to be fetched before the PUT.
@@ -20,6 +21,10 @@ pub enum Reference {
         /// Wanted lifetime; absent means the API server's default.
         expiration_seconds: Option<i64>,
     },
+    /// The services of the pod's namespace.
+    Services,
+    /// The service of the API server.
+    Kubernetes,
     /// The entry point of an image, by the image's name as the pod has it; not of the API server.
     Image(String),
 }
@@ -41,7 +46,10 @@ impl Reference {
         match self {
             Self::Secret(_) => &SECRET,
             Self::ConfigMap(_) => &CONFIG_MAP,
-            Self::ServiceAccountToken { .. } | Self::Image(_) => &OTHER,
+            Self::ServiceAccountToken { .. }
+            | Self::Services
+            | Self::Kubernetes
+            | Self::Image(_) => &OTHER,
         }
     }
 }
@@ -52,6 +60,8 @@ impl fmt::Display for Reference {
             Self::Secret(name) => write!(f, "Secret {name}"),
             Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
             Self::ServiceAccountToken { .. } => f.write_str("the service account's token"),
+            Self::Services => f.write_str("the services of the namespace"),
+            Self::Kubernetes => f.write_str("the service of the API server"),
             Self::Image(name) => write!(f, "image {name}"),
         }
     }
@@ -100,6 +110,10 @@ pub struct Resolved {
     pub node_ip: Option<String>,
     /// What was fetched; `None` for an object that does not exist.
     pub objects: BTreeMap<Reference, Option<Arc<Object>>>,
+    /// The services of the pod's namespace that have an address, by name; `None` until they were looked up.
+    pub services: Option<Arc<[Service]>>,
+    /// The service of the API server; `None` until it was looked up, `Some(None)` when there is none.
+    pub kubernetes: Option<Option<Arc<Service>>>,
     /// `ENTRYPOINT` of images, by name; empty for an image that has none.
     pub entry_points: BTreeMap<String, Arc<[String]>>,
 }
@@ -108,8 +122,10 @@ impl Resolved {
     /// Whether `reference` was looked up, with whatever result.
     pub fn knows(&self, reference: &Reference) -> bool {
         match reference {
+            Reference::Services => self.services.is_some(),
+            Reference::Kubernetes => self.kubernetes.is_some(),
             Reference::Image(name) => self.entry_points.contains_key(name),
-            other => self.objects.contains_key(other),
+            _ => self.objects.contains_key(reference),
         }
     }
 }
