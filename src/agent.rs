@@ -41,8 +41,8 @@ pub struct Shared {
     pub kubelet_version: String,
     /// Instance that events name as their reporter.
     pub instance: String,
-    /// What containers are told of the API server instead of its service.
-    pub api_server: Option<Arc<Service>>,
+    /// Host and port at which containers reach the API server, when that is not its service's cluster IP.
+    pub api_server: Option<(String, u16)>,
     /// What images say about themselves.
     pub registry: Arc<Registry>,
     /// Metrics of the pods' loops.
@@ -268,7 +268,9 @@ impl<F> Drop for Part<F> {
 }
 
 fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<ArmClient>) -> Aci {
-    let references = Arc::new(KubeReferences::new(node.clone(), shared.api_server.clone()));
+    let api_server = shared.api_server.as_ref();
+    let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
+    let references = Arc::new(KubeReferences::new(node.clone(), api_server));
     let images = Arc::new(RegistryImages::new(shared.registry.clone()));
     let scope = scope(spec, &shared.node_ip);
     Aci::new(arm, references, images, scope, spec.groups.clone())

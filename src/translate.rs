@@ -40,7 +40,7 @@ pub use resolved::{Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 pub use status::{
     GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_waiting,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };
 
 /// What a connector says about every container group of one of its nodes.

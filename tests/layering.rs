@@ -58,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "settings",
             "shutdown",
             "telemetry",
+            "translate",
         ],
     ),
     ("main", &["cli"]),

@@ -16,7 +16,6 @@ use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
 use crate::registry::Registries;
 use crate::settings::HostPort;
-use crate::translate::{KUBERNETES, Service, ServicePort};
 
 const CALL: Duration = Duration::from_secs(10);
 
@@ -65,8 +64,11 @@ impl AgentFactory for Agents {
             node_ip: self.node_ip.clone(),
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),
+            api_server: self
+                .kubernetes_service
+                .as_ref()
+                .map(|address| (address.host.clone(), address.port)),
             registry,
-            api_server: self.kubernetes_service.as_ref().map(api_server),
             pods: self.metrics.clone(),
         };
         Ok(Box::new(Agent(agent::start(
@@ -76,19 +78,6 @@ impl AgentFactory for Agents {
             arm,
         ))))
     }
-}
-
-/// The service of an API server that is reached at `address`.
-fn api_server(address: &HostPort) -> Arc<Service> {
-    Arc::new(Service {
-        name: KUBERNETES.to_owned(),
-        host: address.host.clone(),
-        ports: vec![ServicePort {
-            name: "https".to_owned(),
-            port: i32::from(address.port),
-            protocol: "TCP".to_owned(),
-        }],
-    })
 }
 
 struct Agent(AgentHandle);

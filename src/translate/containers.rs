@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
 use super::fields::Fields;
+use super::probes::Probes;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
@@ -66,7 +67,6 @@ pub(super) fn container(
             "spec.containers[].restartPolicyRules",
             some(restart_policy_rules.as_deref()),
         ),
-        ("spec.containers[].startupProbe", startup_probe.is_some()),
         ("spec.containers[].stdin: true", *stdin == Some(true)),
         ("spec.containers[].tty: true", *tty == Some(true)),
         (
@@ -86,13 +86,12 @@ pub(super) fn container(
     };
     words.extend(environment.command(command.iter().chain(args), index, review));
     let ports = ports.as_deref().unwrap_or_default();
-    let (liveness_probe, readiness_probe) = probes::probes(
-        liveness_probe.as_ref(),
-        readiness_probe.as_ref(),
-        index,
-        ports,
-        review,
-    );
+    let given = Probes {
+        startup: startup_probe.as_ref(),
+        liveness: liveness_probe.as_ref(),
+        readiness: readiness_probe.as_ref(),
+    };
+    let (liveness_probe, readiness_probe) = probes::probes(&given, index, ports, review);
     let properties = ContainerProperties {
         image: image.to_owned(),
         command: words,

@@ -125,7 +125,7 @@ impl Resolved {
             Reference::Services => self.services.is_some(),
             Reference::Kubernetes => self.kubernetes.is_some(),
             Reference::Image(name) => self.entry_points.contains_key(name),
-            _ => self.objects.contains_key(reference),
+            other => self.objects.contains_key(other),
         }
     }
 }

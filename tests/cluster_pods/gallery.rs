@@ -55,7 +55,8 @@ fn list(value: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
     value.and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-/// The body of the PUT without what differs from run to run: tokens, the cluster's certificate, random names, tags.
+/// The body of the PUT without what differs from run to run (tokens, the cluster's certificate, random names, tags), and
+/// without the variables of the API server's service, which every container has.
 fn stable(put: &Value) -> Value {
     let mut put = put.clone();
     put.as_object_mut().unwrap().remove("tags");
@@ -75,6 +76,23 @@ fn stable(put: &Value) -> Value {
     }
     for containers in ["containers", "initContainers"] {
         for container in list(properties.get_mut(containers)) {
+            // Every container has the same of these.
+            let properties = container["properties"].as_object_mut().unwrap();
+            if let Some(variables) = properties.get_mut("environmentVariables") {
+                let variables = variables.as_array_mut().unwrap();
+                variables.retain(|variable| !text(&variable["name"]).starts_with("KUBERNETES_"));
+                if variables.is_empty() {
+                    properties.remove("environmentVariables");
+                }
+            }
+            let properties = container["properties"].as_object_mut().unwrap();
+            let variables = properties.get_mut("environmentVariables");
+            if let Some(variables) = variables.and_then(Value::as_array_mut) {
+                variables.retain(|variable| !text(&variable["name"]).starts_with("KUBERNETES_"));
+                if variables.is_empty() {
+                    properties.remove("environmentVariables");
+                }
+            }
             for mount in list(container["properties"].get_mut("volumeMounts")) {
                 if random.iter().any(|name| mount["name"] == **name) {
                     mount["name"] = json!("(service account)");

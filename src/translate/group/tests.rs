@@ -161,7 +161,10 @@ fn the_service_account_s_volume_needs_a_token_and_the_ca() {
     );
     let unmounted = pod(HELLO, &[(&c0("volumeMounts"), json!([]))]);
     let unmounted = review(&unmounted, &Resolved::default()).unwrap();
-    assert_eq!(unmounted.references, Vec::new());
+    assert_eq!(
+        unmounted.references,
+        [Reference::Services, Reference::Kubernetes]
+    );
 }
 
 #[test]
@@ -216,6 +219,7 @@ fn args_alone_follow_the_entry_point_of_the_image() {
         let changes = [
             ("/spec/containers", container.clone()),
             ("/spec/initContainers", container),
+            ("/spec/initContainers/0/name", json!("i")),
         ];
         pod(HELLO, &changes)
     };
