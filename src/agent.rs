@@ -120,9 +120,7 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
-    let api_server = shared.api_server.as_ref();
-    let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
-    let references = Arc::new(KubeReferences::new(node.clone(), api_server));
+    let references = Arc::new(references(node.clone(), &shared));
     let scope = scope(&spec, &shared.node_ip);
     let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
@@ -266,6 +264,12 @@ impl<F> Drop for Part<F> {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn references(node: kube::Client, shared: &Shared) -> KubeReferences {
+    let api_server = shared.api_server.as_ref();
+    let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
+    KubeReferences::new(node, api_server)
 }
 
 fn scope(spec: &AgentSpec, node_ip: &str) -> Scope {
