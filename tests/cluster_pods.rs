@@ -13,6 +13,8 @@ mod away;
 mod ends;
 #[path = "cluster_pods/failures.rs"]
 mod failures;
+#[path = "cluster_pods/features.rs"]
+mod features;
 #[path = "cluster_pods/fixture.rs"]
 mod fixture;
 #[path = "cluster_pods/life.rs"]

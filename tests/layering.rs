@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kube", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
-    ("settings", &["telemetry"]),
+    ("settings", &["telemetry", "translate"]),
     ("translate", &["api", "azure"]),
     ("node", &["api", "kube"]),
     ("provider", &["api", "azure", "translate", "kube"]),

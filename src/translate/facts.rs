@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 
+use super::billing::Told;
 use super::identity::PodKey;
 use super::init::is_sidecar;
 use super::status::digest;
@@ -107,6 +108,8 @@ pub struct PodFacts {
     pub pod_ip: Option<IpAddr>,
     /// `status.conditions` in the API server.
     pub conditions: Box<[ConditionFacts]>,
+    /// What the pod is told about its group besides its status.
+    pub told: Told,
     /// [`digest`] of the status in the API server.
     pub status_digest: u64,
 }
@@ -176,6 +179,7 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         start_time,
         pod_ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
         conditions: status.conditions.iter().flatten().map(condition).collect(),
+        told: Told::default(),
         status_digest: digest(status),
     })
 }

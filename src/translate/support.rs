@@ -9,6 +9,8 @@ mod pod;
 mod volume;
 mod words;
 
+pub(super) use words::MISSING_CLUSTER_DNS;
+
 /// What becomes of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

@@ -1,0 +1,591 @@
+//! What the connector's `containerGroup` and a pod's annotations make of a group.
+
+use serde_json::{Value, json};
+
+use super::{Note, Translation, body, container_group};
+use crate::api::{ContainerGroupSku, Os, Priority};
+use crate::azure::model::SecretText;
+use crate::translate::testing::{HELLO, IIS, changed, defaults, owner, resolved};
+use crate::translate::{ClusterDns, GroupDefaults, Refusals, Workspace};
+
+const A: &str = "/subscriptions/S/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/a";
+const B: &str = "/subscriptions/S/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/b";
+const SUBNET: &str =
+    "/subscriptions/S/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/aci";
+
+/// Short keys are ours.
+fn annotated(text: &str, annotations: &[(&str, &str)]) -> k8s_openapi::api::core::v1::Pod {
+    let annotations: serde_json::Map<String, Value> = annotations
+        .iter()
+        .map(|(key, value)| {
+            let ours = if key.contains(['/', '.']) {
+                (*key).to_owned()
+            } else {
+                format!("virtual-kubelet.io/{key}")
+            };
+            (ours, json!(value))
+        })
+        .collect();
+    serde_json::from_value(changed(
+        text,
+        &[("/metadata/annotations", json!(annotations))],
+    ))
+    .unwrap()
+}
+
+fn connector() -> GroupDefaults {
+    GroupDefaults {
+        identity_ids: vec![A.to_owned(), B.to_owned()],
+        zones: vec!["2".to_owned(), "1".to_owned()],
+        log_analytics: Some(Workspace {
+            id: "w".to_owned(),
+            key: Some(SecretText::new("hush".to_owned())),
+        }),
+        ..defaults(Os::Linux)
+    }
+}
+
+fn in_subnet() -> GroupDefaults {
+    GroupDefaults {
+        subnet_id: Some(SUBNET.to_owned()),
+        public_ip: false,
+        cluster_dns: ClusterDns {
+            servers: vec![[10, 0, 0, 10].into()],
+            domain: "cluster.local".to_owned(),
+        },
+        ..connector()
+    }
+}
+
+fn quiet() -> GroupDefaults {
+    GroupDefaults {
+        public_ip: false,
+        ..connector()
+    }
+}
+
+fn translate(
+    text: &str,
+    annotations: &[(&str, &str)],
+    defaults: &GroupDefaults,
+) -> Result<Translation, Refusals> {
+    let pod = annotated(text, annotations);
+    container_group(&pod, defaults, &owner(&pod), &resolved())
+}
+
+/// The body, checked as ACI would.
+fn put(annotations: &[(&str, &str)], defaults: &GroupDefaults) -> Value {
+    let translation = translate(HELLO, annotations, defaults)
+        .unwrap_or_else(|refusals| panic!("{annotations:?}: {refusals}"));
+    let body = serde_json::to_value(&translation.group).unwrap();
+    body::check(&body).unwrap_or_else(|why| panic!("{why}\n{body:#}"));
+    assert_eq!(translation.notes, [], "{annotations:?}");
+    body
+}
+
+fn refusals(
+    text: &str,
+    annotations: &[(&str, &str)],
+    defaults: &GroupDefaults,
+) -> Vec<(String, &'static str)> {
+    let refused = translate(text, annotations, defaults).err();
+    let refused = refused.map(|refusals| refusals.0).unwrap_or_default();
+    refused
+        .into_iter()
+        .map(|refusal| (refusal.field, refusal.reason))
+        .collect()
+}
+
+fn at(key: &str) -> String {
+    format!("metadata.annotations[virtual-kubelet.io/{key}]")
+}
+
+#[test]
+fn the_connector_s_features_reach_every_group() {
+    let body = put(&[], &connector());
+    assert_eq!(
+        body["identity"],
+        json!({"type": "UserAssigned", "userAssignedIdentities": {A: {}, B: {}}})
+    );
+    assert_eq!(body["zones"], json!(["2"]));
+    let logs = json!({
+        "workspaceId": "w",
+        "workspaceKey": "hush",
+        "metadata": {
+            "pod-namespace": "default",
+            "pod-name": "aci-helloworld-5d6f7c8b9d-x7k2p",
+            "pod-uuid": "3f0c9a52-6a3e-4b8e-9d0e-5a1f1b0d7c11",
+        },
+    });
+    assert_eq!(
+        body["properties"]["diagnostics"],
+        json!({"logAnalytics": logs})
+    );
+    assert!(body["properties"].get("priority").is_none());
+
+    let spot = GroupDefaults {
+        priority: Priority::Spot,
+        ..quiet()
+    };
+    assert_eq!(put(&[], &spot)["properties"]["priority"], "Spot");
+    let confidential = GroupDefaults {
+        sku: ContainerGroupSku::Confidential,
+        ..connector()
+    };
+    assert_eq!(put(&[], &confidential)["properties"]["sku"], "Confidential");
+}
+
+#[test]
+fn identities_can_be_fewer_and_never_others() {
+    let with = |value: &str| put(&[("identity", value)], &connector())["identity"].clone();
+    let lower = A.to_lowercase();
+    let both = format!("system, {A}");
+    let user = json!({"type": "UserAssigned", "userAssignedIdentities": {A: {}}});
+    for (value, expected) in [
+        ("none", json!(null)),
+        ("system", json!({"type": "SystemAssigned"})),
+        (A, user.clone()),
+        (&*lower, user),
+        (
+            &*both,
+            json!({"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {A: {}}}),
+        ),
+    ] {
+        assert_eq!(with(value), expected, "{value}");
+    }
+    let foreign = A.replace("/a", "/owner");
+    let got = refusals(HELLO, &[("identity", &foreign)], &connector());
+    assert_eq!(got, [(at("identity"), "AnnotationNotAllowed")]);
+    let mut none = connector();
+    none.identity_ids.clear();
+    let got = refusals(HELLO, &[("identity", A)], &none);
+    assert_eq!(got, [(at("identity"), "AnnotationNotAllowed")]);
+    for bad in ["", "all", "none,system", "/subscriptions/x", "system,"] {
+        let got = refusals(HELLO, &[("identity", bad)], &connector());
+        assert_eq!(got, [(at("identity"), "InvalidAnnotation")], "{bad}");
+    }
+}
+
+#[test]
+fn annotations_win_over_the_connector() {
+    let policy = "cGFja2FnZSBwb2xpY3k=";
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, Value);
+    let vault = [
+        ("encryption-vault-url", "https://v.vault.azure.net"),
+        ("encryption-key-name", "k"),
+        ("encryption-key-version", "0123abc"),
+        ("encryption-identity", A),
+    ];
+    let cases: [Case<'_>; 17] = [
+        (&[("zone", "3")], "/zones", json!(["3"])),
+        (&[("zone", "none")], "/zones", json!(null)),
+        (
+            &[("sku", "dedicated")],
+            "/properties/sku",
+            json!("Dedicated"),
+        ),
+        (
+            &[("container-sku", "confidential")],
+            "/properties/sku",
+            json!("Confidential"),
+        ),
+        (
+            &[("cce-policy", policy)],
+            "/properties/sku",
+            json!("Confidential"),
+        ),
+        (
+            &[("cce-policy", policy), ("sku", "Confidential")],
+            "/properties/confidentialComputeProperties",
+            json!({"ccePolicy": policy}),
+        ),
+        (
+            &[("confidential-compute-cce-policy", policy)],
+            "/properties/confidentialComputeProperties",
+            json!({"ccePolicy": policy}),
+        ),
+        (
+            &[("microsoft.containerinstance.virtualnode.ccepolicy", policy)],
+            "/properties/confidentialComputeProperties",
+            json!({"ccePolicy": policy}),
+        ),
+        (
+            &vault,
+            "/properties/encryptionProperties",
+            json!({"vaultBaseUrl": "https://v.vault.azure.net", "keyName": "k", "keyVersion": "0123abc", "identity": A}),
+        ),
+        (
+            &vault[..3],
+            "/properties/encryptionProperties",
+            json!({"vaultBaseUrl": "https://v.vault.azure.net", "keyName": "k", "keyVersion": "0123abc"}),
+        ),
+        (
+            &[("log-analytics", "off")],
+            "/properties/diagnostics",
+            json!(null),
+        ),
+        (
+            &[("log-type", "containerinsights")],
+            "/properties/diagnostics/logAnalytics/logType",
+            json!("ContainerInsights"),
+        ),
+        (
+            &[("public-ip", "false")],
+            "/properties/ipAddress",
+            json!(null),
+        ),
+        (
+            &[("public-ip", "false"), ("priority", "Spot")],
+            "/properties/priority",
+            json!("Spot"),
+        ),
+        (
+            &[("dns-label", "my-app"), ("dns-label-scope", "noreuse")],
+            "/properties/ipAddress",
+            json!({"type": "Public", "ports": [{"port": 80, "protocol": "TCP"}], "dnsNameLabel": "my-app",
+                   "autoGeneratedDomainNameLabelScope": "Noreuse"}),
+        ),
+        (
+            &[("virtualkubelet.io/dnsnamelabel", "my-app")],
+            "/properties/ipAddress/dnsNameLabel",
+            json!("my-app"),
+        ),
+        (
+            &[
+                (
+                    "microsoft.containerinstance.virtualnode.injectkubeproxy",
+                    "false",
+                ),
+                ("realtime-metrics", "false"),
+            ],
+            "/properties/extensions",
+            json!(null),
+        ),
+    ];
+    for (annotations, pointer, expected) in cases {
+        let body = put(annotations, &connector());
+        let got = body.pointer(pointer).unwrap_or(&Value::Null);
+        assert_eq!(*got, expected, "{annotations:?}");
+    }
+    let spot = GroupDefaults {
+        priority: Priority::Spot,
+        ..quiet()
+    };
+    let body = put(&[("priority", "regular")], &spot);
+    assert!(body["properties"].get("priority").is_none());
+    let body = put(
+        &[
+            ("realtime-metrics", "true"),
+            ("subnet", &SUBNET.to_uppercase()),
+        ],
+        &in_subnet(),
+    );
+    assert_eq!(
+        body["properties"]["extensions"],
+        json!([{"name": "vk-realtime-metrics", "properties": {"extensionType": "realtime-metrics", "version": "1.0"}}])
+    );
+    assert_eq!(body["properties"]["subnetIds"], json!([{"id": SUBNET}]));
+}
+
+#[test]
+fn a_value_that_says_nothing_refuses_the_pod() {
+    for (key, value) in [
+        ("zone", "4"),
+        ("zone", "1;2"),
+        ("priority", "Low"),
+        ("sku", "Premium"),
+        ("cce-policy", "not base64!"),
+        ("cce-policy", ""),
+        ("log-analytics", "on"),
+        ("public-ip", "yes"),
+        ("dns-label", "app"),
+        ("dns-label", "-apple"),
+        ("dns-label", "My-App"),
+        ("dns-label", "my.app"),
+        ("cluster-dns", "10.0.0.10"),
+        ("realtime-metrics", "on"),
+        ("kube-proxy", ""),
+    ] {
+        let got = refusals(HELLO, &[(key, value)], &connector());
+        assert_eq!(got, [(at(key), "InvalidAnnotation")], "{key}: {value}");
+    }
+    let vault = |url: &str, name: &str| {
+        refusals(
+            HELLO,
+            &[
+                ("encryption-vault-url", url),
+                ("encryption-key-name", name),
+                ("encryption-key-version", "1"),
+            ],
+            &connector(),
+        )
+    };
+    for url in [
+        "http://v.vault.azure.net",
+        "v",
+        "https://",
+        "https://v/keys/k",
+        "https://u@v",
+    ] {
+        let expected = [(at("encryption-vault-url"), "InvalidAnnotation")];
+        assert_eq!(vault(url, "k"), expected, "{url}");
+    }
+    let expected = [(at("encryption-key-name"), "InvalidAnnotation")];
+    assert_eq!(vault("https://v", "a/b"), expected);
+}
+
+#[test]
+fn what_cannot_be_together_is_refused() {
+    const NO: &str = "NotSupportedOnAci";
+    const NEVER: &str = "AnnotationNotAllowed";
+    let other = SUBNET.replace("aci", "other");
+    let policy = ("cce-policy", "cA==");
+    let windows = GroupDefaults {
+        os: Os::Windows,
+        ..quiet()
+    };
+    type Case<'a> = (
+        &'a str,
+        &'a [(&'a str, &'a str)],
+        GroupDefaults,
+        &'a str,
+        &'a str,
+    );
+    let cases: [Case<'_>; 22] = [
+        (HELLO, &[("priority", "Spot")], connector(), "priority", NO),
+        (HELLO, &[("priority", "Spot")], in_subnet(), "priority", NO),
+        (
+            IIS,
+            &[("priority", "Spot")],
+            windows.clone(),
+            "priority",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("priority", "Spot"), ("sku", "Dedicated")],
+            quiet(),
+            "priority",
+            NO,
+        ),
+        (IIS, &[("sku", "Confidential")], windows, "sku", NO),
+        (
+            HELLO,
+            &[policy, ("sku", "Standard")],
+            connector(),
+            "cce-policy",
+            NO,
+        ),
+        (HELLO, &[("dns-label", "my-app")], quiet(), "dns-label", NO),
+        (
+            HELLO,
+            &[("dns-label", "my-app")],
+            in_subnet(),
+            "dns-label",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("dns-label", "my-app"), ("public-ip", "false")],
+            connector(),
+            "dns-label",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("dns-label-scope", "Noreuse")],
+            connector(),
+            "dns-label-scope",
+            NO,
+        ),
+        (HELLO, &[("public-ip", "true")], quiet(), "public-ip", NEVER),
+        (
+            HELLO,
+            &[("public-ip", "true")],
+            in_subnet(),
+            "public-ip",
+            NEVER,
+        ),
+        (HELLO, &[("subnet", SUBNET)], connector(), "subnet", NEVER),
+        (HELLO, &[("subnet", &other)], in_subnet(), "subnet", NEVER),
+        (
+            HELLO,
+            &[("log-type", "ContainerInsights"), ("log-analytics", "off")],
+            connector(),
+            "log-type",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("log-type", "ContainerInsights")],
+            defaults(Os::Linux),
+            "log-type",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("realtime-metrics", "true")],
+            connector(),
+            "realtime-metrics",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("kube-proxy", "true")],
+            in_subnet(),
+            "kube-proxy",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("image-cache", "true")],
+            connector(),
+            "image-cache",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("standby-pool", "p")],
+            connector(),
+            "standby-pool",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("secret-references", "a=b")],
+            connector(),
+            "secret-references",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("encryption-key-name", "k")],
+            connector(),
+            "encryption-key-name",
+            NO,
+        ),
+    ];
+    for (text, annotations, defaults, key, reason) in cases {
+        let got = refusals(text, annotations, &defaults);
+        assert_eq!(got, [(at(key), reason)], "{annotations:?}");
+    }
+    let vault = [
+        ("encryption-vault-url", "https://v"),
+        ("encryption-key-name", "k"),
+        ("encryption-key-version", "1"),
+        ("encryption-identity", A),
+        ("identity", B),
+    ];
+    let got = refusals(HELLO, &vault, &connector());
+    assert_eq!(
+        got,
+        [(at("encryption-identity"), NEVER)],
+        "the pod has given it up"
+    );
+    let windows = GroupDefaults {
+        sku: ContainerGroupSku::Confidential,
+        ..defaults(Os::Windows)
+    };
+    let place = "connector.spec.containerGroup.sku".to_owned();
+    assert_eq!(refusals(IIS, &[], &windows), [(place, NO)]);
+    let portless = annotated(HELLO, &[("dns-label", "my-app")]);
+    let mut portless: Value = serde_json::to_value(portless).unwrap();
+    portless["spec"]["containers"][0]["ports"] = json!([]);
+    let portless = serde_json::from_value(portless).unwrap();
+    let refused = container_group(&portless, &connector(), &owner(&portless), &resolved());
+    assert_eq!(refused.unwrap_err().0[0].field, at("dns-label"));
+}
+
+#[test]
+fn each_kind_of_group_has_its_size() {
+    let sized = |cpu: &str, memory: &str, annotations: &[(&str, &str)]| {
+        let pod = annotated(HELLO, annotations);
+        let mut pod: Value = serde_json::to_value(pod).unwrap();
+        pod["spec"]["containers"][0]["resources"] =
+            json!({"limits": {"cpu": cpu, "memory": memory}});
+        let pod = serde_json::from_value(pod).unwrap();
+        let translation = container_group(&pod, &quiet(), &owner(&pod), &resolved());
+        if let Ok(translation) = &translation {
+            body::check(&serde_json::to_value(&translation.group).unwrap()).unwrap();
+        }
+        translation
+            .map(drop)
+            .map_err(|refusals| refusals.to_string())
+    };
+    for (annotations, fits, too_much) in [
+        (
+            &[("priority", "Spot")][..],
+            ("4", "16G"),
+            [("4100m", "1G"), ("1", "17G")],
+        ),
+        (
+            &[("sku", "Confidential")],
+            ("31", "180G"),
+            [("32", "1G"), ("1", "181G")],
+        ),
+        (&[], ("31", "240G"), [("32", "1G"), ("1", "241G")]),
+    ] {
+        assert_eq!(sized(fits.0, fits.1, annotations), Ok(()));
+        for (cpu, memory) in too_much {
+            let why = sized(cpu, memory, annotations).unwrap_err();
+            assert!(why.contains("container group has at most"), "{why}");
+        }
+    }
+}
+
+#[test]
+fn without_the_workspace_s_key_pods_wait_for_it() {
+    let mut defaults = connector();
+    defaults.log_analytics = Some(Workspace {
+        id: "w".to_owned(),
+        key: None,
+    });
+    let refused = translate(HELLO, &[], &defaults).unwrap_err();
+    assert_eq!(refused.reason(), "LogAnalyticsKeyMissing");
+    assert!(refused.heal());
+    let off = translate(HELLO, &[("log-analytics", "off")], &defaults);
+    assert!(off.is_ok(), "a pod without logs needs no key");
+}
+
+#[test]
+fn names_that_nobody_reads_are_told_once() {
+    let told = translate(
+        HELLO,
+        &[
+            ("prioritty", "Spot"),
+            ("gpu-type", "k80"),
+            ("microsoft.containerinstance.virtualnode.customtags", "a=b"),
+            ("billed-resources", "cpu=1"),
+            ("fqdn", "a.b"),
+            ("example.com/virtual-kubelet.io", "x"),
+            ("cni.projectcalico.org/podIP", "10.0.0.1"),
+        ],
+        &connector(),
+    );
+    let notes = told.unwrap().notes;
+    let message = "nothing is known by this name: microsoft.containerinstance.virtualnode.customtags, \
+                   virtual-kubelet.io/gpu-type, virtual-kubelet.io/prioritty; see docs/annotations.md";
+    assert_eq!(
+        notes,
+        [Note {
+            field: "metadata.annotations".to_owned(),
+            reason: "UnknownAnnotation",
+            message: message.to_owned(),
+        }]
+    );
+}
+
+#[test]
+fn two_names_of_one_annotation_must_agree() {
+    let alias = "microsoft.containerinstance.virtualnode.zones";
+    put(&[("zone", "1"), (alias, " 1\n")], &connector());
+    let got = refusals(HELLO, &[("zone", "1"), (alias, "2")], &connector());
+    assert_eq!(got, [(at("zone"), "InvalidAnnotation")]);
+}
+
+#[test]
+fn the_workspace_s_key_does_not_show() {
+    let translation = translate(HELLO, &[], &connector()).unwrap();
+    let shown = format!("{translation:?} {:?}", connector());
+    assert!(!shown.contains("hush"), "{shown}");
+}
