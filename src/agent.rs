@@ -19,6 +19,7 @@ use crate::kube::events::Events;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Dependencies, Report, Settings};
 use crate::provider::{Aci, KubeReferences, Scope};
+use crate::translate::Service;
 
 /// A node is told Ready when its pods are synced; an operator that cannot sync says so only after this long, so
 /// that the Ready condition of a predecessor stands while we start.
@@ -39,6 +40,8 @@ pub struct Shared {
     pub kubelet_version: String,
     /// Instance that events name as their reporter.
     pub instance: String,
+    /// What containers are told of the API server instead of its service.
+    pub api_server: Option<Arc<Service>>,
     /// Metrics of the pods' loops.
     pub pods: Arc<dyn pods::Observer>,
 }
@@ -117,7 +120,7 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
-    let references = Arc::new(KubeReferences::new(node.clone()));
+    let references = Arc::new(KubeReferences::new(node.clone(), shared.api_server.clone()));
     let scope = scope(&spec, &shared.node_ip);
     let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());

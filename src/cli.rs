@@ -120,6 +120,7 @@ async fn control(
         namespace: settings.namespace.clone(),
         node_ip: settings.node_ip().to_string(),
         instance: settings.instance.clone(),
+        kubernetes_service: settings.kubernetes_service_host.clone(),
         metrics: metrics.clone(),
     });
     let context = connector::Context {

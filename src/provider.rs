@@ -56,6 +56,9 @@ pub trait Provider: Send + Sync {
     /// Deletes the group `name`.
     async fn delete(&self, name: &str) -> Result<Deleted, Failure>;
 
+    /// Stops what runs in the group `name`; the group stays. A group that does not exist is stopped.
+    async fn stop(&self, name: &str) -> Result<(), Failure>;
+
     /// Every group in the resource group that belongs to this node: complete, or an error.
     async fn list(&self) -> Result<Vec<GroupSummary>, Failure>;
 

@@ -29,6 +29,7 @@ pub mod resolved;
 mod resources;
 mod review;
 mod security;
+pub mod services;
 pub mod status;
 pub mod support;
 #[cfg(test)]
@@ -37,10 +38,11 @@ pub mod time;
 mod volumes;
 
 pub use events::{GroupEvent, group_events, provisioning_failure};
-pub use facts::{ConditionFacts, ContainerFacts, Deletion, PodFacts, RestartPolicy, facts};
+pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
 pub use group::{Note, Refusal, Refusals, Translation, container_group};
 pub use identity::{Ownership, PodKey, group_name, ownership};
 pub use resolved::{Object, Reference, Resolved};
+pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 pub use status::{
     GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
     status_patch, status_terminated, status_waiting,

@@ -9,6 +9,8 @@
 
 #[path = "cluster_pods/away.rs"]
 mod away;
+#[path = "cluster_pods/deadlines.rs"]
+mod deadlines;
 #[path = "cluster_pods/ends.rs"]
 mod ends;
 #[path = "cluster_pods/failures.rs"]
@@ -17,6 +19,8 @@ mod failures;
 mod features;
 #[path = "cluster_pods/fixture.rs"]
 mod fixture;
+#[path = "cluster_pods/gallery.rs"]
+mod gallery;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]

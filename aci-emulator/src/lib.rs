@@ -8,6 +8,8 @@
 //!
 //! Nothing runs in a container: the life cycle is computed from a clock when somebody looks.
 
+use serde_json::Value;
+
 mod admin;
 mod arm;
 mod clock;
@@ -30,3 +32,14 @@ pub use control::{Control, ControlError};
 pub use faults::Fault;
 pub use record::{Counts, Request};
 pub use server::{Emulator, Error};
+
+/// Whether a PUT of `body` as the container group `name` passes everything that does not depend on what is there: the
+/// shape of api-version 2023-05-01 and the rules between members.
+///
+/// # Errors
+/// Code and message of the refusal.
+pub fn check_group(name: &str, body: &Value) -> Result<(), String> {
+    let checked = arm::schema::check_group(body, "2023-05-01")
+        .and_then(|()| arm::rules::check(name, body, &Settings::from(&Config::default())));
+    checked.map_err(|error| format!("{}: {}", error.code, error.message))
+}

@@ -27,6 +27,7 @@ const ADMIN: &str = "ADMIN ENDPOINT (same listener, no token; every duration is 
 
 IMAGES WITH A MEANING
   …/exit:N         ends with code N shortly after its start (setting exitAfter)
+                   (so does any image with the command sh -c \"exit N\")
   …inaccessible…   PUT is refused with InaccessibleImage
   …no-capacity…    provisioning fails with InsufficientCapacity
 

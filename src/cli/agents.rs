@@ -14,6 +14,8 @@ use crate::kube::client::Clients;
 use crate::kube::identity;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
+use crate::settings::HostPort;
+use crate::translate::{KUBERNETES, Service, ServicePort};
 
 const CALL: Duration = Duration::from_secs(10);
 
@@ -23,6 +25,7 @@ pub(super) struct Agents {
     pub(super) namespace: String,
     pub(super) node_ip: String,
     pub(super) instance: String,
+    pub(super) kubernetes_service: Option<HostPort>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -56,6 +59,7 @@ impl AgentFactory for Agents {
             node_ip: self.node_ip.clone(),
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),
+            api_server: self.kubernetes_service.as_ref().map(api_server),
             pods: self.metrics.clone(),
         };
         Ok(Box::new(Agent(agent::start(
@@ -65,6 +69,19 @@ impl AgentFactory for Agents {
             arm,
         ))))
     }
+}
+
+/// The service of an API server that is reached at `address`.
+fn api_server(address: &HostPort) -> Arc<Service> {
+    Arc::new(Service {
+        name: KUBERNETES.to_owned(),
+        host: address.host.clone(),
+        ports: vec![ServicePort {
+            name: "https".to_owned(),
+            port: i32::from(address.port),
+            protocol: "TCP".to_owned(),
+        }],
+    })
 }
 
 struct Agent(AgentHandle);

@@ -6,6 +6,8 @@
 //! one slot per key, and every step of a pod ends in the effect that brings it forward.
 
 mod cadence;
+mod deadline;
+mod ended;
 mod entry;
 mod groups;
 mod looks;
@@ -67,6 +69,10 @@ pub enum Input {
     Observed(PodKey, Result<Option<Box<ContainerGroup>>, Failure>),
     /// A delete of a group ended.
     Deleted(PodKey, Result<Deleted, Failure>),
+    /// A stop of a group ended.
+    Stopped(PodKey, Result<(), Failure>),
+    /// A wait is over.
+    Woken(PodKey),
     /// A live GET of a pod ended.
     Confirmed(PodKey, Presence),
     /// The status writer is done with this status: it is in the API server, or its pod is gone.
@@ -75,6 +81,18 @@ pub enum Input {
     Removed(PodKey, bool),
     /// No new group may be made, or may again.
     Suspended(bool),
+}
+
+impl Input {
+    /// The pod of which this tells how it is, or that nothing is known of it for now.
+    fn looked(&self) -> Option<PodKey> {
+        match self {
+            Self::Observed(key, _) | Self::Ensured(key, Err(_)) | Self::Woken(key) => {
+                Some(key.clone())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// An operation on Azure or on the API server for one pod.
@@ -89,6 +107,10 @@ pub enum Operation {
     Observe,
     /// DELETE the group.
     Delete,
+    /// Stop the group's containers; the group stays.
+    Stop,
+    /// Do nothing but come back.
+    Wake,
     /// GET the pod from the API server.
     Confirm,
     /// Remove the pod from the API server.
@@ -197,6 +219,7 @@ impl Index {
     pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         let fx = &mut effects;
+        let looked = input.looked();
         match input {
             Input::PodApplied(facts) => self.pod_applied(now, *facts, fx),
             Input::PodGone(key) => self.pod_gone(&key, fx),
@@ -206,11 +229,17 @@ impl Index {
             Input::Ensured(key, result) => self.ensured(now, &key, result, fx),
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
+            Input::Stopped(key, result) => self.stopped(&key, result, fx),
+            Input::Woken(key) => self.woken(now, &key, fx),
             Input::Confirmed(key, presence) => self.confirmed(&key, presence, fx),
             Input::StatusWritten(key, digest) => self.status_written(&key, digest, fx),
             Input::Removed(key, done) => self.removed(&key, done, fx),
             Input::Suspended(suspended) => self.set_suspended(now, suspended, fx),
         }
+        if let Some(key) = looked {
+            self.end_overdue(now, &key, fx);
+        }
+        self.hurry(now, fx);
         effects
     }
 

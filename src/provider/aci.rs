@@ -182,6 +182,13 @@ impl Provider for Aci {
         )
     }
 
+    async fn stop(&self, name: &str) -> Result<(), Failure> {
+        Ok(self
+            .arm
+            .stop_group(&self.scope.resource_group, name)
+            .await?)
+    }
+
     async fn list(&self) -> Result<Vec<GroupSummary>, Failure> {
         let groups = self.arm.list_groups(&self.scope.resource_group).await?;
         Ok(groups

@@ -3,6 +3,8 @@
 //! The node's identity limits it: the Node authorizer shows a node only what its own pods refer to. Its graph lags a
 //! little behind a binding, so a refusal is a reason to try again, not an answer.
 
+mod services;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +17,11 @@ use kube::api::{Api, PostParams};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use self::services::Services;
 use super::Failure;
 use crate::azure::model::SecretBytes;
 use crate::kube::call::{self, KubeError};
-use crate::translate::{Object, Reference, Resolved};
+use crate::translate::{Object, Reference, Resolved, Service};
 
 const CALL: Duration = Duration::from_secs(10);
 /// The Node authorizer learns of a binding from its own watch, some milliseconds after we do.
@@ -51,12 +54,15 @@ pub trait References: Send + Sync {
 pub struct KubeReferences {
     client: Client,
     root_cas: Mutex<HashMap<String, (Instant, Arc<Object>)>>,
+    services: Services,
 }
 
 impl KubeReferences {
-    /// Fetches with `client`, which acts as the node.
-    pub fn new(client: Client) -> Self {
+    /// Fetches with `client`, which acts as the node. With `api_server` containers are told that instead of the service
+    /// `default/kubernetes`.
+    pub fn new(client: Client, api_server: Option<Arc<Service>>) -> Self {
         Self {
+            services: Services::new(client.clone(), api_server),
             client,
             root_cas: Mutex::new(HashMap::new()),
         }
@@ -180,6 +186,14 @@ impl References for KubeReferences {
                 Reference::Secret(name) => self.secret(namespace, name).await?,
                 Reference::ConfigMap(name) if name == ROOT_CA => self.root_ca(namespace).await?,
                 Reference::ConfigMap(name) => self.config_map(namespace, name).await?,
+                Reference::Services => {
+                    resolved.services = Some(self.services.of(namespace).await?);
+                    continue;
+                }
+                Reference::Kubernetes => {
+                    resolved.kubernetes = Some(self.services.kubernetes().await?);
+                    continue;
+                }
                 Reference::ServiceAccountToken {
                     audience,
                     expiration_seconds,

@@ -1,12 +1,14 @@
 //! Containers: image, command, environment, and the verdicts on the rest.
 
-use k8s_openapi::api::core::v1::{Container, Lifecycle};
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
 use super::fields::Fields;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
-use super::{env, network, probes};
+use super::{env, names, network, probes};
 use crate::azure::model::{self, ContainerProperties};
 
 /// Containers that a group may have.
@@ -109,6 +111,33 @@ pub(super) fn container(
         },
         need,
     )
+}
+
+/// Refuses names that ACI does not take, or takes only once. The API server has looked already; who translates a pod that
+/// it never saw is answered as clearly.
+pub(super) fn names(spec: &PodSpec, review: &mut Review) {
+    let mut seen = BTreeSet::new();
+    for (list, containers) in [
+        ("containers", spec.containers.as_slice()),
+        (
+            "initContainers",
+            spec.init_containers.as_deref().unwrap_or_default(),
+        ),
+    ] {
+        for (index, container) in containers.iter().enumerate() {
+            let at = || format!("spec.{list}[{index}].name");
+            if !names::is_container(&container.name) {
+                let message =
+                    "ACI takes 1-63 lower-case letters, digits and hyphens, no hyphen at an end";
+                review.refuse(at(), message.to_owned());
+            } else if !seen.insert(container.name.as_str()) {
+                review.refuse(
+                    at(),
+                    format!("{} is the name of another container", container.name),
+                );
+            }
+        }
+    }
 }
 
 /// Refuses more containers than a group can have.

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::billing::Told;
 use super::identity::PodKey;
@@ -42,7 +44,7 @@ impl RestartPolicy {
 }
 
 /// What is needed of a container to write its status.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ContainerFacts {
     /// Name.
     pub name: Box<str>,
@@ -50,6 +52,28 @@ pub struct ContainerFacts {
     pub image: Box<str>,
     /// Whether it is an init container that never ends (a native sidecar).
     pub sidecar: bool,
+    /// How it ended, by the status in the API server; `None` unless it is `Terminated` there.
+    pub ended: Option<Box<Ended>>,
+}
+
+/// An end that the API server has on record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// How and when.
+    pub state: ContainerStateTerminated,
+    /// `restartCount` then.
+    pub restarts: i32,
+}
+
+impl Ended {
+    /// The end that `status` tells of.
+    pub fn of(status: &ContainerStatus) -> Option<Box<Self>> {
+        let state = status.state.as_ref()?.terminated.clone()?;
+        Some(Box::new(Self {
+            state,
+            restarts: status.restart_count,
+        }))
+    }
 }
 
 /// A pod that is being deleted.
@@ -75,7 +99,7 @@ pub struct ConditionFacts {
 }
 
 /// What the agent remembers of a pod: enough to write its status, not enough to create its group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PodFacts {
     /// Which pod.
     pub key: PodKey,
@@ -120,6 +144,13 @@ impl PodFacts {
         matches!(self.phase.as_deref(), Some("Succeeded" | "Failed"))
     }
 
+    /// When the pod has been active for longer than `spec.activeDeadlineSeconds` allows, counted from
+    /// `status.startTime` as a kubelet does; `None` without either.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let allowed = SignedDuration::from_secs(self.active_deadline_seconds?);
+        self.start_time?.checked_add(allowed).ok()
+    }
+
     /// The condition of type `kind`, when the API server has one.
     pub fn condition(&self, kind: &str) -> Option<&ConditionFacts> {
         self.conditions
@@ -145,13 +176,19 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         containers: spec
             .containers
             .iter()
-            .map(|it| container(it, false))
+            .map(|it| container(it, false, status.container_statuses.as_deref()))
             .collect(),
         init_containers: spec
             .init_containers
             .iter()
             .flatten()
-            .map(|it| container(it, is_sidecar(it)))
+            .map(|it| {
+                container(
+                    it,
+                    is_sidecar(it),
+                    status.init_container_statuses.as_deref(),
+                )
+            })
             .collect(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         generation: meta.generation.filter(|_| keeps_generation),
@@ -184,11 +221,20 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
     })
 }
 
-fn container(container: &Container, sidecar: bool) -> ContainerFacts {
+fn container(
+    container: &Container,
+    sidecar: bool,
+    statuses: Option<&[ContainerStatus]>,
+) -> ContainerFacts {
+    let status = statuses
+        .unwrap_or_default()
+        .iter()
+        .find(|status| status.name == container.name);
     ContainerFacts {
         name: container.name.as_str().into(),
         image: container.image.as_deref().unwrap_or_default().into(),
         sidecar,
+        ended: status.and_then(Ended::of),
     }
 }
 

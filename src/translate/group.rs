@@ -13,7 +13,8 @@ use super::resolved::{Reference, Resolved};
 use super::resources::Need;
 use super::review::Review;
 use super::{
-    GroupDefaults, containers, dns, init, network, pod, pull, resources, security, volumes,
+    GroupDefaults, containers, dns, init, network, pod, pull, resources, security, services,
+    volumes,
 };
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
@@ -103,11 +104,18 @@ pub fn container_group(
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let mut review = Review::new(defaults.os, resolved);
-    let fields = Fields { pod, defaults };
+    pod::review(spec, &mut review);
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let links = spec.enable_service_links != Some(false);
+    let fields = Fields {
+        pod,
+        defaults,
+        services: services::variables(namespace, links, &mut review),
+    };
     let asked = Asked::read(pod, &mut review);
     let features = Features::read(&asked, &fields, &mut review);
-    pod::review(spec, &mut review);
     let sidecars = init::sidecars(spec, defaults.os);
+    containers::names(spec, &mut review);
     containers::count(spec.containers.len() + sidecars, &mut review);
     let volumes = volumes::volumes(spec, &fields, &mut review);
     let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec

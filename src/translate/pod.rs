@@ -8,7 +8,7 @@ use super::security;
 /// Reviews `spec`, all but its containers, volumes and DNS.
 pub(super) fn review(spec: &PodSpec, review: &mut Review) {
     let PodSpec {
-        active_deadline_seconds,
+        active_deadline_seconds: _,
         affinity: _,
         automount_service_account_token: _,
         containers: _,
@@ -53,10 +53,6 @@ pub(super) fn review(spec: &PodSpec, review: &mut Review) {
     } = spec;
     let other_os = os.as_ref().is_some_and(|os| os.name != review.os.label());
     for (row, present) in [
-        (
-            "spec.activeDeadlineSeconds",
-            active_deadline_seconds.is_some(),
-        ),
         (
             "spec.ephemeralContainers",
             some(ephemeral_containers.as_deref()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::services::Service;
 use crate::azure::model::SecretBytes;
 
 /// Something outside the pod, in its namespace, to be fetched before the PUT.
@@ -20,6 +21,10 @@ pub enum Reference {
         /// Wanted lifetime; absent means the API server's default.
         expiration_seconds: Option<i64>,
     },
+    /// The services of the pod's namespace.
+    Services,
+    /// The service of the API server.
+    Kubernetes,
 }
 
 impl Reference {
@@ -31,7 +36,7 @@ impl Reference {
         match self {
             Self::Secret(_) => &SECRET,
             Self::ConfigMap(_) => &CONFIG_MAP,
-            Self::ServiceAccountToken { .. } => &TOKEN,
+            Self::ServiceAccountToken { .. } | Self::Services | Self::Kubernetes => &OTHER,
         }
     }
 }
@@ -42,6 +47,8 @@ impl fmt::Display for Reference {
             Self::Secret(name) => write!(f, "Secret {name}"),
             Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
             Self::ServiceAccountToken { .. } => f.write_str("the service account's token"),
+            Self::Services => f.write_str("the services of the namespace"),
+            Self::Kubernetes => f.write_str("the service of the API server"),
         }
     }
 }
@@ -66,7 +73,7 @@ const CONFIG_MAP: Reasons = Reasons {
     key: "ConfigMapKeyNotFound",
     optional_key: "OptionalConfigMapKeyNotFound",
 };
-const TOKEN: Reasons = Reasons {
+const OTHER: Reasons = Reasons {
     mandatory: "MissingReference",
     optional: "MissingReference",
     key: "MissingReference",
@@ -89,12 +96,20 @@ pub struct Resolved {
     pub node_ip: Option<String>,
     /// What was fetched; `None` for an object that does not exist.
     pub objects: BTreeMap<Reference, Option<Arc<Object>>>,
+    /// The services of the pod's namespace that have an address, by name; `None` until they were looked up.
+    pub services: Option<Arc<[Service]>>,
+    /// The service of the API server; `None` until it was looked up, `Some(None)` when there is none.
+    pub kubernetes: Option<Option<Arc<Service>>>,
 }
 
 impl Resolved {
     /// Whether `reference` was looked up, with whatever result.
     pub fn knows(&self, reference: &Reference) -> bool {
-        self.objects.contains_key(reference)
+        match reference {
+            Reference::Services => self.services.is_some(),
+            Reference::Kubernetes => self.kubernetes.is_some(),
+            _ => self.objects.contains_key(reference),
+        }
     }
 }
 

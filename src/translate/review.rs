@@ -59,9 +59,14 @@ impl<'a> Review<'a> {
         found
     }
 
+    /// The pod refers to this.
+    pub(super) fn want(&mut self, reference: Reference) {
+        self.wanted.insert(reference);
+    }
+
     /// As [`Review::object`], in silence.
     pub(super) fn look(&mut self, reference: &Reference) -> Found<'a, Object> {
-        self.wanted.insert(reference.clone());
+        self.want(reference.clone());
         match self.resolved.objects.get(reference) {
             None => Found::Unknown,
             Some(None) => Found::Absent,

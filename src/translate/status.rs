@@ -141,25 +141,30 @@ pub fn status_waiting(
     lives.status(facts, None, None, host_ip, now)
 }
 
-/// Status of a pod that has ended as `Failed` for a reason of ours. Containers that may have run are `Terminated` with the
-/// kubelet's words for an end that nobody saw.
+/// Status of a pod that has ended as `Failed` for a reason of ours; `last_group` is its group as it was last read.
+/// Containers that may have run and have not ended are `Terminated` with the kubelet's words for an end that nobody saw.
 pub fn status_failed(
     facts: &PodFacts,
+    last_group: Option<&ContainerGroup>,
     reason: &str,
     message: &str,
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
-    let mut seen = seen(facts, None);
-    if facts.phase.as_deref() == Some("Running") {
-        seen.lost(message, now);
+    let mut seen = seen(facts, last_group);
+    let ran = facts.phase.as_deref() == Some("Running");
+    for container in seen.init.iter_mut().chain(&mut seen.containers) {
+        if ran || container.has_started() {
+            container.lost(message, now);
+        }
     }
     let lives = Lives {
-        phase: "Failed",
+        phase: not_back(facts, "Failed"),
         ready: Ready::Ended,
         seen,
     };
-    lives.status(facts, Some((reason, message)), facts.pod_ip, host_ip, now)
+    let ip = last_group.and_then(ip_of).or(facts.pod_ip);
+    lives.status(facts, Some((reason, message)), ip, host_ip, now)
 }
 
 /// Status of a pod whose group vanished from Azure behind our back: `Failed`, reason `ContainerGroupDeleted`. What `last`

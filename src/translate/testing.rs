@@ -124,6 +124,8 @@ pub(super) fn resolved() -> Resolved {
     Resolved {
         node_ip: Some("10.1.2.3".to_owned()),
         objects: objects.into_iter().collect(),
+        services: Some(Arc::from([])),
+        kubernetes: Some(None),
     }
 }
 

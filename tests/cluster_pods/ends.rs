@@ -107,6 +107,43 @@ fn pods_that_are_never_restarted_end_and_are_left_alone() {
 }
 
 #[test]
+fn what_the_platform_starts_again_is_stopped_and_stays_ended() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "revived", "Linux").await;
+        let never = json!({"restartPolicy": "Never"});
+        fixture.create_pod("once", "example.com/web", never).await;
+        let pod = fixture
+            .pod_until("once", "it runs", PATIENCE, is_running)
+            .await;
+        let group = fixture.group_of(&pod);
+        fixture.control.platform_restart(&group).unwrap();
+        let failed = fixture
+            .pod_until("once", "it failed", PATIENCE, |pod| {
+                pod["status"]["phase"] == "Failed"
+            })
+            .await;
+        assert_eq!(terminated(&failed)["exitCode"], 7147);
+        assert!(text(&terminated(&failed)["message"]).contains("maintenance"));
+        eventually("what runs again is stopped", PATIENCE, || async {
+            let group = fixture.control.group(&group).unwrap();
+            let state = &group["properties"]["instanceView"]["state"];
+            if *state == "Stopped" {
+                Ok(())
+            } else {
+                Err(state.to_string())
+            }
+        })
+        .await;
+        assert_eq!(fixture.count("POST", "once"), 1);
+        // A pod that comes and goes proves that the node has looked about.
+        fixture.run_pod("clock").await;
+        assert_eq!(fixture.pod("once").await["status"], failed["status"]);
+        fixture.finish().await;
+    });
+}
+
+#[test]
 fn a_crash_loop() {
     run(async {
         let operator = shared().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Effect, Operation, cadence};
+use super::{Effect, Now, Operation, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
 use crate::translate::{PodFacts, digest};
@@ -28,10 +28,14 @@ pub(super) enum Stage {
     },
     /// The group runs, and its status is what it was at `stable_since`.
     Running { stable_since: Duration },
-    /// The pod has ended; its group is kept for its logs until the pod is deleted.
-    Finished,
+    /// The pod has ended; its group is kept for its logs until the pod is deleted. With `stop`, what runs of the group
+    /// is stopped as soon as the pod's last status is in the API server.
+    Finished { stop: bool },
     /// Provisioning failed: the group is being deleted, because it might start late and bill; then another is made.
     Clearing,
+    /// The pod has been active for too long: its group is being deleted, and then the pod is `Failed`, as a kubelet says
+    /// so only when nothing runs any more. Holds the group's last state.
+    Expiring { last: Option<Box<ContainerGroup>> },
     /// The pod is being deleted, and so is its group. Holds the group's last state.
     Deleting { last: Option<Box<ContainerGroup>> },
     /// The group is gone; the pod's final status is being written or the pod is being removed.
@@ -79,8 +83,9 @@ impl Entry {
         match self.stage {
             Stage::Starting { .. }
             | Stage::Running { .. }
-            | Stage::Finished
+            | Stage::Finished { .. }
             | Stage::Clearing
+            | Stage::Expiring { .. }
             | Stage::Deleting { .. } => true,
             Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Gone => false,
         }
@@ -142,6 +147,18 @@ impl Entry {
                 cadence::jitter(after, self.seed())
             },
         }
+    }
+
+    /// Waits for the pod's deadline, when nothing else brings it forward.
+    pub(super) fn schedule_deadline(&self, now: Now) -> Option<Effect> {
+        let left = self.time_left(now)?;
+        Some(self.schedule(Operation::Wake, Weight::Steady, left))
+    }
+
+    /// How long the pod may still be active; `None` when nobody says.
+    pub(super) fn time_left(&self, now: Now) -> Option<Duration> {
+        let left = self.facts.deadline()?.duration_since(now.wall);
+        Some(Duration::try_from(left).unwrap_or_default())
     }
 
     fn seed(&self) -> u64 {

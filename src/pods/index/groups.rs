@@ -38,7 +38,8 @@ impl Index {
                     entry.group = summary.name.as_str().into();
                     let finished = entry.facts.is_final();
                     if finished {
-                        entry.stage = Stage::Finished;
+                        entry.stage = Stage::Finished { stop: false };
+                        fx.extend(entry.look_at_end());
                     } else {
                         entry.stage = Stage::Starting {
                             since: now.mono,
@@ -174,6 +175,7 @@ impl Index {
                 tell(entry, &failure, fx);
                 if failure.kind == FailureKind::Refused {
                     entry.stage = Stage::Refused;
+                    fx.extend(entry.schedule_deadline(now));
                 } else {
                     let look_first = entry.inherited || failure.kind == FailureKind::Uncertain;
                     entry.inherited = look_first;
@@ -202,7 +204,10 @@ impl Index {
         match result {
             Ok(Some(group)) => {
                 entry.attempts = match entry.stage {
-                    Stage::Deleting { .. } | Stage::Clearing => entry.attempts.saturating_add(1),
+                    Stage::Deleting { .. } | Stage::Expiring { .. } | Stage::Clearing => {
+                        entry.attempts.saturating_add(1)
+                    }
+                    Stage::Finished { .. } => entry.attempts,
                     _ => 0,
                 };
                 let bulk = self.bulk_listing;
@@ -224,6 +229,7 @@ impl Index {
         };
         match entry.stage {
             Stage::Deleting { .. } => self.group_gone(now, key, fx),
+            Stage::Expiring { .. } => self.expired(now, key, fx),
             Stage::Clearing => {
                 entry.stage = Stage::Ensuring;
                 entry.attempts = entry.attempts.saturating_add(1);
@@ -262,7 +268,7 @@ impl Index {
                 }
             }
             Stage::Starting { seen: true, .. } | Stage::Running { .. } => {
-                entry.stage = Stage::Finished;
+                entry.stage = Stage::Finished { stop: false };
                 let status = status_group_gone(&entry.facts, None, host_ip.as_deref(), now.wall);
                 entry.write(status, fx);
                 fx.push(Effect::Emit(PodEvent {
@@ -274,7 +280,11 @@ impl Index {
                             .to_string(),
                 }));
             }
-            Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Finished | Stage::Gone => {}
+            Stage::Held
+            | Stage::Ensuring
+            | Stage::Refused
+            | Stage::Finished { .. }
+            | Stage::Gone => {}
         }
     }
 
@@ -294,7 +304,7 @@ impl Index {
         match result {
             Ok(Deleted::Absent) => self.saw_nothing(now, key, fx),
             Ok(Deleted::Accepted(group)) => {
-                if let Stage::Deleting { last } = &mut entry.stage {
+                if let Stage::Deleting { last } | Stage::Expiring { last } = &mut entry.stage {
                     *last = group.or(last.take());
                 }
                 fx.push(entry.schedule(Operation::Observe, Weight::Change, Duration::ZERO));

@@ -27,7 +27,7 @@ pub(super) fn saw_group(
     fx: &mut Vec<Effect>,
 ) {
     match &mut entry.stage {
-        Stage::Deleting { last } => {
+        Stage::Deleting { last } | Stage::Expiring { last } => {
             *last = Some(Box::new(group.clone()));
             fx.push(again(entry));
             return;
@@ -36,7 +36,11 @@ pub(super) fn saw_group(
             fx.push(again(entry));
             return;
         }
-        Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Finished | Stage::Gone => return,
+        Stage::Finished { .. } => {
+            entry.saw_end(group_phase(group), fx);
+            return;
+        }
+        Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Gone => return,
         Stage::Starting { .. } | Stage::Running { .. } => {}
     }
     emit_group_events(entry, group, fx);
@@ -62,7 +66,7 @@ pub(super) fn saw_group(
     let ended = is_final(&status);
     let changed = entry.write(status, fx).is_some();
     if ended {
-        entry.stage = Stage::Finished;
+        entry.finish(phase, changed, fx);
         return;
     }
     let wait = match (&entry.stage, phase) {

@@ -26,6 +26,7 @@ impl Index {
         };
         let was_deleting = entry.facts.deletion.is_some();
         let changed = entry.facts.generation != facts.generation;
+        let hurried = entry.facts.active_deadline_seconds != facts.active_deadline_seconds;
         let foreign = entry.refresh(facts);
         if entry.facts.deletion.is_some() && !was_deleting {
             self.begin_deletion(now, &key, fx);
@@ -33,8 +34,15 @@ impl Index {
             entry.attempts = 0;
             entry.stage = Stage::Held;
             self.decide(now, &key, fx);
-        } else if foreign && matches!(entry.stage, Stage::Starting { .. } | Stage::Running { .. }) {
+        } else if (foreign || hurried)
+            && matches!(entry.stage, Stage::Starting { .. } | Stage::Running { .. })
+        {
             fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
+        } else if hurried && matches!(entry.stage, Stage::Ensuring) {
+            let operation = Operation::Ensure { look_first: true };
+            fx.push(entry.schedule(operation, Weight::Retry, Duration::ZERO));
+        } else if hurried {
+            self.decide(now, &key, fx);
         }
     }
 
@@ -53,8 +61,20 @@ impl Index {
         if entry.facts.deletion.is_some() {
             self.begin_deletion(now, key, fx);
         } else if entry.facts.is_final() {
-            entry.stage = Stage::Finished;
-        } else if !suspended {
+            entry.stage = Stage::Finished { stop: false };
+        } else if entry.is_overdue(now) && entry.inherited {
+            // It may have ended in time.
+            entry.stage = Stage::Starting {
+                since: now.mono,
+                looks: 0,
+                seen: false,
+            };
+            fx.push(entry.schedule(Operation::Observe, Weight::Change, Duration::ZERO));
+        } else if entry.is_overdue(now) {
+            self.expire(now, key, fx);
+        } else if suspended {
+            fx.extend(entry.schedule_deadline(now));
+        } else {
             entry.stage = Stage::Ensuring;
             let look_first = entry.inherited;
             fx.push(entry.schedule(
@@ -78,8 +98,9 @@ impl Index {
             Stage::Ensuring
             | Stage::Starting { .. }
             | Stage::Running { .. }
-            | Stage::Finished
+            | Stage::Finished { .. }
             | Stage::Clearing
+            | Stage::Expiring { .. }
             | Stage::Deleting { .. } => false,
         };
         if nothing_made {
@@ -116,11 +137,18 @@ impl Index {
     }
 
     pub(super) fn status_written(&mut self, key: &PodKey, digest: u64, fx: &mut Vec<Effect>) {
-        if let Some(entry) = self.pods.get(key)
-            && matches!(entry.stage, Stage::Gone)
-            && entry.is_current(digest)
-        {
-            fx.push(entry.schedule(Operation::Remove, Weight::Change, Duration::ZERO));
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
+        if !entry.is_current(digest) {
+            return;
+        }
+        match entry.stage {
+            Stage::Gone => {
+                fx.push(entry.schedule(Operation::Remove, Weight::Change, Duration::ZERO));
+            }
+            Stage::Finished { stop: true } => entry.stop(fx),
+            _ => {}
         }
     }
 
@@ -140,14 +168,14 @@ impl Index {
         };
         match entry.stage {
             Stage::Held | Stage::Refused | Stage::Gone => fx.push(Effect::Forget(key.clone())),
-            Stage::Deleting { .. } => {
+            Stage::Expiring { .. } | Stage::Deleting { .. } => {
                 self.orphans
                     .insert(key.clone(), Orphan::deleting(entry.group));
             }
             Stage::Ensuring
             | Stage::Starting { .. }
             | Stage::Running { .. }
-            | Stage::Finished
+            | Stage::Finished { .. }
             | Stage::Clearing => {
                 fx.push(entry.schedule(Operation::Confirm, Weight::Change, Duration::ZERO));
                 self.orphans

@@ -1,3 +1,5 @@
+mod deadline;
+mod ended;
 mod failures;
 mod orphans;
 

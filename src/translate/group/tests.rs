@@ -94,7 +94,10 @@ fn the_walk_through_pod_on_windows_has_no_volumes() {
         &Resolved::default(),
     )
     .unwrap();
-    assert_eq!(translation.references, Vec::new());
+    assert_eq!(
+        translation.references,
+        [Reference::Services, Reference::Kubernetes]
+    );
     let body = serde_json::to_value(&translation.group).unwrap();
     body::check(&body).unwrap();
     let expected = json!({
@@ -127,6 +130,8 @@ fn the_service_account_s_volume_needs_a_token_and_the_ca() {
             audience: None,
             expiration_seconds: Some(3607),
         },
+        Reference::Services,
+        Reference::Kubernetes,
     ];
     let unfetched = review(&hello, &Resolved::default()).unwrap();
     assert_eq!(unfetched.references, expected);

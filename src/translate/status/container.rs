@@ -71,6 +71,10 @@ impl<'a> Seen<'a> {
         policy: RestartPolicy,
         trouble: Option<&str>,
     ) -> Self {
+        // The first end that is on record counts, whatever ACI does with the container afterwards.
+        if let Some(end) = recorded(facts, policy) {
+            return end;
+        }
         let Some(view) = view else {
             return Self::waiting(facts, None, trouble);
         };
@@ -118,10 +122,11 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// From an earlier status of ours.
+    /// From an earlier status of ours, else from what is on record.
     pub(super) fn remembered(facts: &'a ContainerFacts, status: Option<&ContainerStatus>) -> Self {
         let Some(status) = status else {
-            return Self::waiting(facts, None, None);
+            return recorded(facts, RestartPolicy::Never)
+                .unwrap_or_else(|| Self::waiting(facts, None, None));
         };
         let life = match &status.state {
             Some(ContainerState {
@@ -189,8 +194,10 @@ impl<'a> Seen<'a> {
         match &mut self.life {
             Life::Running { since } => self.id = Some(id(self.restarts, since.as_ref())),
             Life::Ended(end) => {
-                self.id = Some(id(self.restarts, end.started_at.as_ref()));
-                end.container_id.clone_from(&self.id);
+                let end_id = &mut end.container_id;
+                let end_id =
+                    end_id.get_or_insert_with(|| id(self.restarts, end.started_at.as_ref()));
+                self.id = Some(end_id.clone());
             }
             Life::Waiting { .. } => {
                 self.id = self
@@ -266,6 +273,19 @@ impl<'a> Seen<'a> {
     pub(super) fn name(&self) -> &str {
         &self.facts.name
     }
+}
+
+/// The end of a container that is on record and that Kubernetes would let stand under `policy`.
+fn recorded(facts: &ContainerFacts, policy: RestartPolicy) -> Option<Seen<'_>> {
+    let end = facts.ended.as_deref()?;
+    stays_ended(policy, &end.state).then(|| Seen {
+        facts,
+        life: Life::Ended(end.state.clone()),
+        last: None,
+        ready: false,
+        restarts: end.restarts,
+        id: end.state.container_id.clone(),
+    })
 }
 
 /// Whether Kubernetes would let this end stand under `policy`.

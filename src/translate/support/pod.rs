@@ -9,10 +9,7 @@ use super::words::{
 
 pub(super) const ROWS: &[Row] = &[
     // PodSpec
-    both(
-        "spec.activeDeadlineSeconds",
-        Refused("it is not enforced yet, and the pod would run and cost for longer; remove it"),
-    ),
+    both("spec.activeDeadlineSeconds", Mapped),
     both("spec.affinity", SCHEDULER),
     both(
         "spec.automountServiceAccountToken",
@@ -54,9 +51,13 @@ pub(super) const ROWS: &[Row] = &[
         WIN_DNS,
     ),
     both("spec.dnsPolicy: None without a subnet", NO_SUBNET),
+    both("spec.enableServiceLinks", Mapped),
     both(
-        "spec.enableServiceLinks",
-        Ignored("not yet translated: containers get no environment variables of services"),
+        "spec.enableServiceLinks: variables that ACI does not take",
+        Approximated(
+            "they are left out: ACI takes names of 1-63 letters, digits and _, and a container gets 1000 variables of services \
+             at most; name what is needed in env",
+        ),
     ),
     both(
         "spec.ephemeralContainers",
@@ -144,7 +145,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         "spec.terminationGracePeriodSeconds",
-        Ignored("ACI documents no grace period: containers are ended when the group is deleted"),
+        Ignored(
+            "ACI documents no grace period, and its stop is reported to kill at once: containers are ended when the group is \
+             deleted, and the pod goes as soon as ACI says that the group is gone",
+        ),
     ),
     both("spec.tolerations", SCHEDULER),
     both("spec.topologySpreadConstraints", SCHEDULER),

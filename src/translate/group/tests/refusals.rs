@@ -26,11 +26,6 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
             "spec.containers[0].command",
         ),
         (
-            "activeDeadlineSeconds",
-            json!(10),
-            "spec.activeDeadlineSeconds",
-        ),
-        (
             "hostAliases",
             json!([{"ip": "10.0.0.1", "hostnames": ["a"]}]),
             "spec.hostAliases",

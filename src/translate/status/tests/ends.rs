@@ -25,6 +25,7 @@ fn waiting_says_why() {
 fn failed_ends_what_may_have_run() {
     let pending = status_failed(
         &web_facts(&[]),
+        None,
         "DeadlineExceeded",
         "too late",
         None,
@@ -38,6 +39,7 @@ fn failed_ends_what_may_have_run() {
     assert!(first(&pending).state.as_ref().unwrap().waiting.is_some());
     let running = status_failed(
         &web_facts(&[("/status/phase", json!("Running"))]),
+        None,
         "R",
         "m",
         None,
