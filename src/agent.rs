@@ -18,7 +18,8 @@ use crate::kube::client::Clients;
 use crate::kube::events::Events;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Dependencies, Report, Settings};
-use crate::provider::{Aci, KubeReferences, Scope};
+use crate::provider::{Aci, KubeReferences, RegistryImages, Scope};
+use crate::registry::Registry;
 use crate::translate::Service;
 
 /// A node is told Ready when its pods are synced; an operator that cannot sync says so only after this long, so
@@ -40,8 +41,10 @@ pub struct Shared {
     pub kubelet_version: String,
     /// Instance that events name as their reporter.
     pub instance: String,
-    /// What containers are told of the API server instead of its service.
-    pub api_server: Option<Arc<Service>>,
+    /// Host and port at which containers reach the API server, when that is not its service's cluster IP.
+    pub api_server: Option<(String, u16)>,
+    /// What images say about themselves.
+    pub registry: Arc<Registry>,
     /// Metrics of the pods' loops.
     pub pods: Arc<dyn pods::Observer>,
 }
@@ -120,9 +123,7 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
-    let references = Arc::new(KubeReferences::new(node.clone(), shared.api_server.clone()));
-    let scope = scope(&spec, &shared.node_ip);
-    let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
+    let provider = Arc::new(provider(&spec, &shared, &node, arm));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
     let (settings, settings_rx) = watch::channel(settings_of(&spec));
     let (report_tx, mut report) = watch::channel(Report::default());
@@ -264,6 +265,15 @@ impl<F> Drop for Part<F> {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<ArmClient>) -> Aci {
+    let api_server = shared.api_server.as_ref();
+    let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
+    let references = Arc::new(KubeReferences::new(node.clone(), api_server));
+    let images = Arc::new(RegistryImages::new(shared.registry.clone()));
+    let scope = scope(spec, &shared.node_ip);
+    Aci::new(arm, references, images, scope, spec.groups.clone())
 }
 
 fn scope(spec: &AgentSpec, node_ip: &str) -> Scope {

@@ -41,11 +41,12 @@ pub use events::{GroupEvent, group_events, provisioning_failure};
 pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
 pub use group::{Note, Refusal, Refusals, Translation, container_group};
 pub use identity::{Ownership, PodKey, group_name, ownership};
+pub use pull::registry_server;
 pub use resolved::{Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 pub use status::{
     GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_waiting,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };
 
 /// What a connector says about every container group of one of its nodes.
@@ -77,6 +78,8 @@ pub struct GroupDefaults {
     pub log_analytics: Option<Workspace>,
     /// The cluster's DNS, for groups in a subnet.
     pub cluster_dns: ClusterDns,
+    /// ARM ID of the identity that pulls from Azure Container Registry where no pull secret does.
+    pub registry_identity_id: Option<String>,
 }
 
 /// A Log Analytics workspace.

@@ -21,6 +21,8 @@ mod features;
 mod fixture;
 #[path = "cluster_pods/gallery.rs"]
 mod gallery;
+#[path = "cluster_pods/images.rs"]
+mod images;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]

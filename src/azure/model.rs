@@ -331,6 +331,9 @@ pub struct RegistryCredential {
     /// Password; write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretText>,
+    /// ARM ID of an identity of the group, instead of user name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// Reads a time as Azure writes it: RFC 3339 with 0 to 7 fraction digits, `Z` or an offset. `None` for anything else.

@@ -14,8 +14,8 @@ use crate::kube::client::Clients;
 use crate::kube::identity;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
+use crate::registry::Registries;
 use crate::settings::HostPort;
-use crate::translate::{KUBERNETES, Service, ServicePort};
 
 const CALL: Duration = Duration::from_secs(10);
 
@@ -27,6 +27,7 @@ pub(super) struct Agents {
     pub(super) instance: String,
     pub(super) kubernetes_service: Option<HostPort>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) registries: Registries,
 }
 
 #[async_trait]
@@ -54,12 +55,20 @@ impl AgentFactory for Agents {
                  run the API server with --authorization-mode=Node,RBAC"
             );
         }
+        let registry = self
+            .registries
+            .get(arm.ca_bundle_pem())
+            .map_err(|error| StartError::Failed(error.to_string()))?;
         let shared = Shared {
             clients: self.clients.clone(),
             node_ip: self.node_ip.clone(),
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),
-            api_server: self.kubernetes_service.as_ref().map(api_server),
+            api_server: self
+                .kubernetes_service
+                .as_ref()
+                .map(|address| (address.host.clone(), address.port)),
+            registry,
             pods: self.metrics.clone(),
         };
         Ok(Box::new(Agent(agent::start(
@@ -69,19 +78,6 @@ impl AgentFactory for Agents {
             arm,
         ))))
     }
-}
-
-/// The service of an API server that is reached at `address`.
-fn api_server(address: &HostPort) -> Arc<Service> {
-    Arc::new(Service {
-        name: KUBERNETES.to_owned(),
-        host: address.host.clone(),
-        ports: vec![ServicePort {
-            name: "https".to_owned(),
-            port: i32::from(address.port),
-            protocol: "TCP".to_owned(),
-        }],
-    })
 }
 
 struct Agent(AgentHandle);

@@ -69,6 +69,7 @@ pub fn agent_spec(
                 key: identity.workspace_key.clone(),
             }),
             cluster_dns: identity.cluster_dns.clone(),
+            registry_identity_id: template.registry_identity_id.clone(),
         },
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,

@@ -6,6 +6,7 @@
 //! one slot per key, and every step of a pod ends in the effect that brings it forward.
 
 mod cadence;
+mod changes;
 mod deadline;
 mod ended;
 mod entry;

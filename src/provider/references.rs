@@ -40,8 +40,8 @@ const ROOT_CAS_CACHED: usize = 256;
 /// Fetches what a pod's container group must carry a copy of.
 #[async_trait]
 pub trait References: Send + Sync {
-    /// Puts every one of the `references` of `pod` into `resolved`, or tells why one could not be had. That an object does
-    /// not exist is an answer.
+    /// Puts every one of the `references` of `pod` but images into `resolved`, or tells why one could not be had. That an
+    /// object does not exist is an answer.
     async fn resolve(
         &self,
         pod: &Pod,
@@ -201,6 +201,7 @@ impl References for KubeReferences {
                     self.token(pod, audience.as_deref(), *expiration_seconds)
                         .await?,
                 ),
+                Reference::Image(_) => continue,
             };
             resolved.objects.insert(reference.clone(), object);
         }

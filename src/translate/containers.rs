@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
 use super::fields::Fields;
+use super::probes::Probes;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
@@ -54,10 +55,6 @@ pub(super) fn container(
     let command = command.as_deref().unwrap_or_default();
     let image = image.as_deref().unwrap_or_default();
     for (row, present) in [
-        (
-            "spec.containers[].args: without command",
-            command.is_empty() && !args.is_empty(),
-        ),
         ("spec.containers[].image: missing", image.is_empty()),
         (
             "spec.containers[].lifecycle",
@@ -70,7 +67,6 @@ pub(super) fn container(
             "spec.containers[].restartPolicyRules",
             some(restart_policy_rules.as_deref()),
         ),
-        ("spec.containers[].startupProbe", startup_probe.is_some()),
         ("spec.containers[].stdin: true", *stdin == Some(true)),
         ("spec.containers[].tty: true", *tty == Some(true)),
         (
@@ -82,18 +78,23 @@ pub(super) fn container(
         review.field(row, present, &place);
     }
     let environment = env::environment(container, index, fields, review);
-    let command = environment.command(command.iter().chain(args), index, review);
+    // ACI's command replaces the image's entry point, which args alone do not.
+    let mut words = if command.is_empty() && !args.is_empty() && !image.is_empty() {
+        review.entry_point(image).to_vec()
+    } else {
+        Vec::new()
+    };
+    words.extend(environment.command(command.iter().chain(args), index, review));
     let ports = ports.as_deref().unwrap_or_default();
-    let (liveness_probe, readiness_probe) = probes::probes(
-        liveness_probe.as_ref(),
-        readiness_probe.as_ref(),
-        index,
-        ports,
-        review,
-    );
+    let given = Probes {
+        startup: startup_probe.as_ref(),
+        liveness: liveness_probe.as_ref(),
+        readiness: readiness_probe.as_ref(),
+    };
+    let (liveness_probe, readiness_probe) = probes::probes(&given, index, ports, review);
     let properties = ContainerProperties {
         image: image.to_owned(),
-        command,
+        command: words,
         ports: network::ports(ports, index, review),
         volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
         environment_variables: environment.variables,

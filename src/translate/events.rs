@@ -9,6 +9,11 @@ use crate::azure::model::{ContainerGroup, Event};
 const MAX_EVENTS: usize = 20;
 const MAX_MESSAGE: usize = 512;
 
+/// A kubelet's reason for a container whose image has just not been pulled.
+pub(super) const ERR_IMAGE_PULL: &str = "ErrImagePull";
+/// A kubelet's reason for a container whose image was not pulled and will be tried again.
+pub(super) const IMAGE_PULL_BACK_OFF: &str = "ImagePullBackOff";
+
 /// Something that ACI said about a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupEvent {
@@ -86,14 +91,31 @@ pub fn provisioning_failure(group: &ContainerGroup) -> (String, String) {
         .max_by_key(|event| time::from_arm(event.last_timestamp.as_deref()).map(|time| time.0));
     match last {
         Some(event) => {
+            let message = event.message.as_deref().unwrap_or_default();
             let reason = word(event.name.as_deref().unwrap_or_default());
-            let reason = if reason == "InsufficientCapacity" { "AciCapacity".to_string() } else { reason };
-            (reason, line(event.message.as_deref().unwrap_or_default()))
+            let reason = match pull_trouble(&reason, message) {
+                Some(pull) => pull.to_owned(),
+                None if reason == "InsufficientCapacity" => "AciCapacity".to_owned(),
+                None => reason,
+            };
+            (reason, line(message))
         }
         None => (
             "ProvisioningFailed".to_string(),
             "ACI could not provision the container group and gave no reason; it is deleted and tried again".to_string(),
         ),
+    }
+}
+
+/// A kubelet's reason for a container that waits for its image, when ACI's event `name` with `message` is about that.
+pub(super) fn pull_trouble(name: &str, message: &str) -> Option<&'static str> {
+    if !message.to_ascii_lowercase().contains("pull") {
+        return None;
+    }
+    match name {
+        "Failed" => Some(ERR_IMAGE_PULL),
+        "BackOff" => Some(IMAGE_PULL_BACK_OFF),
+        _ => None,
     }
 }
 

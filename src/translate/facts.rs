@@ -120,6 +120,8 @@ pub struct PodFacts {
     pub deletion: Option<Deletion>,
     /// `spec.activeDeadlineSeconds`.
     pub active_deadline_seconds: Option<i64>,
+    /// How many `spec.ephemeralContainers` there are: they are never taken away again.
+    pub ephemeral_containers: usize,
     /// Condition types of `spec.readinessGates`.
     pub readiness_gates: Box<[Box<str>]>,
     /// Whether the controlling owner is a `DaemonSet`, which replaces a `Failed` pod for ever.
@@ -197,6 +199,7 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
             grace_seconds: meta.deletion_grace_period_seconds.unwrap_or(0).max(0),
         }),
         active_deadline_seconds: spec.active_deadline_seconds,
+        ephemeral_containers: spec.ephemeral_containers.iter().flatten().count(),
         readiness_gates: spec
             .readiness_gates
             .iter()

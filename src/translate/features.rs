@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::annotations::{
-    Asked, DNS_LABEL, DNS_LABEL_SCOPE, IMAGE_CACHE, KUBE_PROXY, LOG_ANALYTICS, LOG_TYPE, PRIORITY,
-    PUBLIC_IP, REALTIME_METRICS, SECRET_REFERENCES, STANDBY_POOL, SUBNET, ZONE,
+    Asked, DNS_LABEL, DNS_LABEL_SCOPE, IDENTITY, IMAGE_CACHE, KUBE_PROXY, LOG_ANALYTICS, LOG_TYPE,
+    PRIORITY, PUBLIC_IP, REALTIME_METRICS, SECRET_REFERENCES, STANDBY_POOL, SUBNET, ZONE,
 };
 use super::fields::Fields;
 use super::identity::PodKey;
@@ -16,7 +16,7 @@ use super::review::Review;
 use crate::api::{ContainerGroupSku, Os, Priority};
 use crate::azure::model::{
     Confidential, ContainerGroup, Diagnostics, Encryption, Extension, ExtensionProperties,
-    Identity, LogAnalytics,
+    Identity, LogAnalytics, RegistryCredential,
 };
 
 mod identity;
@@ -64,7 +64,7 @@ pub(super) struct Network {
 #[derive(Debug)]
 pub(super) struct Features {
     pub(super) network: Network,
-    identity: Option<Identity>,
+    identity: Setting<Option<Identity>>,
     zone: Option<String>,
     priority: Setting<Priority>,
     sku: Setting<ContainerGroupSku>,
@@ -79,11 +79,17 @@ impl Features {
     pub(super) fn read(asked: &Asked<'_>, fields: &Fields<'_>, review: &mut Review) -> Self {
         let defaults = fields.defaults;
         unavailable(asked, review);
-        let identity = identity::identity(asked, &defaults.identity_ids, review);
+        let identity = Setting {
+            value: identity::identity(asked, &defaults.identity_ids, review),
+            place: asked.get(IDENTITY).map_or_else(
+                || "connector.spec.containerGroup.identityIDs".to_owned(),
+                |written| written.path(),
+            ),
+        };
         let network = network(asked, fields, review);
         let (sku, cce_policy) = protection::sku(asked, defaults.sku, review);
         Self {
-            encryption: protection::encryption(asked, identity.as_ref(), review),
+            encryption: protection::encryption(asked, identity.value.as_ref(), review),
             identity,
             zone: zone(asked, &defaults.zones, review),
             priority: priority(asked, defaults.priority, review),
@@ -105,7 +111,28 @@ impl Features {
     }
 
     /// Refuses what ACI does not take together. `addressed`: the group is to have an address.
-    pub(super) fn check(&self, addressed: bool, review: &mut Review) {
+    pub(super) fn check(
+        &self,
+        addressed: bool,
+        credentials: &[RegistryCredential],
+        review: &mut Review,
+    ) {
+        let users = self.identity.value.as_ref();
+        let users = || {
+            users
+                .iter()
+                .flat_map(|it| it.user_assigned_identities.keys())
+        };
+        let pulls = credentials.iter().filter_map(|it| it.identity.as_deref());
+        if let Some(id) = pulls
+            .into_iter()
+            .find(|id| identity::find(users(), id).is_none())
+        {
+            let why = format!(
+                "the pod's images are pulled by {id}, which it has to have; add it, or use a pull secret"
+            );
+            review.refuse(self.identity.place.clone(), why);
+        }
         let windows = review.os == Os::Windows;
         let spot = self.priority.value == Priority::Spot;
         let confidential = self.sku.value == ContainerGroupSku::Confidential;
@@ -146,7 +173,7 @@ impl Features {
 
     /// Puts all but the network into `group`.
     pub(super) fn apply(self, group: &mut ContainerGroup) {
-        group.identity = self.identity;
+        group.identity = self.identity.value;
         group.zones = self.zone.into_iter().collect();
         let properties = &mut group.properties;
         properties.sku = Some(self.sku.value.as_str().to_owned());

@@ -157,9 +157,14 @@ pub fn container_group(
         .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, &features.network, &mut review);
-    features.check(ip_address.is_some(), &mut review);
     let dns_config = dns::config(&fields, &asked, &features.network, &mut review);
-    let image_registry_credentials = pull::credentials(spec, &mut review);
+    let image_registry_credentials =
+        pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
+    features.check(
+        ip_address.is_some(),
+        &image_registry_credentials,
+        &mut review,
+    );
     let (notes, references) = review.finish()?;
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),

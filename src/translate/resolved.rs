@@ -25,18 +25,31 @@ pub enum Reference {
     Services,
     /// The service of the API server.
     Kubernetes,
+    /// The entry point of an image, by the image's name as the pod has it; not of the API server.
+    Image(String),
 }
 
 impl Reference {
     /// The key of a token's object.
     pub const TOKEN: &'static str = "token";
 
+    /// The name of the image, if it is one.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Self::Image(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The words for a key or an object that is not there.
     pub(super) fn reasons(&self) -> &'static Reasons {
         match self {
             Self::Secret(_) => &SECRET,
             Self::ConfigMap(_) => &CONFIG_MAP,
-            Self::ServiceAccountToken { .. } | Self::Services | Self::Kubernetes => &OTHER,
+            Self::ServiceAccountToken { .. }
+            | Self::Services
+            | Self::Kubernetes
+            | Self::Image(_) => &OTHER,
         }
     }
 }
@@ -49,6 +62,7 @@ impl fmt::Display for Reference {
             Self::ServiceAccountToken { .. } => f.write_str("the service account's token"),
             Self::Services => f.write_str("the services of the namespace"),
             Self::Kubernetes => f.write_str("the service of the API server"),
+            Self::Image(name) => write!(f, "image {name}"),
         }
     }
 }
@@ -100,6 +114,8 @@ pub struct Resolved {
     pub services: Option<Arc<[Service]>>,
     /// The service of the API server; `None` until it was looked up, `Some(None)` when there is none.
     pub kubernetes: Option<Option<Arc<Service>>>,
+    /// `ENTRYPOINT` of images, by name; empty for an image that has none.
+    pub entry_points: BTreeMap<String, Arc<[String]>>,
 }
 
 impl Resolved {
@@ -108,7 +124,8 @@ impl Resolved {
         match reference {
             Reference::Services => self.services.is_some(),
             Reference::Kubernetes => self.kubernetes.is_some(),
-            _ => self.objects.contains_key(reference),
+            Reference::Image(name) => self.entry_points.contains_key(name),
+            other => self.objects.contains_key(other),
         }
     }
 }

@@ -74,6 +74,13 @@ impl<'a> Review<'a> {
         }
     }
 
+    /// The words with which the image called `name` begins; none while they are not read.
+    pub(super) fn entry_point(&mut self, name: &str) -> &'a [String] {
+        self.wanted.insert(Reference::Image(name.to_owned()));
+        let known = self.resolved.entry_points.get(name);
+        known.map(AsRef::as_ref).unwrap_or_default()
+    }
+
     /// The entry `key` of what the pod refers to at `path`, as [`Review::object`]; `binary` entries count for files.
     pub(super) fn entry(
         &mut self,

@@ -57,6 +57,19 @@ impl Service {
         })
     }
 
+    /// The service of an API server that containers reach at `host` and `port`.
+    pub fn kubernetes(host: &str, port: u16) -> Self {
+        Self {
+            name: KUBERNETES.to_owned(),
+            host: host.to_owned(),
+            ports: vec![ServicePort {
+                name: "https".to_owned(),
+                port: i32::from(port),
+                protocol: "TCP".to_owned(),
+            }],
+        }
+    }
+
     /// Its variables, in a kubelet's order.
     fn variables(&self) -> Vec<(String, String)> {
         let mut out = Vec::new();

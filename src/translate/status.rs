@@ -15,8 +15,8 @@ mod patch;
 pub use patch::{digest, status_patch};
 
 use self::conditions::conditions;
-use self::container::{Life, Seen};
-use super::events::line;
+use self::container::{Life, Seen, Trouble};
+use super::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
 use super::facts::{ContainerFacts, PodFacts, RestartPolicy};
 use super::time;
 use crate::azure::model::{ContainerGroup, Event, GroupProperties, InstanceView};
@@ -132,6 +132,41 @@ pub fn status_waiting(
 ) -> PodStatus {
     let seen = All::of(facts, |container, _| {
         Seen::waiting(container, Some(reason), Some(message))
+    });
+    let lives = Lives {
+        phase: not_back(facts, "Pending"),
+        ready: Ready::ByContainers,
+        seen,
+    };
+    lives.status(facts, None, None, host_ip, now)
+}
+
+/// Status of a pod for which ACI makes no group because it cannot pull an image, said in `message`: as a kubelet has it,
+/// `ErrImagePull` after the first try and `ImagePullBackOff` when it was tried `again`. Containers whose image `message` does
+/// not name wait without a reason, when it names one at all.
+pub fn status_unpulled(
+    facts: &PodFacts,
+    again: bool,
+    message: &str,
+    host_ip: Option<&str>,
+    now: Timestamp,
+) -> PodStatus {
+    // ACI puts the image in quotes.
+    let named = |container: &ContainerFacts| message.contains(&format!("'{}'", container.image));
+    let mut all = facts.init_containers.iter().chain(&facts.containers);
+    let names_one = all.any(named);
+    let seen = All::of(facts, |container, _| {
+        if names_one && !named(container) {
+            return Seen::waiting(container, None, None);
+        }
+        if again {
+            let message = format!(
+                "Back-off pulling image \"{}\": {ERR_IMAGE_PULL}: {message}",
+                container.image
+            );
+            return Seen::waiting(container, Some(IMAGE_PULL_BACK_OFF), Some(&message));
+        }
+        Seen::waiting(container, Some(ERR_IMAGE_PULL), Some(message))
     });
     let lives = Lives {
         phase: not_back(facts, "Pending"),
@@ -342,14 +377,17 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     let mut all = All::of(facts, |container, kind| {
         // A sidecar is one of the group's containers.
         let list = if container.sidecar { Kind::Main } else { kind };
-        let view = properties.and_then(|properties| view_of(properties, &container.name, list));
+        let found = properties.and_then(|properties| find(properties, &container.name, list));
+        let (image, view) = found.unzip();
         // ACI restarts an init container only to repeat one that failed, and then only when the policy lets it.
         let policy = match (kind, facts.restart_policy) {
             (Kind::Init, _) if container.sidecar => RestartPolicy::Always,
             (Kind::Init, RestartPolicy::Always) => RestartPolicy::OnFailure,
             (_, policy) => policy,
         };
-        Seen::of_view(container, view, policy, trouble.as_deref())
+        let mut seen = Seen::of_view(container, view.flatten(), policy, trouble.as_ref());
+        seen.image = image.filter(|it| !it.is_empty()).map(str::to_owned);
+        seen
     });
     for container in all.init.iter_mut().chain(&mut all.containers) {
         container.name_id(&facts.key.uid);
@@ -357,35 +395,33 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     all
 }
 
-fn view_of<'g>(
+/// Image and instance view of a container of the group.
+fn find<'g>(
     properties: &'g GroupProperties,
     name: &str,
     kind: Kind,
-) -> Option<&'g InstanceView> {
+) -> Option<(&'g str, Option<&'g InstanceView>)> {
     match kind {
-        Kind::Init => properties
-            .init_containers
-            .iter()
-            .find(|it| it.name == name)?
-            .properties
-            .instance_view
-            .as_ref(),
-        Kind::Main => properties
-            .containers
-            .iter()
-            .find(|it| it.name == name)?
-            .properties
-            .instance_view
-            .as_ref(),
+        Kind::Init => {
+            let mut inits = properties.init_containers.iter();
+            let found = &inits.find(|it| it.name == name)?.properties;
+            Some((&found.image, found.instance_view.as_ref()))
+        }
+        Kind::Main => {
+            let mut containers = properties.containers.iter();
+            let found = &containers.find(|it| it.name == name)?.properties;
+            Some((&found.image, found.instance_view.as_ref()))
+        }
     }
 }
 
 /// The newest event of the group that tells of a failure; ACI marks failures as `Normal` too, so the name decides.
-fn trouble(events: &[Event]) -> Option<String> {
+fn trouble(events: &[Event]) -> Option<Trouble> {
     let failure = |event: &&Event| {
         let name = event.name.as_deref().unwrap_or_default();
         name.starts_with("Failed")
             || name.starts_with("Insufficient")
+            || name == "BackOff"
             || event.kind.as_deref() == Some("Warning")
     };
     let newest = container::newest(events.iter().filter(failure))?;
@@ -394,10 +430,14 @@ fn trouble(events: &[Event]) -> Option<String> {
         .as_deref()
         .unwrap_or_default()
         .trim_end_matches('.');
-    Some(match newest.message.as_deref() {
-        Some(message) if !message.is_empty() => format!("{name}: {}", line(message)),
-        _ => name.to_owned(),
-    })
+    let message = newest.message.as_deref().unwrap_or_default();
+    let reason = pull_trouble(name, message);
+    let message = match (reason, message) {
+        (_, "") => name.to_owned(),
+        (Some(_), message) => line(message),
+        (None, message) => format!("{name}: {}", line(message)),
+    };
+    Some(Trouble { reason, message })
 }
 
 fn ip_of(group: &ContainerGroup) -> Option<IpAddr> {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::api::Os;
 
+mod changes;
 mod container;
 mod pod;
 mod volume;
@@ -120,6 +121,7 @@ pub fn page() -> String {
             row.windows.word()
         );
     }
+    changes::write(&mut page);
     page
 }
 

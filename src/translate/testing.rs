@@ -57,6 +57,7 @@ pub(super) fn defaults(os: Os) -> GroupDefaults {
         identity_ids: Vec::new(),
         log_analytics: None,
         cluster_dns: ClusterDns::default(),
+        registry_identity_id: None,
     }
 }
 
@@ -126,6 +127,14 @@ pub(super) fn resolved() -> Resolved {
         objects: objects.into_iter().collect(),
         services: Some(Arc::from([])),
         kubernetes: Some(None),
+        entry_points: [("e", &["/entry", "$(HOME)"][..]), ("bare", &[])]
+            .map(|(name, words)| {
+                (
+                    name.to_owned(),
+                    words.iter().map(|word| (*word).to_owned()).collect(),
+                )
+            })
+            .into(),
     }
 }
 

@@ -72,6 +72,15 @@ fn stable(put: &Value) -> Value {
     }
     for containers in ["containers", "initContainers"] {
         for container in list(properties.get_mut(containers)) {
+            // Every container has the same of these.
+            let properties = container["properties"].as_object_mut().unwrap();
+            if let Some(variables) = properties.get_mut("environmentVariables") {
+                let variables = variables.as_array_mut().unwrap();
+                variables.retain(|variable| !text(&variable["name"]).starts_with("KUBERNETES_"));
+                if variables.is_empty() {
+                    properties.remove("environmentVariables");
+                }
+            }
             for mount in list(container["properties"].get_mut("volumeMounts")) {
                 if random.iter().any(|name| mount["name"] == **name) {
                     mount["name"] = json!("(service account)");

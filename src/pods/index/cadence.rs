@@ -68,7 +68,7 @@ pub(super) fn after_failure(failure: &Failure, attempt: u32) -> Duration {
     let wait = match failure.kind {
         FailureKind::Transient | FailureKind::Uncertain => retry(attempt, QUICK_CAP),
         FailureKind::Reference => retry(attempt, REFERENCE_CAP),
-        FailureKind::Slow => retry(attempt, SLOW_CAP).max(SLOW_MIN),
+        FailureKind::Slow | FailureKind::Image => retry(attempt, SLOW_CAP).max(SLOW_MIN),
         FailureKind::Transitioning => TRANSITION,
         FailureKind::Refused => SLOW_CAP,
     };

@@ -8,7 +8,9 @@ use super::{BULK_THRESHOLD, Effect, Index, Now, Operation, PodEvent, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
 use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary};
-use crate::translate::{PodKey, status_group_gone, status_of_group, status_waiting};
+use crate::translate::{
+    PodKey, status_group_gone, status_of_group, status_unpulled, status_waiting,
+};
 
 /// The first lists look for orphans soon after the start, later ones rarely.
 const EARLY_SWEEP: Duration = Duration::from_secs(30);
@@ -164,13 +166,13 @@ impl Index {
             }
             Err(failure) => {
                 entry.attempts = entry.attempts.saturating_add(1);
-                let status = status_waiting(
-                    &entry.facts,
-                    failure.reason,
-                    &failure.message,
-                    host_ip.as_deref(),
-                    now.wall,
-                );
+                let (facts, message) = (&entry.facts, &failure.message);
+                let host_ip = host_ip.as_deref();
+                let status = if failure.kind == FailureKind::Image {
+                    status_unpulled(facts, entry.attempts > 1, message, host_ip, now.wall)
+                } else {
+                    status_waiting(facts, failure.reason, message, host_ip, now.wall)
+                };
                 entry.write(status, fx);
                 tell(entry, &failure, fx);
                 if failure.kind == FailureKind::Refused {

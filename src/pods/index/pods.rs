@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::changes::Changes;
 use super::entry::{Entry, Stage};
 use super::orphans::Orphan;
 use super::{Effect, Index, Now, Operation, Presence};
@@ -26,7 +27,7 @@ impl Index {
         };
         let was_deleting = entry.facts.deletion.is_some();
         let changed = entry.facts.generation != facts.generation;
-        let hurried = entry.facts.active_deadline_seconds != facts.active_deadline_seconds;
+        let changes = Changes::between(&entry.facts, &facts);
         let foreign = entry.refresh(facts);
         if entry.facts.deletion.is_some() && !was_deleting {
             self.begin_deletion(now, &key, fx);
@@ -34,15 +35,19 @@ impl Index {
             entry.attempts = 0;
             entry.stage = Stage::Held;
             self.decide(now, &key, fx);
-        } else if (foreign || hurried)
-            && matches!(entry.stage, Stage::Starting { .. } | Stage::Running { .. })
-        {
-            fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
-        } else if hurried && matches!(entry.stage, Stage::Ensuring) {
-            let operation = Operation::Ensure { look_first: true };
-            fx.push(entry.schedule(operation, Weight::Retry, Duration::ZERO));
-        } else if hurried {
-            self.decide(now, &key, fx);
+        } else {
+            match entry.stage {
+                Stage::Starting { .. } | Stage::Running { .. } => {
+                    entry.changed(&changes, foreign, fx);
+                }
+                // What it failed for may just have been mended.
+                Stage::Ensuring if changed => {
+                    let operation = Operation::Ensure { look_first: true };
+                    fx.push(entry.schedule(operation, Weight::Retry, Duration::ZERO));
+                }
+                Stage::Held if changed => self.decide(now, &key, fx),
+                _ => {}
+            }
         }
     }
 

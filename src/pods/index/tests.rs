@@ -1,3 +1,4 @@
+mod changes;
 mod deadline;
 mod ended;
 mod failures;

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{
     GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_waiting,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };
 use crate::azure::model::ContainerGroup;
 use crate::translate::testing::{HELLO, PENDING, RUNNING, TERMINATED, at, changed, group, pod};
@@ -85,7 +85,8 @@ fn a_running_group_is_a_running_pod() {
         ],
         "containerStatuses": [{
             "name": "web",
-            "image": "microsoft/aci-helloworld",
+            // What the group has, whatever the pod has come to say.
+            "image": "alpine:latest",
             "imageID": "",
             "containerID": id,
             "ready": true,
@@ -149,6 +150,13 @@ fn an_end_keeps_its_exit_code() {
         (
             json!(7147),
             "",
+            "Error",
+            Some("the container was stopped for maintenance of Azure's platform"),
+            "Failed",
+        ),
+        (
+            json!(7148),
+            "Error",
             "Error",
             Some("the container was stopped for maintenance of Azure's platform"),
             "Failed",

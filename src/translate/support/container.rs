@@ -11,9 +11,10 @@ pub(super) const ROWS: &[Row] = &[
     // Container
     both("spec.containers[].args", Mapped),
     both(
-        "spec.containers[].args: without command",
+        "spec.containers[].args: without command, of an image that cannot be read",
         Refused(
-            "ACI's command replaces the image's entry point too, which is not read yet; set command as well",
+            "until the registry answers: ACI's command replaces the image's entry point, so the entry point is read from \
+             the registry and put before args; set command as well to do without",
         ),
     ),
     both("spec.containers[].command", Mapped),
@@ -71,8 +72,16 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].securityContext", Mapped),
     both(
         "spec.containers[].startupProbe",
+        Approximated(
+            "ACI has no startup probe: the liveness probe begins when the startup probe would have given up (initialDelaySeconds \
+             + periodSeconds × failureThreshold); its handler is not run, and readiness does not wait for it",
+        ),
+    ),
+    both(
+        "spec.containers[].startupProbe: without a livenessProbe",
         Refused(
-            "ACI has no startup probe, and without it the liveness probe would begin too early; use its initialDelaySeconds",
+            "ACI has no startup probe, and nothing would restart a container that does not come up; add a livenessProbe, which \
+             then begins as late",
         ),
     ),
     both("spec.containers[].stdin", Mapped),
@@ -156,7 +165,9 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].*Probe.failureThreshold", Mapped),
     both(
         "spec.containers[].*Probe.grpc",
-        Refused("ACI probes with exec and httpGet only; use one of them"),
+        Refused(
+            "ACI probes with exec and httpGet only; use one of them, such as exec of a gRPC client that the image has",
+        ),
     ),
     both("spec.containers[].*Probe.httpGet", Mapped),
     both(
@@ -172,7 +183,10 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].*Probe.successThreshold", Mapped),
     both(
         "spec.containers[].*Probe.tcpSocket",
-        Refused("ACI probes with exec and httpGet only; use one of them"),
+        Refused(
+            "ACI probes with exec and httpGet only, and an image need not have a program that tries a port; use httpGet, or exec \
+             of one that it has",
+        ),
     ),
     both(
         "spec.containers[].*Probe.terminationGracePeriodSeconds",

@@ -167,6 +167,28 @@ fn identities_can_be_fewer_and_never_others() {
 }
 
 #[test]
+fn the_identity_that_pulls_stays() {
+    let defaults = GroupDefaults {
+        registry_identity_id: Some(A.to_owned()),
+        ..connector()
+    };
+    let pulled = |image: &str, identity: &str| {
+        let pod = annotated(HELLO, &[("identity", identity)]);
+        let mut pod: Value = serde_json::to_value(pod).unwrap();
+        pod["spec"]["containers"][0]["image"] = json!(image);
+        let pod = serde_json::from_value(pod).unwrap();
+        let refused = container_group(&pod, &defaults, &owner(&pod), &resolved()).err();
+        let refused = refused.map(|refusals| refusals.0).unwrap_or_default();
+        refused.into_iter().map(|it| it.field).collect::<Vec<_>>()
+    };
+    let nothing: [String; 0] = [];
+    assert_eq!(pulled("team.azurecr.io/a", A), nothing);
+    assert_eq!(pulled("example.com/a", "none"), nothing);
+    assert_eq!(pulled("team.azurecr.io/a", "none"), [at("identity")]);
+    assert_eq!(pulled("team.azurecr.io/a", B), [at("identity")]);
+}
+
+#[test]
 fn annotations_win_over_the_connector() {
     let policy = "cGFja2FnZSBwb2xpY3k=";
     type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, Value);
