@@ -30,7 +30,7 @@ pub struct Settings {
     pub kubelet_port_range: PortRange,
 
     /// Addresses of the cluster's DNS service, separated by commas, as kubelets are told it: pods in a subnet with dnsPolicy
-    /// ClusterFirst ask it. Without it they ask Azure's DNS.
+    /// `ClusterFirst` ask it. Without it they ask Azure's DNS.
     #[arg(long, env = "VKC_CLUSTER_DNS", value_delimiter = ',')]
     pub cluster_dns: Vec<IpAddr>,
 
@@ -38,7 +38,7 @@ pub struct Settings {
     #[arg(long, env = "VKC_CLUSTER_DOMAIN", default_value = "cluster.local", value_parser = domain)]
     pub cluster_domain: String,
 
-    /// Host or host:port at which container groups reach the API server, for KUBERNETES_SERVICE_HOST and its likes in
+    /// Host or host:port at which container groups reach the API server, for `KUBERNETES_SERVICE_HOST` and its likes in
     /// containers; without it the cluster IP of default/kubernetes, as on any node.
     #[arg(long, env = "VKC_KUBERNETES_SERVICE_HOST")]
     pub kubernetes_service_host: Option<HostPort>,

@@ -20,7 +20,6 @@ mod view;
 
 pub use features::{
     Confidential, Diagnostics, Encryption, Extension, ExtensionProperties, Identity, LogAnalytics,
-    UserAssignedIdentity,
 };
 pub use network::{DnsConfig, IpAddress, Port, SubnetId};
 pub use probe::{ContainerExec, ContainerHttpGet, HttpHeader, Probe};

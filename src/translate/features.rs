@@ -121,7 +121,7 @@ impl Features {
         let users = || {
             users
                 .iter()
-                .flat_map(|it| it.user_assigned_identities.keys())
+                .flat_map(|it| it.user_assigned_identities.iter())
         };
         let pulls = credentials.iter().filter_map(|it| it.identity.as_deref());
         if let Some(id) = pulls

@@ -1,9 +1,9 @@
 //! What a group has beside its containers: identity, logs, encryption, confidential computing, extensions. Only sent; what
 //! the service answers of them is not read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::SecretText;
 
@@ -14,14 +14,22 @@ pub struct Identity {
     /// `SystemAssigned`, `UserAssigned` or `SystemAssigned, UserAssigned`: a closed enum, with that blank.
     #[serde(rename = "type")]
     pub kind: String,
-    /// User-assigned identities by ARM ID.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub user_assigned_identities: BTreeMap<String, UserAssignedIdentity>,
+    /// ARM IDs of user-assigned identities; ARM has them as keys of a map whose values have nothing to set.
+    #[serde(
+        serialize_with = "keys_of_empty_objects",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
+    pub user_assigned_identities: BTreeSet<String>,
 }
 
-/// A user-assigned identity has nothing to set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct UserAssignedIdentity {}
+fn keys_of_empty_objects<S: Serializer>(
+    keys: &BTreeSet<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Empty {}
+    serializer.collect_map(keys.iter().map(|key| (key, Empty {})))
+}
 
 /// Where the containers' logs go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -1,8 +1,6 @@
 //! Managed identities of a group.
 
-use std::collections::BTreeMap;
-
-use crate::azure::model::{Identity, UserAssignedIdentity};
+use crate::azure::model::Identity;
 use crate::translate::annotations::{Asked, IDENTITY};
 use crate::translate::review::Review;
 
@@ -16,7 +14,7 @@ pub(super) fn identity(
     review: &mut Review,
 ) -> Option<Identity> {
     let Some(written) = asked.get(IDENTITY) else {
-        return of(false, allowed.iter().cloned().collect());
+        return of(false, allowed.to_vec());
     };
     let mut system = false;
     let mut users = Vec::new();
@@ -71,12 +69,8 @@ fn of(system: bool, users: Vec<String>) -> Option<Identity> {
         (false, false) => "UserAssigned",
         (true, false) => "SystemAssigned, UserAssigned",
     };
-    let users: BTreeMap<_, _> = users
-        .into_iter()
-        .map(|id| (id, UserAssignedIdentity::default()))
-        .collect();
     Some(Identity {
         kind: kind.to_owned(),
-        user_assigned_identities: users,
+        user_assigned_identities: users.into_iter().collect(),
     })
 }

@@ -95,7 +95,7 @@ pub(super) fn encryption(
     }
     let reader = reader.map(|reader| {
         let own = identity.map(|identity| &identity.user_assigned_identities);
-        let found = own.and_then(|own| find(own.keys(), reader.value));
+        let found = own.and_then(|own| find(own, reader.value));
         if found.is_none() {
             let message =
                 "the identity must be one of the pod's, which are of the connector's identityIDs"

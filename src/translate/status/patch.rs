@@ -48,7 +48,7 @@ pub fn status_patch(facts: &PodFacts, status: &PodStatus) -> Value {
     })
 }
 
-/// The UID, and the annotations that the pod gets along with its status. NodeRestriction lets a node write them so, and
+/// The UID, and the annotations that the pod gets along with its status. `NodeRestriction` lets a node write them so, and
 /// labels not.
 fn metadata(facts: &PodFacts) -> Value {
     let mut metadata = json!({"uid": facts.key.uid});
