@@ -54,9 +54,9 @@ impl Scope {
 
 /// Container groups of one virtual node.
 pub struct Aci {
-    arm: Arc<ArmClient>,
+    pub(super) arm: Arc<ArmClient>,
     references: Arc<dyn References>,
-    scope: Scope,
+    pub(super) scope: Scope,
     defaults: RwLock<Arc<GroupDefaults>>,
 }
 
