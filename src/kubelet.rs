@@ -11,6 +11,7 @@ pub mod pods;
 pub mod refusal;
 pub mod routes;
 pub mod server;
+pub mod stats;
 pub mod tls;
 
 pub use certificate::Serving;

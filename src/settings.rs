@@ -33,6 +33,24 @@ pub struct Settings {
     #[arg(long, env = "VKC_CLIENT_CA_FILE")]
     pub client_ca_file: Option<PathBuf>,
 
+    /// Where the certificates come from that the kubelet API shows: signed by itself, asked for from the cluster's
+    /// signer kubernetes.io/kubelet-serving (somebody has to approve), or tls.crt and tls.key of --kubelet-cert-dir.
+    #[arg(
+        long,
+        env = "VKC_KUBELET_SERVING_CERT",
+        value_enum,
+        default_value = "self-signed"
+    )]
+    pub kubelet_serving_cert: ServingCert,
+
+    /// Directory with tls.crt and tls.key, followed while they change.
+    #[arg(
+        long,
+        env = "VKC_KUBELET_CERT_DIR",
+        required_if_eq("kubelet_serving_cert", "files")
+    )]
+    pub kubelet_cert_dir: Option<PathBuf>,
+
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8080")]
     pub metrics_addr: SocketAddr,
@@ -64,6 +82,17 @@ fn guess_ip() -> IpAddr {
                 .and_then(|()| socket.local_addr())
         })
         .map_or(loopback, |address| address.ip())
+}
+
+/// Where the serving certificates of the kubelet API come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ServingCert {
+    /// Signed by itself.
+    SelfSigned,
+    /// A `CertificateSigningRequest` of the node.
+    Csr,
+    /// Files.
+    Files,
 }
 
 /// A range of TCP ports, both ends included; 0 to 0 is any port.

@@ -23,6 +23,7 @@ use super::error::{AzureError, ErrorClass, body, chain};
 use super::throttle::{Class, Limiter, Limiters, Observed, Permit};
 
 mod logs;
+mod monitor;
 mod operations;
 
 pub use operations::{API_VERSION, Deletion};

@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::authn::Authenticator;
 use super::authz::Authorizer;
-use super::certificate::{self, Serving};
+use super::certificate::{self, Place, Serving};
 use super::client_ca::ClientCas;
 use super::listener;
 use super::logs::Logs;
 use super::pods::Pods;
 use super::routes::{self, Kubelet};
+use super::stats::Stats;
 use super::tls::{self, ServingCertificate};
 use crate::kube::backoff::Backoff;
 use crate::provider::Containers;
@@ -93,14 +94,14 @@ pub async fn run(
     }
     let router = routes::router(Arc::new(kubelet(&dependencies, &cancel)));
     let observer = dependencies.shared.observer.clone();
-    let keeper = certificate::keep(
-        &dependencies.shared.serving,
+    let place = Place {
         node,
-        dependencies.ip,
-        &dependencies.client,
-        &certificate,
-        observer.as_ref(),
-    );
+        ip: dependencies.ip,
+        client: &dependencies.client,
+        certificate: &certificate,
+        observer: observer.as_ref(),
+    };
+    let keeper = certificate::keep(&dependencies.shared.serving, &place);
     tokio::select! {
         () = listener::serve(listener, tls, router, cancel.clone()) => {}
         () = keeper => {}
@@ -121,6 +122,7 @@ fn kubelet(dependencies: &Dependencies, cancel: &CancellationToken) -> Kubelet {
             dependencies.containers.clone(),
             cancel.clone(),
         ),
+        stats: Stats::new(node.clone(), pods.clone(), dependencies.containers.clone()),
         pods,
         streams: Arc::new(Semaphore::new(STREAMS)),
         observer: dependencies.shared.observer.clone(),
