@@ -352,3 +352,6 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
