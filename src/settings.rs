@@ -29,7 +29,7 @@ pub struct Settings {
     pub kubelet_port_range: PortRange,
 
     /// CA whose client certificates the kubelet API believes, a PEM file; without it the one that the API server
-    /// publishes in the ConfigMap kube-system/extension-apiserver-authentication.
+    /// publishes as kube-system/extension-apiserver-authentication.
     #[arg(long, env = "VKC_CLIENT_CA_FILE")]
     pub client_ca_file: Option<PathBuf>,
 

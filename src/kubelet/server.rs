@@ -137,7 +137,7 @@ async fn listen(dependencies: &Dependencies, cancel: &CancellationToken) -> Opti
         match listener::bind(node, ip, &dependencies.shared.ports).await {
             Ok(listener) => return Some(listener),
             Err(error) => {
-                tracing::error!(node, %error, "no kubelet API: kubectl logs and exec do not work")
+                tracing::error!(node, %error, "no kubelet API: kubectl logs and exec do not work");
             }
         }
         tokio::select! {

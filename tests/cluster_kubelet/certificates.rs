@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vkc::azure::AzureError;
 use vkc::azure::monitor::Series;
+use vkc::kube::client::{Clients, Impersonation};
 use vkc::kubelet::{self, Serving, client_ca};
 use vkc::provider::Containers;
 use vkc::translate::PodKey;
-use xtask::control_plane::ControlPlane;
 
 use crate::fixture::eventually;
 use crate::operator::{plane, run};
@@ -52,19 +54,21 @@ impl Node {
     async fn start(name: &str, serving: Serving) -> Self {
         let plane = plane().await;
         let kubeconfig = plane
-            .kubeconfig_for(&format!("system:node:{name}"), Some("system:nodes"))
+            .kubeconfig_for_service_account("vkc-system", "vkc")
+            .await
             .unwrap();
-        let (sender, client_cas) = client_ca::channel();
-        let ca = plane.dir().join("pki").join("ca.crt");
-        let follow = client_ca::follow(
-            client_ca::Source::File(ca),
-            plane.client().await.unwrap(),
-            sender,
+        let config = Config::from_custom_kubeconfig(
+            Kubeconfig::read_from(kubeconfig).unwrap(),
+            &KubeConfigOptions::default(),
         );
+        // With no more than the rights of the operator's manifests.
+        let clients = Clients::new(config.await.unwrap(), Arc::new(())).unwrap();
+        let (sender, client_cas) = client_ca::channel();
+        let follow = client_ca::follow(client_ca::Source::Cluster, clients.manager(), sender);
         let dependencies = kubelet::Dependencies {
             node: name.to_owned(),
             ip: IpAddr::from([127, 0, 0, 1]),
-            client: ControlPlane::client_for(&kubeconfig).await.unwrap(),
+            client: clients.as_node(name, Impersonation::Constrained).unwrap(),
             containers: Arc::new(Nothing),
             shared: kubelet::Shared {
                 ports: 0..=0,

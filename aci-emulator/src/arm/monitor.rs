@@ -209,11 +209,12 @@ fn series(
             .filter_map(|life| life.usage)
             .map(metric.of)
             .collect();
-        let mut datum = json!({"timeStamp": text(at)});
-        if average && !values.is_empty() {
-            let count = f64::from(u32::try_from(values.len()).unwrap_or(u32::MAX));
-            datum["average"] = json!(values.iter().sum::<f64>() / count);
-        }
+        let count = f64::from(u32::try_from(values.len()).unwrap_or(u32::MAX));
+        let mean = (average && !values.is_empty()).then(|| values.iter().sum::<f64>() / count);
+        let datum = match mean {
+            Some(mean) => json!({"timeStamp": text(at), "average": mean}),
+            None => json!({"timeStamp": text(at)}),
+        };
         data.push(datum);
         at += minute;
     }

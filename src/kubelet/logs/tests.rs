@@ -5,7 +5,6 @@ use futures::StreamExt as _;
 use http::{Request, Response as HttpResponse};
 use http_body_util::BodyExt as _;
 use kube::client::Body as KubeBody;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -117,12 +116,15 @@ impl Rig {
     }
 
     fn is_idle(&self) -> bool {
-        self.permits.available_permits() == 1 && self.logs.followers.load(Ordering::Relaxed) == 0
+        self.permits.available_permits() == 1 && self.logs.followers() == 0
     }
 }
 
+// As the script's answers are.
+#[allow(clippy::unnecessary_wraps)]
 fn lines(texts: &[&str]) -> Result<String, AzureError> {
-    Ok(texts.iter().map(|text| format!("{T} {text}\n")).collect())
+    let lines: Vec<String> = texts.iter().map(|text| format!("{T} {text}\n")).collect();
+    Ok(lines.concat())
 }
 
 #[tokio::test(start_paused = true)]
