@@ -37,5 +37,7 @@ mod restart;
 mod secrets;
 #[path = "cluster_pods/shapes.rs"]
 mod shapes;
+#[path = "cluster_pods/volumes.rs"]
+mod volumes;
 #[path = "cluster_pods/watching.rs"]
 mod watching;

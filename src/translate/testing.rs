@@ -115,6 +115,13 @@ pub(super) fn resolved() -> Resolved {
             some(&[("USER", b"u"), ("PASS", b"hush"), ("EMPTY", b"")]),
         ),
         (secret("raw"), some(&[("key", b"\xff")])),
+        (
+            secret("storage"),
+            some(&[
+                ("azurestorageaccountname", b"a"),
+                ("azurestorageaccountkey", b"aGk="),
+            ]),
+        ),
         (secret("gone"), None),
     ];
     Resolved {
@@ -130,6 +137,7 @@ pub(super) fn resolved() -> Resolved {
                 )
             })
             .into(),
+        ..Resolved::default()
     }
 }
 

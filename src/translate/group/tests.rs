@@ -8,6 +8,7 @@ use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 mod any;
 mod body;
 mod limits;
+mod mutants;
 mod refusals;
 
 fn translate(pod: &Pod, os: Os) -> Result<Translation, Refusals> {
