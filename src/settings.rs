@@ -28,8 +28,8 @@ pub struct Settings {
     #[arg(long, env = "VKC_KUBELET_PORT_RANGE", default_value = "10260-10359")]
     pub kubelet_port_range: PortRange,
 
-    /// Host or host:port at which container groups reach the API server, for KUBERNETES_SERVICE_HOST and its likes in
-    /// containers; without it the cluster IP of default/kubernetes, as on any node.
+    /// Host or host:port at which containers reach the API server, which they are told in their environment instead of
+    /// the cluster IP of default/kubernetes.
     #[arg(long, env = "VKC_KUBERNETES_SERVICE_HOST")]
     pub kubernetes_service_host: Option<HostPort>,
 

@@ -9,6 +9,8 @@
 
 #[path = "cluster_pods/away.rs"]
 mod away;
+#[path = "cluster_pods/changes.rs"]
+mod changes;
 #[path = "cluster_pods/deadlines.rs"]
 mod deadlines;
 #[path = "cluster_pods/ends.rs"]
