@@ -129,6 +129,7 @@ async fn control(
         clients,
         namespace: settings.namespace.clone(),
         instance: settings.instance.clone(),
+        cluster_dns: settings.cluster_dns(),
         agents,
         limiters: Limiters::new(),
         arm_observer: metrics,

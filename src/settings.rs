@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::telemetry::LogFormat;
+use crate::translate::ClusterDns;
 
 /// How the operator runs.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,6 +29,15 @@ pub struct Settings {
     #[arg(long, env = "VKC_KUBELET_PORT_RANGE", default_value = "10260-10359")]
     pub kubelet_port_range: PortRange,
 
+    /// Addresses of the cluster's DNS service, separated by commas, as kubelets are told it: pods in a subnet with dnsPolicy
+    /// `ClusterFirst` ask it. Without it they ask Azure's DNS.
+    #[arg(long, env = "VKC_CLUSTER_DNS", value_delimiter = ',')]
+    pub cluster_dns: Vec<IpAddr>,
+
+    /// Domain of the cluster's services.
+    #[arg(long, env = "VKC_CLUSTER_DOMAIN", default_value = "cluster.local", value_parser = domain)]
+    pub cluster_domain: String,
+
     /// Host or host:port at which containers reach the API server, which they are told in their environment instead of
     /// the cluster IP of default/kubernetes.
     #[arg(long, env = "VKC_KUBERNETES_SERVICE_HOST")]
@@ -50,6 +60,31 @@ impl Settings {
     /// The nodes' address: as set, else the address that this machine uses towards the outside, else loopback.
     pub fn node_ip(&self) -> IpAddr {
         self.node_ip.unwrap_or_else(guess_ip)
+    }
+
+    /// The cluster's DNS.
+    pub fn cluster_dns(&self) -> ClusterDns {
+        ClusterDns {
+            servers: self.cluster_dns.clone(),
+            domain: self.cluster_domain.clone(),
+        }
+    }
+}
+
+/// A DNS subdomain (RFC 1123), without the dot at its end that some write.
+fn domain(text: &str) -> Result<String, String> {
+    let domain = text.trim_end_matches('.');
+    let label = |label: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if domain.len() <= 253 && domain.split('.').all(label) {
+        Ok(domain.to_owned())
+    } else {
+        Err(format!("{text:?} is not a domain such as cluster.local"))
     }
 }
 
@@ -134,6 +169,20 @@ impl std::str::FromStr for HostPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn domains() {
+        for (text, read) in [
+            ("cluster.local", "cluster.local"),
+            ("k8s.example.com.", "k8s.example.com"),
+            ("a", "a"),
+        ] {
+            assert_eq!(domain(text).as_deref(), Ok(read));
+        }
+        for bad in ["", ".", "a..b", "-a", "A.b", "a b", "svc_x"] {
+            assert!(domain(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn port_ranges() {

@@ -1,14 +1,20 @@
 //! Pod to container group, and container group to pod status. PURE: no client, no clock.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use crate::api::Os;
+use crate::api::{ContainerGroupSku, Os, Priority};
+use crate::azure::model::SecretText;
 
+mod annotations;
+mod billing;
 mod containers;
+mod dns;
 mod env;
 mod events;
 mod expand;
 pub mod facts;
+mod features;
 mod fields;
 pub mod group;
 pub mod identity;
@@ -62,6 +68,34 @@ pub struct GroupDefaults {
     pub default_cpu: f64,
     /// Gigabytes (10^9 bytes) given to a container that states none.
     pub default_memory_gb: f64,
+    /// SKU, unless a pod says else.
+    pub sku: ContainerGroupSku,
+    /// Priority, unless a pod says else.
+    pub priority: Priority,
+    /// User-assigned identities of every group, as ARM IDs; a pod may have fewer, never others.
+    pub identity_ids: Vec<String>,
+    /// Where the containers' logs go.
+    pub log_analytics: Option<Workspace>,
+    /// The cluster's DNS, for groups in a subnet.
+    pub cluster_dns: ClusterDns,
     /// ARM ID of the identity that pulls from Azure Container Registry where no pull secret does.
     pub registry_identity_id: Option<String>,
+}
+
+/// A Log Analytics workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// ID, a GUID.
+    pub id: String,
+    /// Key; `None` while the connector's Secret does not give it, and pods wait for it.
+    pub key: Option<SecretText>,
+}
+
+/// The cluster's DNS, as a kubelet is told it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterDns {
+    /// Its servers (`--cluster-dns` of a kubelet); none when nobody has said.
+    pub servers: Vec<IpAddr>,
+    /// Its domain (`--cluster-domain`).
+    pub domain: String,
 }

@@ -17,6 +17,8 @@ mod deadlines;
 mod ends;
 #[path = "cluster_pods/failures.rs"]
 mod failures;
+#[path = "cluster_pods/features.rs"]
+mod features;
 #[path = "cluster_pods/fixture.rs"]
 mod fixture;
 #[path = "cluster_pods/gallery.rs"]

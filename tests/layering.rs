@@ -17,8 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kube", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
-    ("settings", &["telemetry"]),
     ("translate", &["api", "azure"]),
+    ("settings", &["telemetry", "translate"]),
     ("node", &["api", "kube"]),
     (
         "provider",

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::billing::Told;
 use super::identity::PodKey;
 use super::init::is_sidecar;
 use super::status::digest;
@@ -133,6 +134,8 @@ pub struct PodFacts {
     pub pod_ip: Option<IpAddr>,
     /// `status.conditions` in the API server.
     pub conditions: Box<[ConditionFacts]>,
+    /// What the pod is told about its group besides its status.
+    pub told: Told,
     /// [`digest`] of the status in the API server.
     pub status_digest: u64,
 }
@@ -224,6 +227,7 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         start_time,
         pod_ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
         conditions: status.conditions.iter().flatten().map(condition).collect(),
+        told: Told::default(),
         status_digest: digest(status),
     })
 }

@@ -4,14 +4,17 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
+use super::annotations::Asked;
 use super::facts::RestartPolicy;
+use super::features::Features;
 use super::fields::Fields;
 use super::identity::Ownership;
 use super::resolved::{Reference, Resolved};
 use super::resources::Need;
 use super::review::Review;
 use super::{
-    GroupDefaults, containers, init, network, pod, pull, resources, security, services, volumes,
+    GroupDefaults, containers, dns, init, network, pod, pull, resources, security, services,
+    volumes,
 };
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
@@ -109,6 +112,8 @@ pub fn container_group(
         defaults,
         services: services::variables(namespace, links, &mut review),
     };
+    let asked = Asked::read(pod, &mut review);
+    let features = Features::read(&asked, &fields, &mut review);
     let sidecars = init::sidecars(spec, defaults.os);
     containers::names(spec, &mut review);
     containers::count(spec.containers.len() + sidecars, &mut review);
@@ -138,11 +143,12 @@ pub fn container_group(
         containers.push(sidecar);
         needs.push(need);
     }
-    for (container, resources) in
-        containers
-            .iter_mut()
-            .zip(resources::size(&needs, inits.least, &mut review))
-    {
+    for (container, resources) in containers.iter_mut().zip(resources::size(
+        &needs,
+        inits.least,
+        features.ceiling(),
+        &mut review,
+    )) {
         container.properties.resources = Some(resources);
     }
     let ports: Vec<(String, Vec<Port>)> = places
@@ -150,18 +156,22 @@ pub fn container_group(
         .zip(&containers)
         .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
-    let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
+    let (ip_address, subnet_ids) = network::address(&ports, &features.network, &mut review);
+    let dns_config = dns::config(&fields, &asked, &features.network, &mut review);
     let image_registry_credentials =
         pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
     let volumes = volumes.finish(&mut review);
+    features.check(
+        ip_address.is_some(),
+        &image_registry_credentials,
+        &mut review,
+    );
     let (notes, references) = review.finish()?;
-    let group = ContainerGroup {
+    let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
         tags: ownership.tags(&defaults.tags),
-        zones: defaults.zones.first().cloned().into_iter().collect(),
         properties: GroupProperties {
             os_type: defaults.os.arm().to_owned(),
-            sku: Some("Standard".to_owned()),
             restart_policy: Some(
                 RestartPolicy::parse(spec.restart_policy.as_deref())
                     .as_str()
@@ -172,11 +182,13 @@ pub fn container_group(
             volumes,
             ip_address,
             subnet_ids,
+            dns_config,
             image_registry_credentials,
             ..GroupProperties::default()
         },
         ..ContainerGroup::default()
     };
+    features.apply(&mut group);
     Ok(Translation {
         group,
         notes,

@@ -200,6 +200,11 @@ impl<'a> Review<'a> {
         self.push(NOT_SUPPORTED, path, message);
     }
 
+    /// Refuses the field at `path` for a reason of its own.
+    pub(super) fn refuse_as(&mut self, reason: &'static str, path: String, message: String) {
+        self.push(reason, path, message);
+    }
+
     /// `path` in the list of containers that is looked at.
     fn place(&self, path: String) -> String {
         match path.strip_prefix("spec.containers[") {

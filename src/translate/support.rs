@@ -12,6 +12,8 @@ mod source;
 mod volume;
 mod words;
 
+pub(super) use words::MISSING_CLUSTER_DNS;
+
 /// What becomes of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

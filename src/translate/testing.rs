@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::{GroupDefaults, Object, Ownership, PodKey, Reference, Resolved};
-use crate::api::Os;
+use super::{ClusterDns, GroupDefaults, Object, Ownership, PodKey, Reference, Resolved};
+use crate::api::{ContainerGroupSku, Os, Priority};
 use crate::azure::model::{ContainerGroup, SecretBytes};
 
 pub(super) const HELLO: &str = include_str!("testdata/aci-helloworld.json");
@@ -53,6 +53,11 @@ pub(super) fn defaults(os: Os) -> GroupDefaults {
         tags: BTreeMap::new(),
         default_cpu: 1.0,
         default_memory_gb: 1.5,
+        sku: ContainerGroupSku::Standard,
+        priority: Priority::Regular,
+        identity_ids: Vec::new(),
+        log_analytics: None,
+        cluster_dns: ClusterDns::default(),
         registry_identity_id: None,
     }
 }

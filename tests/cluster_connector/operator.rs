@@ -20,6 +20,7 @@ use vkc::kube::client::Clients;
 use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use vkc::node::spec::kubelet_version;
+use vkc::translate::ClusterDns;
 use xtask::control_plane::shared;
 
 /// Installs the CRD and starts the controller, once. Returns a client of the administrator.
@@ -75,6 +76,7 @@ async fn operate(kubeconfig: &Path) {
     let context = Context {
         clients: clients.clone(),
         namespace: super::NAMESPACE.to_owned(),
+        cluster_dns: ClusterDns::default(),
         agents: Arc::new(Agents(clients)),
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),

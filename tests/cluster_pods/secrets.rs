@@ -87,7 +87,7 @@ async fn void_the_secret(fixture: &Fixture) {
 }
 
 /// Everything that the operator tells anybody.
-async fn told(operator: &impl Runs, fixture: &Fixture) -> Vec<(&'static str, String)> {
+pub(crate) async fn told(operator: &impl Runs, fixture: &Fixture) -> Vec<(&'static str, String)> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let metrics = client.get(format!("{}/metrics", operator.metrics_url()));
     let metrics = metrics.send().await.unwrap().text().await.unwrap();

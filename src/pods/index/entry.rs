@@ -130,6 +130,7 @@ impl Entry {
         if foreign {
             self.current = seen;
         }
+        facts.told = std::mem::take(&mut self.facts.told);
         self.facts = facts;
         foreign
     }

@@ -143,6 +143,7 @@ impl Index {
                     looks: 0,
                     seen: false,
                 };
+                entry.facts.told.learn(&ensured.group);
                 let status =
                     status_of_group(&entry.facts, &ensured.group, host_ip.as_deref(), now.wall);
                 entry.write(status, fx);

@@ -62,6 +62,7 @@ pub(super) fn saw_group(
         fx.push(entry.schedule(Operation::Delete, Weight::Change, Duration::ZERO));
         return;
     }
+    entry.facts.told.learn(group);
     let status = status_of_group(&entry.facts, group, host_ip, now.wall);
     let ended = is_final(&status);
     let changed = entry.write(status, fx).is_some();

@@ -7,6 +7,8 @@ use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
 mod any;
 mod body;
+mod dns;
+mod features;
 mod limits;
 mod mutants;
 mod refusals;

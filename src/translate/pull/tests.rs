@@ -174,6 +174,7 @@ fn the_identity_is_for_azure_registries_that_no_secret_is_for() {
     let identity = "/subscriptions/s/resourceGroups/r/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull";
     let defaults = crate::translate::GroupDefaults {
         registry_identity_id: Some(identity.to_owned()),
+        identity_ids: vec![identity.to_owned()],
         ..defaults(Os::Linux)
     };
     let made = container_group(&pod, &defaults, &owner(&pod), &resolved).unwrap();

@@ -1,5 +1,6 @@
 //! The part of a status that a node owns: as a patch, and as a digest.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodCondition, PodStatus};
@@ -29,7 +30,7 @@ pub fn status_patch(facts: &PodFacts, status: &PodStatus) -> Value {
         .map(condition)
         .collect();
     json!({
-        "metadata": {"uid": facts.key.uid},
+        "metadata": metadata(facts),
         "status": {
             "phase": status.phase,
             "reason": status.reason,
@@ -45,6 +46,19 @@ pub fn status_patch(facts: &PodFacts, status: &PodStatus) -> Value {
             "hostIPs": ips(status.host_ips.iter().flatten().map(|ip| ip.ip.as_str()).collect()),
         }
     })
+}
+
+/// The UID, and the annotations that the pod gets along with its status. `NodeRestriction` lets a node write them so, and
+/// labels not.
+fn metadata(facts: &PodFacts) -> Value {
+    let mut metadata = json!({"uid": facts.key.uid});
+    let annotations: BTreeMap<&str, &str> = facts.told.annotations().collect();
+    if !annotations.is_empty()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.insert("annotations".to_owned(), json!(annotations));
+    }
+    metadata
 }
 
 fn owned(condition: &PodCondition) -> bool {

@@ -395,3 +395,17 @@ fn readiness_gates_hold_back_ready_alone() {
     let open = observed(&web_facts(&[gate, open]), &group(RUNNING, &[]));
     assert_eq!(condition(&open, "Ready").status, "True");
 }
+
+#[test]
+fn what_a_group_tells_besides_goes_along_with_the_status() {
+    let mut facts = web_facts(&[]);
+    let status = status_waiting(&facts, "Creating", "", None, at("2026-11-23T10:00:00Z"));
+    let metadata = |facts: &PodFacts| status_patch(facts, &status)["metadata"].clone();
+    assert_eq!(metadata(&facts), json!({"uid": facts.key.uid}));
+    facts.told.learn(&group(RUNNING, &[]));
+    let billed = &metadata(&facts)["annotations"]["virtual-kubelet.io/billed-resources"];
+    assert!(
+        billed.as_str().is_some_and(|text| text.starts_with("cpu=")),
+        "{billed}"
+    );
+}

@@ -3,8 +3,8 @@
 use super::Row;
 use super::Verdict::{Approximated, Ignored, Mapped, Refused};
 use super::words::{
-    APP_ARMOR, HOST, NOT_ROOT, SCHEDULER, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, WIN_INIT,
-    WIN_OPTIONS, WIN_SECURITY, both, per_os,
+    APP_ARMOR, HOST, MISSING_CLUSTER_DNS, NO_SUBNET, NOT_ROOT, SCHEDULER, SE_LINUX,
+    SECCOMP_DEFAULT, SECCOMP_FILE, WIN_DNS, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, per_os,
 };
 
 pub(super) const ROWS: &[Row] = &[
@@ -16,21 +16,41 @@ pub(super) const ROWS: &[Row] = &[
         Ignored("the API server's admission has acted on it"),
     ),
     both("spec.containers", Mapped),
+    per_os("spec.dnsConfig", Mapped, WIN_DNS),
+    both("spec.dnsConfig: without a subnet", NO_SUBNET),
+    both("spec.dnsConfig.nameservers", Mapped),
     both(
-        "spec.dnsConfig",
-        Refused("it is not translated yet; remove it"),
+        "spec.dnsConfig.nameservers: an IPv6 address",
+        Refused("ACI has no IPv6; remove it"),
     ),
-    both("spec.dnsPolicy", Mapped),
+    both("spec.dnsConfig.options", Mapped),
     both(
+        "spec.dnsConfig.options: a name or a value with a blank",
+        Refused("blanks separate the options; correct it"),
+    ),
+    both("spec.dnsConfig.searches", Mapped),
+    both("spec.dnsPolicy", Mapped),
+    per_os(
         "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet",
+        Mapped,
+        Approximated("ACI takes no name servers for Windows containers; they use Azure's DNS"),
+    ),
+    both(
+        "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet without a subnet",
         Ignored(
-            "not yet translated: a container group resolves names with Azure's DNS and does not know cluster services",
+            "a pod outside the cluster's network cannot reach its DNS; it resolves names with Azure's",
         ),
     ),
     both(
-        "spec.dnsPolicy: None",
-        Refused("dnsConfig is not translated yet; use Default"),
+        "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet when the operator was not told --cluster-dns",
+        Approximated(MISSING_CLUSTER_DNS),
     ),
+    per_os(
+        "spec.dnsPolicy: None",
+        Approximated("ACI adds Azure's resolver, 168.63.129.16, behind the pod's name servers"),
+        WIN_DNS,
+    ),
+    both("spec.dnsPolicy: None without a subnet", NO_SUBNET),
     both("spec.enableServiceLinks", Mapped),
     both(
         "spec.enableServiceLinks: variables that ACI does not take",

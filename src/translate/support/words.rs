@@ -57,3 +57,11 @@ pub(super) const HOST: Verdict =
     Refused("there is no host to share with; remove it or set it to false");
 pub(super) const TERMINAL: Verdict =
     Refused("ACI runs containers without a terminal and with stdin closed; remove it");
+pub(super) const WIN_DNS: Verdict = Refused(
+    "ACI takes no name servers for Windows containers; use dnsPolicy Default without dnsConfig",
+);
+pub(super) const NO_SUBNET: Verdict = Refused(
+    "ACI takes name servers only for groups in a subnet; use dnsPolicy Default without dnsConfig, or a connector with a subnetID",
+);
+/// Also the Event's message.
+pub(in crate::translate) const MISSING_CLUSTER_DNS: &str = "the operator was not told the cluster's DNS (--cluster-dns); the pod uses Azure's, as with dnsPolicy Default";

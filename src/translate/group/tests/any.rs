@@ -138,7 +138,7 @@ proptest! {
             Err(refusals) => {
                 prop_assert!(!refusals.0.is_empty());
                 for refusal in refusals.0 {
-                    prop_assert!(refusal.field.starts_with("spec.") && !refusal.message.is_empty());
+                    prop_assert!(["spec.", "metadata.annotations["].iter().any(|place| refusal.field.starts_with(place)) && !refusal.message.is_empty());
                 }
             }
         }
