@@ -220,3 +220,6 @@ impl Provider for Aci {
         group_name(&self.scope.cluster_uid, key)
     }
 }
+
+#[cfg(test)]
+mod tests;
