@@ -429,6 +429,7 @@ fn to_event(event: PodEvent) -> Event {
         reason: event.reason,
         action: "SyncPod",
         note: event.message,
+        origin: event.origin,
         kind: if event.warning {
             EventType::Warning
         } else {

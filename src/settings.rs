@@ -38,8 +38,8 @@ pub struct Settings {
     #[arg(long, env = "VKC_CLUSTER_DOMAIN", default_value = "cluster.local", value_parser = domain)]
     pub cluster_domain: String,
 
-    /// Host or host:port at which container groups reach the API server, for `KUBERNETES_SERVICE_HOST` and its likes in
-    /// containers; without it the cluster IP of default/kubernetes, as on any node.
+    /// Host or host:port at which containers reach the API server, which they are told in their environment instead of
+    /// the cluster IP of default/kubernetes.
     #[arg(long, env = "VKC_KUBERNETES_SERVICE_HOST")]
     pub kubernetes_service_host: Option<HostPort>,
 

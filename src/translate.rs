@@ -37,7 +37,7 @@ mod testing;
 pub mod time;
 mod volumes;
 
-pub use events::{GroupEvent, group_events, provisioning_failure};
+pub use events::{GroupEvent, Told, provisioning_failure};
 pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
 pub use group::{Note, Refusal, Refusals, Translation, container_group};
 pub use identity::{Ownership, PodKey, group_name, ownership};

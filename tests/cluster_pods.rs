@@ -9,6 +9,8 @@
 
 #[path = "cluster_pods/away.rs"]
 mod away;
+#[path = "cluster_pods/changes.rs"]
+mod changes;
 #[path = "cluster_pods/deadlines.rs"]
 mod deadlines;
 #[path = "cluster_pods/ends.rs"]
@@ -39,5 +41,7 @@ mod restart;
 mod secrets;
 #[path = "cluster_pods/shapes.rs"]
 mod shapes;
+#[path = "cluster_pods/volumes.rs"]
+mod volumes;
 #[path = "cluster_pods/watching.rs"]
 mod watching;

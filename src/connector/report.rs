@@ -150,6 +150,7 @@ impl Core {
         kind: EventType,
     ) {
         self.events.emit(Event {
+            origin: None,
             regarding: connector.object_ref(&()),
             related: None,
             reason: reason.to_owned(),

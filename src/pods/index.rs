@@ -29,6 +29,7 @@ use k8s_openapi::jiff::Timestamp;
 use self::entry::Entry;
 use self::orphans::Orphan;
 use crate::azure::model::ContainerGroup;
+use crate::kube::events::Origin;
 use crate::pods::queue::Weight;
 use crate::provider::{Deleted, Ensured, Failure, GroupSummary};
 use crate::translate::{PodFacts, PodKey};
@@ -129,6 +130,8 @@ pub struct PodEvent {
     pub reason: String,
     /// One sentence.
     pub message: String,
+    /// For what Azure told: how often and when it happened there.
+    pub origin: Option<Origin>,
 }
 
 /// Something to do.

@@ -9,7 +9,7 @@ use super::probes::Probes;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
-use super::{env, names, network, probes};
+use super::{env, names, network, probes, security};
 use crate::azure::model::{self, ContainerProperties};
 
 /// Containers that a group may have.
@@ -20,7 +20,7 @@ pub(super) fn container(
     container: &Container,
     index: usize,
     fields: &Fields<'_>,
-    volumes: &Volumes,
+    volumes: &mut Volumes,
     review: &mut Review,
 ) -> (model::Container, Need) {
     let Container {
@@ -47,7 +47,7 @@ pub(super) fn container(
         termination_message_policy: _,
         tty,
         volume_devices,
-        volume_mounts,
+        volume_mounts: _,
         working_dir,
     } = container;
     let place = [index];
@@ -92,11 +92,12 @@ pub(super) fn container(
         readiness: readiness_probe.as_ref(),
     };
     let (liveness_probe, readiness_probe) = probes::probes(&given, index, ports, review);
+    let user = security::user(container.security_context.as_ref(), fields.pod);
     let properties = ContainerProperties {
         image: image.to_owned(),
         command: words,
         ports: network::ports(ports, index, review),
-        volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
+        volume_mounts: volumes.mounts(container, index, &environment, user, review),
         environment_variables: environment.variables,
         liveness_probe,
         readiness_probe,

@@ -153,6 +153,14 @@ impl PodFacts {
         self.start_time?.checked_add(allowed).ok()
     }
 
+    /// When a condition last changed: up to then somebody has looked after the pod.
+    pub fn last_transition(&self) -> Option<Timestamp> {
+        let times = self.conditions.iter();
+        times
+            .filter_map(|condition| condition.last_transition)
+            .max()
+    }
+
     /// The condition of type `kind`, when the API server has one.
     pub fn condition(&self, kind: &str) -> Option<&ConditionFacts> {
         self.conditions

@@ -117,14 +117,14 @@ pub fn container_group(
     let sidecars = init::sidecars(spec, defaults.os);
     containers::names(spec, &mut review);
     containers::count(spec.containers.len() + sidecars, &mut review);
-    let volumes = volumes::volumes(spec, &fields, &mut review);
+    let mut volumes = volumes::volumes(spec, &fields, &mut review);
     let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec
         .containers
         .iter()
         .enumerate()
         .map(|(index, container)| {
             let (mut arm, need) =
-                containers::container(container, index, &fields, &volumes, &mut review);
+                containers::container(container, index, &fields, &mut volumes, &mut review);
             arm.properties.security_context = security::container(
                 container.security_context.as_ref(),
                 spec.security_context.as_ref(),
@@ -137,7 +137,7 @@ pub fn container_group(
     let mut places: Vec<String> = (0..containers.len())
         .map(|index| format!("spec.containers[{index}]"))
         .collect();
-    let inits = init::init(spec, &fields, &volumes, &mut review);
+    let inits = init::init(spec, &fields, &mut volumes, &mut review);
     for (index, sidecar, need) in inits.sidecars {
         places.push(format!("spec.initContainers[{index}]"));
         containers.push(sidecar);
@@ -165,6 +165,7 @@ pub fn container_group(
         &image_registry_credentials,
         &mut review,
     );
+    let volumes = volumes.finish(&mut review);
     let (notes, references) = review.finish()?;
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
@@ -178,7 +179,7 @@ pub fn container_group(
             ),
             containers,
             init_containers: inits.first,
-            volumes: volumes.arm,
+            volumes,
             ip_address,
             subnet_ids,
             dns_config,

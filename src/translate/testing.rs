@@ -15,6 +15,7 @@ pub(super) const HELLO: &str = include_str!("testdata/aci-helloworld.json");
 pub(super) const IIS: &str = include_str!("testdata/nanoserver-iis.json");
 pub(super) const PENDING: &str = include_str!("testdata/group-pending.json");
 pub(super) const RUNNING: &str = include_str!("testdata/group-running.json");
+pub(super) const MOUNT_FAILED: &str = include_str!("testdata/group-mount-failed.json");
 pub(super) const TERMINATED: &str = include_str!("testdata/group-terminated-never.json");
 
 /// `text` as JSON, with `changes` (JSON pointer, value) made; a pointer's parent must exist.
@@ -120,6 +121,13 @@ pub(super) fn resolved() -> Resolved {
             some(&[("USER", b"u"), ("PASS", b"hush"), ("EMPTY", b"")]),
         ),
         (secret("raw"), some(&[("key", b"\xff")])),
+        (
+            secret("storage"),
+            some(&[
+                ("azurestorageaccountname", b"a"),
+                ("azurestorageaccountkey", b"aGk="),
+            ]),
+        ),
         (secret("gone"), None),
     ];
     Resolved {
@@ -135,6 +143,7 @@ pub(super) fn resolved() -> Resolved {
                 )
             })
             .into(),
+        ..Resolved::default()
     }
 }
 

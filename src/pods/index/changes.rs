@@ -49,6 +49,7 @@ impl Entry {
                 warning: true,
                 reason: reason.to_owned(),
                 message,
+                origin: None,
             })
         };
         if changes.ephemeral_container {

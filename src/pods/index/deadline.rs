@@ -88,6 +88,7 @@ impl Index {
             warning: false,
             reason: REASON.to_owned(),
             message: MESSAGE.to_owned(),
+            origin: None,
         }));
         let nothing_made = matches!(entry.stage, Stage::Refused | Stage::Held);
         entry.stage = Stage::Expiring { last: None };

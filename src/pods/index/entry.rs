@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
-use k8s_openapi::jiff::Timestamp;
 
 use super::{Effect, Now, Operation, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
-use crate::translate::{PodFacts, digest};
+use crate::translate::{PodFacts, Told, digest};
 
 /// Where a pod is on its way.
 #[derive(Debug)]
@@ -58,8 +57,10 @@ pub(super) struct Entry {
     recent: [u64; 4],
     /// Digest of the last thing told, so that it is told once.
     told: u64,
-    /// ACI events up to here have been told.
-    pub(super) events_until: Option<Timestamp>,
+    /// Which of ACI's events have been told.
+    pub(super) told_events: Told,
+    /// Which of them a predecessor has told at least, until it is known that nothing has happened since.
+    pub(super) told_before: Option<Told>,
 }
 
 impl Entry {
@@ -74,7 +75,8 @@ impl Entry {
             current,
             recent: [0; 4],
             told: 0,
-            events_until: None,
+            told_events: Told::default(),
+            told_before: None,
         }
     }
 
@@ -97,6 +99,9 @@ impl Entry {
         self.facts.remember(&status);
         if digest == self.current {
             return None;
+        }
+        if let Some(told) = self.told_before.take() {
+            self.told_events = told;
         }
         self.recent.rotate_right(1);
         self.recent[0] = self.current;

@@ -135,6 +135,7 @@ impl Index {
                         warning: false,
                         reason: note.reason.to_string(),
                         message: format!("{}: {}", note.field, note.message),
+                        origin: None,
                     }));
                 }
                 entry.stage = Stage::Starting {
@@ -280,6 +281,7 @@ impl Index {
                     message:
                         "The container group of this pod was deleted in Azure by somebody else"
                             .to_string(),
+                    origin: None,
                 }));
             }
             Stage::Held

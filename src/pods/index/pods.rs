@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::changes::Changes;
 use super::entry::{Entry, Stage};
 use super::orphans::Orphan;
 use super::{Effect, Index, Now, Operation, Presence};
 use crate::pods::queue::Weight;
-use crate::translate::{PodFacts, PodKey, status_terminated};
+use crate::translate::{PodFacts, PodKey, Told, status_terminated};
 
 impl Index {
     pub(super) fn pod_applied(&mut self, now: Now, facts: PodFacts, fx: &mut Vec<Effect>) {
@@ -18,8 +20,11 @@ impl Index {
             self.orphans.remove(&key);
             let mut entry = Entry::new(facts, group, !self.is_synced());
             if entry.inherited {
-                // A predecessor has told what happened before us. ACI's times are whole seconds.
-                entry.events_until = now.wall.checked_sub(Duration::from_secs(1)).ok();
+                // A predecessor has told what happened before us, or at least before it wrote the status last. ACI's
+                // times are whole seconds.
+                let told = |time: Option<Timestamp>| time.map(Told::before).unwrap_or_default();
+                entry.told_events = told(now.wall.checked_sub(Duration::from_secs(1)).ok());
+                entry.told_before = Some(told(entry.facts.last_transition()));
             }
             self.pods.insert(key.clone(), entry);
             self.decide(now, &key, fx);
@@ -27,7 +32,7 @@ impl Index {
         };
         let was_deleting = entry.facts.deletion.is_some();
         let changed = entry.facts.generation != facts.generation;
-        let changes = Changes::between(&entry.facts, &facts);
+        let news = Changes::between(&entry.facts, &facts);
         let foreign = entry.refresh(facts);
         if entry.facts.deletion.is_some() && !was_deleting {
             self.begin_deletion(now, &key, fx);
@@ -38,7 +43,7 @@ impl Index {
         } else {
             match entry.stage {
                 Stage::Starting { .. } | Stage::Running { .. } => {
-                    entry.changed(&changes, foreign, fx);
+                    entry.changed(&news, foreign, fx);
                 }
                 // What it failed for may just have been mended.
                 Stage::Ensuring if changed => {

@@ -10,6 +10,7 @@ mod body;
 mod dns;
 mod features;
 mod limits;
+mod mutants;
 mod refusals;
 
 fn translate(pod: &Pod, os: Os) -> Result<Translation, Refusals> {

@@ -12,6 +12,7 @@ use crate::translate::{PodFacts, facts};
 mod echo;
 mod ends;
 mod init;
+mod recorded;
 mod restarts;
 
 const NOW: &str = "2026-09-01T10:05:00.75Z";

@@ -111,32 +111,6 @@ fn why_a_container_waits_comes_from_detail_events_or_the_group() {
             Some("FailedMount: permission denied"),
         ),
     ];
-    // The same of a container that has no view yet.
-    let of_group = |name: &str, message: &str| {
-        [(
-            "/properties/instanceView/events",
-            json!([event(name, message, "2026-09-01T10:00:00Z")]),
-        )]
-    };
-    for (name, message, reason) in [
-        (
-            "Failed",
-            "Failed to pull image \"x\": denied",
-            "ErrImagePull",
-        ),
-        (
-            "BackOff",
-            "Back-off pulling image \"x\"",
-            "ImagePullBackOff",
-        ),
-    ] {
-        let status = observed(&web_facts(&[]), &group(PENDING, &of_group(name, message)));
-        let expected = json!({"waiting": {"reason": reason, "message": message}});
-        assert_eq!(
-            short(&status),
-            ("Pending".to_owned(), expected, "False".to_owned())
-        );
-    }
     for (detail, events, of_group, reason, message) in table {
         let waiting = json!({"state": "Waiting", "detailStatus": detail});
         let changes = [
@@ -150,6 +124,31 @@ fn why_a_container_waits_comes_from_detail_events_or_the_group() {
             (waiting.reason.as_deref(), waiting.message.as_deref()),
             (Some(reason), message),
             "{events}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_group_holds_a_container_without_a_view() {
+    for (name, message, reason) in [
+        (
+            "Failed",
+            "Failed to pull image \"x\": denied",
+            "ErrImagePull",
+        ),
+        (
+            "BackOff",
+            "Back-off pulling image \"x\"",
+            "ImagePullBackOff",
+        ),
+    ] {
+        let events = json!([{"name": name, "message": message}]);
+        let changes = [("/properties/instanceView/events", events)];
+        let status = observed(&web_facts(&[]), &group(PENDING, &changes));
+        let expected = json!({"waiting": {"reason": reason, "message": message}});
+        assert_eq!(
+            short(&status),
+            ("Pending".to_owned(), expected, "False".to_owned())
         );
     }
 }
