@@ -160,12 +160,12 @@ pub fn container_group(
     let dns_config = dns::config(&fields, &asked, &features.network, &mut review);
     let image_registry_credentials =
         pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
+    let volumes = volumes.finish(&mut review);
     features.check(
         ip_address.is_some(),
         &image_registry_credentials,
         &mut review,
     );
-    let volumes = volumes.finish(&mut review);
     let (notes, references) = review.finish()?;
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),

@@ -54,7 +54,8 @@ fn every_field_that_is_mapped_is_in_a_pod_of_the_gallery_that_runs() {
             .field
             .split_once(": ")
             .map_or(row.field, |(field, _)| field);
-        // The scheduler writes the one; the other needs a subnet, and the pods of the gallery have public addresses.
+        // The scheduler writes the first; the second needs a subnet, which the sample connector has not
+        // (tests/cluster_pods/features.rs shows it).
         if field == "spec.nodeName" || field.starts_with("spec.dnsConfig") {
             continue;
         }
