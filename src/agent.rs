@@ -18,7 +18,8 @@ use crate::kube::client::Clients;
 use crate::kube::events::Events;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Dependencies, Report, Settings};
-use crate::provider::{Aci, KubeReferences, Scope};
+use crate::provider::{Aci, KubeReferences, RegistryImages, Scope};
+use crate::registry::Registry;
 use crate::translate::Service;
 
 /// A node is told Ready when its pods are synced; an operator that cannot sync says so only after this long, so
@@ -42,6 +43,8 @@ pub struct Shared {
     pub instance: String,
     /// Host and port at which containers reach the API server, when that is not its service's cluster IP.
     pub api_server: Option<(String, u16)>,
+    /// What images say about themselves.
+    pub registry: Arc<Registry>,
     /// Metrics of the pods' loops.
     pub pods: Arc<dyn pods::Observer>,
 }
@@ -120,9 +123,7 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
-    let references = Arc::new(references(node.clone(), &shared));
-    let scope = scope(&spec, &shared.node_ip);
-    let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
+    let provider = Arc::new(provider(&spec, &shared, &node, arm));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
     let (settings, settings_rx) = watch::channel(settings_of(&spec));
     let (report_tx, mut report) = watch::channel(Report::default());
@@ -266,10 +267,13 @@ impl<F> Drop for Part<F> {
     }
 }
 
-fn references(node: kube::Client, shared: &Shared) -> KubeReferences {
+fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<ArmClient>) -> Aci {
     let api_server = shared.api_server.as_ref();
     let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
-    KubeReferences::new(node, api_server)
+    let references = Arc::new(KubeReferences::new(node.clone(), api_server));
+    let images = Arc::new(RegistryImages::new(shared.registry.clone()));
+    let scope = scope(spec, &shared.node_ip);
+    Aci::new(arm, references, images, scope, spec.groups.clone())
 }
 
 fn scope(spec: &AgentSpec, node_ip: &str) -> Scope {

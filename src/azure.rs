@@ -9,7 +9,7 @@ pub mod error;
 pub mod model;
 pub mod resources;
 pub mod throttle;
-mod transport;
+pub(crate) mod transport;
 
 pub use client::{ArmClient, Deletion, Observer};
 pub use cloud::{CloudError, Endpoints};

@@ -17,6 +17,7 @@ use crate::azure::throttle::Limiters;
 use crate::connector;
 use crate::kube::client::Clients;
 use crate::metrics::Metrics;
+use crate::registry::Registries;
 use crate::settings::Settings;
 use crate::{shutdown, telemetry};
 
@@ -122,6 +123,7 @@ async fn control(
         instance: settings.instance.clone(),
         kubernetes_service: settings.kubernetes_service_host.clone(),
         metrics: metrics.clone(),
+        registries: Registries::new(metrics.clone()),
     });
     let context = connector::Context {
         clients,

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::{azure, kube, pods};
+use crate::{azure, kube, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ArmCall {
@@ -48,6 +48,11 @@ struct Node {
     node: String,
 }
 
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The registry and its metrics. One for the process.
@@ -62,6 +67,7 @@ pub struct Metrics {
     create_lag: Histogram,
     waiting: Family<Node, Gauge>,
     running: Family<Node, Gauge>,
+    registry_looks: Family<Outcome, Counter>,
 }
 
 fn seconds() -> Histogram {
@@ -82,6 +88,7 @@ impl Default for Metrics {
             create_lag: seconds(),
             waiting: Family::default(),
             running: Family::default(),
+            registry_looks: Family::default(),
         };
         metrics.register();
         metrics
@@ -143,6 +150,11 @@ impl Metrics {
             "pod_operations_running",
             "Operations that run",
             self.running.clone(),
+        );
+        r.register(
+            "registry_looks",
+            "Images that were looked up in their registry, for the entry point",
+            self.registry_looks.clone(),
         );
         *self.registry.lock() = registry;
     }
@@ -212,6 +224,14 @@ impl pods::Observer for Metrics {
     }
 }
 
+impl registry::Observer for Metrics {
+    fn look(&self, outcome: &'static str) {
+        self.registry_looks
+            .get_or_create(&Outcome { outcome })
+            .inc();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,11 +248,13 @@ mod tests {
             Duration::from_millis(3),
         );
         pods::Observer::queue(&metrics, "node", 3, 1);
+        registry::Observer::look(&metrics, "not_found");
         let text = metrics.encode().unwrap();
         for line in [
             "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
             "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
             "vkc_pod_operations_waiting{node=\"node\"} 3",
+            "vkc_registry_looks_total{outcome=\"not_found\"} 1",
             "vkc_build_info{version=",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

@@ -2,6 +2,7 @@
 
 mod aci;
 mod failure;
+mod images;
 mod references;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 pub use aci::{Aci, Scope};
 pub use failure::{Failure, FailureKind};
+pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};
 
 use crate::azure::model::ContainerGroup;

@@ -35,6 +35,7 @@ pub use events::{GroupEvent, Told, provisioning_failure};
 pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
 pub use group::{Note, Refusal, Refusals, Translation, container_group};
 pub use identity::{Ownership, PodKey, group_name, ownership};
+pub use pull::registry_server;
 pub use resolved::{Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 pub use status::{
@@ -61,4 +62,6 @@ pub struct GroupDefaults {
     pub default_cpu: f64,
     /// Gigabytes (10^9 bytes) given to a container that states none.
     pub default_memory_gb: f64,
+    /// ARM ID of the identity that pulls from Azure Container Registry where no pull secret does.
+    pub registry_identity_id: Option<String>,
 }

@@ -21,6 +21,8 @@ mod failures;
 mod fixture;
 #[path = "cluster_pods/gallery.rs"]
 mod gallery;
+#[path = "cluster_pods/images.rs"]
+mod images;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]
@@ -37,5 +39,7 @@ mod restart;
 mod secrets;
 #[path = "cluster_pods/shapes.rs"]
 mod shapes;
+#[path = "cluster_pods/volumes.rs"]
+mod volumes;
 #[path = "cluster_pods/watching.rs"]
 mod watching;

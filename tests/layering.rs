@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// What each module may use. Modules that are not named as keys may be used by nobody but themselves.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("azure", &[]),
+    ("registry", &["azure"]),
     ("api", &["azure"]),
     ("kube", &[]),
     ("shutdown", &[]),
@@ -19,17 +20,28 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("settings", &["telemetry"]),
     ("translate", &["api", "azure"]),
     ("node", &["api", "kube"]),
-    ("provider", &["api", "azure", "translate", "kube"]),
+    (
+        "provider",
+        &["api", "azure", "registry", "translate", "kube"],
+    ),
     ("pods", &["azure", "translate", "provider", "kube"]),
     (
         "agent",
-        &["azure", "translate", "provider", "pods", "node", "kube"],
+        &[
+            "azure",
+            "registry",
+            "translate",
+            "provider",
+            "pods",
+            "node",
+            "kube",
+        ],
     ),
     (
         "connector",
         &["api", "azure", "translate", "node", "agent", "kube"],
     ),
-    ("metrics", &["azure", "kube", "pods"]),
+    ("metrics", &["azure", "registry", "kube", "pods"]),
     ("admin", &["metrics"]),
     (
         "cli",
@@ -42,9 +54,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kube",
             "metrics",
             "node",
+            "registry",
             "settings",
             "shutdown",
             "telemetry",
+            "translate",
         ],
     ),
     ("main", &["cli"]),
@@ -60,6 +74,10 @@ const PURE: &[&str] = &[
     "src/pods/writer.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",
+    "src/registry/challenge.rs",
+    "src/registry/digest.rs",
+    "src/registry/manifest.rs",
+    "src/registry/reference.rs",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

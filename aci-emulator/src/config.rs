@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::registry::Image;
+
 /// Start-up configuration. [`Config::default`] is a complete, useful one.
 #[derive(Clone)]
 pub struct Config {
@@ -51,6 +53,8 @@ pub struct Config {
     pub min_group_memory: f64,
     /// Whether a running group with TCP ports answers HTTP on its own loopback address.
     pub serve_pages: bool,
+    /// Images of the registry.
+    pub images: Vec<Image>,
     /// Where `ca.pem` is written at the start.
     pub state_dir: Option<PathBuf>,
 }
@@ -96,6 +100,7 @@ impl Default for Config {
             min_group_cpu: 1.0,
             min_group_memory: 1.0,
             serve_pages: true,
+            images: vec![Image::hello()],
             state_dir: None,
         }
     }

@@ -6,6 +6,8 @@
 //! error bodies, throttling with its headers, logs and the exec `WebSocket`. Every knob is there
 //! twice: in process through [`Control`], over HTTP under `/_emulator/`.
 //!
+//! Beside them it is a small container registry, for what a client of ACI must read of an image.
+//!
 //! Nothing runs in a container: the life cycle is computed from a clock when somebody looks.
 
 use serde_json::Value;
@@ -21,6 +23,7 @@ mod front;
 mod logs;
 mod pages;
 mod record;
+mod registry;
 mod server;
 mod shared;
 mod throttle;
@@ -31,6 +34,7 @@ pub use config::{Config, Settings};
 pub use control::{Control, ControlError};
 pub use faults::Fault;
 pub use record::{Counts, Request};
+pub use registry::{Access, Image, ImagePlatform};
 pub use server::{Emulator, Error};
 
 /// Whether a PUT of `body` as the container group `name` passes everything that does not depend on what is there: the

@@ -154,6 +154,11 @@ impl ArmClient {
         &self.subscription_id
     }
 
+    /// PEM certificates that are trusted besides the platform's own.
+    pub fn ca_bundle_pem(&self) -> Option<&[u8]> {
+        self.endpoints.ca_bundle_pem.as_deref()
+    }
+
     /// Gets a token, or uses the one at hand: says whether Entra ID accepts the credential, nothing about ARM.
     pub async fn check_token(&self) -> Result<(), AzureError> {
         let session = self.session();

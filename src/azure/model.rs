@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 mod probe;
 mod secret;
 mod security;
+mod volume;
 
 pub use probe::{ContainerExec, ContainerHttpGet, HttpHeader, Probe};
 pub use secret::{SecretBytes, SecretText};
 pub use security::{Capabilities, SecurityContext};
+pub use volume::{AzureFile, EmptyDir, GitRepo, Volume, VolumeMount};
 
 /// A container group, the unit ACI schedules: one pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -266,40 +268,6 @@ pub struct ResourceAmounts {
     pub memory_in_gb: f64,
 }
 
-/// A mount of a group volume.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VolumeMount {
-    /// Name of the volume.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub name: String,
-    /// Path without a colon.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub mount_path: String,
-    /// Absent means writable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<bool>,
-}
-
-/// A volume: exactly one source.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Volume {
-    /// 5-63 characters.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub name: String,
-    /// An empty directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub empty_dir: Option<EmptyDir>,
-    /// Files by name, each base64; write-only, answered as `{}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<BTreeMap<String, SecretText>>,
-}
-
-/// An empty directory has no settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EmptyDir {}
-
 /// The group's address.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -341,6 +309,9 @@ pub struct RegistryCredential {
     /// Password; write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretText>,
+    /// ARM ID of an identity of the group, instead of user name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// State of the group; only in GET responses.

@@ -35,35 +35,38 @@ pub(super) struct HttpTransport {
 impl HttpTransport {
     /// `ca_bundle_pem` comes from [`super::Endpoints`], which has checked it.
     pub(super) fn new(ca_bundle_pem: Option<&[u8]>) -> Result<Arc<Self>, AzureError> {
-        // Without a provider reqwest panics; an error can be reported.
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(AzureError::local(
-                ErrorClass::Invalid,
-                "NoTlsProvider",
-                "no TLS provider is installed",
-            ));
-        }
-        let unusable = |error: reqwest::Error| {
-            let text = super::error::chain(&error);
-            AzureError::local(ErrorClass::Invalid, "UnusableTransport", &text)
-        };
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tcp_keepalive(PING_INTERVAL)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .https_only(true);
-        if let Some(pem) = ca_bundle_pem {
-            builder = builder
-                .tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?);
-        }
-        Ok(Arc::new(Self {
-            client: builder.build().map_err(unusable)?,
-        }))
+        client(ca_bundle_pem).map(|client| Arc::new(Self { client }))
     }
+}
+
+/// A client that trusts the platform's roots and, when given, a private CA, speaks https only and follows no redirect.
+pub(crate) fn client(ca_bundle_pem: Option<&[u8]>) -> Result<reqwest::Client, AzureError> {
+    // Without a provider reqwest panics; an error can be reported.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(AzureError::local(
+            ErrorClass::Invalid,
+            "NoTlsProvider",
+            "no TLS provider is installed",
+        ));
+    }
+    let unusable = |error: reqwest::Error| {
+        let text = super::error::chain(&error);
+        AzureError::local(ErrorClass::Invalid, "UnusableTransport", &text)
+    };
+    let mut builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .tcp_keepalive(PING_INTERVAL)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .https_only(true);
+    if let Some(pem) = ca_bundle_pem {
+        builder =
+            builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?);
+    }
+    builder.build().map_err(unusable)
 }
 
 #[async_trait]

@@ -14,6 +14,7 @@ use crate::kube::client::Clients;
 use crate::kube::identity;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
+use crate::registry::Registries;
 use crate::settings::HostPort;
 
 const CALL: Duration = Duration::from_secs(10);
@@ -26,6 +27,7 @@ pub(super) struct Agents {
     pub(super) instance: String,
     pub(super) kubernetes_service: Option<HostPort>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) registries: Registries,
 }
 
 #[async_trait]
@@ -53,6 +55,10 @@ impl AgentFactory for Agents {
                  run the API server with --authorization-mode=Node,RBAC"
             );
         }
+        let registry = self
+            .registries
+            .get(arm.ca_bundle_pem())
+            .map_err(|error| StartError::Failed(error.to_string()))?;
         let shared = Shared {
             clients: self.clients.clone(),
             node_ip: self.node_ip.clone(),
@@ -62,6 +68,7 @@ impl AgentFactory for Agents {
                 .kubernetes_service
                 .as_ref()
                 .map(|address| (address.host.clone(), address.port)),
+            registry,
             pods: self.metrics.clone(),
         };
         Ok(Box::new(Agent(agent::start(

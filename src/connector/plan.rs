@@ -55,6 +55,7 @@ pub fn agent_spec(
             tags: spec.tags.clone(),
             default_cpu: requests.cpu,
             default_memory_gb: requests.memory_gb,
+            registry_identity_id: spec.container_group.registry_identity_id.clone(),
         },
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,

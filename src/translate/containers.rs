@@ -9,7 +9,7 @@ use super::probes::Probes;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
-use super::{env, names, network, probes};
+use super::{env, names, network, probes, security};
 use crate::azure::model::{self, ContainerProperties};
 
 /// Containers that a group may have.
@@ -20,7 +20,7 @@ pub(super) fn container(
     container: &Container,
     index: usize,
     fields: &Fields<'_>,
-    volumes: &Volumes,
+    volumes: &mut Volumes,
     review: &mut Review,
 ) -> (model::Container, Need) {
     let Container {
@@ -47,7 +47,7 @@ pub(super) fn container(
         termination_message_policy: _,
         tty,
         volume_devices,
-        volume_mounts,
+        volume_mounts: _,
         working_dir,
     } = container;
     let place = [index];
@@ -55,10 +55,6 @@ pub(super) fn container(
     let command = command.as_deref().unwrap_or_default();
     let image = image.as_deref().unwrap_or_default();
     for (row, present) in [
-        (
-            "spec.containers[].args: without command",
-            command.is_empty() && !args.is_empty(),
-        ),
         ("spec.containers[].image: missing", image.is_empty()),
         (
             "spec.containers[].lifecycle",
@@ -82,7 +78,13 @@ pub(super) fn container(
         review.field(row, present, &place);
     }
     let environment = env::environment(container, index, fields, review);
-    let command = environment.command(command.iter().chain(args), index, review);
+    // ACI's command replaces the image's entry point, which args alone do not.
+    let mut words = if command.is_empty() && !args.is_empty() && !image.is_empty() {
+        review.entry_point(image).to_vec()
+    } else {
+        Vec::new()
+    };
+    words.extend(environment.command(command.iter().chain(args), index, review));
     let ports = ports.as_deref().unwrap_or_default();
     let given = Probes {
         startup: startup_probe.as_ref(),
@@ -90,11 +92,12 @@ pub(super) fn container(
         readiness: readiness_probe.as_ref(),
     };
     let (liveness_probe, readiness_probe) = probes::probes(&given, index, ports, review);
+    let user = security::user(container.security_context.as_ref(), fields.pod);
     let properties = ContainerProperties {
         image: image.to_owned(),
-        command,
+        command: words,
         ports: network::ports(ports, index, review),
-        volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
+        volume_mounts: volumes.mounts(container, index, &environment, user, review),
         environment_variables: environment.variables,
         liveness_probe,
         readiness_probe,

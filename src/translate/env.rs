@@ -14,14 +14,12 @@ use super::expand::expand;
 use super::fields::Fields;
 use super::names;
 use super::resolved::{Found, Reference};
-use super::review::Review;
+use super::review::{NOT_FOR_ACI, Review};
 use super::services::ServiceVariables;
 use crate::azure::model::{EnvironmentVariable, SecretBytes, SecretText};
 
 /// Reason of the Event about keys that are no names, as a kubelet has it.
 const INVALID_NAMES: &str = "InvalidEnvironmentVariableNames";
-/// Reason of a refusal that lies in what an object holds.
-const NOT_FOR_ACI: &str = "ReferenceNotSupportedOnAci";
 const NAME: &str = "spec.containers[].env[].name: not a name for ACI";
 const COMMAND: &str = "spec.containers[].command: $(NAME) of a value from a Secret";
 
@@ -179,6 +177,18 @@ impl Environment<'_> {
         }
         review.field(COMMAND, secret, &[index]);
         out
+    }
+
+    /// A path with its `$(NAME)` expanded, when each is the name of a variable that everybody may see.
+    pub(super) fn path(&self, text: &str) -> Option<String> {
+        let missing = Cell::new(false);
+        let path = expand(text, |name| {
+            let variable = self.variables.iter().find(|it| it.name == name);
+            let value = variable.and_then(|it| it.value.as_deref());
+            missing.set(missing.get() || value.is_none());
+            value
+        });
+        (!missing.get()).then_some(path)
     }
 
     /// Every entry of `source`, by name.

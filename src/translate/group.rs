@@ -112,14 +112,14 @@ pub fn container_group(
     let sidecars = init::sidecars(spec, defaults.os);
     containers::names(spec, &mut review);
     containers::count(spec.containers.len() + sidecars, &mut review);
-    let volumes = volumes::volumes(spec, &fields, &mut review);
+    let mut volumes = volumes::volumes(spec, &fields, &mut review);
     let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec
         .containers
         .iter()
         .enumerate()
         .map(|(index, container)| {
             let (mut arm, need) =
-                containers::container(container, index, &fields, &volumes, &mut review);
+                containers::container(container, index, &fields, &mut volumes, &mut review);
             arm.properties.security_context = security::container(
                 container.security_context.as_ref(),
                 spec.security_context.as_ref(),
@@ -132,7 +132,7 @@ pub fn container_group(
     let mut places: Vec<String> = (0..containers.len())
         .map(|index| format!("spec.containers[{index}]"))
         .collect();
-    let inits = init::init(spec, &fields, &volumes, &mut review);
+    let inits = init::init(spec, &fields, &mut volumes, &mut review);
     for (index, sidecar, need) in inits.sidecars {
         places.push(format!("spec.initContainers[{index}]"));
         containers.push(sidecar);
@@ -151,7 +151,9 @@ pub fn container_group(
         .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
     let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
-    let image_registry_credentials = pull::credentials(spec, &mut review);
+    let image_registry_credentials =
+        pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
+    let volumes = volumes.finish(&mut review);
     let (notes, references) = review.finish()?;
     let group = ContainerGroup {
         location: Some(defaults.region.clone()),
@@ -167,7 +169,7 @@ pub fn container_group(
             ),
             containers,
             init_containers: inits.first,
-            volumes: volumes.arm,
+            volumes,
             ip_address,
             subnet_ids,
             image_registry_credentials,

@@ -44,6 +44,11 @@ pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Revie
             review.field("spec.containers[].ports[].protocol: SCTP", true, &place);
             continue;
         }
+        if !(1..=65_535).contains(container_port) {
+            let field = format!("spec.containers[{index}].ports[{n}].containerPort");
+            review.refuse(field, "a port is a number from 1 to 65535".to_owned());
+            continue;
+        }
         let reserved = is_reserved(*container_port);
         review.field(
             "spec.containers[].ports[].containerPort: reserved by ACI",

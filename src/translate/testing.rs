@@ -53,6 +53,7 @@ pub(super) fn defaults(os: Os) -> GroupDefaults {
         tags: BTreeMap::new(),
         default_cpu: 1.0,
         default_memory_gb: 1.5,
+        registry_identity_id: None,
     }
 }
 
@@ -115,6 +116,13 @@ pub(super) fn resolved() -> Resolved {
             some(&[("USER", b"u"), ("PASS", b"hush"), ("EMPTY", b"")]),
         ),
         (secret("raw"), some(&[("key", b"\xff")])),
+        (
+            secret("storage"),
+            some(&[
+                ("azurestorageaccountname", b"a"),
+                ("azurestorageaccountkey", b"aGk="),
+            ]),
+        ),
         (secret("gone"), None),
     ];
     Resolved {
@@ -122,6 +130,15 @@ pub(super) fn resolved() -> Resolved {
         objects: objects.into_iter().collect(),
         services: Some(Arc::from([])),
         kubernetes: Some(None),
+        entry_points: [("e", &["/entry", "$(HOME)"][..]), ("bare", &[])]
+            .map(|(name, words)| {
+                (
+                    name.to_owned(),
+                    words.iter().map(|word| (*word).to_owned()).collect(),
+                )
+            })
+            .into(),
+        ..Resolved::default()
     }
 }
 

@@ -22,7 +22,7 @@ fn pods() -> Vec<(Value, bool)> {
     pods
 }
 
-/// Whether `value` has the field `path`, `[]` meaning any item and `*Probe` any probe.
+/// Whether `value` has the field `path`, `[]` meaning any item, `*` any member and `*Probe` any probe.
 fn has(value: &Value, path: &[&str]) -> bool {
     let Some((first, rest)) = path.split_first() else {
         return true;
@@ -31,6 +31,10 @@ fn has(value: &Value, path: &[&str]) -> bool {
         return ["livenessProbe", "readinessProbe"]
             .iter()
             .any(|probe| value.get(probe).is_some_and(|probe| has(probe, rest)));
+    }
+    if *first == "*" {
+        let mut members = value.as_object().into_iter().flatten();
+        return members.any(|(_, member)| has(member, rest));
     }
     match first.strip_suffix("[]") {
         Some(list) => value

@@ -8,6 +8,7 @@ use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 mod any;
 mod body;
 mod limits;
+mod mutants;
 mod refusals;
 
 fn translate(pod: &Pod, os: Os) -> Result<Translation, Refusals> {
@@ -208,6 +209,54 @@ fn command_args_and_environment_are_expanded_in_order() {
         {"name": "DIR", "value": "sh"},
     ]);
     assert_eq!(container["environmentVariables"], expected);
+}
+
+#[test]
+fn args_alone_follow_the_entry_point_of_the_image() {
+    let pod = |image: &str| {
+        let container = json!([{
+            "name": "c", "image": image, "args": ["--dir=$(DIR)", "x"], "env": [{"name": "DIR", "value": "/d"}],
+        }]);
+        let changes = [
+            ("/spec/containers", container.clone()),
+            ("/spec/initContainers", container),
+            ("/spec/initContainers/0/name", json!("i")),
+        ];
+        pod(HELLO, &changes)
+    };
+    for (image, expected) in [
+        // What the image says is not expanded.
+        ("e", json!(["/entry", "$(HOME)", "--dir=/d", "x"])),
+        ("bare", json!(["--dir=/d", "x"])),
+    ] {
+        let pod = pod(image);
+        let made = container_group(&pod, &defaults(Os::Linux), &owner(&pod), &resolved()).unwrap();
+        let body = serde_json::to_value(&made.group).unwrap();
+        for list in ["containers", "initContainers"] {
+            let container = &body["properties"][list][0]["properties"];
+            assert_eq!(container["command"], expected, "{list} of {image}");
+        }
+        assert_eq!(made.notes, []);
+    }
+    let unread = pod("unread");
+    let made = container_group(&unread, &defaults(Os::Linux), &owner(&unread), &resolved());
+    let unread: Vec<_> = made.unwrap().references;
+    let unread: Vec<_> = unread.iter().filter(|it| !resolved().knows(it)).collect();
+    assert_eq!(unread, [&Reference::Image("unread".to_owned())]);
+    // A command of its own, or none at all, needs nothing of the image.
+    for container in [
+        json!({"name": "c", "image": "i", "command": ["a"], "args": ["b"]}),
+        json!({"name": "c", "image": "i"}),
+    ] {
+        let pod = self::pod(HELLO, &[("/spec/containers", json!([container]))]);
+        let made = container_group(&pod, &defaults(Os::Linux), &owner(&pod), &resolved());
+        assert!(
+            made.unwrap()
+                .references
+                .iter()
+                .all(|it| it.image().is_none())
+        );
+    }
 }
 
 #[test]

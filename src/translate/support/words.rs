@@ -11,6 +11,11 @@ pub(super) const fn both(field: &'static str, verdict: Verdict) -> Row {
     }
 }
 
+/// Of a volume, which no Windows container group has.
+pub(super) const fn linux(field: &'static str, verdict: Verdict) -> Row {
+    per_os(field, verdict, WIN_VOLUME)
+}
+
 pub(super) const fn per_os(field: &'static str, linux: Verdict, windows: Verdict) -> Row {
     Row {
         field,
@@ -46,9 +51,6 @@ pub(super) const SCHEDULER: Verdict =
     Ignored("the scheduler has acted on it before the pod reaches the node");
 pub(super) const PLATFORM: Verdict =
     Refused("this kind of volume cannot be attached to a container group; use emptyDir");
-pub(super) const LATER: Verdict = Refused(
-    "this kind of volume is not translated yet; use emptyDir, or bake the files into the image",
-);
 pub(super) const WIN_VOLUME: Verdict =
     Refused("Windows container groups have no volumes; remove it");
 pub(super) const HOST: Verdict =

@@ -12,15 +12,22 @@ use super::session::Session;
 /// What becomes of the pod: `Running`, `Succeeded`, or reason and field of its refusal.
 const EXPECT: &str = "gallery/expect";
 const FOLDER: &str = "config/samples/gallery";
+/// The image that must be there to be read: the emulator's registry has it.
+const HELLO: &str = "registry.example.com/hello:";
 const DEADLINE: Duration = Duration::from_mins(2);
 
 impl Session {
     /// Applies the gallery, waits until every pod has become what it says, shows that, and deletes it when `remove`.
     pub(super) async fn see_the_gallery(&mut self, remove: bool) -> Result<()> {
         let folder = self.path(FOLDER);
-        self.kubectl(&["apply", "--namespace=default", "-k", &folder])
-            .await?;
-        self.say(&format!("applied {FOLDER}"));
+        let registry = self.emulator()?.registry().to_owned();
+        let gallery = self.kubectl(&["kustomize", &folder]).await?;
+        let gallery = gallery.replace(HELLO, &format!("{registry}/hello:"));
+        let args = ["apply", "--namespace=default", "-f", "-"];
+        self.run(&args, &gallery).await?.ok()?;
+        self.say(&format!(
+            "applied {FOLDER}, with {HELLO}1 at the emulator's registry {registry}"
+        ));
         let api: Api<Pod> = Api::namespaced(self.client().await?, "default");
         let deadline = Instant::now() + DEADLINE;
         let pods = loop {

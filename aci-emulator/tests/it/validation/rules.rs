@@ -154,6 +154,13 @@ pub(crate) fn all() -> Vec<(Value, &'static str, &'static str)> {
             "VolumeNotSupportedForWindows",
             "secret",
         ),
+        (
+            windows(&volume(
+                json!({"name": "files", "azureFile": {"shareName": "s", "storageAccountName": "a"}}),
+            )),
+            "VolumeNotSupportedForWindows",
+            "azureFile",
+        ),
         (second(&large, "two"), "DuplicateContainerPort", "'8080'"),
         (port(0), "InvalidPort", ""),
         (port(22), "InvalidPort", ""),

@@ -151,12 +151,28 @@ fn volumes(volumes: &[Value]) -> Result<HashSet<&str>, String> {
     require(volumes.len() <= 20, || "more than 20 volumes".to_owned())?;
     let mut names = HashSet::new();
     for volume in volumes {
-        let volume = object(volume, "volume", &["name!", "emptyDir", "secret"])?;
+        let members = ["name!", "emptyDir", "secret", "azureFile", "gitRepo"];
+        let volume = object(volume, "volume", &members)?;
         require(volume.len() == 2, || "a volume has one source".to_owned())?;
         let name = text(&volume["name"], "volume")?;
         require(label(name, 5..=63) && names.insert(name), || {
             format!("volume name {name}")
         })?;
+        if let Some(share) = volume.get("azureFile") {
+            let members = [
+                "shareName!",
+                "storageAccountName!",
+                "storageAccountKey!",
+                "readOnly",
+            ];
+            let share = object(share, "azureFile", &members)?;
+            require(!text(&share["shareName"], "shareName")?.is_empty(), || {
+                "share without a name".to_owned()
+            })?;
+        }
+        if let Some(git) = volume.get("gitRepo") {
+            object(git, "gitRepo", &["repository!", "directory", "revision"])?;
+        }
         for content in volume
             .get("secret")
             .and_then(Value::as_object)
@@ -195,12 +211,12 @@ fn container<'v>(
     require(!text(&container["image"], "image")?.is_empty(), || {
         "empty image".to_owned()
     })?;
+    let mut paths = HashSet::new();
     for mount in items(container, "volumeMounts") {
         let mount = object(mount, "mount", &["name!", "mountPath!", "readOnly"])?;
         let path = text(&mount["mountPath"], "mountPath")?;
-        require(!path.contains(':') && !path.is_empty(), || {
-            format!("mount path {path}")
-        })?;
+        let plain = path.starts_with('/') && !path.contains(':');
+        require(plain && paths.insert(path), || format!("mount path {path}"))?;
         let name = text(&mount["name"], "mount")?;
         require(volumes.contains(name), || {
             format!("mount of no volume {name}")
