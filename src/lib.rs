@@ -12,6 +12,7 @@ pub mod azure;
 pub mod cli;
 pub mod connector;
 pub mod kube;
+pub mod kubelet;
 pub mod metrics;
 pub mod node;
 pub mod pods;

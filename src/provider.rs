@@ -1,6 +1,7 @@
 //! Container groups of pods: ensure, observe, delete and list, over `azure` and `translate`.
 
 mod aci;
+pub mod exec;
 mod failure;
 mod references;
 

@@ -1,0 +1,3 @@
+//! The kubelet's HTTPS API of a virtual node.
+
+pub mod spdy;
