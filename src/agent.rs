@@ -1,10 +1,11 @@
-//! One virtual node: its registration, its lease and its pods, as one thing to start and to stop.
+//! One virtual node: its registration, its lease, its pods and its kubelet API, as one thing to start and to stop.
 //!
 //! The pods come first: only when both lists have arrived does the agent say that the node is Ready, so that the
 //! restart of the operator does not make a Ready node flap. A part that ends without being told to is started again.
 
 pub mod spec;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ pub use self::spec::{AgentSpec, AgentStatus};
 use crate::azure::client::ArmClient;
 use crate::kube::client::Clients;
 use crate::kube::events::Events;
+use crate::kubelet;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
+use crate::node::status::Endpoint;
 use crate::pods::{self, Dependencies, Report, Settings};
 use crate::provider::{Aci, KubeReferences, Scope};
 
@@ -34,13 +37,15 @@ pub struct Shared {
     /// Clients of the API server.
     pub clients: Clients,
     /// Address at which the API server reaches this process.
-    pub node_ip: String,
+    pub node_ip: IpAddr,
     /// `nodeInfo.kubeletVersion`.
     pub kubelet_version: String,
     /// Instance that events name as their reporter.
     pub instance: String,
     /// Metrics of the pods' loops.
     pub pods: Arc<dyn pods::Observer>,
+    /// What the kubelet APIs share.
+    pub kubelet: kubelet::Shared,
 }
 
 /// A running agent. Dropping it cancels its tasks without waiting for them.
@@ -118,7 +123,8 @@ async fn run(
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
     let references = Arc::new(KubeReferences::new(node.clone()));
-    let scope = scope(&spec, &shared.node_ip);
+    let node_ip = shared.node_ip.to_string();
+    let scope = scope(&spec, &node_ip);
     let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
     let (settings, settings_rx) = watch::channel(settings_of(&spec));
@@ -134,7 +140,7 @@ async fn run(
     };
     let parts = CancellationToken::new();
     let mut pods = Part::new("pods", {
-        let (name, host_ip, parts) = (name.clone(), shared.node_ip.clone(), parts.clone());
+        let (name, host_ip, parts) = (name.clone(), node_ip.clone(), parts.clone());
         move || {
             let (name, host_ip, parts) = (name.clone(), host_ip.clone(), parts.clone());
             let (dependencies, settings, report) =
@@ -142,6 +148,23 @@ async fn run(
             tokio::spawn(async move {
                 pods::run(&name, Some(host_ip), dependencies, settings, report, parts).await;
             })
+        }
+    });
+
+    let (port_tx, mut port) = watch::channel(None);
+    let mut api = Part::new("kubelet API", {
+        let parts = parts.clone();
+        let dependencies = kubelet::Dependencies {
+            node: name.clone(),
+            ip: shared.node_ip,
+            client: node.clone(),
+            containers: provider.clone(),
+            shared: shared.kubelet.clone(),
+        };
+        move || {
+            let (dependencies, port, parts) =
+                (dependencies.clone(), port_tx.clone(), parts.clone());
+            tokio::spawn(kubelet::run(dependencies, port, parts))
         }
     });
 
@@ -154,10 +177,15 @@ async fn run(
             () = &mut grace => break false,
             _ = report.changed() => if report.borrow_and_update().synced { break false },
             ended = pods.ended() => pods.restart(&name, ended).await,
+            ended = api.ended() => api.restart(&name, ended).await,
         }
     };
     if !stopped {
-        let (wanted, wanted_rx) = watch::channel(wanted(&spec, &report.borrow(), &shared.node_ip));
+        let endpoint = Endpoint {
+            ip: node_ip,
+            kubelet_port: *port.borrow_and_update(),
+        };
+        let (wanted, wanted_rx) = watch::channel(wanted(&spec, &report.borrow(), endpoint));
         let keeper = NodeKeeper {
             manager: shared.clients.manager(),
             node,
@@ -196,7 +224,12 @@ async fn run(
                     });
                 }
                 Ok(()) = registration.changed() => {}
+                Ok(()) = port.changed() => {
+                    let port = *port.borrow_and_update();
+                    wanted.send_modify(|wanted| wanted.endpoint.kubelet_port = port);
+                }
                 ended = pods.ended() => pods.restart(&name, ended).await,
+                ended = api.ended() => api.restart(&name, ended).await,
                 ended = keeper.ended() => keeper.restart(&name, ended).await,
             }
         }
@@ -205,6 +238,7 @@ async fn run(
     }
     parts.cancel();
     pods.finish().await;
+    api.finish().await;
     drop(pods);
     if tokio::time::timeout(Duration::from_secs(1), events_task)
         .await
@@ -280,14 +314,14 @@ fn settings_of(spec: &AgentSpec) -> Settings {
     }
 }
 
-fn wanted(spec: &AgentSpec, report: &Report, node_ip: &str) -> NodeWanted {
+fn wanted(spec: &AgentSpec, report: &Report, endpoint: Endpoint) -> NodeWanted {
     let (ready, reason, message) = readiness(report);
     NodeWanted {
         spec: spec.node.clone(),
         ready,
         reason: reason.to_string(),
         message,
-        node_ip: node_ip.to_string(),
+        endpoint,
     }
 }
 

@@ -1,3 +1,23 @@
-//! The kubelet's HTTPS API of a virtual node.
+//! The kubelet API of a virtual node: HTTPS, as the API server, metrics-server and Prometheus expect it of a kubelet.
 
+pub mod authn;
+pub mod authz;
+pub mod cache;
+pub mod certificate;
+pub mod client_ca;
+pub mod listener;
+pub mod logs;
+pub mod pods;
+pub mod portforward;
+pub mod refusal;
+pub mod remote;
+pub mod routes;
+pub mod server;
+mod sessions;
 pub mod spdy;
+pub mod tls;
+pub mod upgrade;
+pub mod websocket;
+
+pub use certificate::Serving;
+pub use server::{Dependencies, Observer, Shared, run};

@@ -2,7 +2,7 @@
 //!
 //! One operator reconciles `VirtualKubeletConnector` objects into virtual nodes, and runs every pod bound to one of
 //! them as an ACI container group. Dependencies between the modules point one way:
-//! `api, azure <- translate <- provider <- pods <- agent <- connector <- cli`, with `node` under `agent` and `kube`
+//! `api, azure <- translate <- provider <- pods <- agent <- connector <- cli`, with `node` and `kubelet` under `agent` and `kube`
 //! (the client factory) beside `azure`. `tests/layering.rs` keeps it so.
 
 pub mod admin;

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::{azure, kube, pods};
+use crate::{azure, kube, kubelet, pods};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ArmCall {
@@ -48,6 +48,17 @@ struct Node {
     node: String,
 }
 
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KubeletRequest {
+    route: &'static str,
+    code: u16,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KubeletRoute {
+    route: &'static str,
+}
+
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The registry and its metrics. One for the process.
@@ -62,6 +73,9 @@ pub struct Metrics {
     create_lag: Histogram,
     waiting: Family<Node, Gauge>,
     running: Family<Node, Gauge>,
+    kubelet_requests: Family<KubeletRequest, Counter>,
+    kubelet_seconds: Seconds<KubeletRoute>,
+    certificate_expiry: Family<Node, Gauge>,
 }
 
 fn seconds() -> Histogram {
@@ -82,6 +96,9 @@ impl Default for Metrics {
             create_lag: seconds(),
             waiting: Family::default(),
             running: Family::default(),
+            kubelet_requests: Family::default(),
+            kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
+            certificate_expiry: Family::default(),
         };
         metrics.register();
         metrics
@@ -143,6 +160,25 @@ impl Metrics {
             "pod_operations_running",
             "Operations that run",
             self.running.clone(),
+        );
+        r.register(
+            "kubelet_requests",
+            "Requests to the kubelet API of the nodes",
+            self.kubelet_requests.clone(),
+        );
+        let help = "Time until the answer to a request to the kubelet API began";
+        r.register_with_unit(
+            "kubelet_request_duration",
+            help,
+            Unit::Seconds,
+            self.kubelet_seconds.clone(),
+        );
+        let help = "End of the serving certificate of a node, in seconds of the epoch";
+        r.register_with_unit(
+            "kubelet_certificate_expiry",
+            help,
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
         );
         *self.registry.lock() = registry;
     }
@@ -212,6 +248,34 @@ impl pods::Observer for Metrics {
     }
 }
 
+impl kubelet::Observer for Metrics {
+    fn request(&self, route: &'static str, status: u16, elapsed: Duration) {
+        self.kubelet_requests
+            .get_or_create(&KubeletRequest {
+                route,
+                code: status,
+            })
+            .inc();
+        self.kubelet_seconds
+            .get_or_create(&KubeletRoute { route })
+            .observe(elapsed.as_secs_f64());
+    }
+
+    fn certificate_expiry(&self, node: &str, seconds: Option<i64>) {
+        let node = Node {
+            node: node.to_string(),
+        };
+        match seconds {
+            Some(seconds) => {
+                self.certificate_expiry.get_or_create(&node).set(seconds);
+            }
+            None => {
+                self.certificate_expiry.remove(&node);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,8 +292,12 @@ mod tests {
             Duration::from_millis(3),
         );
         pods::Observer::queue(&metrics, "node", 3, 1);
+        kubelet::Observer::request(&metrics, "pods", 200, Duration::from_millis(3));
+        kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
         let text = metrics.encode().unwrap();
         for line in [
+            "vkc_kubelet_requests_total{route=\"pods\",code=\"200\"} 1",
+            "vkc_kubelet_certificate_expiry_seconds{node=\"node\"} 7",
             "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
             "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
             "vkc_pod_operations_waiting{node=\"node\"} 3",
@@ -237,5 +305,8 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+        kubelet::Observer::certificate_expiry(&metrics, "node", None);
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("expiry_seconds{"), "{text}");
     }
 }

@@ -24,9 +24,14 @@ pub struct Settings {
     #[arg(long, env = "POD_NAME", default_value = "vkc")]
     pub instance: String,
 
-    /// Ports of the virtual nodes' kubelet API, first-last; one port for each node.
+    /// Ports of the virtual nodes' kubelet API, first-last; one port for each node. 0 lets the system choose.
     #[arg(long, env = "VKC_KUBELET_PORT_RANGE", default_value = "10260-10359")]
     pub kubelet_port_range: PortRange,
+
+    /// CA whose client certificates the kubelet API believes, a PEM file; without it the one that the API server
+    /// publishes in the ConfigMap kube-system/extension-apiserver-authentication.
+    #[arg(long, env = "VKC_CLIENT_CA_FILE")]
+    pub client_ca_file: Option<PathBuf>,
 
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8080")]
@@ -61,7 +66,7 @@ fn guess_ip() -> IpAddr {
         .map_or(loopback, |address| address.ip())
 }
 
-/// A range of TCP ports, both ends included.
+/// A range of TCP ports, both ends included; 0 to 0 is any port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortRange {
     /// First port.
@@ -75,6 +80,9 @@ impl std::str::FromStr for PortRange {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || format!("{text:?} is not a range of ports such as 10260-10359");
+        if text == "0" {
+            return Ok(Self { first: 0, last: 0 });
+        }
         let (first, last) = text.split_once('-').ok_or_else(bad)?;
         let range = Self {
             first: first.parse().map_err(|_| bad())?,
@@ -101,6 +109,7 @@ mod tests {
                 last: 10359
             })
         );
+        assert_eq!("0".parse(), Ok(PortRange { first: 0, last: 0 }));
         for bad in ["", "1", "0-5", "9-8", "a-b", "1-70000", "1-2-3"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");
         }

@@ -21,15 +21,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("node", &["api", "kube"]),
     ("provider", &["api", "azure", "translate", "kube"]),
     ("pods", &["azure", "translate", "provider", "kube"]),
+    ("kubelet", &["azure", "translate", "provider", "kube"]),
     (
         "agent",
-        &["azure", "translate", "provider", "pods", "node", "kube"],
+        &[
+            "azure",
+            "translate",
+            "provider",
+            "pods",
+            "node",
+            "kube",
+            "kubelet",
+        ],
     ),
     (
         "connector",
         &["api", "azure", "translate", "node", "agent", "kube"],
     ),
-    ("metrics", &["azure", "kube", "pods"]),
+    ("metrics", &["azure", "kube", "kubelet", "pods"]),
     ("admin", &["metrics"]),
     (
         "cli",
@@ -40,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "azure",
             "connector",
             "kube",
+            "kubelet",
             "metrics",
             "node",
             "settings",
@@ -60,6 +70,12 @@ const PURE: &[&str] = &[
     "src/pods/writer.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",
+    "src/kubelet/cache.rs",
+    "src/kubelet/logs/container.rs",
+    "src/kubelet/logs/lines.rs",
+    "src/kubelet/logs/options.rs",
+    "src/kubelet/logs/pace.rs",
+    "src/kubelet/logs/seen.rs",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

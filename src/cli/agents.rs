@@ -1,5 +1,6 @@
 //! The product's agents, as the supervisor starts them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError};
 use crate::kube::call;
 use crate::kube::client::Clients;
 use crate::kube::identity;
+use crate::kubelet;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
 
@@ -21,9 +23,10 @@ const CALL: Duration = Duration::from_secs(10);
 pub(super) struct Agents {
     pub(super) clients: Clients,
     pub(super) namespace: String,
-    pub(super) node_ip: String,
+    pub(super) node_ip: IpAddr,
     pub(super) instance: String,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) kubelet: kubelet::Shared,
 }
 
 #[async_trait]
@@ -53,10 +56,11 @@ impl AgentFactory for Agents {
         }
         let shared = Shared {
             clients: self.clients.clone(),
-            node_ip: self.node_ip.clone(),
+            node_ip: self.node_ip,
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),
             pods: self.metrics.clone(),
+            kubelet: self.kubelet.clone(),
         };
         Ok(Box::new(Agent(agent::start(
             spec,

@@ -20,6 +20,7 @@ use vkc::kube::client::Clients;
 use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use vkc::node::spec::kubelet_version;
+use vkc::node::status::Endpoint;
 use xtask::control_plane::shared;
 
 /// Installs the CRD and starts the controller, once. Returns a client of the administrator.
@@ -103,7 +104,10 @@ fn wanted(spec: &AgentSpec) -> NodeWanted {
         ready: true,
         reason: "Synced".to_owned(),
         message: "synced".to_owned(),
-        node_ip: "127.0.0.1".to_owned(),
+        endpoint: Endpoint {
+            ip: "127.0.0.1".to_owned(),
+            kubelet_port: None,
+        },
     }
 }
 

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::frame::{
     Decoder, Frame, FrameError, put_data, put_goaway, put_ping, put_reset, put_syn_reply, reset,
@@ -237,6 +238,7 @@ impl Reading<'_> {
         }
         self.last = id;
         let (inbound, parts) = mpsc::channel(STREAM_QUEUE);
+        let gone = CancellationToken::new();
         {
             let mut open = self.shared.open.lock();
             if open.len() >= self.limits.streams {
@@ -246,12 +248,13 @@ impl Reading<'_> {
             let entry = Entry {
                 inbound: (!fin).then_some(inbound),
                 writing: true,
+                gone: gone.clone().drop_guard(),
             };
             open.insert(id, entry);
         }
         // At once and before any data: clients throw away what comes on a stream without a reply.
         self.control(Control::Reply(id))?;
-        let stream = Stream::new(id, headers, parts, Arc::clone(self.shared));
+        let stream = Stream::new(id, headers, parts, gone, Arc::clone(self.shared));
         // Nobody accepts streams any more: dropping the stream resets it.
         let _ = self.opened.try_send(stream);
         Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::frame::reset;
 use super::headers::Headers;
@@ -39,6 +40,8 @@ pub(super) struct Entry {
     pub(super) inbound: Option<mpsc::Sender<Bytes>>,
     /// False once we have sent ours.
     pub(super) writing: bool,
+    /// Tells the stream's holders when the entry goes before both ends were sent.
+    pub(super) gone: DropGuard,
 }
 
 /// What a session and its streams share.
@@ -50,17 +53,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Ends our side of `stream`; true when it was open.
-    fn end_writing(&self, stream: u32) -> bool {
+    /// Ends our side of `stream`.
+    fn end_writing(&self, stream: u32) {
         let mut open = self.open.lock();
-        let Some(entry) = open.get_mut(&stream) else {
-            return false;
-        };
-        let was = std::mem::take(&mut entry.writing);
-        if entry.inbound.is_none() {
-            open.remove(&stream);
+        if let Some(entry) = open.get_mut(&stream) {
+            entry.writing = false;
+            if entry.inbound.is_none() {
+                ended_well(open.remove(&stream));
+            }
         }
-        was
     }
 
     /// Ends the client's side of `stream`: its reader sees the end after what is still in its buffer.
@@ -69,7 +70,7 @@ impl Shared {
         if let Some(entry) = open.get_mut(&stream) {
             entry.inbound = None;
             if !entry.writing {
-                open.remove(&stream);
+                ended_well(open.remove(&stream));
             }
         }
     }
@@ -79,6 +80,13 @@ impl Shared {
             .lock()
             .get(&stream)
             .is_some_and(|entry| entry.writing)
+    }
+}
+
+/// Nobody has to be told: what was received may still be in use.
+fn ended_well(entry: Option<Entry>) {
+    if let Some(entry) = entry {
+        entry.gone.disarm();
     }
 }
 
@@ -101,9 +109,10 @@ impl Stream {
         id: u32,
         headers: Headers,
         inbound: mpsc::Receiver<Bytes>,
+        gone: CancellationToken,
         shared: Arc<Shared>,
     ) -> Self {
-        let guard = Arc::new(Guard { id, shared });
+        let guard = Arc::new(Guard { id, gone, shared });
         Self {
             id,
             headers,
@@ -120,6 +129,7 @@ impl Stream {
 #[derive(Debug)]
 struct Guard {
     id: u32,
+    gone: CancellationToken,
     shared: Arc<Shared>,
 }
 
@@ -166,7 +176,7 @@ impl StreamWriter {
         if bytes.is_empty() {
             return Ok(());
         }
-        let Guard { id, shared } = &*self.guard;
+        let Guard { id, shared, .. } = &*self.guard;
         if !shared.is_open(*id) {
             return Err(Closed);
         }
@@ -174,12 +184,17 @@ impl StreamWriter {
         data.await.map_err(|_| Closed)
     }
 
+    /// Waits until the stream is over before its time: reset by the client, or lost with its connection.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.guard.gone.clone().cancelled_owned()
+    }
+
     /// Sends our end, behind all that was written.
     ///
     /// # Errors
     /// [`Closed`] as for [`StreamWriter::write`].
     pub async fn finish(&self) -> Result<(), Closed> {
-        let Guard { id, shared } = &*self.guard;
+        let Guard { id, shared, .. } = &*self.guard;
         if !shared.is_open(*id) {
             return Err(Closed);
         }

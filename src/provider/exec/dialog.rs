@@ -42,7 +42,8 @@ impl Default for Settings {
     }
 }
 
-/// Runs `command` by the shell behind `console`, a `/bin/sh` that was just started.
+/// Runs `command` by the shell behind `console`, a `/bin/sh` that was just started. Standard input is not touched
+/// before the command runs.
 ///
 /// # Errors
 /// An [`ExecError`] when the command could not be started, or its end was not seen.
@@ -51,12 +52,12 @@ pub async fn run(
     settings: Settings,
     mark: &Mark,
     command: &Command,
-    mut streams: Streams,
+    streams: &mut Streams,
 ) -> Result<Exit, ExecError> {
     let mut dialog = Dialog::new(console, settings, Scanner::new(mark, command.tty));
     let shell = dialog.probe(mark, command.tty).await?;
     let packed = !command.tty && shell.pipes;
-    dialog.start(mark, command, shell, &streams).await?;
+    dialog.start(mark, command, shell, streams).await?;
     let stdin = streams.stdin.take();
     let mut feed = Feed {
         stdin,

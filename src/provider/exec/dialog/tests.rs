@@ -110,7 +110,7 @@ async fn run_and_type(
             }
         }
     });
-    let streams = Streams {
+    let mut streams = Streams {
         stdin: has_stdin.then_some(keyboard),
         output: out,
         resize: None,
@@ -139,7 +139,11 @@ async fn run_and_type(
         }
         (stdout, String::from_utf8(stderr).unwrap())
     };
-    let dialog = super::run(console, Settings::default(), &mark, &command, streams);
+    let dialog = async {
+        let result = super::run(console, Settings::default(), &mark, &command, &mut streams).await;
+        drop(streams);
+        result
+    };
     let both = async { tokio::join!(dialog, collect) };
     let limit = Duration::from_secs(60);
     let (result, (stdout, stderr)) = tokio::time::timeout(limit, both).await.unwrap();
