@@ -60,12 +60,7 @@ pub(crate) enum Session {
 
 impl Session {
     /// A process in a container: it sees the container's environment and secret volumes.
-    pub(crate) fn exec(
-        command: &str,
-        size: (i64, i64),
-        container: &str,
-        body: &Value,
-    ) -> Self {
+    pub(crate) fn exec(command: &str, size: (i64, i64), container: &str, body: &Value) -> Self {
         let none = Value::Null;
         let properties = body.get("properties").unwrap_or(&none);
         let found = rules::items(properties, "containers")

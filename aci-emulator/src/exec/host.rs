@@ -25,7 +25,8 @@ pub(crate) async fn exec(
     let mut child = match spawn(command, environment, rows, columns) {
         Ok(child) => child,
         Err(error) => {
-            wire.send(format!("exec failed: {error}\r\n").into_bytes()).await;
+            wire.send(format!("exec failed: {error}\r\n").into_bytes())
+                .await;
             return;
         }
     };
@@ -58,7 +59,10 @@ pub(crate) async fn exec(
     }
     // `script` hangs the terminal up when it is told to end.
     drop(input);
-    if tokio::time::timeout(LAST_WORDS, child.wait()).await.is_err() {
+    if tokio::time::timeout(LAST_WORDS, child.wait())
+        .await
+        .is_err()
+    {
         tracing::debug!("the process of an exec session was killed");
     }
 }

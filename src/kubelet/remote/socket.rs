@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures::SinkExt as _;
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at, timeout};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::options::Sizes;
 use super::{Options, Status, streams};
@@ -126,7 +128,12 @@ pub(super) async fn serve<W, F>(
         };
         let last = codec.encode(channel::ERROR, &status.bytes(protocol));
         send(&mut outgoing, last, times).await?;
-        send(&mut outgoing, Message::Close(None), times).await
+        // Without a code, clients take the end for an accident.
+        let end = CloseFrame {
+            code: CloseCode::Normal,
+            reason: Utf8Bytes::default(),
+        };
+        send(&mut outgoing, Message::Close(Some(end)), times).await
     };
     let told = tokio::select! {
         told = talk => told,
