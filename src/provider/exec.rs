@@ -102,6 +102,11 @@ pub enum ExecError {
         "the shell in the container is too limited for this command: it has no pipes or no `cat`"
     )]
     Limited,
+    /// Standard input cannot be told from output.
+    #[error(
+        "standard input needs `stty` in the container: without it the terminal mixes input into the output (use -t, or no -i)"
+    )]
+    Echo,
     /// The session ended while the command ran.
     #[error("the connection to the container was lost before the command ended")]
     Lost,

@@ -61,7 +61,8 @@ pub async fn run(
     let stdin = streams.stdin.take();
     let mut feed = Feed {
         stdin,
-        packing: packed.then(|| (mark.clone(), shell.base64)),
+        rest: Bytes::new(),
+        packing: packed.then_some(shell.base64),
         at_line_start: true,
     };
     dialog.converse(&mut feed, &streams.output).await
@@ -96,6 +97,8 @@ pub async fn raw(
 struct Shell {
     pipes: bool,
     base64: bool,
+    /// The terminal shows what is typed, and nobody could turn that off.
+    echoes: bool,
 }
 
 struct Dialog {
@@ -104,8 +107,8 @@ struct Dialog {
     queue: Queue,
     scanner: Scanner,
     events: VecDeque<Event>,
-    /// Lengths of the lines that the shell has not acknowledged.
-    unanswered: VecDeque<usize>,
+    /// Lengths of what the shell has not acknowledged, and whether more may be typed before it does.
+    unanswered: VecDeque<(usize, bool)>,
     /// Whether the command runs: an interrupt is sent when the session is dropped then.
     running: bool,
 }
@@ -141,7 +144,10 @@ impl Dialog {
             match self.event(deadline).await? {
                 Event::Pipes => shell.pipes = true,
                 Event::Base64 => shell.base64 = true,
-                Event::Ready(_) => return Ok(shell),
+                Event::Ready(silent) => {
+                    shell.echoes = !silent && self.scanner.echoed();
+                    return Ok(shell);
+                }
                 _ => {}
             }
         }
@@ -156,6 +162,10 @@ impl Dialog {
         streams: &Streams,
     ) -> Result<(), ExecError> {
         let stdin = streams.stdin.is_some();
+        if stdin && shell.echoes && !command.tty {
+            // The echo would be taken for output.
+            return Err(ExecError::Echo);
+        }
         let lines = if !shell.pipes {
             vec![script::basic(&command.argv, command.tty, stdin).ok_or(ExecError::Limited)?]
         } else if command.tty {
@@ -169,7 +179,7 @@ impl Dialog {
             if lines.peek().is_none() {
                 break;
             }
-            self.unanswered.push_back(line.len());
+            self.unanswered.push_back((line.len(), false));
             while self.is_full() {
                 let deadline = Instant::now() + ANSWER;
                 if self.event(deadline).await? == Event::Ack {
@@ -185,7 +195,14 @@ impl Dialog {
     }
 
     fn is_full(&self) -> bool {
-        self.unanswered.iter().sum::<usize>() >= WINDOW
+        let alone = self.unanswered.back().is_some_and(|(_, alone)| *alone);
+        alone
+            || self
+                .unanswered
+                .iter()
+                .map(|(length, _)| length)
+                .sum::<usize>()
+                >= WINDOW
     }
 
     /// The next thing the shell says before the command starts.
@@ -235,12 +252,12 @@ impl Dialog {
                     None => return Err(ExecError::Lost),
                 },
                 permit = self.input.reserve(), if !self.queue.is_empty() => self.queue.send(permit),
-                typed = next(&mut feed.stdin), if room => {
-                    for line in feed.pack(typed) {
+                typed = feed.next(), if room => {
+                    for packet in feed.pack(typed) {
                         if feed.packing.is_some() {
-                            self.unanswered.push_back(line.len());
+                            self.unanswered.push_back((packet.text.len(), packet.alone));
                         }
-                        self.queue.push(&line);
+                        self.queue.push(&packet.text);
                     }
                 }
             }
@@ -249,8 +266,11 @@ impl Dialog {
 
     /// The loop that reads standard input ends before its shell does; without an end it would wait for more.
     async fn release(&mut self, feed: &Feed) {
-        if let (Some(_), Some((mark, _))) = (&feed.stdin, &feed.packing) {
-            self.queue.push(input::end(mark).as_bytes());
+        // What is under way would only be read as something else; a line that was begun has to end first.
+        self.queue.clear();
+        if feed.stdin.is_some() && feed.packing.is_some() {
+            self.queue.push(b"\n");
+            self.queue.push(input::END.as_bytes());
         }
         let sent = async {
             while !self.queue.is_empty() {
@@ -268,29 +288,50 @@ impl Dialog {
 /// Standard input on its way to the terminal.
 struct Feed {
     stdin: Option<mpsc::Receiver<Bytes>>,
-    /// Where a loop unpacks it: the mark of its lines, and whether base64 can be unpacked.
-    packing: Option<(Mark, bool)>,
+    /// Received and not packed yet.
+    rest: Bytes,
+    /// Where a loop unpacks it: whether base64 can be unpacked.
+    packing: Option<bool>,
     at_line_start: bool,
 }
 
+/// What is typed as one.
+struct Typed {
+    text: Bytes,
+    alone: bool,
+}
+
 impl Feed {
+    /// The next bytes, `None` at the end; never when there are none.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.rest.is_empty() {
+            self.rest = next(&mut self.stdin).await?;
+        }
+        let length = self.rest.len().min(input::PACKET);
+        Some(self.rest.split_to(length))
+    }
+
     /// What to type for `bytes`, or for the end.
-    fn pack(&mut self, bytes: Option<Bytes>) -> Vec<Bytes> {
+    fn pack(&mut self, bytes: Option<Bytes>) -> Vec<Typed> {
         if bytes.is_none() {
             self.stdin = None;
         }
-        let typed: Vec<Bytes> = match (&self.packing, bytes) {
-            (Some((mark, base64)), Some(bytes)) => input::lines(mark, &bytes, *base64)
+        let one = |text: Bytes| vec![Typed { text, alone: false }];
+        let typed: Vec<Typed> = match (&self.packing, bytes) {
+            (Some(base64), Some(bytes)) => input::packets(&bytes, *base64)
                 .into_iter()
-                .map(Bytes::from)
+                .map(|packet| Typed {
+                    text: Bytes::from(packet.text),
+                    alone: packet.alone,
+                })
                 .collect(),
-            (Some((mark, _)), None) => vec![Bytes::from(input::end(mark))],
-            (None, Some(bytes)) => vec![bytes],
+            (Some(_), None) => one(Bytes::from_static(input::END.as_bytes())),
+            (None, Some(bytes)) => one(bytes),
             // In the middle of a line the first one only hands over the line.
-            (None, None) if self.at_line_start => vec![Bytes::from_static(&[END_OF_INPUT])],
-            (None, None) => vec![Bytes::from_static(&[END_OF_INPUT, END_OF_INPUT])],
+            (None, None) if self.at_line_start => one(Bytes::from_static(&[END_OF_INPUT])),
+            (None, None) => one(Bytes::from_static(&[END_OF_INPUT, END_OF_INPUT])),
         };
-        if let Some(last) = typed.last().and_then(|bytes| bytes.last()) {
+        if let Some(last) = typed.last().and_then(|typed| typed.text.last()) {
             self.at_line_start = matches!(last, b'\n' | b'\r' | &END_OF_INPUT);
         }
         typed
@@ -313,6 +354,10 @@ impl Queue {
 
     fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.waiting.clear();
     }
 
     fn push(&mut self, bytes: &[u8]) {

@@ -1,13 +1,20 @@
 //! Standard input as lines that a shell loop unpacks. Pure.
 //!
-//! A line is the session's mark, `i`, and one of: `.` the end, `t` text in the escapes of `printf %b`, `b` base64. The
-//! mark is there so that an echo of the line, on a terminal whose echo could not be turned off, can be told from output.
+//! A line is one of: `.` the end, `t` text in the escapes of `printf %b`, `b` base64, `m` and the number of lines of
+//! nothing but base64 that follow.
+
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::script::{Mark, escape};
+use super::script::escape;
 
+/// The line that ends standard input.
+pub const END: &str = ".\n";
+
+/// Most bytes that can be packed at once.
+pub const PACKET: usize = 32 * 1024;
 /// Longest line, below what a terminal's line holds (4,095 bytes).
 const LINE: usize = 3900;
 /// Bytes packed into one line of base64.
@@ -15,31 +22,42 @@ const BASE64_PIECE: usize = LINE / 4 * 3 - 60;
 /// Bytes packed into one line of text, at worst five characters each.
 const TEXT_PIECE: usize = LINE / 5 - 20;
 
-/// The lines for `bytes`. Text goes as text: that costs the container nothing, while each line of base64 costs it a
-/// process.
-pub fn lines(mark: &Mark, bytes: &[u8], base64: bool) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (piece, after) = rest.split_at(rest.len().min(BASE64_PIECE));
-        let text = escape(piece, b"");
-        let (kind, packed, after) = if text.len() <= piece.len() / 4 * 5 + 16 {
-            ('t', text, after)
-        } else if base64 {
-            ('b', STANDARD.encode(piece), after)
-        } else {
-            let (piece, after) = rest.split_at(rest.len().min(TEXT_PIECE));
-            ('t', escape(piece, b""), after)
-        };
-        lines.push(format!("{}i{kind}{packed}\n", mark.text()));
-        rest = after;
-    }
-    lines
+/// Lines that the shell answers together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// The lines.
+    pub text: String,
+    /// Nothing may be typed before the answer: what reads these lines may read on in whatever follows.
+    pub alone: bool,
 }
 
-/// The line that ends standard input.
-pub fn end(mark: &Mark) -> String {
-    format!("{}i.\n", mark.text())
+/// The packets for at most [`PACKET`] bytes. A little text goes as text, which costs the container nothing; a line of
+/// base64 costs it a process. A shell reads its lines byte by byte: much goes in many lines past it.
+pub fn packets(bytes: &[u8], base64: bool) -> Vec<Packet> {
+    let line = |kind: char, packed: &str| Packet {
+        text: format!("{kind}{packed}\n"),
+        alone: false,
+    };
+    if base64 && bytes.len() > BASE64_PIECE {
+        let pieces = bytes.chunks(BASE64_PIECE);
+        let mut text = format!("m{}\n", pieces.len());
+        for piece in pieces {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{}", STANDARD.encode(piece));
+        }
+        return vec![Packet { text, alone: true }];
+    }
+    let text = escape(bytes, b"");
+    if bytes.is_empty() {
+        Vec::new()
+    } else if text.len() < LINE - 100 && (!base64 || text.len() <= bytes.len() / 4 * 5 + 16) {
+        vec![line('t', &text)]
+    } else if base64 {
+        vec![line('b', &STANDARD.encode(bytes))]
+    } else {
+        let pieces = bytes.chunks(TEXT_PIECE);
+        pieces.map(|piece| line('t', &escape(piece, b""))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -49,20 +67,23 @@ mod tests {
     use super::*;
 
     /// What the shell makes of the lines.
-    fn unpack(mark: &Mark, lines: &[String]) -> Vec<u8> {
+    fn unpack(packets: &[Packet]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for line in lines {
-            assert!(line.len() <= 4095 && line.bytes().all(|b| matches!(b, b' '..=b'~' | b'\n')));
-            let line = line.strip_suffix('\n').unwrap();
-            let packed = line
-                .strip_prefix(mark.text())
-                .unwrap()
-                .strip_prefix('i')
-                .unwrap();
-            if let Some(packed) = packed.strip_prefix('b') {
-                bytes.extend(STANDARD.decode(packed).unwrap());
-            } else {
-                bytes.extend(printf(packed.strip_prefix('t').unwrap()));
+        let all: String = packets.iter().map(|packet| packet.text.as_str()).collect();
+        assert!(all.bytes().all(|b| matches!(b, b' '..=b'~' | b'\n')));
+        let mut lines = all.lines();
+        assert!(all.lines().all(|line| line.len() < 4095));
+        while let Some(packed) = lines.next() {
+            let (kind, packed) = packed.split_at(1);
+            match kind {
+                "b" => bytes.extend(STANDARD.decode(packed).unwrap()),
+                "t" => bytes.extend(printf(packed)),
+                "m" => {
+                    for line in lines.by_ref().take(packed.parse().unwrap()) {
+                        bytes.extend(STANDARD.decode(line).unwrap());
+                    }
+                }
+                _ => panic!("{kind}"),
             }
         }
         bytes
@@ -92,30 +113,34 @@ mod tests {
 
     #[test]
     fn text_goes_as_text_and_the_rest_as_base64_where_there_is_one() {
-        let mark = Mark::new(7);
-        let line = |packed: &str| format!("^0000000000000007i{packed}\n");
-        assert_eq!(lines(&mark, b"", true), Vec::<String>::new());
-        assert_eq!(lines(&mark, b"a b\n", true), [line("ta b\\n")]);
-        assert_eq!(lines(&mark, b"1\\\t%", false), [line("t1\\\\\\t%")]);
-        assert_eq!(
-            lines(&mark, &[0; 30], true),
-            [line(&format!("b{}", "A".repeat(40)))]
+        let of = |bytes: &[u8], base64| -> Vec<String> {
+            let packets = packets(bytes, base64).into_iter();
+            packets.map(|packet| packet.text).collect()
+        };
+        let line = |packed: &str| format!("{packed}\n");
+        assert_eq!(of(b"", true), Vec::<String>::new());
+        assert_eq!(of(b"a b\n", true), [line("ta b\\n")]);
+        assert_eq!(of(b"1\\\t%", false), [line("t1\\\\\\t%")]);
+        assert_eq!(of(&[0; 30], true), [line(&format!("b{}", "A".repeat(40)))]);
+        assert_eq!(of(&[0, 0xff], false), [line("t\\0000\\0377")]);
+        let much = packets(&[0; PACKET], true);
+        assert!(much.len() == 1 && much[0].alone && much[0].text.starts_with("m12\nA"));
+        assert!(
+            packets(&[b'a'; PACKET], false)
+                .iter()
+                .all(|packet| !packet.alone)
         );
-        assert_eq!(lines(&mark, &[0, 0xff], false), [line("t\\0000\\0377")]);
-        assert_eq!(end(&mark), line("."));
     }
 
     proptest! {
         #[test]
         fn bytes_arrive_as_given(bytes in proptest::collection::vec(any::<u8>(), 0..9000), base64: bool) {
-            let mark = Mark::new(1);
-            prop_assert_eq!(unpack(&mark, &lines(&mark, &bytes, base64)), bytes);
+            prop_assert_eq!(unpack(&packets(&bytes, base64)), bytes);
         }
 
         #[test]
         fn text_arrives_as_given(text in "[ -~\n\\\\]{0,9000}", base64: bool) {
-            let mark = Mark::new(1);
-            prop_assert_eq!(unpack(&mark, &lines(&mark, text.as_bytes(), base64)), text.as_bytes());
+            prop_assert_eq!(unpack(&packets(text.as_bytes(), base64)), text.as_bytes());
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct Scanner {
     /// A CR that may belong to the next byte.
     held_cr: bool,
     started: bool,
+    /// Whether what was typed has come back.
+    echoed: bool,
     mode: Mode,
     pending: Vec<u8>,
     preface: Vec<u8>,
@@ -50,8 +52,6 @@ enum Mode {
     Stdout,
     /// To the end of the line.
     Stderr,
-    /// Our own input, echoed: dropped to the end of the line.
-    Echo,
 }
 
 /// What stands behind a mark.
@@ -73,6 +73,7 @@ impl Scanner {
             crlf: false,
             held_cr: false,
             started: false,
+            echoed: false,
             mode: Mode::Stdout,
             pending: Vec::new(),
             preface: Vec::new(),
@@ -87,6 +88,11 @@ impl Scanner {
             .filter(|word| !word.is_empty())
             .collect();
         words.join(" ")
+    }
+
+    /// Whether the terminal has echoed what was typed. Pipes do not.
+    pub fn echoed(&self) -> bool {
+        self.echoed
     }
 
     /// Takes the next bytes.
@@ -117,15 +123,6 @@ impl Scanner {
 
     /// One step through what is pending; false when there is nothing more to do.
     fn step(&mut self, events: &mut Vec<Event>) -> bool {
-        if self.mode == Mode::Echo {
-            let end = self.pending.iter().position(|byte| *byte == b'\n');
-            self.pending
-                .drain(..end.map_or(self.pending.len(), |end| end + 1));
-            if end.is_some() {
-                self.mode = Mode::Stdout;
-            }
-            return end.is_some();
-        }
         if self.mode == Mode::Stderr
             && let Some(end) = self.pending.iter().position(|byte| *byte == b'\n')
             && self.find().is_none_or(|(mark, _)| end < mark)
@@ -145,6 +142,7 @@ impl Scanner {
         match self.tag() {
             Tag::Unfinished => false,
             Tag::Foreign => {
+                self.echoed |= !self.started;
                 self.text(self.mark.len(), events);
                 true
             }
@@ -231,10 +229,6 @@ impl Scanner {
             },
             (b'e', true) if !self.tty => {
                 self.mode = Mode::Stderr;
-                Tag::Known(None, 1)
-            }
-            (b'i', true) if !self.tty => {
-                self.mode = Mode::Echo;
                 Tag::Known(None, 1)
             }
             _ => Tag::Foreign,

@@ -13,8 +13,8 @@ use super::*;
 enum Place {
     Pipes,
     Terminal,
-    /// A terminal, in an image without programs but these.
-    Bare(&'static str),
+    /// A terminal, in an image whose only programs on the path are these.
+    Bare(&'static [&'static str]),
 }
 
 struct Run {
@@ -55,6 +55,19 @@ fn shell(place: Place) -> Child {
     command.spawn().unwrap()
 }
 
+/// A folder with links to the programs of a bare place.
+fn path_of(place: Place) -> Option<tempfile::TempDir> {
+    let Place::Bare(programs) = place else {
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for program in programs {
+        let link = folder.path().join(program);
+        std::os::unix::fs::symlink(format!("/bin/{program}"), link).unwrap();
+    }
+    Some(folder)
+}
+
 async fn run(place: Place, argv: &[&str], tty: bool, stdin: Option<Vec<u8>>) -> Run {
     run_and_type(place, argv, tty, "", stdin).await
 }
@@ -71,12 +84,14 @@ async fn run_and_type(
     let (input, mut typed) = mpsc::channel::<Bytes>(4);
     let (shown, output) = mpsc::channel(4);
     let mut child = shell(place);
+    // Whoever sits in the container finds nothing else.
+    let path = path_of(place);
     let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let typed_path = path.as_ref().map(|path| path.path().to_owned());
     tasks.spawn(async move {
-        if let Place::Bare(programs) = place {
-            to.write_all(format!("PATH={programs}\n").as_bytes())
-                .await
-                .unwrap();
+        if let Some(path) = typed_path {
+            let line = format!("PATH={}\n", path.display());
+            to.write_all(line.as_bytes()).await.unwrap();
         }
         while let Some(bytes) = typed.recv().await {
             assert!(bytes.len() <= 48);
@@ -253,4 +268,77 @@ async fn a_terminal_is_passed_through_and_the_exit_code_still_told() {
     assert_eq!(run_.result.unwrap(), Exit::Code(0));
     let text = String::from_utf8(run_.stdout).unwrap();
     assert!(text.starts_with("a\r\n") && text.ends_with('b'), "{text:?}");
+}
+
+#[tokio::test]
+async fn what_an_image_lacks_is_done_without_or_said() {
+    // No `base64`: escapes of printf carry any byte.
+    let every: Vec<u8> = (0..=255).cycle().take(9000).collect();
+    let place = Place::Bare(&["cat", "stty"]);
+    let copied = run(place, &["/bin/cat"], false, Some(every.clone())).await;
+    assert_eq!(copied.result.unwrap(), Exit::Code(0));
+    assert!(copied.stdout == every);
+    // No `stty`: the newlines of the terminal are undone; input cannot be told from its echo.
+    let place = Place::Bare(&["cat"]);
+    check(
+        place,
+        &["/bin/printf", "a\r\nb\n"],
+        None,
+        (0, "a\r\nb\n", ""),
+    )
+    .await;
+    let refused = run(place, &["/bin/cat"], false, Some(b"a".to_vec())).await;
+    assert!(matches!(refused.result, Err(ExecError::Echo)));
+    // No `cat`: no pipes, so that all output is one; what is more than a plain line cannot be told.
+    let place = Place::Bare(&["stty"]);
+    let both = ["/bin/sh", "-c", "echo out; echo err >&2; exit 3"];
+    check(place, &both, None, (3, "out\nerr\n", "")).await;
+    check(
+        place,
+        &["/bin/cat"],
+        Some("typed\nhalf"),
+        (0, "typed\nhalf", ""),
+    )
+    .await;
+    let refused = run(place, &["/bin/echo", "a\nb"], false, None).await;
+    assert!(matches!(refused.result, Err(ExecError::Limited)));
+    // Nothing but a shell.
+    check(
+        Place::Bare(&[]),
+        &["/bin/sh", "-c", "exit 7"],
+        None,
+        (7, "", ""),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn no_shell_is_said_with_what_azure_said() {
+    let (input, _typed) = mpsc::channel(4);
+    let (shown, output) = mpsc::channel(4);
+    let said = "exec: \"/bin/sh\": no such file\r\n";
+    shown
+        .send(Bytes::from_static(said.as_bytes()))
+        .await
+        .unwrap();
+    drop(shown);
+    let (out, _collected) = mpsc::channel(4);
+    let mut streams = Streams {
+        stdin: None,
+        output: out,
+        resize: None,
+    };
+    let command = Command {
+        argv: vec!["ls".to_owned()],
+        tty: false,
+    };
+    let console = Console { input, output };
+    let settings = Settings::default();
+    let result = super::run(console, settings, &Mark::new(1), &command, &mut streams).await;
+    let text = result.unwrap_err().to_string();
+    assert!(
+        text.contains("no usable /bin/sh")
+            && text.ends_with("(it said: exec: \"/bin/sh\": no such file)"),
+        "{text}"
+    );
 }

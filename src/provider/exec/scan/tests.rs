@@ -100,11 +100,17 @@ fn what_is_no_tag_is_text() {
 }
 
 #[test]
-fn echoed_input_is_dropped() {
-    let (events, _) = feed(false, "@s\nab@itsecret\ncd\n@i.\n@x0\n");
-    assert_eq!(
-        merged(events),
-        [Event::Start, out("abcd\n"), Event::Exit(0)]
+fn an_echo_of_the_probe_is_noticed() {
+    assert!(feed(false, "# n=@; echo ${n}r:$?").1.echoed());
+    assert!(
+        !feed(
+            false,
+            "@r:1
+@s
+n=@;"
+        )
+        .1
+        .echoed()
     );
 }
 
@@ -134,7 +140,7 @@ proptest! {
     #[test]
     fn frames_may_be_cut_anywhere(cuts in proptest::collection::vec(0_usize..400, 0..30)) {
         let head = "# x n=@;\r\n@p\r\n@r:0\r\n".replace('@', MARK);
-        let tail = "@s\r\n\r\r\n^0000x@eoops\r\n^@a\r\n@izzz\r\nhalf\r@ehalf@x7\r\n".replace('@', MARK);
+        let tail = "@s\r\n\r\r\n^0000x@eoops\r\n^@a\r\nzzz\r\nhalf\r@ehalf@x7\r\n".replace('@', MARK);
         let want = {
             let mut scanner = Scanner::new(&Mark::new(42), false);
             let mut events = scanner.feed(head.as_bytes());
