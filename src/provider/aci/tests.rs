@@ -95,17 +95,7 @@ fn provider(world: &Arc<World>) -> Aci {
         node: "n".to_owned(),
         node_ip: "10.0.0.1".to_owned(),
     };
-    let defaults = GroupDefaults {
-        os: Os::Linux,
-        region: "eastus".to_owned(),
-        subnet_id: None,
-        public_ip: false,
-        zones: Vec::new(),
-        tags: BTreeMap::new(),
-        default_cpu: 1.0,
-        default_memory_gb: 1.5,
-        registry_identity_id: None,
-    };
+    let defaults = GroupDefaults::new(Os::Linux, "eastus".to_owned());
     Aci::new(
         Arc::new(arm.unwrap()),
         world.clone(),
