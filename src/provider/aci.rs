@@ -55,10 +55,10 @@ impl Scope {
 
 /// Container groups of one virtual node.
 pub struct Aci {
-    arm: Arc<ArmClient>,
+    pub(super) arm: Arc<ArmClient>,
     references: Arc<dyn References>,
     images: Arc<dyn Images>,
-    scope: Scope,
+    pub(super) scope: Scope,
     defaults: RwLock<Arc<GroupDefaults>>,
 }
 
