@@ -43,7 +43,7 @@ pub(super) fn group(text: &str, changes: &[(&str, Value)]) -> ContainerGroup {
     serde_json::from_value(changed(text, changes)).unwrap()
 }
 
-pub(super) fn defaults(os: Os) -> GroupDefaults {
+pub(crate) fn defaults(os: Os) -> GroupDefaults {
     GroupDefaults {
         public_ip: true,
         ..GroupDefaults::new(os, "eastus".to_owned())
