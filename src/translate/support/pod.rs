@@ -18,17 +18,17 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers", Mapped),
     per_os("spec.dnsConfig", Mapped, WIN_DNS),
     both("spec.dnsConfig: without a subnet", NO_SUBNET),
-    both("spec.dnsConfig.nameservers", Mapped),
+    per_os("spec.dnsConfig.nameservers", Mapped, WIN_DNS),
     both(
         "spec.dnsConfig.nameservers: an IPv6 address",
         Refused("ACI has no IPv6; remove it"),
     ),
-    both("spec.dnsConfig.options", Mapped),
+    per_os("spec.dnsConfig.options", Mapped, WIN_DNS),
     both(
         "spec.dnsConfig.options: a name or a value with a blank",
         Refused("blanks separate the options; correct it"),
     ),
-    both("spec.dnsConfig.searches", Mapped),
+    per_os("spec.dnsConfig.searches", Mapped, WIN_DNS),
     both("spec.dnsPolicy", Mapped),
     per_os(
         "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet",
