@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::Os;
+use crate::api::{ContainerGroupSku, Os, Priority};
 use crate::azure::model::{RegistryCredential, SecretBytes};
 use crate::azure::{Credential, Endpoints, Limiters};
-use crate::translate::Object;
+use crate::translate::{ClusterDns, Object};
 
 /// A cluster with one pull secret, and a registry that opens to it only.
 #[derive(Default)]
@@ -104,6 +104,11 @@ fn provider(world: &Arc<World>) -> Aci {
         tags: BTreeMap::new(),
         default_cpu: 1.0,
         default_memory_gb: 1.5,
+        sku: ContainerGroupSku::Standard,
+        priority: Priority::Regular,
+        identity_ids: Vec::new(),
+        log_analytics: None,
+        cluster_dns: ClusterDns::default(),
         registry_identity_id: None,
     };
     Aci::new(
