@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
-use vkc::api::Os;
+use vkc::api::{ContainerGroupSku, Os, Priority};
 use vkc::azure::model::ContainerGroup;
 use vkc::translate::{
-    GroupDefaults, Ownership, PodKey, Resolved, container_group, digest, facts, status_of_group,
-    status_patch,
+    ClusterDns, GroupDefaults, Ownership, PodKey, Resolved, container_group, digest, facts,
+    status_of_group, status_patch,
 };
 
 #[global_allocator]
@@ -32,6 +32,12 @@ fn main() {
         tags: std::collections::BTreeMap::new(),
         default_cpu: 1.0,
         default_memory_gb: 1.5,
+        sku: ContainerGroupSku::Standard,
+        priority: Priority::Regular,
+        identity_ids: Vec::new(),
+        log_analytics: None,
+        cluster_dns: ClusterDns::default(),
+        registry_identity_id: None,
     };
     let owner = Ownership {
         cluster_uid: "cluster".to_owned(),
@@ -39,7 +45,11 @@ fn main() {
         node: "node".to_owned(),
         key: PodKey::of(&pod).unwrap(),
     };
-    let resolved = Resolved::default();
+    let resolved = Resolved {
+        services: Some(std::sync::Arc::from([])),
+        kubernetes: Some(None),
+        ..Resolved::default()
+    };
     let to_body = || {
         let translation = container_group(&pod, &defaults, &owner, &resolved).expect("it runs");
         serde_json::to_vec(&translation.group).unwrap()

@@ -1,10 +1,11 @@
-//! One virtual node: its registration, its lease and its pods, as one thing to start and to stop.
+//! One virtual node: its registration, its lease, its pods and its kubelet API, as one thing to start and to stop.
 //!
 //! The pods come first: only when both lists have arrived does the agent say that the node is Ready, so that the
 //! restart of the operator does not make a Ready node flap. A part that ends without being told to is started again.
 
 pub mod spec;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ pub use self::spec::{AgentSpec, AgentStatus};
 use crate::azure::client::ArmClient;
 use crate::kube::client::Clients;
 use crate::kube::events::Events;
+use crate::kubelet;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
+use crate::node::status::Endpoint;
 use crate::pods::{self, Dependencies, Report, Settings};
 use crate::provider::{Aci, KubeReferences, RegistryImages, Scope};
 use crate::registry::Registry;
@@ -36,7 +39,7 @@ pub struct Shared {
     /// Clients of the API server.
     pub clients: Clients,
     /// Address at which the API server reaches this process.
-    pub node_ip: String,
+    pub node_ip: IpAddr,
     /// `nodeInfo.kubeletVersion`.
     pub kubelet_version: String,
     /// Instance that events name as their reporter.
@@ -47,6 +50,8 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// Metrics of the pods' loops.
     pub pods: Arc<dyn pods::Observer>,
+    /// What the kubelet APIs share.
+    pub kubelet: kubelet::Shared,
 }
 
 /// A running agent. Dropping it cancels its tasks without waiting for them.
@@ -123,6 +128,7 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
+    let node_ip = shared.node_ip.to_string();
     let provider = Arc::new(provider(&spec, &shared, &node, arm));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
     let (settings, settings_rx) = watch::channel(settings_of(&spec));
@@ -137,17 +143,22 @@ async fn run(
         observer: shared.pods.clone(),
     };
     let parts = CancellationToken::new();
-    let mut pods = Part::new("pods", {
-        let (name, host_ip, parts) = (name.clone(), shared.node_ip.clone(), parts.clone());
-        move || {
-            let (name, host_ip, parts) = (name.clone(), host_ip.clone(), parts.clone());
-            let (dependencies, settings, report) =
-                (dependencies.clone(), settings_rx.clone(), report_tx.clone());
-            tokio::spawn(async move {
-                pods::run(&name, Some(host_ip), dependencies, settings, report, parts).await;
-            })
-        }
-    });
+    let mut pods = pods_part(
+        (name.clone(), node_ip.clone()),
+        dependencies,
+        settings_rx,
+        report_tx,
+        parts.clone(),
+    );
+    let (port_tx, mut port) = watch::channel(None);
+    let dependencies = kubelet::Dependencies {
+        node: name.clone(),
+        ip: shared.node_ip,
+        client: node.clone(),
+        containers: provider.clone(),
+        shared: shared.kubelet.clone(),
+    };
+    let mut api = kubelet_part(dependencies, port_tx, parts.clone());
 
     // The keeper is started once there is something to say about Ready.
     let grace = tokio::time::sleep(SYNC_GRACE);
@@ -158,23 +169,21 @@ async fn run(
             () = &mut grace => break false,
             _ = report.changed() => if report.borrow_and_update().synced { break false },
             ended = pods.ended() => pods.restart(&name, ended).await,
+            ended = api.ended() => api.restart(&name, ended).await,
         }
     };
     if !stopped {
-        let (wanted, wanted_rx) = watch::channel(wanted(&spec, &report.borrow(), &shared.node_ip));
+        let endpoint = Endpoint {
+            ip: node_ip,
+            kubelet_port: *port.borrow_and_update(),
+        };
+        let (wanted, wanted_rx) = watch::channel(wanted(&spec, &report.borrow(), endpoint));
         let keeper = NodeKeeper {
             manager: shared.clients.manager(),
             node,
             kubelet_version: shared.kubelet_version.clone(),
         };
-        let mut keeper = Part::new("node", {
-            let parts = parts.clone();
-            move || {
-                let (wanted, registration, parts) =
-                    (wanted_rx.clone(), registration_tx.clone(), parts.clone());
-                tokio::spawn(keeper.clone().run(wanted, registration, parts))
-            }
-        });
+        let mut keeper = keeper_part(keeper, wanted_rx, registration_tx, parts.clone());
         loop {
             publish(
                 &status,
@@ -200,7 +209,12 @@ async fn run(
                     });
                 }
                 Ok(()) = registration.changed() => {}
+                Ok(()) = port.changed() => {
+                    let port = *port.borrow_and_update();
+                    wanted.send_modify(|wanted| wanted.endpoint.kubelet_port = port);
+                }
                 ended = pods.ended() => pods.restart(&name, ended).await,
+                ended = api.ended() => api.restart(&name, ended).await,
                 ended = keeper.ended() => keeper.restart(&name, ended).await,
             }
         }
@@ -209,6 +223,7 @@ async fn run(
     }
     parts.cancel();
     pods.finish().await;
+    api.finish().await;
     drop(pods);
     if tokio::time::timeout(Duration::from_secs(1), events_task)
         .await
@@ -272,8 +287,48 @@ fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<Arm
     let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
     let references = Arc::new(KubeReferences::new(node.clone(), api_server));
     let images = Arc::new(RegistryImages::new(shared.registry.clone()));
-    let scope = scope(spec, &shared.node_ip);
+    let scope = scope(spec, &shared.node_ip.to_string());
     Aci::new(arm, references, images, scope, spec.groups.clone())
+}
+
+fn pods_part(
+    (name, host_ip): (String, String),
+    dependencies: Dependencies,
+    settings: watch::Receiver<Settings>,
+    report: watch::Sender<Report>,
+    cancel: CancellationToken,
+) -> Part<impl Fn() -> JoinHandle<()>> {
+    Part::new("pods", move || {
+        let (name, host_ip, cancel) = (name.clone(), host_ip.clone(), cancel.clone());
+        let (dependencies, settings, report) =
+            (dependencies.clone(), settings.clone(), report.clone());
+        tokio::spawn(async move {
+            pods::run(&name, Some(host_ip), dependencies, settings, report, cancel).await;
+        })
+    })
+}
+
+fn kubelet_part(
+    dependencies: kubelet::Dependencies,
+    port: watch::Sender<Option<u16>>,
+    cancel: CancellationToken,
+) -> Part<impl Fn() -> JoinHandle<()>> {
+    Part::new("kubelet API", move || {
+        let (dependencies, port, cancel) = (dependencies.clone(), port.clone(), cancel.clone());
+        tokio::spawn(kubelet::run(dependencies, port, cancel))
+    })
+}
+
+fn keeper_part(
+    keeper: NodeKeeper,
+    wanted: watch::Receiver<NodeWanted>,
+    registration: watch::Sender<Registration>,
+    cancel: CancellationToken,
+) -> Part<impl Fn() -> JoinHandle<()>> {
+    Part::new("node", move || {
+        let (wanted, registration, cancel) = (wanted.clone(), registration.clone(), cancel.clone());
+        tokio::spawn(keeper.clone().run(wanted, registration, cancel))
+    })
 }
 
 fn scope(spec: &AgentSpec, node_ip: &str) -> Scope {
@@ -293,14 +348,14 @@ fn settings_of(spec: &AgentSpec) -> Settings {
     }
 }
 
-fn wanted(spec: &AgentSpec, report: &Report, node_ip: &str) -> NodeWanted {
+fn wanted(spec: &AgentSpec, report: &Report, endpoint: Endpoint) -> NodeWanted {
     let (ready, reason, message) = readiness(report);
     NodeWanted {
         spec: spec.node.clone(),
         ready,
         reason: reason.to_string(),
         message,
-        node_ip: node_ip.to_string(),
+        endpoint,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod cloud;
 pub mod credential;
 pub mod error;
 pub mod model;
+pub mod monitor;
 pub mod resources;
 pub mod throttle;
 pub(crate) mod transport;

@@ -16,9 +16,10 @@ use crate::admin::{self, Readiness};
 use crate::azure::throttle::Limiters;
 use crate::connector;
 use crate::kube::client::Clients;
+use crate::kubelet::{self, client_ca};
 use crate::metrics::Metrics;
 use crate::registry::Registries;
-use crate::settings::Settings;
+use crate::settings::{ServingCert, Settings};
 use crate::{shutdown, telemetry};
 
 /// The work is waiting for others; more threads than this would only cost memory on a large machine.
@@ -116,15 +117,27 @@ async fn control(
 ) -> anyhow::Result<()> {
     let config = kube_config(settings).await?;
     let clients = Clients::new(config, metrics.clone())?;
+    let (cas_sender, client_cas) = client_ca::channel();
     let agents = Arc::new(Agents {
         clients: clients.clone(),
         namespace: settings.namespace.clone(),
-        node_ip: settings.node_ip().to_string(),
+        node_ip: settings.node_ip(),
         instance: settings.instance.clone(),
         kubernetes_service: settings.kubernetes_service_host.clone(),
         metrics: metrics.clone(),
         registries: Registries::new(metrics.clone()),
+        kubelet: kubelet::Shared {
+            ports: settings.kubelet_port_range.first..=settings.kubelet_port_range.last,
+            serving: serving(settings),
+            client_cas,
+            observer: metrics.clone(),
+        },
     });
+    let client_ca = match &settings.client_ca_file {
+        Some(path) => client_ca::Source::File(path.clone()),
+        None => client_ca::Source::Cluster,
+    };
+    let client_ca = client_ca::follow(client_ca, clients.manager(), cas_sender);
     let context = connector::Context {
         clients,
         namespace: settings.namespace.clone(),
@@ -135,9 +148,20 @@ async fn control(
         arm_observer: metrics,
         ready: Arc::new(move || readiness.set("controller", true)),
     };
-    connector::run(context, cancel)
-        .await
-        .context("the controller ended")
+    tokio::select! {
+        ended = connector::run(context, cancel) => ended.context("the controller ended"),
+        () = client_ca => Err(anyhow::anyhow!("the client CA is not followed any more")),
+    }
+}
+
+fn serving(settings: &Settings) -> kubelet::Serving {
+    match settings.kubelet_serving_cert {
+        ServingCert::SelfSigned => kubelet::Serving::SelfSigned,
+        ServingCert::Csr => kubelet::Serving::Csr,
+        ServingCert::Files => {
+            kubelet::Serving::Files(settings.kubelet_cert_dir.clone().unwrap_or_default())
+        }
+    }
 }
 
 async fn kube_config(settings: &Settings) -> anyhow::Result<Config> {

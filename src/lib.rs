@@ -2,7 +2,7 @@
 //!
 //! One operator reconciles `VirtualKubeletConnector` objects into virtual nodes, and runs every pod bound to one of
 //! them as an ACI container group. Dependencies between the modules point one way:
-//! `api, azure <- translate <- provider <- pods <- agent <- connector <- cli`, with `node` under `agent`, `kube`
+//! `api, azure <- translate <- provider <- pods <- agent <- connector <- cli`, with `node` and `kubelet` under `agent`, `kube`
 //! (the client factory) beside `azure`, and `registry` (what images say) under `provider`. `tests/layering.rs` keeps it so.
 
 pub mod admin;
@@ -12,6 +12,7 @@ pub mod azure;
 pub mod cli;
 pub mod connector;
 pub mod kube;
+pub mod kubelet;
 pub mod metrics;
 pub mod node;
 pub mod pods;

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::{azure, kube, pods, registry};
+use crate::{azure, kube, kubelet, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ArmCall {
@@ -53,6 +53,17 @@ struct Outcome {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KubeletRequest {
+    route: &'static str,
+    code: u16,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KubeletRoute {
+    route: &'static str,
+}
+
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The registry and its metrics. One for the process.
@@ -68,6 +79,9 @@ pub struct Metrics {
     waiting: Family<Node, Gauge>,
     running: Family<Node, Gauge>,
     registry_looks: Family<Outcome, Counter>,
+    kubelet_requests: Family<KubeletRequest, Counter>,
+    kubelet_seconds: Seconds<KubeletRoute>,
+    certificate_expiry: Family<Node, Gauge>,
 }
 
 fn seconds() -> Histogram {
@@ -89,6 +103,9 @@ impl Default for Metrics {
             waiting: Family::default(),
             running: Family::default(),
             registry_looks: Family::default(),
+            kubelet_requests: Family::default(),
+            kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
+            certificate_expiry: Family::default(),
         };
         metrics.register();
         metrics
@@ -155,6 +172,25 @@ impl Metrics {
             "registry_looks",
             "Images that were looked up in their registry, for the entry point",
             self.registry_looks.clone(),
+        );
+        r.register(
+            "kubelet_requests",
+            "Requests to the kubelet API of the nodes",
+            self.kubelet_requests.clone(),
+        );
+        let help = "Time until the answer to a request to the kubelet API began";
+        r.register_with_unit(
+            "kubelet_request_duration",
+            help,
+            Unit::Seconds,
+            self.kubelet_seconds.clone(),
+        );
+        let help = "End of the serving certificate of a node, in seconds of the epoch";
+        r.register_with_unit(
+            "kubelet_certificate_expiry",
+            help,
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
         );
         *self.registry.lock() = registry;
     }
@@ -232,6 +268,34 @@ impl registry::Observer for Metrics {
     }
 }
 
+impl kubelet::Observer for Metrics {
+    fn request(&self, route: &'static str, status: u16, elapsed: Duration) {
+        self.kubelet_requests
+            .get_or_create(&KubeletRequest {
+                route,
+                code: status,
+            })
+            .inc();
+        self.kubelet_seconds
+            .get_or_create(&KubeletRoute { route })
+            .observe(elapsed.as_secs_f64());
+    }
+
+    fn certificate_expiry(&self, node: &str, seconds: Option<i64>) {
+        let node = Node {
+            node: node.to_string(),
+        };
+        match seconds {
+            Some(seconds) => {
+                self.certificate_expiry.get_or_create(&node).set(seconds);
+            }
+            None => {
+                self.certificate_expiry.remove(&node);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,8 +313,12 @@ mod tests {
         );
         pods::Observer::queue(&metrics, "node", 3, 1);
         registry::Observer::look(&metrics, "not_found");
+        kubelet::Observer::request(&metrics, "pods", 200, Duration::from_millis(3));
+        kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
         let text = metrics.encode().unwrap();
         for line in [
+            "vkc_kubelet_requests_total{route=\"pods\",code=\"200\"} 1",
+            "vkc_kubelet_certificate_expiry_seconds{node=\"node\"} 7",
             "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
             "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
             "vkc_pod_operations_waiting{node=\"node\"} 3",
@@ -259,5 +327,8 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+        kubelet::Observer::certificate_expiry(&metrics, "node", None);
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("expiry_seconds{"), "{text}");
     }
 }

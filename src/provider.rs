@@ -1,6 +1,7 @@
 //! Container groups of pods: ensure, observe, delete and list, over `azure` and `translate`.
 
 mod aci;
+mod containers;
 mod failure;
 mod images;
 mod references;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 
 pub use aci::{Aci, Scope};
+pub use containers::Containers;
 pub use failure::{Failure, FailureKind};
 pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};

@@ -25,7 +25,7 @@ pub struct Settings {
     #[arg(long, env = "POD_NAME", default_value = "vkc")]
     pub instance: String,
 
-    /// Ports of the virtual nodes' kubelet API, first-last; one port for each node.
+    /// Ports of the virtual nodes' kubelet API, first-last; one port for each node. 0 lets the system choose.
     #[arg(long, env = "VKC_KUBELET_PORT_RANGE", default_value = "10260-10359")]
     pub kubelet_port_range: PortRange,
 
@@ -42,6 +42,29 @@ pub struct Settings {
     /// the cluster IP of default/kubernetes.
     #[arg(long, env = "VKC_KUBERNETES_SERVICE_HOST")]
     pub kubernetes_service_host: Option<HostPort>,
+
+    /// CA whose client certificates the kubelet API believes, a PEM file; without it the one that the API server
+    /// publishes as kube-system/extension-apiserver-authentication.
+    #[arg(long, env = "VKC_CLIENT_CA_FILE")]
+    pub client_ca_file: Option<PathBuf>,
+
+    /// Where the certificates come from that the kubelet API shows: signed by itself, asked for from the cluster's
+    /// signer kubernetes.io/kubelet-serving (somebody has to approve), or tls.crt and tls.key of --kubelet-cert-dir.
+    #[arg(
+        long,
+        env = "VKC_KUBELET_SERVING_CERT",
+        value_enum,
+        default_value = "self-signed"
+    )]
+    pub kubelet_serving_cert: ServingCert,
+
+    /// Directory with tls.crt and tls.key, followed while they change.
+    #[arg(
+        long,
+        env = "VKC_KUBELET_CERT_DIR",
+        required_if_eq("kubelet_serving_cert", "files")
+    )]
+    pub kubelet_cert_dir: Option<PathBuf>,
 
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8080")]
@@ -101,7 +124,18 @@ fn guess_ip() -> IpAddr {
         .map_or(loopback, |address| address.ip())
 }
 
-/// A range of TCP ports, both ends included.
+/// Where the serving certificates of the kubelet API come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ServingCert {
+    /// Signed by itself.
+    SelfSigned,
+    /// A `CertificateSigningRequest` of the node.
+    Csr,
+    /// Files.
+    Files,
+}
+
+/// A range of TCP ports, both ends included; 0 to 0 is any port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortRange {
     /// First port.
@@ -115,6 +149,9 @@ impl std::str::FromStr for PortRange {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || format!("{text:?} is not a range of ports such as 10260-10359");
+        if text == "0" {
+            return Ok(Self { first: 0, last: 0 });
+        }
         let (first, last) = text.split_once('-').ok_or_else(bad)?;
         let range = Self {
             first: first.parse().map_err(|_| bad())?,
@@ -193,6 +230,7 @@ mod tests {
                 last: 10359
             })
         );
+        assert_eq!("0".parse(), Ok(PortRange { first: 0, last: 0 }));
         for bad in ["", "1", "0-5", "9-8", "a-b", "1-70000", "1-2-3"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");
         }

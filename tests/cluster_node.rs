@@ -29,6 +29,7 @@ use vkc::kube::identity::{self, NodeIdentity, NodeIdentityError};
 use vkc::node::NodeError;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration, remove};
 use vkc::node::spec::{NodeSpec, kubelet_version};
+use vkc::node::status::Endpoint;
 use xtask::control_plane::{ControlPlane, shared};
 
 fn path(relative: &str) -> String {
@@ -162,7 +163,10 @@ impl Fixture {
             ready: true,
             reason: "Synced".to_owned(),
             message: "pods are synced".to_owned(),
-            node_ip: "127.0.0.1".to_owned(),
+            endpoint: Endpoint {
+                ip: "127.0.0.1".to_owned(),
+                kubelet_port: None,
+            },
         });
         let (registered_tx, registered) = watch::channel(Registration::default());
         let keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run(

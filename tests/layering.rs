@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["api", "azure", "registry", "translate", "kube"],
     ),
     ("pods", &["azure", "translate", "provider", "kube"]),
+    ("kubelet", &["azure", "translate", "provider", "kube"]),
     (
         "agent",
         &[
@@ -35,13 +36,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pods",
             "node",
             "kube",
+            "kubelet",
         ],
     ),
     (
         "connector",
         &["api", "azure", "translate", "node", "agent", "kube"],
     ),
-    ("metrics", &["azure", "registry", "kube", "pods"]),
+    ("metrics", &["azure", "registry", "kube", "kubelet", "pods"]),
     ("admin", &["metrics"]),
     (
         "cli",
@@ -52,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "azure",
             "connector",
             "kube",
+            "kubelet",
             "metrics",
             "node",
             "registry",
@@ -78,6 +81,16 @@ const PURE: &[&str] = &[
     "src/registry/digest.rs",
     "src/registry/manifest.rs",
     "src/registry/reference.rs",
+    "src/azure/monitor.rs",
+    "src/kubelet/cache.rs",
+    "src/kubelet/logs/container.rs",
+    "src/kubelet/logs/lines.rs",
+    "src/kubelet/logs/options.rs",
+    "src/kubelet/logs/pace.rs",
+    "src/kubelet/logs/seen.rs",
+    "src/kubelet/stats/resource.rs",
+    "src/kubelet/stats/summary.rs",
+    "src/kubelet/stats/usage.rs",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

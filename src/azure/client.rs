@@ -22,6 +22,8 @@ use super::credential::{Credential, TokenSource};
 use super::error::{AzureError, ErrorClass, body, chain};
 use super::throttle::{Class, Limiter, Limiters, Observed, Permit};
 
+mod logs;
+mod monitor;
 mod operations;
 
 pub use operations::{API_VERSION, Deletion};

@@ -1,5 +1,6 @@
 //! The product's agents, as the supervisor starts them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError};
 use crate::kube::call;
 use crate::kube::client::Clients;
 use crate::kube::identity;
+use crate::kubelet;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
 use crate::registry::Registries;
@@ -23,11 +25,12 @@ const CALL: Duration = Duration::from_secs(10);
 pub(super) struct Agents {
     pub(super) clients: Clients,
     pub(super) namespace: String,
-    pub(super) node_ip: String,
+    pub(super) node_ip: IpAddr,
     pub(super) instance: String,
     pub(super) kubernetes_service: Option<HostPort>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) registries: Registries,
+    pub(super) kubelet: kubelet::Shared,
 }
 
 #[async_trait]
@@ -61,7 +64,7 @@ impl AgentFactory for Agents {
             .map_err(|error| StartError::Failed(error.to_string()))?;
         let shared = Shared {
             clients: self.clients.clone(),
-            node_ip: self.node_ip.clone(),
+            node_ip: self.node_ip,
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),
             api_server: self
@@ -70,6 +73,7 @@ impl AgentFactory for Agents {
                 .map(|address| (address.host.clone(), address.port)),
             registry,
             pods: self.metrics.clone(),
+            kubelet: self.kubelet.clone(),
         };
         Ok(Box::new(Agent(agent::start(
             spec,

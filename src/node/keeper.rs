@@ -18,7 +18,7 @@ use super::NodeError;
 use super::lease;
 use super::repair::{Ownership, needs_repair, ownership};
 use super::spec::{NodeSpec, desired_node};
-use super::status::{ReadyInput, differs, node_status, status_patch};
+use super::status::{Endpoint, ReadyInput, differs, node_status, status_patch};
 use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
 
@@ -38,8 +38,8 @@ pub struct NodeWanted {
     pub reason: String,
     /// Message of the Ready condition.
     pub message: String,
-    /// Address at which the API server reaches this process.
-    pub node_ip: String,
+    /// How the API server reaches the node.
+    pub endpoint: Endpoint,
 }
 
 /// What became of it.
@@ -255,7 +255,7 @@ impl NodeKeeper {
         node_status(
             &want.spec,
             &self.kubelet_version,
-            &want.node_ip,
+            &want.endpoint,
             &ready,
             live,
             Timestamp::now(),

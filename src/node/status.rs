@@ -1,6 +1,8 @@
 //! The status of a Node: conditions, addresses, capacity. PURE: time is an argument.
 
-use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeStatus};
+use k8s_openapi::api::core::v1::{
+    DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -18,11 +20,20 @@ pub struct ReadyInput {
     pub message: String,
 }
 
+/// How the API server reaches the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address of this process.
+    pub ip: String,
+    /// Port of the node's kubelet API, while it is served.
+    pub kubelet_port: Option<u16>,
+}
+
 /// The whole status. `lastTransitionTime` moves only when a condition's status does; `lastHeartbeatTime` is `now`.
 pub fn node_status(
     spec: &NodeSpec,
     kubelet_version: &str,
-    node_ip: &str,
+    endpoint: &Endpoint,
     ready: &ReadyInput,
     previous: Option<&Node>,
     now: Timestamp,
@@ -77,9 +88,14 @@ pub fn node_status(
         ),
     ]);
     status.addresses = Some(vec![
-        address("InternalIP", node_ip),
+        address("InternalIP", &endpoint.ip),
         address("Hostname", &spec.name),
     ]);
+    status.daemon_endpoints = Some(NodeDaemonEndpoints {
+        kubelet_endpoint: endpoint.kubelet_port.map(|port| DaemonEndpoint {
+            port: i32::from(port),
+        }),
+    });
     status
 }
 
@@ -124,7 +140,16 @@ pub fn differs(live: Option<&NodeStatus>, wanted: &NodeStatus) -> bool {
         || live.capacity != wanted.capacity
         || live.allocatable != wanted.allocatable
         || live.addresses != wanted.addresses
+        || port(live) != port(wanted)
         || info(live) != info(wanted)
+}
+
+/// The port of the kubelet API; the API server writes 0 for none.
+fn port(status: &NodeStatus) -> i32 {
+    let endpoints = status.daemon_endpoints.as_ref();
+    endpoints
+        .and_then(|endpoints| endpoints.kubelet_endpoint.as_ref())
+        .map_or(0, |endpoint| endpoint.port)
 }
 
 /// The strategic merge patch of the `status` subresource, shaped as a kubelet's: conditions merge by type so that those
@@ -157,6 +182,7 @@ pub fn status_patch(live: Option<&NodeStatus>, wanted: &NodeStatus) -> Value {
         "conditions": wanted.conditions,
         "addresses": addresses,
         "nodeInfo": wanted.node_info,
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port(wanted)}},
     }})
 }
 
@@ -179,6 +205,28 @@ mod tests {
         }
     }
 
+    fn endpoint(kubelet_port: Option<u16>) -> Endpoint {
+        Endpoint {
+            ip: "10.0.0.1".to_owned(),
+            kubelet_port,
+        }
+    }
+
+    #[test]
+    fn the_port_of_the_kubelet_is_part_of_the_status() {
+        let with = |port| node_status(&spec(), "v1", &endpoint(port), &input(true), None, at(10));
+        assert!(differs(Some(&with(None)), &with(Some(10260))));
+        assert!(differs(Some(&with(Some(10260))), &with(Some(10261))));
+        assert!(!differs(Some(&with(Some(10260))), &with(Some(10260))));
+        for (port, written) in [(Some(10260), 10260), (None, 0)] {
+            let patch = status_patch(None, &with(port));
+            assert_eq!(
+                patch["status"]["daemonEndpoints"],
+                json!({"kubeletEndpoint": {"Port": written}})
+            );
+        }
+    }
+
     fn node(status: NodeStatus) -> Node {
         Node {
             status: Some(status),
@@ -192,12 +240,12 @@ mod tests {
 
     #[test]
     fn transition_times_move_only_with_the_status() {
-        let first = node_status(&spec(), "v1", "10.0.0.1", &input(false), None, at(10));
+        let first = node_status(&spec(), "v1", &endpoint(None), &input(false), None, at(10));
         assert_eq!(ready(&first).last_transition_time, Some(Time(at(10))));
         let again = node_status(
             &spec(),
             "v1",
-            "10.0.0.1",
+            &endpoint(None),
             &input(false),
             Some(&node(first.clone())),
             at(20),
@@ -211,7 +259,7 @@ mod tests {
         let up = node_status(
             &spec(),
             "v1",
-            "10.0.0.1",
+            &endpoint(None),
             &input(true),
             Some(&node(again.clone())),
             at(30),
@@ -226,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_the_node_lifecycle_controller_wrote_is_a_difference() {
-        let wanted = node_status(&spec(), "v1", "10.0.0.1", &input(true), None, at(10));
+        let wanted = node_status(&spec(), "v1", &endpoint(None), &input(true), None, at(10));
         let mut live = wanted.clone();
         live.conditions.as_mut().unwrap()[0].status = "Unknown".to_owned();
         assert!(differs(Some(&live), &wanted));
@@ -244,7 +292,7 @@ mod tests {
 
     #[test]
     fn resources_that_are_gone_become_null() {
-        let wanted = node_status(&spec(), "v1", "10.0.0.1", &input(true), None, at(10));
+        let wanted = node_status(&spec(), "v1", &endpoint(None), &input(true), None, at(10));
         let mut live = wanted.clone();
         live.capacity
             .as_mut()

@@ -55,10 +55,10 @@ impl Scope {
 
 /// Container groups of one virtual node.
 pub struct Aci {
-    arm: Arc<ArmClient>,
+    pub(super) arm: Arc<ArmClient>,
     references: Arc<dyn References>,
     images: Arc<dyn Images>,
-    scope: Scope,
+    pub(super) scope: Scope,
     defaults: RwLock<Arc<GroupDefaults>>,
 }
 
@@ -220,3 +220,6 @@ impl Provider for Aci {
         group_name(&self.scope.cluster_uid, key)
     }
 }
+
+#[cfg(test)]
+mod tests;

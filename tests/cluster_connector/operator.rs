@@ -20,6 +20,7 @@ use vkc::kube::client::Clients;
 use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use vkc::node::spec::kubelet_version;
+use vkc::node::status::Endpoint;
 use vkc::translate::ClusterDns;
 use xtask::control_plane::shared;
 
@@ -105,7 +106,10 @@ fn wanted(spec: &AgentSpec) -> NodeWanted {
         ready: true,
         reason: "Synced".to_owned(),
         message: "synced".to_owned(),
-        node_ip: "127.0.0.1".to_owned(),
+        endpoint: Endpoint {
+            ip: "127.0.0.1".to_owned(),
+            kubelet_port: None,
+        },
     }
 }
 

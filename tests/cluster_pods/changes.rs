@@ -27,7 +27,7 @@ fn shown(pod: &Value) -> &str {
 fn an_image_that_cannot_be_pulled_waits_as_with_a_kubelet_and_can_be_mended() {
     run(async {
         let operator = shared().await;
-        let fixture = Fixture::start(&operator, "images", "Linux").await;
+        let fixture = Fixture::start(&operator, "pulls", "Linux").await;
         let wrong = "example.com/inaccessible";
         fixture.create_pod("web", wrong, json!({})).await;
         for reason in ["ErrImagePull", "ImagePullBackOff"] {

@@ -241,8 +241,32 @@ impl ArmClient {
         self.url(&path, version)
     }
 
+    /// The address of an action on a container.
+    pub(super) fn container_url(
+        &self,
+        rg: &str,
+        group: &str,
+        container: &str,
+        action: &str,
+    ) -> Result<Url, AzureError> {
+        let path = [
+            "subscriptions",
+            self.subscription_id(),
+            "resourceGroups",
+            rg,
+            "providers",
+            "Microsoft.ContainerInstance",
+            "containerGroups",
+            group,
+            "containers",
+            container,
+            action,
+        ];
+        self.url(&path, API_VERSION)
+    }
+
     /// `path` below the base address, each segment percent-encoded.
-    fn url(&self, path: &[&str], api_version: &str) -> Result<Url, AzureError> {
+    pub(super) fn url(&self, path: &[&str], api_version: &str) -> Result<Url, AzureError> {
         // The URL type leaves out dot segments: a DELETE would then go to the parent.
         if let Some(bad) = path
             .iter()
@@ -273,7 +297,7 @@ impl ArmClient {
     }
 }
 
-fn get(operation: &'static str, url: Url) -> Call {
+pub(super) fn get(operation: &'static str, url: Url) -> Call {
     Call {
         operation,
         class: Class::Read,

@@ -13,8 +13,10 @@ use crate::translate::{PodKey, status_failed};
 /// The kubelet's words.
 const REASON: &str = "DeadlineExceeded";
 const MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
+/// Looks that fail before a pod is ended without one.
+const LOOKS: u32 = 3;
 /// Added to a wait for a deadline: the wall clock and the queue's need not agree to the millisecond.
-const MARGIN: Duration = Duration::from_millis(50);
+pub(super) const MARGIN: Duration = Duration::from_millis(50);
 
 impl Entry {
     /// Whether the pod has been active for as long as it may.
@@ -41,9 +43,13 @@ impl Entry {
 
 impl Index {
     /// Ends the pod `key` when it has been active for too long. Called when an operation of it has ended, so that there
-    /// was a look after the deadline: what has ended by itself has ended so.
+    /// was a look after the deadline, or several that failed: what has ended by itself has ended so.
     pub(super) fn end_overdue(&mut self, now: Now, key: &PodKey, fx: &mut Vec<Effect>) {
-        let overdue = |entry: &Entry| entry.is_active() && entry.is_overdue(now);
+        let looked = |entry: &Entry| entry.attempts == 0 || entry.attempts >= LOOKS;
+        let unmade = |entry: &Entry| matches!(entry.stage, Stage::Ensuring | Stage::Refused);
+        let overdue = |entry: &Entry| {
+            entry.is_active() && entry.is_overdue(now) && (unmade(entry) || looked(entry))
+        };
         if self.pods.get(key).is_some_and(overdue) {
             fx.retain(|effect| !matches!(effect, Effect::Schedule { key: of, .. } if of == key));
             self.expire(now, key, fx);
@@ -62,16 +68,17 @@ impl Index {
             else {
                 continue;
             };
-            let Some(left) = self.pods.get(key).and_then(|entry| entry.time_left(now)) else {
+            let entry = self.pods.get(key).filter(|entry| entry.is_active());
+            let Some(left) = entry.and_then(|entry| entry.time_left(now)) else {
                 continue;
             };
             match operation {
-                Operation::Observe => *after = (*after).min(left + MARGIN),
+                // Looks after the deadline keep their pace.
+                Operation::Observe if !left.is_zero() => *after = (*after).min(left + MARGIN),
                 // Nothing is made at the deadline.
-                Operation::Ensure { .. } if *after > left => {
+                Operation::Ensure { .. } if *after >= left => {
                     (*operation, *after) = (Operation::Wake, left + MARGIN);
                 }
-                Operation::Wake => *after = left + MARGIN,
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
 
-use super::{Effect, Now, Operation, cadence};
+use super::{Effect, Now, Operation, cadence, deadline};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
 use crate::translate::{PodFacts, Told, digest};
@@ -157,7 +157,13 @@ impl Entry {
     /// Waits for the pod's deadline, when nothing else brings it forward.
     pub(super) fn schedule_deadline(&self, now: Now) -> Option<Effect> {
         let left = self.time_left(now)?;
-        Some(self.schedule(Operation::Wake, Weight::Steady, left))
+        Some(Effect::Schedule {
+            key: self.facts.key.clone(),
+            group: self.group.clone(),
+            operation: Operation::Wake,
+            weight: Weight::Steady,
+            after: left + deadline::MARGIN,
+        })
     }
 
     /// How long the pod may still be active; `None` when nobody says.

@@ -216,7 +216,12 @@ impl Index {
                 let bulk = self.bulk_listing;
                 saw_group(entry, now, &group, self.host_ip.as_deref(), pods, bulk, fx);
             }
-            Ok(None) => self.saw_nothing(now, key, fx),
+            Ok(None) => {
+                if matches!(entry.stage, Stage::Starting { .. } | Stage::Running { .. }) {
+                    entry.attempts = 0;
+                }
+                self.saw_nothing(now, key, fx);
+            }
             Err(failure) => {
                 entry.attempts = entry.attempts.saturating_add(1);
                 let wait = cadence::after_failure(&failure, entry.attempts);

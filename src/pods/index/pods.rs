@@ -51,6 +51,8 @@ impl Index {
                     fx.push(entry.schedule(operation, Weight::Retry, Duration::ZERO));
                 }
                 Stage::Held if changed => self.decide(now, &key, fx),
+                // Somebody else has written after us: there is no word of our own to wait for.
+                Stage::Finished { stop: true } if foreign => entry.stop(fx),
                 _ => {}
             }
         }

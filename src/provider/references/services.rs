@@ -158,4 +158,17 @@ mod tests {
         assert!(burst.iter().all(Result::is_err));
         assert_eq!(begun.elapsed(), CALL);
     }
+
+    #[tokio::test]
+    async fn an_api_server_that_is_told_is_not_asked_for() {
+        let (mock, mut handle) = tower_test::mock::pair::<
+            http::Request<kube::client::Body>,
+            http::Response<kube::client::Body>,
+        >();
+        let told = Arc::new(Service::kubernetes("api.example.com", 6443));
+        let services = Services::new(Client::new(mock, "default"), Some(told.clone()));
+        assert_eq!(services.kubernetes().await, Ok(Some(told)));
+        drop(services);
+        assert!(handle.next_request().await.is_none());
+    }
 }

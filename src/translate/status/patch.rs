@@ -72,6 +72,7 @@ fn condition(condition: &PodCondition) -> Value {
         "reason": condition.reason,
         "message": condition.message,
         "lastTransitionTime": condition.last_transition_time,
+        "observedGeneration": condition.observed_generation,
     })
 }
 
@@ -79,7 +80,7 @@ fn condition(condition: &PodCondition) -> Value {
 /// made here and for its echo from the API server; only good within one process.
 ///
 /// Left out: `startTime` and the transition times of conditions, which never change by themselves, so that a status made
-/// before the echo of the last one arrives is equal to it.
+/// before the echo of the last one arrives is equal to it; and the generation of conditions, which is the status's own.
 pub fn digest(status: &PodStatus) -> u64 {
     let mut hasher = DefaultHasher::new();
     let into = &mut hasher;

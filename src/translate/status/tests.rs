@@ -72,7 +72,7 @@ fn a_running_group_is_a_running_pod() {
         "{id}"
     );
     let since = "2026-09-01T10:05:00Z";
-    let met = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": since});
+    let met = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": since, "observedGeneration": 1});
     let expected = json!({
         "phase": "Running",
         "startTime": since,

@@ -200,3 +200,57 @@ fn the_delete_is_repeated_until_nothing_runs_and_a_delete_of_the_pod_goes_on() {
     let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
     assert_eq!(phase(&effects), Some("Failed"));
 }
+
+#[test]
+fn looks_that_are_not_for_the_deadline_keep_their_pace() {
+    // A slow delete.
+    let mut world = a_minute();
+    world.after(61).step(running("a"));
+    world.step(Input::Deleted(key("a"), Ok(Deleted::Accepted(None))));
+    let waits: Vec<Duration> = (0..8)
+        .map(|_| wait_of(&world.after(1).step(running("a"))))
+        .collect();
+    assert!(waits.is_sorted(), "{waits:?}");
+    assert!(waits[7] > Duration::from_secs(5), "{waits:?}");
+    // A pod that has ended.
+    let mut world = World::synced();
+    let job = pod_with("a", |pod| {
+        pod["spec"]["activeDeadlineSeconds"] = json!(60);
+        pod["spec"]["restartPolicy"] = json!("Never");
+    });
+    world.step(Input::PodApplied(job));
+    world.step(ensured("a"));
+    let failed = || {
+        let mut group = group("Terminated", "Succeeded");
+        let view = group.properties.containers[0]
+            .properties
+            .instance_view
+            .as_mut();
+        view.unwrap().current_state.as_mut().unwrap().exit_code = Some(1);
+        group.properties.instance_view.as_mut().unwrap().state = Some("Failed".to_owned());
+        Input::Observed(key("a"), Ok(Some(group)))
+    };
+    let effects = world.step(failed());
+    assert_eq!(phase(&effects), Some("Failed"));
+    assert!(wait_of(&world.after(61).step(failed())) > Duration::from_secs(30));
+}
+
+#[test]
+fn one_look_that_fails_is_not_taken_for_one() {
+    let mut world = a_minute();
+    let failed = || Input::Observed(key("a"), Err(failure(FailureKind::Transient)));
+    for _ in 0..2 {
+        let effects = world.after(61).step(failed());
+        assert_eq!(only_operation(&effects), Operation::Observe);
+        assert!(wait_of(&effects) > Duration::from_millis(400));
+    }
+    // It may bill: no more patience.
+    assert_eq!(only_operation(&world.step(failed())), Operation::Delete);
+    // That there is nothing is an answer.
+    let mut world = World::synced();
+    world.step(Input::PodApplied(timed("a", 10, &pending())));
+    world.step(ensured("a"));
+    world.after(11).step(failed());
+    let effects = world.step(Input::Observed(key("a"), Ok(None)));
+    assert_eq!(only_operation(&effects), Operation::Delete);
+}

@@ -97,6 +97,17 @@ fn what_still_runs_is_stopped_once_the_end_is_on_record() {
     assert_eq!(only_operation(&effects), Operation::Stop);
     let effects = world.step(Input::StatusWritten(key("a"), digest));
     assert!(operations(&effects).is_empty(), "once");
+    // Or somebody else writes, so that our word is not the last.
+    let mut world = World::synced();
+    world.step(Input::PodApplied(job("Never")));
+    world.step(ensured("a"));
+    world.step(after_end(3, true, "Running"));
+    let foreign = pod_with("a", |pod| {
+        pod["spec"]["restartPolicy"] = json!("Never");
+        pod["status"] = json!({"phase": "Failed", "reason": "Other"});
+    });
+    let effects = world.step(Input::PodApplied(foreign));
+    assert_eq!(only_operation(&effects), Operation::Stop);
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::translate::{
     Object, Reference, Refusals, Resolved, Translation, container_group, group_name,
 };
 
+const UID: &str = "3f0c9a52-6a3e-4b8e-9d0e-5a1f1b0d7c11";
+
 /// Everything in `config/samples/gallery`.
 static OBJECTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples/gallery");
@@ -37,7 +39,7 @@ static GALLERY: LazyLock<Vec<Value>> = LazyLock::new(|| {
     assert!(pods.len() > 10);
     for pod in &mut pods {
         pod["metadata"]["namespace"] = json!("default");
-        pod["metadata"]["uid"] = json!("3f0c9a52-6a3e-4b8e-9d0e-5a1f1b0d7c11");
+        pod["metadata"]["uid"] = json!(UID);
     }
     pods.sort_by_key(|pod| pod["metadata"]["name"].to_string());
     pods
@@ -190,7 +192,13 @@ fn answer(resolved: &mut Resolved, reference: Reference) {
             resolved.entry_points.insert(name.clone(), entry);
         }
         Reference::Claim(name) => {
-            let claim = parse(named("PersistentVolumeClaim", name)).map(|mut claim: Value| {
+            // Kubernetes makes the claim of an ephemeral volume.
+            let made = json!({"metadata": {"name": "shares-scratch", "ownerReferences": [{
+                "apiVersion": "v1", "kind": "Pod", "name": "shares", "uid": UID, "controller": true,
+            }]}, "spec": {}});
+            let made = (name == "shares-scratch").then_some(&made);
+            let claim = named("PersistentVolumeClaim", name).or(made);
+            let claim = parse(claim).map(|mut claim: Value| {
                 let volume = OBJECTS.iter().find(|it| it["kind"] == "PersistentVolume");
                 if let Some(volume) = volume {
                     claim["spec"]["volumeName"] = volume["metadata"]["name"].clone();

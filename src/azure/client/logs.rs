@@ -1,0 +1,43 @@
+//! The log of a container.
+
+use serde::Deserialize;
+
+use super::operations::get;
+use super::{ArmClient, parse};
+use crate::azure::error::AzureError;
+use crate::azure::model::null_as_default;
+
+#[derive(Deserialize)]
+struct Logs {
+    /// Null and absent both mean that nothing was written.
+    #[serde(default, deserialize_with = "null_as_default")]
+    content: String,
+}
+
+impl ArmClient {
+    /// The end of a container's log (ARM: Containers - List Logs): at most `tail` lines, each behind its time when
+    /// `timestamps` is set. ACI keeps 4 MB of a running container, 16 KB or 1,000 lines of one that has ended.
+    ///
+    /// # Errors
+    /// Code `ContainerLogNotAvailable` while there is none yet.
+    pub async fn container_logs(
+        &self,
+        rg: &str,
+        group: &str,
+        container: &str,
+        tail: Option<u32>,
+        timestamps: bool,
+    ) -> Result<String, AzureError> {
+        let mut url = self.container_url(rg, group, container, "logs")?;
+        if let Some(tail) = tail {
+            // ARM's parameter is an int32.
+            let tail = tail.min(i32::MAX.unsigned_abs());
+            url.query_pairs_mut().append_pair("tail", &tail.to_string());
+        }
+        if timestamps {
+            url.query_pairs_mut().append_pair("timestamps", "true");
+        }
+        let logs: Logs = parse(&self.send(&get("container_logs", url)).await?)?;
+        Ok(logs.content)
+    }
+}

@@ -1,0 +1,178 @@
+//! Who calls: by a client certificate of the cluster's CA, or by a bearer token that the API server knows. Nobody is
+//! anonymous.
+//!
+//! Source: Kubernetes' pages "Authenticating" (X.509 client certificates: the common name is the user, organisations are
+//! groups) and "Kubelet authentication/authorization".
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::cache::Cache;
+use super::client_ca::ClientCas;
+use crate::kube::call::{KubeError, TIMEOUT, call};
+
+/// A kubelet's own life of an answer (`--authentication-token-webhook-cache-ttl`).
+const KNOWN: Duration = Duration::from_mins(2);
+/// A token that is not known now may be soon.
+const UNKNOWN: Duration = Duration::from_secs(10);
+/// Answers kept.
+const ANSWERS: usize = 1024;
+/// Questions to the API server at once.
+const QUESTIONS: usize = 16;
+/// Longest token that is looked at; the API server's own limit for headers is near.
+const LONGEST_TOKEN: usize = 64 << 10;
+/// The group of everybody who is known.
+const AUTHENTICATED: &str = "system:authenticated";
+
+/// A caller, as the API server's reviews name him.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct User {
+    /// User name.
+    pub name: String,
+    /// UID, where there is one.
+    pub uid: Option<String>,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// What else an authenticator said.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// Finds out who calls.
+pub struct Authenticator {
+    cas: ClientCas,
+    client: Client,
+    epoch: Instant,
+    /// By the SHA-256 of the token: the token itself is not kept.
+    answers: Mutex<Cache<[u8; 32], Option<User>>>,
+    questions: Semaphore,
+}
+
+impl Authenticator {
+    /// Certificates are checked against `cas`; `client` may create `tokenreviews`.
+    pub fn new(cas: ClientCas, client: Client) -> Self {
+        Self {
+            cas,
+            client,
+            epoch: Instant::now(),
+            answers: Mutex::new(Cache::new(ANSWERS)),
+            questions: Semaphore::new(QUESTIONS),
+        }
+    }
+
+    /// The caller, or `None` when he has shown nothing that proves who he is. `chain` is what he showed in the TLS
+    /// handshake, where he proved that its key is his; whose word the certificate is gets decided here.
+    ///
+    /// # Errors
+    /// The API server could not be asked about his token.
+    pub async fn authenticate(
+        &self,
+        chain: &[CertificateDer<'static>],
+        authorization: Option<&str>,
+    ) -> Result<Option<User>, KubeError> {
+        if let Some(user) = self.by_certificate(chain, UnixTime::now()) {
+            return Ok(Some(user));
+        }
+        match authorization.and_then(bearer) {
+            Some(token) => self.by_token(token).await,
+            None => Ok(None),
+        }
+    }
+
+    fn by_certificate(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Option<User> {
+        let (own, intermediates) = chain.split_first()?;
+        let cas = self.cas.borrow().clone();
+        let Some(cas) = cas else {
+            tracing::debug!("a client certificate was shown, but the client CA is not known (yet)");
+            return None;
+        };
+        if let Err(error) = cas.verify_client_cert(own, intermediates, now) {
+            tracing::debug!(%error, "a client certificate is not of the client CA");
+            return None;
+        }
+        user_of(own)
+    }
+
+    async fn by_token(&self, token: &str) -> Result<Option<User>, KubeError> {
+        let key: [u8; 32] = Sha256::digest(token).into();
+        if let Some(answer) = self.answers.lock().get(&key, self.epoch.elapsed()) {
+            return Ok(answer);
+        }
+        let question = TokenReview {
+            spec: TokenReviewSpec {
+                token: token.to_owned(),
+                audiences: None,
+            },
+            ..TokenReview::default()
+        };
+        let ask = async {
+            // Only a closed semaphore fails, and this one is never closed.
+            let _turn = self.questions.acquire().await.ok();
+            let api = Api::<TokenReview>::all(self.client.clone());
+            api.create(&PostParams::default(), &question).await
+        };
+        let answer = call("review a token", TIMEOUT, ask).await?;
+        let user = answer
+            .status
+            .filter(|status| status.authenticated == Some(true))
+            .and_then(|status| status.user)
+            .and_then(of_review);
+        let life = if user.is_some() { KNOWN } else { UNKNOWN };
+        let now = self.epoch.elapsed();
+        self.answers.lock().put(key, user.clone(), now, life);
+        Ok(user)
+    }
+}
+
+/// The token of an `Authorization` header (RFC 6750: the scheme's case does not matter). PURE.
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.trim().split_once(' ')?;
+    let token = token.trim();
+    let usable =
+        scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= LONGEST_TOKEN;
+    usable.then_some(token)
+}
+
+/// The user that a certificate names, if it names one. PURE.
+fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let subject = certificate.subject();
+    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let organizations = subject.iter_organization();
+    let groups = organizations.filter_map(|group| group.as_str().ok().map(str::to_owned));
+    (!name.is_empty()).then(|| User {
+        name,
+        groups: with_authenticated(groups.collect()),
+        ..User::default()
+    })
+}
+
+fn of_review(info: UserInfo) -> Option<User> {
+    let name = info.username.filter(|name| !name.is_empty())?;
+    Some(User {
+        name,
+        uid: info.uid.filter(|uid| !uid.is_empty()),
+        groups: with_authenticated(info.groups.unwrap_or_default()),
+        extra: info.extra.unwrap_or_default(),
+    })
+}
+
+fn with_authenticated(mut groups: Vec<String>) -> Vec<String> {
+    if !groups.iter().any(|group| group == AUTHENTICATED) {
+        groups.push(AUTHENTICATED.to_owned());
+    }
+    groups
+}
+
+#[cfg(test)]
+#[path = "authn/tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+use std::sync::Arc;
+
+use http::{Request, Response};
+use kube::client::Body;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use serde_json::json;
+
+use super::super::client_ca;
+use super::*;
+
+type Ca = CertifiedIssuer<'static, KeyPair>;
+
+fn ca(name: &str) -> Ca {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn client(
+    ca: &Ca,
+    name: &str,
+    group: &str,
+    usage: ExtendedKeyUsagePurpose,
+) -> CertificateDer<'static> {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, group);
+    params.extended_key_usages = vec![usage];
+    let key = KeyPair::generate().unwrap();
+    params.signed_by(&key, ca).unwrap().der().clone()
+}
+
+fn trusting(ca: &Ca) -> ClientCas {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let (sender, cas) = client_ca::channel();
+    sender.send_replace(Some(builder.build().unwrap()));
+    cas
+}
+
+/// A server that must not be asked.
+fn nobody() -> Client {
+    let (service, _) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    Client::new(service, "default")
+}
+
+#[tokio::test]
+async fn certificates() {
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let (ours, theirs) = (ca("ours"), ca("theirs"));
+    let authenticator = Authenticator::new(trusting(&ours), nobody());
+    let of = |chain: Vec<CertificateDer<'static>>| {
+        let authenticator = &authenticator;
+        async move { authenticator.authenticate(&chain, None).await.unwrap() }
+    };
+    let user = of(vec![client(&ours, "api", "system:masters", ClientAuth)]).await;
+    assert_eq!(
+        user,
+        Some(User {
+            name: "api".into(),
+            groups: vec!["system:masters".into(), "system:authenticated".into()],
+            ..User::default()
+        })
+    );
+    for (why, chain) in [
+        ("no certificate", vec![]),
+        ("another CA", vec![client(&theirs, "api", "x", ClientAuth)]),
+        (
+            "not for clients",
+            vec![client(&ours, "api", "x", ServerAuth)],
+        ),
+        ("no name", vec![client(&ours, "", "x", ClientAuth)]),
+        ("rubbish", vec![CertificateDer::from(vec![1, 2, 3])]),
+    ] {
+        assert_eq!(of(chain).await, None, "{why}");
+    }
+    let (_sender, none) = client_ca::channel();
+    let authenticator = Authenticator::new(none, nobody());
+    let chain = [client(&ours, "api", "x", ClientAuth)];
+    assert_eq!(
+        authenticator.authenticate(&chain, None).await.unwrap(),
+        None
+    );
+}
+
+#[test]
+fn bearer_tokens() {
+    for (header, token) in [
+        ("Bearer abc", Some("abc")),
+        ("bearer  abc ", Some("abc")),
+        ("Bearer ", None),
+        ("Bearer", None),
+        ("Basic abc", None),
+        ("", None),
+    ] {
+        assert_eq!(bearer(header), token, "{header:?}");
+    }
+    let long = format!("Bearer {}", "x".repeat(LONGEST_TOKEN + 1));
+    assert_eq!(bearer(&long), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_reviewed_and_remembered_for_a_while() {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let asked = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        while let Some((request, send)) = handle.next_request().await {
+            let body = request.into_body().collect_bytes().await.unwrap();
+            let review: TokenReview = serde_json::from_slice(&body).unwrap();
+            let token = review.spec.token;
+            let status = match token.as_str() {
+                "good" => {
+                    json!({"authenticated": true, "user": {"username": "u", "uid": "1", "groups": ["g"]}})
+                }
+                "nameless" => json!({"authenticated": true, "user": {}}),
+                _ => json!({"authenticated": false, "error": "no"}),
+            };
+            asked.push(token);
+            let body = json!({"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": {}, "status": status});
+            send.send_response(Response::new(Body::from(
+                serde_json::to_vec(&body).unwrap(),
+            )));
+        }
+        asked
+    });
+    let (_sender, none) = client_ca::channel();
+    let authenticator = Authenticator::new(none, Client::new(service, "default"));
+    for (token, name) in [
+        ("good", Some("u")),
+        ("good", Some("u")),
+        ("bad", None),
+        ("bad", None),
+        ("nameless", None),
+    ] {
+        let header = format!("Bearer {token}");
+        let user = authenticator
+            .authenticate(&[], Some(&header))
+            .await
+            .unwrap();
+        assert_eq!(
+            user.as_ref().map(|user| user.name.as_str()),
+            name,
+            "{token}"
+        );
+        if let Some(user) = user {
+            assert_eq!(user.groups, ["g", "system:authenticated"]);
+        }
+    }
+    tokio::time::advance(KNOWN).await;
+    authenticator
+        .authenticate(&[], Some("Bearer good"))
+        .await
+        .unwrap();
+    drop(authenticator);
+    assert_eq!(asked.await.unwrap(), ["good", "bad", "nameless", "good"]);
+}

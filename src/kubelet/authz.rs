@@ -1,0 +1,260 @@
+//! Who may do what at a node: as a kubelet asks it (`SubjectAccessReview` on `nodes/<name>` with a subresource).
+//!
+//! Source: Kubernetes' page "Kubelet authentication/authorization" and KEP-2862 (fine-grained names first).
+
+use std::time::Duration;
+
+use http::Method;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::authn::User;
+use super::cache::Cache;
+use crate::kube::call::{KubeError, TIMEOUT, call};
+
+/// A kubelet's own lives of answers (`--authorization-webhook-cache-*-ttl`).
+const ALLOWED: Duration = Duration::from_mins(5);
+const DENIED: Duration = Duration::from_secs(30);
+/// Answers kept.
+const ANSWERS: usize = 1024;
+/// Questions to the API server at once.
+const QUESTIONS: usize = 16;
+
+/// The RBAC verb of a method; empty for one that RBAC has no word for. PURE.
+pub fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "",
+    }
+}
+
+/// The subresources of the node of which one must be allowed, in the order in which they are asked. PURE.
+pub fn subresources(path: &str) -> &'static [&'static str] {
+    let below = |root: &str| {
+        path.strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if below("/stats") {
+        &["stats"]
+    } else if below("/metrics") {
+        &["metrics"]
+    } else if below("/logs") {
+        &["log"]
+    } else if below("/pods") || below("/runningpods") {
+        &["pods", "proxy"]
+    } else if below("/healthz") {
+        &["healthz", "proxy"]
+    } else if below("/configz") {
+        &["configz", "proxy"]
+    } else {
+        &["proxy"]
+    }
+}
+
+/// Asks the API server, and remembers its answers.
+pub struct Authorizer {
+    node: String,
+    client: Client,
+    epoch: Instant,
+    answers: Mutex<Cache<(User, &'static str, &'static str), bool>>,
+    questions: Semaphore,
+}
+
+impl Authorizer {
+    /// For requests to `node`; `client` may create `subjectaccessreviews`.
+    pub fn new(node: String, client: Client) -> Self {
+        Self {
+            node,
+            client,
+            epoch: Instant::now(),
+            answers: Mutex::new(Cache::new(ANSWERS)),
+            questions: Semaphore::new(QUESTIONS),
+        }
+    }
+
+    /// Whether `user` may do `verb` on any of `subresources`.
+    ///
+    /// # Errors
+    /// The API server could not be asked: the request must then be refused.
+    pub async fn allows(
+        &self,
+        user: &User,
+        verb: &'static str,
+        subresources: &[&'static str],
+    ) -> Result<bool, KubeError> {
+        for subresource in subresources {
+            if self.allows_one(user, verb, subresource).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn allows_one(
+        &self,
+        user: &User,
+        verb: &'static str,
+        subresource: &'static str,
+    ) -> Result<bool, KubeError> {
+        let key = (user.clone(), verb, subresource);
+        if let Some(answer) = self.answers.lock().get(&key, self.epoch.elapsed()) {
+            return Ok(answer);
+        }
+        let question = review(&self.node, user, verb, subresource);
+        let ask = async {
+            // Only a closed semaphore fails, and this one is never closed.
+            let _turn = self.questions.acquire().await.ok();
+            let api = Api::<SubjectAccessReview>::all(self.client.clone());
+            api.create(&PostParams::default(), &question).await
+        };
+        let answer = call("review access to the kubelet API", TIMEOUT, ask).await?;
+        let allowed = answer.status.is_some_and(|status| status.allowed);
+        let life = if allowed { ALLOWED } else { DENIED };
+        let now = self.epoch.elapsed();
+        self.answers.lock().put(key, allowed, now, life);
+        Ok(allowed)
+    }
+}
+
+fn review(node: &str, user: &User, verb: &str, subresource: &str) -> SubjectAccessReview {
+    SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.name.clone()),
+            uid: user.uid.clone(),
+            groups: Some(user.groups.clone()),
+            extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
+            resource_attributes: Some(ResourceAttributes {
+                verb: Some(verb.to_owned()),
+                version: Some("v1".to_owned()),
+                resource: Some("nodes".to_owned()),
+                subresource: Some(subresource.to_owned()),
+                name: Some(node.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    #[test]
+    fn paths_and_their_subresources() {
+        for (path, expected) in [
+            ("/stats/summary", &["stats"][..]),
+            ("/stats", &["stats"]),
+            ("/metrics", &["metrics"]),
+            ("/metrics/resource", &["metrics"]),
+            ("/metricsx", &["proxy"]),
+            ("/logs/", &["log"]),
+            ("/pods", &["pods", "proxy"]),
+            ("/pods/", &["pods", "proxy"]),
+            ("/runningpods/", &["pods", "proxy"]),
+            ("/healthz", &["healthz", "proxy"]),
+            ("/healthz/log", &["healthz", "proxy"]),
+            ("/configz", &["configz", "proxy"]),
+            ("/containerLogs/a/b/c", &["proxy"]),
+            ("/exec/a/b/c", &["proxy"]),
+            ("/attach/a/b/c", &["proxy"]),
+            ("/portForward/a/b", &["proxy"]),
+            ("/", &["proxy"]),
+            ("/%73tats/summary", &["proxy"]),
+        ] {
+            assert_eq!(subresources(path), expected, "{path}");
+        }
+        assert_eq!(verb(&Method::GET), "get");
+        assert_eq!(verb(&Method::POST), "create");
+        assert_eq!(verb(&Method::OPTIONS), "");
+    }
+
+    fn user() -> User {
+        User {
+            name: "metrics".into(),
+            ..User::default()
+        }
+    }
+
+    /// Answers reviews: `allowed` for this subresource, or the failure of the server.
+    fn server(
+        allowed: &'static str,
+        status: u16,
+    ) -> (Client, tokio::task::JoinHandle<Vec<String>>) {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let client = Client::new(service, "default");
+        let task = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            while let Some((request, send)) = handle.next_request().await {
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let review: SubjectAccessReview = serde_json::from_slice(&body).unwrap();
+                let about = review.spec.resource_attributes.unwrap();
+                assert_eq!(about.name.as_deref(), Some("n1"));
+                assert_eq!(about.resource.as_deref(), Some("nodes"));
+                let subresource = about.subresource.unwrap();
+                let answer = if status == 200 {
+                    json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": {},
+                        "status": {"allowed": subresource == allowed}})
+                } else {
+                    json!({"kind": "Status", "status": "Failure", "code": status, "message": "no", "reason": "X"})
+                };
+                asked.push(subresource);
+                let body = Body::from(serde_json::to_vec(&answer).unwrap());
+                send.send_response(Response::builder().status(status).body(body).unwrap());
+            }
+            asked
+        });
+        (client, task)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fine_names_first_and_answers_are_kept_for_their_lives() {
+        let (client, asked) = server("proxy", 200);
+        let authorizer = Authorizer::new("n1".into(), client);
+        let user = user();
+        let ask = || authorizer.allows(&user, "get", &["pods", "proxy"]);
+        assert!(ask().await.unwrap());
+        assert!(ask().await.unwrap());
+        tokio::time::advance(Duration::from_secs(31)).await;
+        // Only the refusal has died.
+        assert!(ask().await.unwrap());
+        tokio::time::advance(Duration::from_secs(280)).await;
+        assert!(ask().await.unwrap());
+        assert!(
+            !authorizer
+                .allows(&user, "create", &["stats"])
+                .await
+                .unwrap()
+        );
+        drop(authorizer);
+        assert_eq!(
+            asked.await.unwrap(),
+            ["pods", "proxy", "pods", "pods", "proxy", "stats"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_review_that_fails_allows_nothing_and_is_not_kept() {
+        let (client, asked) = server("proxy", 500);
+        let authorizer = Authorizer::new("n1".into(), client);
+        for _ in 0..2 {
+            assert!(authorizer.allows(&user(), "get", &["proxy"]).await.is_err());
+        }
+        drop(authorizer);
+        assert_eq!(asked.await.unwrap().len(), 2);
+    }
+}

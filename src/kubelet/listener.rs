@@ -1,0 +1,236 @@
+//! Connections of one node's kubelet API: accepted, encrypted, bounded, and ended when the node's agent ends.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A client that has not said hello, or has not sent a whole header, is given up after this.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once; each may carry many requests.
+const CONNECTIONS: usize = 512;
+/// Streams of one HTTP/2 connection: the API server sends everything through one.
+const HTTP2_STREAMS: u32 = 512;
+/// A peer that does not answer a ping has gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What runs when the node ends gets this long to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Why there is no port for a node.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Every port of the range is taken.
+    #[error("no free port for the kubelet API from {first} to {last}: widen --kubelet-port-range")]
+    NoPort {
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+    },
+    /// The address cannot be used at all.
+    #[error("cannot listen on {address}: {source}")]
+    Unusable {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// The certificates that the client of a connection has shown, its own first.
+#[derive(Debug, Clone, Default)]
+pub struct Peer(pub Arc<[CertificateDer<'static>]>);
+
+/// The ports to try for `node`, best first: its own by its name, so that a restart finds the same, then the others.
+/// PURE.
+fn candidates(node: &str, ports: &RangeInclusive<u16>) -> Vec<u16> {
+    let all: Vec<u16> = ports.clone().collect();
+    let digest: [u8; 32] = Sha256::digest(node).into();
+    let number = digest
+        .iter()
+        .take(4)
+        .fold(0usize, |number, byte| number << 8 | usize::from(*byte));
+    let start = number % all.len().max(1);
+    all.iter()
+        .cycle()
+        .skip(start)
+        .take(all.len())
+        .copied()
+        .collect()
+}
+
+/// Listens at the address of the node, or everywhere when that is not an address of this machine (an address that a
+/// router translates).
+///
+/// # Errors
+/// See [`ListenError`].
+pub async fn bind(
+    node: &str,
+    ip: IpAddr,
+    ports: &RangeInclusive<u16>,
+) -> Result<TcpListener, ListenError> {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable};
+    let everywhere = match ip {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    for port in candidates(node, ports) {
+        for ip in [ip, everywhere] {
+            let address = SocketAddr::new(ip, port);
+            match TcpListener::bind(address).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) if error.kind() == AddrNotAvailable && ip != everywhere => {}
+                Err(error) if error.kind() == AddrInUse => break,
+                Err(source) => return Err(ListenError::Unusable { address, source }),
+            }
+        }
+    }
+    Err(ListenError::NoPort {
+        first: *ports.start(),
+        last: *ports.end(),
+    })
+}
+
+/// Serves until `cancel`; then takes nothing new, and what runs gets a moment to end.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    router: Router,
+    cancel: CancellationToken,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    loop {
+        let stream = tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "a connection to the kubelet API was lost");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            tracing::warn!("too many connections to the kubelet API; one was refused");
+            continue;
+        };
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let (cancel, cut) = (cancel.clone(), cut.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                () = cut.cancelled() => {}
+                () = connection(stream, acceptor, router, cancel) => {}
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(GOODBYE, connections.wait())
+        .await
+        .is_err()
+    {
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    router: Router,
+    cancel: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let stream = match tokio::time::timeout(HEADER_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake with the kubelet API failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = Peer(
+        certificates
+            .iter()
+            .map(|der| der.clone().into_owned())
+            .collect(),
+    );
+    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the kubelet API broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_tries_its_own_port_first_and_then_all_others() {
+        let ports = 10260..=10359;
+        let tried = candidates("virtual-kubelet-a-linux-eastus", &ports);
+        assert_eq!(tried, candidates("virtual-kubelet-a-linux-eastus", &ports));
+        assert_ne!(
+            tried.first(),
+            candidates("virtual-kubelet-b-linux-eastus", &ports).first()
+        );
+        let mut sorted = tried.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, ports.collect::<Vec<_>>());
+        assert_eq!(candidates("any", &(0..=0)), [0]);
+        assert_eq!(candidates("any", &(7..=7)), [7]);
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_passed_over_and_a_full_range_is_an_error() {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let first = bind("n", ip, &(0..=0)).await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let error = bind("n", ip, &(port..=port)).await.unwrap_err();
+        assert!(
+            error.to_string().contains("--kubelet-port-range"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,373 @@
+//! `/containerLogs`: ACI's log of a container as a kubelet tells it.
+//!
+//! ACI has no streaming: it answers the end of a log, 4 MB of a running container, 16 KB or 1,000 lines of one that has
+//! ended. A follower looks again and again and writes what is new. It ends with the container's run, or when its client
+//! goes: nobody then polls its stream any more, and there is no task that could go on.
+
+pub mod container;
+pub mod lines;
+pub mod options;
+pub mod pace;
+pub mod seen;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{Stream, stream};
+use http::header;
+use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::lines::Limit;
+use self::options::Options;
+use self::pace::{Pace, Turns};
+use self::seen::{Piece, Seen, Step};
+use super::pods::Pods;
+use super::refusal::Refusal;
+use crate::azure::{AzureError, ErrorClass};
+use crate::kube::backoff::Backoff;
+use crate::provider::Containers;
+use crate::translate::PodKey;
+
+/// Lines of the first look of a follower's turn; more are fetched when that is too few.
+const WINDOW: u32 = 256;
+/// A larger window has so many times the lines.
+const WIDER: u32 = 8;
+/// No window by lines is larger than this: then the whole log is fetched.
+const WIDEST: u32 = WINDOW * WIDER * WIDER;
+/// A follower that has not been answered by Azure for so long gives up.
+const GIVE_UP: Duration = Duration::from_mins(5);
+/// Waits after a failure of Azure.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// What a stream says where lines may be missing.
+const GAP: &str = "[virtual-kubelet] lines may be missing here: Azure keeps only the end of a log, and it has moved on\n";
+
+/// Reads the logs of a node's containers.
+#[derive(Clone)]
+pub struct Logs {
+    pods: Pods,
+    containers: Arc<dyn Containers>,
+    followers: Arc<AtomicUsize>,
+    turns: Arc<Mutex<Turns>>,
+    epoch: Instant,
+    cancel: CancellationToken,
+}
+
+/// Which log.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Container.
+    pub container: String,
+}
+
+impl Logs {
+    /// Logs of `pods` by way of `containers`. Followers end at `cancel`.
+    pub fn new(pods: Pods, containers: Arc<dyn Containers>, cancel: CancellationToken) -> Self {
+        Self {
+            pods,
+            containers,
+            followers: Arc::default(),
+            turns: Arc::default(),
+            epoch: Instant::now(),
+            cancel,
+        }
+    }
+
+    /// How many logs are being followed.
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
+    }
+
+    /// The wait for the next turn of a follower.
+    fn turn(&self) -> Duration {
+        self.turns.lock().take(self.epoch.elapsed())
+    }
+
+    /// Answers a request. `permit` is held for as long as the answer lasts.
+    ///
+    /// # Errors
+    /// As a kubelet refuses it.
+    pub async fn answer(
+        &self,
+        target: Target,
+        options: Options,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Response, Refusal> {
+        let pod = self.pods.get(&target.namespace, &target.pod).await?;
+        let run = container::run(&pod, &target.container, options.previous)?;
+        let key = PodKey::of(&pod).ok_or_else(|| Refusal::not_found("the pod has no UID"))?;
+        let follow = options.follow && !run.ended;
+        let timed = follow || options.timestamps || options.since.is_some();
+        let tail = options
+            .tail
+            .map(|tail| u32::try_from(tail).unwrap_or(u32::MAX));
+        let window = match tail {
+            Some(tail) if follow => Some(tail.max(WINDOW)),
+            tail => tail,
+        };
+        let content = match self
+            .containers
+            .logs(&key, &target.container, window, timed)
+            .await
+        {
+            Ok(content) => content,
+            // It runs, or ran, and has written nothing that Azure has seen.
+            Err(error) if error.code == "ContainerLogNotAvailable" => String::new(),
+            Err(error) => {
+                let about = format!(
+                    "logs of container {:?} in pod {:?}",
+                    target.container, target.pod
+                );
+                return Err(Refusal::azure(&about, &error));
+            }
+        };
+        let mut out = Writer::new(&options);
+        let parsed = lines::parse(&content, timed);
+        let tail = tail.map(|tail| usize::try_from(tail).unwrap_or(usize::MAX));
+        if !follow {
+            let from = tail.map_or(0, |tail| parsed.len().saturating_sub(tail));
+            let shown = parsed.get(from..).unwrap_or_default();
+            let bytes = out.write(&shown.iter().map(seen::whole_line).collect::<Vec<_>>());
+            return Ok(text(Body::from(bytes)));
+        }
+        let mut seen = Seen::default();
+        let first = out.write(&seen.begin(&parsed, tail));
+        let follower = Follower {
+            logs: self.clone(),
+            key,
+            container: target.container,
+            restarts: run.restarts,
+            first: Some(first),
+            out,
+            seen,
+            pace: Pace::default(),
+            window: Some(WINDOW),
+            last: false,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            heard: Instant::now(),
+            _count: Count::new(&self.followers),
+            _permit: permit,
+        };
+        Ok(text(Body::from_stream(follower.stream())))
+    }
+}
+
+fn text(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
+}
+
+/// From pieces to the bytes that are asked for.
+struct Writer {
+    timestamps: bool,
+    since: Option<Timestamp>,
+    limit: Limit,
+}
+
+impl Writer {
+    fn new(options: &Options) -> Self {
+        Self {
+            timestamps: options.timestamps,
+            since: options.since,
+            limit: Limit::new(options.limit_bytes),
+        }
+    }
+
+    fn write(&mut self, pieces: &[Piece]) -> Bytes {
+        let mut out = Vec::new();
+        for piece in pieces {
+            if self
+                .since
+                .is_some_and(|since| piece.at.is_some_and(|at| at < since))
+            {
+                continue;
+            }
+            if let Some(at) = piece.at.filter(|_| self.timestamps && piece.begins) {
+                self.limit.write(&mut out, &lines::prefix(at));
+            }
+            self.limit.write(&mut out, &piece.text);
+            if piece.ends {
+                self.limit.write(&mut out, "\n");
+            }
+        }
+        Bytes::from(out)
+    }
+}
+
+/// Counts a follower while it lives.
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    fn new(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(all.clone())
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One `logs -f`.
+struct Follower {
+    logs: Logs,
+    key: PodKey,
+    container: String,
+    restarts: i32,
+    first: Option<Bytes>,
+    out: Writer,
+    seen: Seen,
+    pace: Pace,
+    /// Lines to fetch; `None` for all.
+    window: Option<u32>,
+    /// The run has ended: one more look shows the rest.
+    last: bool,
+    backoff: Backoff,
+    /// When Azure last answered.
+    heard: Instant,
+    _count: Count,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    fn stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+        stream::unfold(Some(self), |follower| async move {
+            let mut follower = follower?;
+            let cancel = follower.logs.cancel.clone();
+            let next = tokio::select! {
+                () = cancel.cancelled() => None,
+                next = follower.next() => next,
+            };
+            next.map(|(bytes, goes_on)| (Ok(bytes), goes_on.then_some(follower)))
+        })
+    }
+
+    /// The next bytes, and whether there may be more; `None` at the end.
+    async fn next(&mut self) -> Option<(Bytes, bool)> {
+        if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
+            return Some((first, true));
+        }
+        loop {
+            if self.out.limit.is_reached() {
+                return None;
+            }
+            if !self.last {
+                tokio::time::sleep(self.pace.wait()).await;
+                let turn = self.logs.turn();
+                tokio::time::sleep(turn).await;
+            }
+            let (bytes, done) = match self.look().await {
+                Ok(bytes) => {
+                    self.heard = Instant::now();
+                    self.backoff.reset();
+                    (bytes, self.last)
+                }
+                Err(error) if error.class == ErrorClass::NotFound => return None,
+                Err(error) => match self.failed(&error).await {
+                    Some(goodbye) => return Some((goodbye, false)),
+                    None => continue,
+                },
+            };
+            if !bytes.is_empty() {
+                self.pace.active();
+                return Some((bytes, !done));
+            }
+            if done {
+                return None;
+            }
+            self.pace.idle();
+            self.last = self.has_ended().await;
+        }
+    }
+
+    /// What is new.
+    async fn look(&mut self) -> Result<Bytes, AzureError> {
+        loop {
+            let logs = &self.logs.containers;
+            let content = match logs
+                .logs(&self.key, &self.container, self.window, true)
+                .await
+            {
+                Err(error) if error.code == "ContainerLogNotAvailable" => String::new(),
+                other => other?,
+            };
+            let parsed = lines::parse(&content, true);
+            let size = self
+                .window
+                .map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));
+            // One line of grace: who counts an empty last line answers one fewer.
+            let whole = size.is_none_or(|size| parsed.len() + 1 < size);
+            match self.seen.look(&parsed, whole, self.last) {
+                Step::Widen => {
+                    self.window = self.window.map(|lines| lines.saturating_mul(WIDER));
+                    self.window = self.window.filter(|lines| *lines <= WIDEST);
+                }
+                Step::New(pieces) => {
+                    self.window = Some(WINDOW);
+                    return Ok(self.out.write(&pieces));
+                }
+                Step::Gap(pieces) => {
+                    self.window = Some(WINDOW);
+                    let mut bytes = Vec::new();
+                    let mut pieces = pieces;
+                    // The end of a line that was written in part comes before the notice.
+                    if pieces.first().is_some_and(|piece| !piece.begins) {
+                        bytes.extend_from_slice(&self.out.write(&[pieces.remove(0)]));
+                    }
+                    self.out.limit.write(&mut bytes, GAP);
+                    bytes.extend_from_slice(&self.out.write(&pieces));
+                    return Ok(Bytes::from(bytes));
+                }
+            }
+        }
+    }
+
+    /// Waits after a failure; the last words when it is time to give up.
+    async fn failed(&mut self, error: &AzureError) -> Option<Bytes> {
+        if self.heard.elapsed() >= GIVE_UP {
+            let mut bytes = Vec::new();
+            let text =
+                format!("[virtual-kubelet] the log cannot be followed any longer: {error}\n");
+            self.out.limit.write(&mut bytes, &text);
+            return Some(Bytes::from(bytes));
+        }
+        tracing::debug!(%error, pod = %self.key, container = self.container, "a look at a log failed");
+        let wait = self.backoff.next_delay();
+        tokio::time::sleep(error.retry_after.unwrap_or_default().clamp(wait, GIVE_UP)).await;
+        // A pod that is gone is not waited for.
+        self.last = self.last || self.has_ended().await;
+        None
+    }
+
+    /// The run that is followed writes no more, as far as the API server knows.
+    async fn has_ended(&self) -> bool {
+        match self
+            .logs
+            .pods
+            .get_cheaply(&self.key.namespace, &self.key.name)
+            .await
+        {
+            Ok(pod) if pod.metadata.uid.as_deref() == Some(&self.key.uid) => {
+                container::has_ended(&pod, &self.container, self.restarts)
+            }
+            Ok(_) => true,
+            Err(refusal) => refusal.status == http::StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

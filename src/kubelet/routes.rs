@@ -1,0 +1,244 @@
+//! From a request to an answer: who calls, may he, and what is there.
+
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Extension, Json, Router};
+use http::request::Parts;
+use http::{StatusCode, header};
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::authn::{Authenticator, User};
+use super::authz::{self, Authorizer};
+use super::listener::Peer;
+use super::logs::{Logs, Target, options};
+use super::pods::{self, Pods};
+use super::refusal::Refusal;
+use super::server::Observer;
+use super::stats::{Stats, resource, summary};
+
+/// What the routes of one node share.
+pub struct Kubelet {
+    /// The node.
+    pub node: String,
+    /// Who calls?
+    pub authenticator: Authenticator,
+    /// May he?
+    pub authorizer: Authorizer,
+    /// The pods of the node.
+    pub pods: Pods,
+    /// Logs of their containers.
+    pub logs: Logs,
+    /// Their figures.
+    pub stats: Stats,
+    /// Bounds what goes on at once.
+    pub streams: Arc<Semaphore>,
+    /// Metrics.
+    pub observer: Arc<dyn Observer>,
+}
+
+type Shared = State<Arc<Kubelet>>;
+
+/// Every route of the kubelet API. Each request is authenticated and authorized before anything else is looked at.
+pub fn router(kubelet: Arc<Kubelet>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/pods", get(list))
+        .route("/pods/", get(list))
+        .route("/runningpods", get(running))
+        .route("/runningpods/", get(running))
+        .route("/stats/summary", get(stats_summary))
+        .route("/stats/summary/", get(stats_summary))
+        .route("/metrics", get(metrics))
+        .route("/metrics/resource", get(metrics_resource))
+        .route("/metrics/resource/", get(metrics_resource))
+        // Azure runs the probes, and tells no figures of them.
+        .route(
+            "/metrics/probes",
+            get(|| async { prometheus(String::new()) }),
+        )
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
+        .route("/exec/{namespace}/{pod}/{container}", any(not_yet))
+        .route("/exec/{namespace}/{pod}/{uid}/{container}", any(not_yet))
+        .route("/attach/{namespace}/{pod}/{container}", any(not_yet))
+        .route("/attach/{namespace}/{pod}/{uid}/{container}", any(not_yet))
+        .route("/portForward/{namespace}/{pod}", any(not_yet))
+        .route("/portForward/{namespace}/{pod}/{uid}", any(not_yet))
+        .fallback(|| async { Refusal::not_found("404 page not found") })
+        .layer(middleware::from_fn_with_state(kubelet.clone(), guard))
+        .with_state(kubelet)
+}
+
+/// Lets a request through whose caller is known and allowed.
+async fn guard(
+    State(kubelet): Shared,
+    Extension(peer): Extension<Peer>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let response = match admit(&kubelet, &peer, &parts).await {
+        Ok(user) => {
+            tracing::debug!(user = user.name, method = %parts.method, path = parts.uri.path(), "a request to the kubelet API");
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(refusal) => refusal.into_response(),
+    };
+    let route = path.as_ref().map_or("unknown", |path| route(path.as_str()));
+    kubelet
+        .observer
+        .request(route, response.status().as_u16(), started.elapsed());
+    response
+}
+
+/// A bounded word for a route, for metrics.
+fn route(path: &str) -> &'static str {
+    const ROUTES: [&str; 10] = [
+        "healthz",
+        "pods",
+        "runningpods",
+        "containerLogs",
+        "exec",
+        "attach",
+        "portForward",
+        "stats",
+        "metrics",
+        "configz",
+    ];
+    let first = path
+        .trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    ROUTES
+        .into_iter()
+        .find(|route| *route == first)
+        .unwrap_or("unknown")
+}
+
+async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, Refusal> {
+    let authorization = request.headers.get(header::AUTHORIZATION);
+    let authorization = authorization.and_then(|value| value.to_str().ok());
+    let user = kubelet
+        .authenticator
+        .authenticate(&peer.0, authorization)
+        .await;
+    let user = user
+        .map_err(|error| Refusal::kube(&error))?
+        .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
+    let verb = authz::verb(&request.method);
+    let subresources = authz::subresources(request.uri.path());
+    let about = || {
+        format!(
+            "(user={}, verb={verb}, resource=nodes, subresource={})",
+            user.name,
+            subresources.join(",")
+        )
+    };
+    match kubelet.authorizer.allows(&user, verb, subresources).await {
+        Ok(true) => Ok(user),
+        Ok(false) => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            format!("Forbidden {}", about()),
+        )),
+        Err(error) => {
+            tracing::warn!(node = kubelet.node, %error, "access to the kubelet API could not be reviewed");
+            Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("Authorization error {}", about()),
+            ))
+        }
+    }
+}
+
+async fn list(State(kubelet): Shared) -> Result<Response, Refusal> {
+    let pods = kubelet
+        .pods
+        .list()
+        .await
+        .map_err(|error| Refusal::kube(&error))?;
+    Ok(pods::answer(&pods))
+}
+
+async fn running(State(kubelet): Shared) -> Result<Response, Refusal> {
+    let mut pods = kubelet
+        .pods
+        .list()
+        .await
+        .map_err(|error| Refusal::kube(&error))?;
+    pods.retain(pods::is_running);
+    Ok(pods::answer(&pods))
+}
+
+async fn stats_summary(State(kubelet): Shared, request: Request) -> Result<Response, Refusal> {
+    let query = request.uri().query().unwrap_or_default();
+    let only_cpu_and_memory = query
+        .split('&')
+        .any(|pair| pair == "only_cpu_and_memory=true");
+    let snapshot = kubelet.stats.snapshot(!only_cpu_and_memory).await;
+    let snapshot = snapshot.map_err(|error| Refusal::kube(&error))?;
+    Ok(Json(summary::summary(&snapshot)).into_response())
+}
+
+async fn metrics_resource(State(kubelet): Shared) -> Result<Response, Refusal> {
+    let snapshot = kubelet.stats.snapshot(false).await;
+    let snapshot = snapshot.map_err(|error| Refusal::kube(&error))?;
+    Ok(prometheus(resource::text(&snapshot)))
+}
+
+async fn metrics(State(kubelet): Shared) -> Result<Response, Refusal> {
+    let pods = kubelet
+        .pods
+        .list()
+        .await
+        .map_err(|error| Refusal::kube(&error))?;
+    Ok(prometheus(resource::own(&kubelet.node, &pods)))
+}
+
+fn prometheus(text: String) -> Response {
+    ([(header::CONTENT_TYPE, resource::CONTENT_TYPE)], text).into_response()
+}
+
+async fn logs(
+    State(kubelet): Shared,
+    Path((namespace, pod, container)): Path<(String, String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let options = options::parse(request.uri().query().unwrap_or_default(), Timestamp::now())?;
+    let permit = permit(&kubelet)?;
+    let target = Target {
+        namespace,
+        pod,
+        container,
+    };
+    kubelet.logs.answer(target, options, permit).await
+}
+
+/// A place among the streams of the node.
+fn permit(kubelet: &Kubelet) -> Result<OwnedSemaphorePermit, Refusal> {
+    kubelet
+        .streams
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| Refusal {
+            retry_after: Some(5),
+            ..Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many logs, exec sessions and forwarded ports of this node at once",
+            )
+        })
+}
+
+async fn not_yet() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "exec, attach and port-forward are not served by this node",
+    )
+}

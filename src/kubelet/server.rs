@@ -1,0 +1,148 @@
+//! The kubelet API of one node, from its port to its end.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::authn::Authenticator;
+use super::authz::Authorizer;
+use super::certificate::{self, Place, Serving};
+use super::client_ca::ClientCas;
+use super::listener;
+use super::logs::Logs;
+use super::pods::Pods;
+use super::routes::{self, Kubelet};
+use super::stats::Stats;
+use super::tls::{self, ServingCertificate};
+use crate::kube::backoff::Backoff;
+use crate::provider::Containers;
+
+/// Logs, exec sessions and forwarded ports of one node at once.
+const STREAMS: usize = 256;
+
+/// What is observed of a kubelet API, for metrics.
+pub trait Observer: Send + Sync {
+    /// A request was answered.
+    fn request(&self, route: &'static str, status: u16, elapsed: Duration);
+    /// The serving certificate of `node` ends at this second of the epoch; `None`: the node is not served any more.
+    fn certificate_expiry(&self, node: &str, seconds: Option<i64>);
+}
+
+impl Observer for () {
+    fn request(&self, _: &'static str, _: u16, _: Duration) {}
+    fn certificate_expiry(&self, _: &str, _: Option<i64>) {}
+}
+
+/// What the kubelet APIs of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Ports to choose from, one for each node; `0..=0` for any.
+    pub ports: RangeInclusive<u16>,
+    /// Where serving certificates come from.
+    pub serving: Serving,
+    /// Whose client certificates are believed.
+    pub client_cas: ClientCas,
+    /// Metrics.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// What the kubelet API of one node needs.
+#[derive(Clone)]
+pub struct Dependencies {
+    /// The node.
+    pub node: String,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Acts as the node: reads its pods, asks who calls and what he may.
+    pub client: Client,
+    /// The containers.
+    pub containers: Arc<dyn Containers>,
+    /// What all nodes share.
+    pub shared: Shared,
+}
+
+/// Serves until `cancel`. The port is told to `port` while there is one; a node without a port goes on trying.
+pub async fn run(
+    dependencies: Dependencies,
+    port: watch::Sender<Option<u16>>,
+    cancel: CancellationToken,
+) {
+    let node = dependencies.node.as_str();
+    let certificate = Arc::new(ServingCertificate::default());
+    let tls = match tls::server_config(certificate.clone()) {
+        Ok(tls) => tls,
+        Err(error) => {
+            tracing::error!(node, %error, "the kubelet API cannot speak TLS");
+            return cancel.cancelled().await;
+        }
+    };
+    let Some(listener) = listen(&dependencies, &cancel).await else {
+        return;
+    };
+    match listener.local_addr() {
+        Ok(address) => {
+            tracing::info!(node, %address, "serving the kubelet API");
+            port.send_replace(Some(address.port()));
+        }
+        Err(error) => tracing::error!(node, %error, "the port of the kubelet API is not known"),
+    }
+    let router = routes::router(Arc::new(kubelet(&dependencies, &cancel)));
+    let observer = dependencies.shared.observer.clone();
+    let place = Place {
+        node,
+        ip: dependencies.ip,
+        client: &dependencies.client,
+        certificate: &certificate,
+        observer: observer.as_ref(),
+    };
+    let keeper = certificate::keep(&dependencies.shared.serving, &place);
+    tokio::select! {
+        () = listener::serve(listener, tls, router, cancel.clone()) => {}
+        () = keeper => {}
+    }
+    port.send_replace(None);
+    observer.certificate_expiry(node, None);
+}
+
+fn kubelet(dependencies: &Dependencies, cancel: &CancellationToken) -> Kubelet {
+    let client = &dependencies.client;
+    let node = dependencies.node.clone();
+    let pods = Pods::new(client.clone(), node.clone());
+    Kubelet {
+        authenticator: Authenticator::new(dependencies.shared.client_cas.clone(), client.clone()),
+        authorizer: Authorizer::new(node.clone(), client.clone()),
+        logs: Logs::new(
+            pods.clone(),
+            dependencies.containers.clone(),
+            cancel.clone(),
+        ),
+        stats: Stats::new(node.clone(), pods.clone(), dependencies.containers.clone()),
+        pods,
+        streams: Arc::new(Semaphore::new(STREAMS)),
+        observer: dependencies.shared.observer.clone(),
+        node,
+    }
+}
+
+async fn listen(dependencies: &Dependencies, cancel: &CancellationToken) -> Option<TcpListener> {
+    let (node, ip) = (dependencies.node.as_str(), dependencies.ip);
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    loop {
+        match listener::bind(node, ip, &dependencies.shared.ports).await {
+            Ok(listener) => return Some(listener),
+            Err(error) => {
+                tracing::error!(node, %error, "no kubelet API: kubectl logs and exec do not work");
+            }
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return None,
+            () = tokio::time::sleep(backoff.next_delay()) => {}
+        }
+    }
+}

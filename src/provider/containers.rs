@@ -1,0 +1,77 @@
+//! What the kubelet API reads of the containers of a pod.
+
+use async_trait::async_trait;
+
+use super::Aci;
+use super::Provider as _;
+use crate::azure::AzureError;
+use crate::azure::monitor::{Metric, Series};
+use crate::translate::PodKey;
+
+/// The containers of a node's pods. Calls are bounded in time by the implementation.
+#[async_trait]
+pub trait Containers: Send + Sync {
+    /// The end of the log of `container`: its last `tail` lines, or as much as Azure keeps; with a time before each
+    /// line when `timestamps` is set.
+    async fn logs(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        tail: Option<u32>,
+        timestamps: bool,
+    ) -> Result<String, AzureError>;
+
+    /// Averages of the minutes from `from` until `until` (seconds of the epoch): CPU and memory of each container, and
+    /// with `network` those of the group's network.
+    async fn usage(
+        &self,
+        pod: &PodKey,
+        from: i64,
+        until: i64,
+        network: bool,
+    ) -> Result<Vec<Series>, AzureError>;
+}
+
+#[async_trait]
+impl Containers for Aci {
+    async fn logs(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        tail: Option<u32>,
+        timestamps: bool,
+    ) -> Result<String, AzureError> {
+        let group = self.group_name(pod);
+        self.arm
+            .container_logs(
+                &self.scope.resource_group,
+                &group,
+                container,
+                tail,
+                timestamps,
+            )
+            .await
+    }
+
+    async fn usage(
+        &self,
+        pod: &PodKey,
+        from: i64,
+        until: i64,
+        network: bool,
+    ) -> Result<Vec<Series>, AzureError> {
+        let (rg, group) = (&self.scope.resource_group, self.group_name(pod));
+        let containers = [Metric::CpuUsage, Metric::MemoryUsage];
+        let mut series = self
+            .arm
+            .metrics(rg, &group, &containers, true, from, until)
+            .await?;
+        if network {
+            // Without that dimension, and so a call of its own.
+            let network = [Metric::NetworkReceived, Metric::NetworkTransmitted];
+            let network = self.arm.metrics(rg, &group, &network, false, from, until);
+            series.extend(network.await?);
+        }
+        Ok(series)
+    }
+}
