@@ -51,6 +51,9 @@ pub struct Config {
     pub min_group_memory: f64,
     /// Whether a running group with TCP ports answers HTTP on its own loopback address.
     pub serve_pages: bool,
+    /// Whether exec runs its command really: on this machine, as the emulator's user, on a terminal. For tests of
+    /// clients that need a shell as it is; otherwise a small one is played.
+    pub host_shell: bool,
     /// Where `ca.pem` is written at the start.
     pub state_dir: Option<PathBuf>,
 }
@@ -96,6 +99,7 @@ impl Default for Config {
             min_group_cpu: 1.0,
             min_group_memory: 1.0,
             serve_pages: true,
+            host_shell: false,
             state_dir: None,
         }
     }

@@ -30,6 +30,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct HttpTransport {
     client: reqwest::Client,
+    /// The same for upgrades to a `WebSocket`, which HTTP/1.1 alone has.
+    sockets: reqwest::Client,
 }
 
 impl HttpTransport {
@@ -47,22 +49,33 @@ impl HttpTransport {
             let text = super::error::chain(&error);
             AzureError::local(ErrorClass::Invalid, "UnusableTransport", &text)
         };
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tcp_keepalive(PING_INTERVAL)
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .user_agent(USER_AGENT)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .tcp_keepalive(PING_INTERVAL)
+                .redirect(reqwest::redirect::Policy::none())
+                .https_only(true);
+            match ca_bundle_pem.map(reqwest::Certificate::from_pem_bundle) {
+                Some(certificates) => Ok(builder.tls_certs_merge(certificates?)),
+                None => Ok(builder),
+            }
+        };
+        let client = builder()
+            .map_err(unusable)?
             .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .https_only(true);
-        if let Some(pem) = ca_bundle_pem {
-            builder = builder
-                .tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?);
-        }
+            .http2_keep_alive_timeout(PING_TIMEOUT);
+        let sockets = builder().map_err(unusable)?.http1_only();
         Ok(Arc::new(Self {
-            client: builder.build().map_err(unusable)?,
+            client: client.build().map_err(unusable)?,
+            sockets: sockets.build().map_err(unusable)?,
         }))
+    }
+
+    /// The client for upgrades to a `WebSocket`.
+    pub(super) fn sockets(&self) -> &reqwest::Client {
+        &self.sockets
     }
 }
 

@@ -17,6 +17,7 @@ use vkc::azure::monitor::Series;
 use vkc::kube::client::{Clients, Impersonation};
 use vkc::kubelet::{self, Serving, client_ca};
 use vkc::provider::Containers;
+use vkc::provider::exec::{Command, ExecError, Exit, Streams};
 use vkc::translate::PodKey;
 
 use crate::fixture::eventually;
@@ -41,6 +42,14 @@ impl Containers for Nothing {
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
         Ok(Vec::new())
     }
+
+    async fn exec(&self, _: &PodKey, _: &str, _: &Command, _: Streams) -> Result<Exit, ExecError> {
+        Err(ExecError::Lost)
+    }
+
+    async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
+        Err(ExecError::Lost)
+    }
 }
 
 /// The kubelet API of one node in this process, and where it is.
@@ -57,10 +66,9 @@ impl Node {
             .kubeconfig_for_service_account("vkc-system", "vkc")
             .await
             .unwrap();
-        let config = Config::from_custom_kubeconfig(
-            Kubeconfig::read_from(kubeconfig).unwrap(),
-            &KubeConfigOptions::default(),
-        );
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options);
         // With no more than the rights of the operator's manifests.
         let clients = Clients::new(config.await.unwrap(), Arc::new(())).unwrap();
         let (sender, client_cas) = client_ca::channel();

@@ -275,7 +275,7 @@ pub(super) fn get(operation: &'static str, url: Url) -> Call {
     }
 }
 
-fn to_body<T: Serialize>(value: &T) -> Result<bytes::Bytes, AzureError> {
+pub(super) fn to_body<T: Serialize>(value: &T) -> Result<bytes::Bytes, AzureError> {
     serde_json::to_vec(value)
         .map(bytes::Bytes::from)
         .map_err(|error| {
