@@ -1,9 +1,9 @@
 //! `kubectl port-forward`.
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Child;
+use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinSet;
 
 use crate::client::{Wire, declare, kubectl};
@@ -23,8 +23,13 @@ async fn serve(listener: TcpListener, name: &'static str) {
     }
 }
 
-/// A running port-forward, and the local port of each of its ports.
-async fn forward(fixture: &Fixture, wire: Wire, ports: &[&str]) -> (Child, Vec<u16>) {
+/// A running port-forward, the local port of each of its ports, and what it goes on printing: kubectl dies of a closed
+/// output.
+async fn forward(
+    fixture: &Fixture,
+    wire: Wire,
+    ports: &[&str],
+) -> (Child, Vec<u16>, Lines<BufReader<ChildStdout>>) {
     let args = [&["port-forward", "web", "--address", "127.0.0.1"], ports].concat();
     let mut child = kubectl(fixture, wire, &args).await.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -35,7 +40,7 @@ async fn forward(fixture: &Fixture, wire: Wire, ports: &[&str]) -> (Child, Vec<u
         let (address, _) = line.split_once(" ->").unwrap();
         local.push(address.rsplit(':').next().unwrap().parse().unwrap());
     }
-    (child, local)
+    (child, local, lines)
 }
 
 async fn talk(port: u16, words: Vec<u8>) -> Vec<u8> {
@@ -70,7 +75,8 @@ fn many_connections_to_several_ports() {
         }
         for wire in [Wire::WebSocket, Wire::Translated, Wire::Spdy] {
             declare(&fixture, wire == Wire::WebSocket).await;
-            let (mut child, local) = forward(&fixture, wire, &[":8080", ":8081", ":9"]).await;
+            let (mut child, local, _printed) =
+                forward(&fixture, wire, &[":8080", ":8081", ":9"]).await;
             let mut talks = JoinSet::new();
             for number in 0..20_usize {
                 let (port, name) = (local[number % 2], ["one:", "two:"][number % 2]);

@@ -33,13 +33,13 @@ impl Mark {
 }
 
 /// The first line: turns off the echo (and, without the client's terminal, the translation of newlines), then tells
-/// whether pipes, and `sed` with `base64`, work, then how turning off went.
+/// whether pipes, and `head` with `base64`, work, then how turning off went.
 pub fn probe(mark: &Mark, tty: bool) -> String {
     let mark = mark.text();
     let off = if tty { "-echo" } else { "-echo -opost" };
     let decodes = STANDARD.encode(format!("{mark}b\n"));
     format!(
-        "stty {off} 2>/dev/null; s=$?; n={mark}; echo ${{n}}p | cat; echo {decodes} | sed 1q | base64 -d; unset HISTFILE; echo ${{n}}r:$s\n"
+        "stty {off} 2>/dev/null; s=$?; n={mark}; echo ${{n}}p | cat; echo {decodes} | head -n 1 | base64 -d; unset HISTFILE; echo ${{n}}r:$s\n"
     )
 }
 
@@ -68,7 +68,7 @@ pub fn piped(mark: &Mark, argv: &[String], stdin: bool) -> String {
     let (feed, input) = if stdin {
         let feed = concat!(
             "while IFS= read -r l; do case $l in .) break;; t*) printf %b \"${l#t}\";; ",
-            "b*) echo \"${l#b}\" | base64 -d;; m*) sed \"${l#m}q\" | base64 -d;; esac; ",
+            "b*) echo \"${l#b}\" | base64 -d;; m*) head -n \"${l#m}\" | base64 -d;; esac; ",
             "echo \"${n}a\" >&3; done | "
         );
         (feed, "")
