@@ -160,18 +160,7 @@ async fn run(
     };
     let mut api = kubelet_part(dependencies, port_tx, parts.clone());
 
-    // The keeper is started once there is something to say about Ready.
-    let grace = tokio::time::sleep(SYNC_GRACE);
-    tokio::pin!(grace);
-    let stopped = loop {
-        tokio::select! {
-            () = cancel.cancelled() => break true,
-            () = &mut grace => break false,
-            _ = report.changed() => if report.borrow_and_update().synced { break false },
-            ended = pods.ended() => pods.restart(&name, ended).await,
-            ended = api.ended() => api.restart(&name, ended).await,
-        }
-    };
+    let stopped = first_lists(&name, &cancel, &mut report, &mut pods, &mut api).await;
     if !stopped {
         let endpoint = Endpoint {
             ip: node_ip,
@@ -233,6 +222,28 @@ async fn run(
             node = name,
             "events were still waiting when the agent stopped"
         );
+    }
+}
+
+/// Waits until there is something to say about Ready, which is when the keeper is started. True when the agent is to
+/// stop instead.
+async fn first_lists<P: Fn() -> JoinHandle<()>, A: Fn() -> JoinHandle<()>>(
+    name: &str,
+    cancel: &CancellationToken,
+    report: &mut watch::Receiver<Report>,
+    pods: &mut Part<P>,
+    api: &mut Part<A>,
+) -> bool {
+    let grace = tokio::time::sleep(SYNC_GRACE);
+    tokio::pin!(grace);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return true,
+            () = &mut grace => return false,
+            _ = report.changed() => if report.borrow_and_update().synced { return false },
+            ended = pods.ended() => pods.restart(name, ended).await,
+            ended = api.ended() => api.restart(name, ended).await,
+        }
     }
 }
 
