@@ -139,47 +139,24 @@ async fn run(
         observer: shared.pods.clone(),
     };
     let parts = CancellationToken::new();
-    let mut pods = Part::new("pods", {
-        let (name, host_ip, parts) = (name.clone(), node_ip.clone(), parts.clone());
-        move || {
-            let (name, host_ip, parts) = (name.clone(), host_ip.clone(), parts.clone());
-            let (dependencies, settings, report) =
-                (dependencies.clone(), settings_rx.clone(), report_tx.clone());
-            tokio::spawn(async move {
-                pods::run(&name, Some(host_ip), dependencies, settings, report, parts).await;
-            })
-        }
-    });
-
+    let mut pods = pods_part(
+        (name.clone(), node_ip.clone()),
+        dependencies,
+        settings_rx,
+        report_tx,
+        parts.clone(),
+    );
     let (port_tx, mut port) = watch::channel(None);
-    let mut api = Part::new("kubelet API", {
-        let parts = parts.clone();
-        let dependencies = kubelet::Dependencies {
-            node: name.clone(),
-            ip: shared.node_ip,
-            client: node.clone(),
-            containers: provider.clone(),
-            shared: shared.kubelet.clone(),
-        };
-        move || {
-            let (dependencies, port, parts) =
-                (dependencies.clone(), port_tx.clone(), parts.clone());
-            tokio::spawn(kubelet::run(dependencies, port, parts))
-        }
-    });
-
-    // The keeper is started once there is something to say about Ready.
-    let grace = tokio::time::sleep(SYNC_GRACE);
-    tokio::pin!(grace);
-    let stopped = loop {
-        tokio::select! {
-            () = cancel.cancelled() => break true,
-            () = &mut grace => break false,
-            _ = report.changed() => if report.borrow_and_update().synced { break false },
-            ended = pods.ended() => pods.restart(&name, ended).await,
-            ended = api.ended() => api.restart(&name, ended).await,
-        }
+    let dependencies = kubelet::Dependencies {
+        node: name.clone(),
+        ip: shared.node_ip,
+        client: node.clone(),
+        containers: provider.clone(),
+        shared: shared.kubelet.clone(),
     };
+    let mut api = kubelet_part(dependencies, port_tx, parts.clone());
+
+    let stopped = first_lists(&name, &cancel, &mut report, &mut pods, &mut api).await;
     if !stopped {
         let endpoint = Endpoint {
             ip: node_ip,
@@ -191,14 +168,7 @@ async fn run(
             node,
             kubelet_version: shared.kubelet_version.clone(),
         };
-        let mut keeper = Part::new("node", {
-            let parts = parts.clone();
-            move || {
-                let (wanted, registration, parts) =
-                    (wanted_rx.clone(), registration_tx.clone(), parts.clone());
-                tokio::spawn(keeper.clone().run(wanted, registration, parts))
-            }
-        });
+        let mut keeper = keeper_part(keeper, wanted_rx, registration_tx, parts.clone());
         loop {
             publish(
                 &status,
@@ -251,6 +221,28 @@ async fn run(
     }
 }
 
+/// Waits until there is something to say about Ready, which is when the keeper is started. True when the agent is to
+/// stop instead.
+async fn first_lists<P: Fn() -> JoinHandle<()>, A: Fn() -> JoinHandle<()>>(
+    name: &str,
+    cancel: &CancellationToken,
+    report: &mut watch::Receiver<Report>,
+    pods: &mut Part<P>,
+    api: &mut Part<A>,
+) -> bool {
+    let grace = tokio::time::sleep(SYNC_GRACE);
+    tokio::pin!(grace);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return true,
+            () = &mut grace => return false,
+            _ = report.changed() => if report.borrow_and_update().synced { return false },
+            ended = pods.ended() => pods.restart(name, ended).await,
+            ended = api.ended() => api.restart(name, ended).await,
+        }
+    }
+}
+
 /// A task that runs until the agent stops, and is started again when it ends by itself.
 struct Part<F> {
     name: &'static str,
@@ -295,6 +287,46 @@ impl<F> Drop for Part<F> {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn pods_part(
+    (name, host_ip): (String, String),
+    dependencies: Dependencies,
+    settings: watch::Receiver<Settings>,
+    report: watch::Sender<Report>,
+    cancel: CancellationToken,
+) -> Part<impl Fn() -> JoinHandle<()>> {
+    Part::new("pods", move || {
+        let (name, host_ip, cancel) = (name.clone(), host_ip.clone(), cancel.clone());
+        let (dependencies, settings, report) =
+            (dependencies.clone(), settings.clone(), report.clone());
+        tokio::spawn(async move {
+            pods::run(&name, Some(host_ip), dependencies, settings, report, cancel).await;
+        })
+    })
+}
+
+fn kubelet_part(
+    dependencies: kubelet::Dependencies,
+    port: watch::Sender<Option<u16>>,
+    cancel: CancellationToken,
+) -> Part<impl Fn() -> JoinHandle<()>> {
+    Part::new("kubelet API", move || {
+        let (dependencies, port, cancel) = (dependencies.clone(), port.clone(), cancel.clone());
+        tokio::spawn(kubelet::run(dependencies, port, cancel))
+    })
+}
+
+fn keeper_part(
+    keeper: NodeKeeper,
+    wanted: watch::Receiver<NodeWanted>,
+    registration: watch::Sender<Registration>,
+    cancel: CancellationToken,
+) -> Part<impl Fn() -> JoinHandle<()>> {
+    Part::new("node", move || {
+        let (wanted, registration, cancel) = (wanted.clone(), registration.clone(), cancel.clone());
+        tokio::spawn(keeper.clone().run(wanted, registration, cancel))
+    })
 }
 
 fn scope(spec: &AgentSpec, node_ip: &str) -> Scope {

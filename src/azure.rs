@@ -8,6 +8,7 @@ pub mod credential;
 pub mod error;
 pub mod exec;
 pub mod model;
+pub mod monitor;
 pub mod resources;
 pub mod throttle;
 mod transport;

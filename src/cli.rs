@@ -18,7 +18,7 @@ use crate::connector;
 use crate::kube::client::Clients;
 use crate::kubelet::{self, client_ca};
 use crate::metrics::Metrics;
-use crate::settings::Settings;
+use crate::settings::{ServingCert, Settings};
 use crate::{shutdown, telemetry};
 
 /// The work is waiting for others; more threads than this would only cost memory on a large machine.
@@ -125,7 +125,7 @@ async fn control(
         metrics: metrics.clone(),
         kubelet: kubelet::Shared {
             ports: settings.kubelet_port_range.first..=settings.kubelet_port_range.last,
-            serving: kubelet::Serving::SelfSigned,
+            serving: serving(settings),
             client_cas,
             observer: metrics.clone(),
         },
@@ -147,6 +147,16 @@ async fn control(
     tokio::select! {
         ended = connector::run(context, cancel) => ended.context("the controller ended"),
         () = client_ca => Err(anyhow::anyhow!("the client CA is not followed any more")),
+    }
+}
+
+fn serving(settings: &Settings) -> kubelet::Serving {
+    match settings.kubelet_serving_cert {
+        ServingCert::SelfSigned => kubelet::Serving::SelfSigned,
+        ServingCert::Csr => kubelet::Serving::Csr,
+        ServingCert::Files => {
+            kubelet::Serving::Files(settings.kubelet_cert_dir.clone().unwrap_or_default())
+        }
     }
 }
 

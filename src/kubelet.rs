@@ -15,6 +15,7 @@ pub mod routes;
 pub mod server;
 mod sessions;
 pub mod spdy;
+pub mod stats;
 pub mod tls;
 pub mod upgrade;
 pub mod websocket;

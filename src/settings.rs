@@ -29,9 +29,27 @@ pub struct Settings {
     pub kubelet_port_range: PortRange,
 
     /// CA whose client certificates the kubelet API believes, a PEM file; without it the one that the API server
-    /// publishes in the ConfigMap kube-system/extension-apiserver-authentication.
+    /// publishes as kube-system/extension-apiserver-authentication.
     #[arg(long, env = "VKC_CLIENT_CA_FILE")]
     pub client_ca_file: Option<PathBuf>,
+
+    /// Where the certificates come from that the kubelet API shows: signed by itself, asked for from the cluster's
+    /// signer kubernetes.io/kubelet-serving (somebody has to approve), or tls.crt and tls.key of --kubelet-cert-dir.
+    #[arg(
+        long,
+        env = "VKC_KUBELET_SERVING_CERT",
+        value_enum,
+        default_value = "self-signed"
+    )]
+    pub kubelet_serving_cert: ServingCert,
+
+    /// Directory with tls.crt and tls.key, followed while they change.
+    #[arg(
+        long,
+        env = "VKC_KUBELET_CERT_DIR",
+        required_if_eq("kubelet_serving_cert", "files")
+    )]
+    pub kubelet_cert_dir: Option<PathBuf>,
 
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8080")]
@@ -64,6 +82,17 @@ fn guess_ip() -> IpAddr {
                 .and_then(|()| socket.local_addr())
         })
         .map_or(loopback, |address| address.ip())
+}
+
+/// Where the serving certificates of the kubelet API come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ServingCert {
+    /// Signed by itself.
+    SelfSigned,
+    /// A `CertificateSigningRequest` of the node.
+    Csr,
+    /// Files.
+    Files,
 }
 
 /// A range of TCP ports, both ends included; 0 to 0 is any port.

@@ -9,6 +9,8 @@
 
 #[path = "cluster_kubelet/api.rs"]
 mod api;
+#[path = "cluster_kubelet/certificates.rs"]
+mod certificates;
 // Shared with tests/cluster_pods.rs, which uses all of it.
 #[allow(dead_code)]
 #[path = "cluster_pods/fixture.rs"]
@@ -17,6 +19,8 @@ mod fixture;
 mod follow;
 #[path = "cluster_kubelet/logs.rs"]
 mod logs;
+#[path = "cluster_kubelet/metrics.rs"]
+mod metrics;
 #[allow(dead_code)]
 #[path = "cluster_pods/operator.rs"]
 mod operator;

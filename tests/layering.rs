@@ -70,12 +70,16 @@ const PURE: &[&str] = &[
     "src/pods/writer.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",
+    "src/azure/monitor.rs",
     "src/kubelet/cache.rs",
     "src/kubelet/logs/container.rs",
     "src/kubelet/logs/lines.rs",
     "src/kubelet/logs/options.rs",
     "src/kubelet/logs/pace.rs",
     "src/kubelet/logs/seen.rs",
+    "src/kubelet/stats/resource.rs",
+    "src/kubelet/stats/summary.rs",
+    "src/kubelet/stats/usage.rs",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

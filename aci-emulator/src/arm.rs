@@ -4,6 +4,7 @@ pub(crate) mod errors;
 pub(crate) mod groups;
 pub(crate) mod lifecycle;
 pub(crate) mod locations;
+pub(crate) mod monitor;
 pub(crate) mod resources;
 pub(crate) mod rules;
 pub(crate) mod schema;
@@ -222,6 +223,20 @@ pub(crate) fn route(call: &mut Call<'_>) -> Answer {
         ([], _) => resources::subscription(call),
         (["resourcegroups"], _) => resources::list(call),
         (["resourcegroups", _], [_, name]) => resources::resource_group(call, name),
+        (
+            [
+                "resourcegroups",
+                _,
+                "providers",
+                "microsoft.containerinstance",
+                "containergroups",
+                _,
+                "providers",
+                "microsoft.insights",
+                "metrics",
+            ],
+            [_, group, _, _, _, name, ..],
+        ) if *call.method == Method::GET => monitor::metrics(call, group, name),
         (
             [
                 "resourcegroups",

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     arm::{
         lifecycle::{Outcome, Plan, Repair},
+        monitor::Usage,
         view::{Look, render},
         world::{Group, Key, World},
     },
@@ -243,6 +244,26 @@ impl Control {
                 .find(|life| life.name == container);
             life.map(|life| life.log.append(now, text))
                 .ok_or_else(|| ControlError::NoContainer(container.to_owned()))
+        })?
+    }
+
+    /// Sets what a container uses while it runs, in millicores and bytes; `None`: Azure Monitor has no figures of it.
+    pub fn set_usage(
+        &self,
+        group: &str,
+        container: &str,
+        usage: Option<(f64, f64)>,
+    ) -> Result<(), ControlError> {
+        self.with(group, |group, _| {
+            let life = group
+                .life
+                .containers
+                .iter_mut()
+                .find(|life| life.name == container);
+            life.map(|life| {
+                life.usage = usage.map(|(millicores, bytes)| Usage { millicores, bytes });
+            })
+            .ok_or_else(|| ControlError::NoContainer(container.to_owned()))
         })?
     }
 

@@ -25,6 +25,7 @@ use super::transport::HttpTransport;
 
 mod exec;
 mod logs;
+mod monitor;
 mod operations;
 
 pub use operations::{API_VERSION, Deletion};

@@ -1,8 +1,12 @@
 //! The certificate that the kubelet API shows: from files, by a request to the cluster's signer, or signed by itself.
+//! It is replaced in time, under connections that go on.
 
+mod csr;
+mod files;
 mod self_signed;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::server::Observer;
 use super::tls::ServingCertificate;
+use crate::kube::call::KubeError;
 
 /// A certificate that could not be had is asked for again after this.
 const RETRY: Duration = Duration::from_mins(1);
@@ -24,14 +29,37 @@ const RETRY: Duration = Duration::from_mins(1);
 pub enum Serving {
     /// Signed by itself: for API servers without `--kubelet-certificate-authority`.
     SelfSigned,
+    /// Asked for as the node from the signer `kubernetes.io/kubelet-serving`; somebody has to approve it.
+    Csr,
+    /// `tls.crt` and `tls.key` in this directory, as a mounted Secret has them; followed while they change.
+    Files(PathBuf),
 }
 
 /// Why a certificate cannot be served.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// Not what it should be.
     #[error("{0}")]
     Unusable(String),
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The request was not granted.
+    #[error("CertificateSigningRequest {name}: {why}")]
+    Refused {
+        /// The request.
+        name: String,
+        /// What the approver or the signer says.
+        why: String,
+    },
+    /// The API server could not be asked.
+    #[error(transparent)]
+    Kube(#[from] KubeError),
 }
 
 fn unusable(error: impl std::fmt::Display) -> CertificateError {
@@ -47,7 +75,7 @@ struct Certified {
 }
 
 impl Certified {
-    /// From PEM; the leaf comes first. Checks that the key is that of the leaf.
+    /// From PEM; the leaf comes first. The key must be that of the leaf.
     fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
@@ -73,44 +101,62 @@ impl Certified {
 
     /// When it should be replaced: after four fifths of its life.
     fn renewal(&self) -> Timestamp {
-        let life = self
-            .not_after
-            .as_second()
-            .saturating_sub(self.not_before.as_second());
-        let at = self.not_before.as_second().saturating_add(life / 5 * 4);
+        let life = self.not_after.as_second() - self.not_before.as_second();
+        let at = self.not_before.as_second() + life / 5 * 4;
         Timestamp::from_second(at).unwrap_or(self.not_after)
     }
 }
 
-/// Keeps `certificate` valid, for ever.
-pub async fn keep(
-    serving: &Serving,
-    node: &str,
-    ip: IpAddr,
-    _client: &Client,
-    certificate: &ServingCertificate,
-    observer: &dyn Observer,
-) {
+/// Whose certificate it is, and where it goes.
+pub struct Place<'a> {
+    /// The node.
+    pub node: &'a str,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Acts as the node.
+    pub client: &'a Client,
+    /// What handshakes use.
+    pub certificate: &'a ServingCertificate,
+    /// Metrics.
+    pub observer: &'a dyn Observer,
+}
+
+impl Place<'_> {
+    fn serve(&self, made: &Certified) {
+        self.certificate.set(made.key.clone());
+        let until = made.not_after;
+        self.observer
+            .certificate_expiry(self.node, Some(until.as_second()));
+        tracing::info!(node = self.node, %until, "serving a new certificate");
+    }
+
+    fn complain(&self, error: &CertificateError) {
+        tracing::error!(
+            node = self.node,
+            %error,
+            "no new serving certificate for the kubelet API; trying again"
+        );
+    }
+}
+
+/// Keeps the certificate valid, for ever.
+pub async fn keep(serving: &Serving, place: &Place<'_>) {
     match serving {
+        Serving::Files(directory) => files::keep(directory, place).await,
+        Serving::Csr => csr::keep(place).await,
         Serving::SelfSigned => loop {
-            match self_signed::make(node, ip, Timestamp::now()) {
+            match self_signed::make(place.node, place.ip, Timestamp::now()) {
                 Ok(made) => {
-                    serve(&made, node, certificate, observer);
+                    place.serve(&made);
                     sleep_until(made.renewal()).await;
                 }
                 Err(error) => {
-                    tracing::error!(node, %error, "no serving certificate could be made");
+                    place.complain(&error);
                     tokio::time::sleep(RETRY).await;
                 }
             }
         },
     }
-}
-
-fn serve(made: &Certified, node: &str, certificate: &ServingCertificate, observer: &dyn Observer) {
-    certificate.set(made.key.clone());
-    observer.certificate_expiry(node, Some(made.not_after.as_second()));
-    tracing::info!(node, until = %made.not_after, "serving a new certificate");
 }
 
 /// Sleeps until the wall clock shows `at`; looks at it every hour, so that a clock that was set is noticed.
@@ -121,5 +167,48 @@ async fn sleep_until(at: Timestamp) {
             return;
         };
         tokio::time::sleep(Duration::from_secs(left).min(Duration::from_hours(1))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_its_own_names_the_node_and_lasts_a_year() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        let made = self_signed::make("virtual-kubelet-a-linux-eastus", ip, now).unwrap();
+        assert_eq!(made.not_before.to_string(), "2026-01-02T02:04:05Z");
+        assert_eq!(made.not_after.to_string(), "2027-01-02T02:04:05Z");
+        assert_eq!(made.renewal().to_string(), "2026-10-21T02:04:05Z");
+        let leaf = made.key.cert.first().unwrap();
+        let (_, parsed) = X509Certificate::from_der(leaf).unwrap();
+        let names = parsed.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(names.value.general_names.len(), 2);
+        assert!(
+            parsed
+                .subject()
+                .to_string()
+                .contains("system:node:virtual-kubelet-a-linux-eastus")
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_and_rubbish_are_refused() {
+        let make = || rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        let (one, two) = (make(), make());
+        let (chain, key) = (one.cert.pem(), one.signing_key.serialize_pem());
+        assert!(Certified::from_pem(chain.as_bytes(), key.as_bytes()).is_ok());
+        let other = two.signing_key.serialize_pem();
+        for (chain, key) in [
+            (chain.as_str(), other.as_str()),
+            ("", &key),
+            ("x", &key),
+            (&chain, "x"),
+        ] {
+            let error = Certified::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err();
+            assert!(!error.to_string().contains("PRIVATE"), "{error}");
+        }
     }
 }

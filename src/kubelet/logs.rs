@@ -21,13 +21,14 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 use http::header;
 use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::lines::Limit;
 use self::options::Options;
-use self::pace::Pace;
+use self::pace::{Pace, Turns};
 use self::seen::{Piece, Seen, Step};
 use super::pods::Pods;
 use super::refusal::Refusal;
@@ -55,6 +56,8 @@ pub struct Logs {
     pods: Pods,
     containers: Arc<dyn Containers>,
     followers: Arc<AtomicUsize>,
+    turns: Arc<Mutex<Turns>>,
+    epoch: Instant,
     cancel: CancellationToken,
 }
 
@@ -76,8 +79,20 @@ impl Logs {
             pods,
             containers,
             followers: Arc::default(),
+            turns: Arc::default(),
+            epoch: Instant::now(),
             cancel,
         }
+    }
+
+    /// How many logs are being followed.
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
+    }
+
+    /// The wait for the next turn of a follower.
+    fn turn(&self) -> Duration {
+        self.turns.lock().take(self.epoch.elapsed())
     }
 
     /// Answers a request. `permit` is held for as long as the answer lasts.
@@ -250,8 +265,9 @@ impl Follower {
                 return None;
             }
             if !self.last {
-                let followers = self.logs.followers.load(Ordering::Relaxed);
-                tokio::time::sleep(self.pace.wait(followers)).await;
+                tokio::time::sleep(self.pace.wait()).await;
+                let turn = self.logs.turn();
+                tokio::time::sleep(turn).await;
             }
             let (bytes, done) = match self.look().await {
                 Ok(bytes) => {
@@ -352,3 +368,6 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use axum::extract::{MatchedPath, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
+use axum::{Extension, Json, Router};
 use http::request::Parts;
 use http::{StatusCode, header};
 use k8s_openapi::jiff::Timestamp;
@@ -21,6 +21,7 @@ use super::pods::{self, Pods};
 use super::refusal::Refusal;
 use super::server::Observer;
 use super::sessions;
+use super::stats::{Stats, resource, summary};
 use super::upgrade::Sessions;
 use crate::provider::Containers;
 
@@ -36,6 +37,8 @@ pub struct Kubelet {
     pub pods: Pods,
     /// Logs of their containers.
     pub logs: Logs,
+    /// Their figures.
+    pub stats: Stats,
     /// The containers themselves.
     pub containers: Arc<dyn Containers>,
     /// Exec and attach sessions, and forwarded ports.
@@ -56,6 +59,16 @@ pub fn router(kubelet: Arc<Kubelet>) -> Router {
         .route("/pods/", get(list))
         .route("/runningpods", get(running))
         .route("/runningpods/", get(running))
+        .route("/stats/summary", get(stats_summary))
+        .route("/stats/summary/", get(stats_summary))
+        .route("/metrics", get(metrics))
+        .route("/metrics/resource", get(metrics_resource))
+        .route("/metrics/resource/", get(metrics_resource))
+        // Azure runs the probes, and tells no figures of them.
+        .route(
+            "/metrics/probes",
+            get(|| async { prometheus(String::new()) }),
+        )
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
         .merge(sessions::router())
         .fallback(|| async { Refusal::not_found("404 page not found") })
@@ -164,6 +177,35 @@ async fn running(State(kubelet): Shared) -> Result<Response, Refusal> {
         .map_err(|error| Refusal::kube(&error))?;
     pods.retain(pods::is_running);
     Ok(pods::answer(&pods))
+}
+
+async fn stats_summary(State(kubelet): Shared, request: Request) -> Result<Response, Refusal> {
+    let query = request.uri().query().unwrap_or_default();
+    let only_cpu_and_memory = query
+        .split('&')
+        .any(|pair| pair == "only_cpu_and_memory=true");
+    let snapshot = kubelet.stats.snapshot(!only_cpu_and_memory).await;
+    let snapshot = snapshot.map_err(|error| Refusal::kube(&error))?;
+    Ok(Json(summary::summary(&snapshot)).into_response())
+}
+
+async fn metrics_resource(State(kubelet): Shared) -> Result<Response, Refusal> {
+    let snapshot = kubelet.stats.snapshot(false).await;
+    let snapshot = snapshot.map_err(|error| Refusal::kube(&error))?;
+    Ok(prometheus(resource::text(&snapshot)))
+}
+
+async fn metrics(State(kubelet): Shared) -> Result<Response, Refusal> {
+    let pods = kubelet
+        .pods
+        .list()
+        .await
+        .map_err(|error| Refusal::kube(&error))?;
+    Ok(prometheus(resource::own(&kubelet.node, &pods)))
+}
+
+fn prometheus(text: String) -> Response {
+    ([(header::CONTENT_TYPE, resource::CONTENT_TYPE)], text).into_response()
 }
 
 async fn logs(

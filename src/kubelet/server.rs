@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::authn::Authenticator;
 use super::authz::Authorizer;
-use super::certificate::{self, Serving};
+use super::certificate::{self, Place, Serving};
 use super::client_ca::ClientCas;
 use super::listener;
 use super::logs::Logs;
 use super::pods::Pods;
 use super::routes::{self, Kubelet};
+use super::stats::Stats;
 use super::tls::{self, ServingCertificate};
 use super::upgrade::Sessions;
 use crate::kube::backoff::Backoff;
@@ -98,14 +99,14 @@ pub async fn run(
     let sessions = Sessions::new(cancel.clone());
     let router = routes::router(Arc::new(kubelet(&dependencies, &sessions, &cancel)));
     let observer = dependencies.shared.observer.clone();
-    let keeper = certificate::keep(
-        &dependencies.shared.serving,
+    let place = Place {
         node,
-        dependencies.ip,
-        &dependencies.client,
-        &certificate,
-        observer.as_ref(),
-    );
+        ip: dependencies.ip,
+        client: &dependencies.client,
+        certificate: &certificate,
+        observer: observer.as_ref(),
+    };
+    let keeper = certificate::keep(&dependencies.shared.serving, &place);
     tokio::select! {
         () = listener::serve(listener, tls, router, cancel.clone()) => {}
         () = keeper => {}
@@ -136,6 +137,7 @@ fn kubelet(
             dependencies.containers.clone(),
             cancel.clone(),
         ),
+        stats: Stats::new(node.clone(), pods.clone(), dependencies.containers.clone()),
         pods,
         containers: dependencies.containers.clone(),
         sessions: sessions.clone(),
@@ -152,7 +154,7 @@ async fn listen(dependencies: &Dependencies, cancel: &CancellationToken) -> Opti
         match listener::bind(node, ip, &dependencies.shared.ports).await {
             Ok(listener) => return Some(listener),
             Err(error) => {
-                tracing::error!(node, %error, "no kubelet API: kubectl logs and exec do not work")
+                tracing::error!(node, %error, "no kubelet API: kubectl logs and exec do not work");
             }
         }
         tokio::select! {

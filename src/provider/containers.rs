@@ -6,6 +6,7 @@ use super::Aci;
 use super::Provider as _;
 use super::exec::{Command, ExecError, Exit, Streams};
 use crate::azure::AzureError;
+use crate::azure::monitor::{Metric, Series};
 use crate::translate::PodKey;
 
 /// The containers of a node's pods. Calls are bounded in time by the implementation.
@@ -20,6 +21,16 @@ pub trait Containers: Send + Sync {
         tail: Option<u32>,
         timestamps: bool,
     ) -> Result<String, AzureError>;
+
+    /// Averages of the minutes from `from` until `until` (seconds of the epoch): CPU and memory of each container, and
+    /// with `network` those of the group's network.
+    async fn usage(
+        &self,
+        pod: &PodKey,
+        from: i64,
+        until: i64,
+        network: bool,
+    ) -> Result<Vec<Series>, AzureError>;
 
     /// Runs `command` in `container` until it ends. Dropping the call interrupts the command. Its steps are bounded in
     /// time, the command itself is not.
@@ -60,6 +71,28 @@ impl Containers for Aci {
                 timestamps,
             )
             .await
+    }
+
+    async fn usage(
+        &self,
+        pod: &PodKey,
+        from: i64,
+        until: i64,
+        network: bool,
+    ) -> Result<Vec<Series>, AzureError> {
+        let (rg, group) = (&self.scope.resource_group, self.group_name(pod));
+        let containers = [Metric::CpuUsage, Metric::MemoryUsage];
+        let mut series = self
+            .arm
+            .metrics(rg, &group, &containers, true, from, until)
+            .await?;
+        if network {
+            // Without that dimension, and so a call of its own.
+            let network = [Metric::NetworkReceived, Metric::NetworkTransmitted];
+            let network = self.arm.metrics(rg, &group, &network, false, from, until);
+            series.extend(network.await?);
+        }
+        Ok(series)
     }
 
     async fn exec(

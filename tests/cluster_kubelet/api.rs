@@ -133,10 +133,6 @@ fn who_may_ask() {
             .unwrap();
         assert_eq!(answer.status().as_u16(), 405);
 
-        // Through the API server, as kubectl does it.
-        let node = fixture.node_name("linux");
-        let raw = format!("/api/v1/nodes/{node}/proxy/healthz");
-        assert_eq!(printed(&fixture, &["get", "--raw", &raw]).await, "ok");
         fixture.finish().await;
     });
 }
@@ -173,7 +169,7 @@ fn the_pods_of_the_node() {
             let item = &running["items"][0];
             assert_eq!(item["metadata"]["uid"], pod["metadata"]["uid"]);
             assert_eq!(item["spec"]["containers"][0]["name"], "main");
-            assert!(item["status"]["podIP"].is_string());
+            assert_eq!(item["status"]["phase"], "Running");
         }
         let forced = [
             "delete",

@@ -8,7 +8,7 @@ use aci_emulator::Fault;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::fixture::{Fixture, eventually, text};
+use crate::fixture::{Fixture, eventually};
 use crate::operator::{plane, run, shared};
 
 /// A running `kubectl logs -f`.
@@ -177,9 +177,10 @@ fn nobody_looks_for_a_client_that_has_gone() {
         assert_eq!(looks(&fixture), after, "it looked although nobody listens");
 
         // A pod that is deleted ends its followers.
-        let following = Following::start(&fixture, &["web", "--tail=0"]).await;
-        let deleted = fixture.pod("web").await;
-        assert!(!text(&deleted["metadata"]["uid"]).is_empty());
+        let mut following = Following::start(&fixture, &["web"]).await;
+        following
+            .expect(&["main started from example.com/web"])
+            .await;
         fixture.delete_pod("web").await;
         following.ended().await;
         fixture.finish().await;

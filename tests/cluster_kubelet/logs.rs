@@ -59,20 +59,19 @@ fn every_flag() {
         assert_eq!(texts.join("\n") + "\n", format!("{began}{lines}"));
         let written = words[1].0;
         assert!(written.ends_with('Z') && written.len() == 30, "{written}");
+        // kubectl sends whole seconds.
+        let at = address(&fixture).await;
+        let client = client(Some(
+            &certificate("logs-master", Some("system:masters")).await,
+        ));
+        let since = async |query: &str| {
+            let url = format!("{at}/containerLogs/logs/web/main?sinceTime={written}{query}");
+            get(&client, &url).await.1
+        };
+        assert_eq!(since("").await, lines, "the first line is older");
         assert_eq!(
-            logs(&[&format!("--since-time={written}")]).await,
-            lines,
-            "the first line is older"
-        );
-        assert_eq!(
-            logs(&[
-                &format!("--since-time={written}"),
-                "--timestamps",
-                "--tail=3",
-                "--limit-bytes=31"
-            ])
-            .await,
-            format!("{written} f")
+            since("&timestamps=true&tailLines=2&limitBytes=33").await,
+            format!("{written} fi")
         );
 
         assert!(

@@ -6,6 +6,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use super::monitor::Usage;
 use crate::{
     clock::{Time, between, minus, plus},
     logs::Log,
@@ -92,6 +93,8 @@ pub(crate) struct ContainerLife {
     pub(crate) phase: Phase,
     pub(crate) previous: Option<Ended>,
     pub(crate) log: Log,
+    /// What it uses while it runs; `None`: Azure Monitor has no figures of it.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl ContainerLife {
@@ -104,6 +107,7 @@ impl ContainerLife {
             phase: Phase::Unstarted,
             previous: None,
             log: Log::default(),
+            usage: Some(Usage::default()),
         }
     }
 

@@ -234,7 +234,7 @@ impl ArmClient {
     }
 
     /// `path` below the base address, each segment percent-encoded.
-    fn url(&self, path: &[&str], api_version: &str) -> Result<Url, AzureError> {
+    pub(super) fn url(&self, path: &[&str], api_version: &str) -> Result<Url, AzureError> {
         // The URL type leaves out dot segments: a DELETE would then go to the parent.
         if let Some(bad) = path
             .iter()

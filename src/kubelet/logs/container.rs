@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(status: Value) -> Pod {
+    fn pod(status: &Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": "p"},
             "spec": {"containers": [{"name": "c"}], "initContainers": [{"name": "i"}]},
@@ -113,11 +113,11 @@ mod tests {
         .unwrap()
     }
 
-    fn with(state: Value, last: Value) -> Pod {
-        pod(
-            json!([{"name": "c", "image": "x", "imageID": "", "ready": false, "restartCount": 2,
-            "state": state, "lastState": last}]),
-        )
+    fn with(state: &Value, last: &Value) -> Pod {
+        pod(&json!([{
+            "name": "c", "image": "x", "imageID": "", "ready": false, "restartCount": 2,
+            "state": state, "lastState": last,
+        }]))
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
                 ),
             ),
         ] {
-            let got = run(&with(state.clone(), last), "c", previous);
+            let got = run(&with(&state, &last), "c", previous);
             let got = got
                 .as_ref()
                 .map_err(|refusal| (refusal.status.as_u16(), refusal.text.as_str()));
@@ -203,9 +203,9 @@ mod tests {
                 "{state}"
             );
         }
-        let none = run(&pod(json!([])), "i", false).unwrap_err();
+        let none = run(&pod(&json!([])), "i", false).unwrap_err();
         assert_eq!(none.text, "container \"i\" in pod \"p\" is not available");
-        let unknown = run(&pod(json!([])), "x", false).unwrap_err();
+        let unknown = run(&pod(&json!([])), "x", false).unwrap_err();
         assert_eq!(
             (unknown.status.as_u16(), unknown.text.as_str()),
             (404, "container \"x\" not found in pod \"p\"")
@@ -214,16 +214,24 @@ mod tests {
 
     #[test]
     fn ends() {
-        assert!(!has_ended(&with(json!({"running": {}}), json!({})), "c", 2));
-        assert!(
-            has_ended(&with(json!({"running": {}}), json!({})), "c", 1),
-            "another run"
-        );
-        assert!(has_ended(
-            &with(json!({"terminated": {"exitCode": 0}}), json!({})),
+        assert!(!has_ended(
+            &with(&json!({"running": {}}), &json!({})),
             "c",
             2
         ));
-        assert!(!has_ended(&with(json!({"waiting": {}}), json!({})), "c", 2));
+        assert!(
+            has_ended(&with(&json!({"running": {}}), &json!({})), "c", 1),
+            "another run"
+        );
+        assert!(has_ended(
+            &with(&json!({"terminated": {"exitCode": 0}}), &json!({})),
+            "c",
+            2
+        ));
+        assert!(!has_ended(
+            &with(&json!({"waiting": {}}), &json!({})),
+            "c",
+            2
+        ));
     }
 }

@@ -8,8 +8,8 @@ const FAST: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(10);
 /// Each wait while nothing happens is so much longer than the one before.
 const STRETCH: f64 = 1.5;
-/// A node's followers together look at most this often a second: the rest of ARM's 25 reads a second is for statuses.
-const LOOKS_PER_SECOND: f64 = 5.0;
+/// A node's followers together look at most so often: the rest of ARM's 25 reads a second is for statuses.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(125);
 
 /// The pace of one follower.
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +34,24 @@ impl Pace {
         self.wait = self.wait.mul_f64(STRETCH).min(SLOW);
     }
 
-    /// The wait before the next look, with so many followers at the node.
-    pub fn wait(&self, followers: usize) -> Duration {
-        let followers = f64::from(u32::try_from(followers).unwrap_or(u32::MAX));
+    /// The wait before this follower wants to look again.
+    pub fn wait(&self) -> Duration {
         self.wait
-            .max(Duration::from_secs_f64(followers / LOOKS_PER_SECOND))
+    }
+}
+
+/// The turns of a node's followers: first come, first served, and never two too close together.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Turns {
+    next: Duration,
+}
+
+impl Turns {
+    /// Takes the next turn; how long to wait for it.
+    pub fn take(&mut self, now: Duration) -> Duration {
+        let at = self.next.max(now);
+        self.next = at + BETWEEN_LOOKS;
+        at.saturating_sub(now)
     }
 }
 
@@ -47,19 +60,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_followers_look_less_and_many_share_the_budget() {
+    fn idle_followers_look_less() {
         let mut pace = Pace::default();
-        assert_eq!(pace.wait(1), FAST);
+        assert_eq!(pace.wait(), FAST);
         let mut waits = 0;
-        while pace.wait(1) < SLOW {
+        while pace.wait() < SLOW {
             pace.idle();
             waits += 1;
         }
         assert_eq!(waits, 6);
         pace.idle();
-        assert_eq!(pace.wait(1), SLOW);
-        assert_eq!(pace.wait(100), Duration::from_secs(20));
+        assert_eq!(pace.wait(), SLOW);
         pace.active();
-        assert_eq!(pace.wait(1), FAST);
+        assert_eq!(pace.wait(), FAST);
+    }
+
+    #[test]
+    fn many_followers_take_turns() {
+        let mut turns = Turns::default();
+        let now = Duration::from_secs(7);
+        assert_eq!(turns.take(now), Duration::ZERO);
+        assert_eq!(turns.take(now), BETWEEN_LOOKS);
+        assert_eq!(turns.take(now), BETWEEN_LOOKS * 2);
+        assert_eq!(turns.take(now + BETWEEN_LOOKS), BETWEEN_LOOKS * 2);
+        assert_eq!(
+            turns.take(now + BETWEEN_LOOKS * 9),
+            Duration::ZERO,
+            "unused turns are not saved up"
+        );
     }
 }

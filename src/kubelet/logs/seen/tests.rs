@@ -14,7 +14,8 @@ fn content(words: &[&str]) -> String {
                 .map_or((text, "\n"), |text| (text, ""));
             format!("2026-01-02T03:04:{second:0>2}Z {text}{end}")
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// What a step writes, lines joined; a gap shows as `!`.
@@ -24,11 +25,10 @@ fn written(step: &Step) -> String {
         Step::Gap(pieces) => ("!", pieces),
         Step::Widen => return "?".into(),
     };
-    let text: String = pieces
+    let text = pieces
         .iter()
-        .map(|piece| format!("{}{}", piece.text, if piece.ends { "\n" } else { "" }))
-        .collect();
-    format!("{mark}{text}")
+        .map(|piece| format!("{}{}", piece.text, if piece.ends { "\n" } else { "" }));
+    format!("{mark}{}", text.collect::<Vec<_>>().concat())
 }
 
 fn look(seen: &mut Seen, words: &[&str], whole: bool, last: bool) -> String {
@@ -241,7 +241,8 @@ proptest! {
             out += &step;
         }
         let last = *ends.last().unwrap();
-        let expected: String = words[..last].iter().map(|word| format!("{}\n", word.split_once(':').unwrap().1)).collect();
+        let texts = words[..last].iter().map(|word| format!("{}\n", word.split_once(':').unwrap().1));
+        let expected = texts.collect::<Vec<_>>().concat();
         prop_assert_eq!(out, expected);
     }
 }

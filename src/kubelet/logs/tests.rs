@@ -1,0 +1,240 @@
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use http::{Request, Response as HttpResponse};
+use http_body_util::BodyExt as _;
+use kube::client::Body as KubeBody;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::azure::monitor::Series;
+use crate::provider::exec::{Command, ExecError, Exit, Streams};
+
+const T: &str = "2026-01-02T03:04:05Z";
+
+/// Answers looks one after the other; the last answer stands for all that follow.
+struct Script {
+    answers: Mutex<VecDeque<Result<String, AzureError>>>,
+    looks: AtomicUsize,
+}
+
+#[async_trait]
+impl Containers for Script {
+    async fn logs(
+        &self,
+        _: &PodKey,
+        container: &str,
+        _: Option<u32>,
+        timestamps: bool,
+    ) -> Result<String, AzureError> {
+        assert_eq!(container, "c");
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        let mut answers = self.answers.lock();
+        let next = answers.pop_front().unwrap();
+        if answers.is_empty() {
+            answers.push_back(next.clone());
+        }
+        if timestamps {
+            return next;
+        }
+        next.map(|content| content.replace(&format!("{T} "), ""))
+    }
+
+    async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
+        Ok(Vec::new())
+    }
+
+    async fn exec(&self, _: &PodKey, _: &str, _: &Command, _: Streams) -> Result<Exit, ExecError> {
+        Err(ExecError::Lost)
+    }
+
+    async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
+        Err(ExecError::Lost)
+    }
+}
+
+fn error(class: ErrorClass, code: &str) -> AzureError {
+    AzureError {
+        class,
+        status: None,
+        code: code.to_owned(),
+        message: "no".to_owned(),
+        retry_after: None,
+        request_id: None,
+    }
+}
+
+/// A client of an API server that has the pod `p` of the node `n`, whose container is in a state that can be set.
+fn api_server(state: Arc<Mutex<Value>>) -> kube::Client {
+    let service = tower::service_fn(move |_: Request<KubeBody>| {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+            "spec": {"nodeName": "n", "containers": [{"name": "c"}]},
+            "status": {"phase": "Running", "containerStatuses": [
+                {"name": "c", "image": "x", "imageID": "", "ready": true, "restartCount": 0, "state": *state.lock()}]},
+        });
+        let body = KubeBody::from(serde_json::to_vec(&pod).unwrap());
+        async move { Ok::<_, Infallible>(HttpResponse::new(body)) }
+    });
+    kube::Client::new(service, "default")
+}
+
+struct Rig {
+    logs: Logs,
+    script: Arc<Script>,
+    state: Arc<Mutex<Value>>,
+    permits: Arc<Semaphore>,
+    cancel: CancellationToken,
+}
+
+impl Rig {
+    fn new(answers: Vec<Result<String, AzureError>>) -> Self {
+        let state = Arc::new(Mutex::new(json!({"running": {}})));
+        let script = Arc::new(Script {
+            answers: Mutex::new(answers.into()),
+            looks: AtomicUsize::new(0),
+        });
+        let pods = Pods::new(api_server(state.clone()), "n".to_owned());
+        let cancel = CancellationToken::new();
+        Self {
+            logs: Logs::new(pods, script.clone(), cancel.clone()),
+            script,
+            state,
+            permits: Arc::new(Semaphore::new(1)),
+            cancel,
+        }
+    }
+
+    async fn ask(&self, query: &str) -> Result<Response, Refusal> {
+        let target = Target {
+            namespace: "ns".to_owned(),
+            pod: "p".to_owned(),
+            container: "c".to_owned(),
+        };
+        let options = options::parse(query, Timestamp::now()).unwrap();
+        let permit = self.permits.clone().try_acquire_owned().unwrap();
+        self.logs.answer(target, options, permit).await
+    }
+
+    async fn all(&self, query: &str) -> String {
+        let body = self.ask(query).await.unwrap().into_body();
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.permits.available_permits() == 1 && self.logs.followers() == 0
+    }
+}
+
+// As the script's answers are.
+#[allow(clippy::unnecessary_wraps)]
+fn lines(texts: &[&str]) -> Result<String, AzureError> {
+    let lines: Vec<String> = texts.iter().map(|text| format!("{T} {text}\n")).collect();
+    Ok(lines.concat())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_writes_what_is_new_and_ends_with_the_run() {
+    let rig = Rig::new(vec![
+        lines(&["a"]),
+        lines(&["a", "b"]),
+        Err(error(ErrorClass::Throttled, "TooManyRequests")),
+        Err(error(ErrorClass::Transitioning, "ContainerLogNotAvailable")),
+        lines(&["a", "b"]),
+        lines(&["a", "b", "c"]),
+    ]);
+    *rig.state.lock() = json!({"running": {}});
+    let state = rig.state.clone();
+    let ending = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        *state.lock() = json!({"terminated": {"exitCode": 0}});
+    };
+    let (all, ()) = tokio::join!(rig.all("follow=true"), ending);
+    assert_eq!(all, "a\nb\nc\n");
+    assert!(rig.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_leaves_nothing_behind() {
+    let rig = Rig::new(vec![lines(&["a"])]);
+    for _ in 0..1000 {
+        let mut body = rig
+            .ask("follow=true")
+            .await
+            .unwrap()
+            .into_body()
+            .into_data_stream();
+        assert_eq!(body.next().await.unwrap().unwrap(), "a\n");
+        assert!(!rig.is_idle());
+        // It waits for its next look, or for nothing yet.
+        let waiting = tokio::time::timeout(Duration::from_millis(1), body.next());
+        assert!(waiting.await.is_err());
+        drop(body);
+        assert!(rig.is_idle());
+    }
+    let looks = rig.script.looks.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.script.looks.load(Ordering::Relaxed), looks);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_ends_with_the_node() {
+    let rig = Rig::new(vec![lines(&["a"])]);
+    let cancel = rig.cancel.clone();
+    let ending = async {
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        cancel.cancel();
+    };
+    let (all, ()) = tokio::join!(rig.all("follow=true"), ending);
+    assert_eq!(all, "a\n");
+    let looks = rig.script.looks.load(Ordering::Relaxed);
+    assert!(
+        (10..20).contains(&looks),
+        "{looks} looks in 90 idle seconds"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_azure_that_stays_away_is_told() {
+    let rig = Rig::new(vec![
+        lines(&["a"]),
+        Err(error(ErrorClass::Unavailable, "ServerTimeout")),
+    ]);
+    let begun = Instant::now();
+    let all = rig.all("follow=true").await;
+    assert_eq!(
+        all,
+        "a\n[virtual-kubelet] the log cannot be followed any longer: ServerTimeout: no\n"
+    );
+    assert!(begun.elapsed() >= GIVE_UP && begun.elapsed() < GIVE_UP * 2);
+    assert!(rig.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_gone_ends_the_stream() {
+    let rig = Rig::new(vec![
+        lines(&["a"]),
+        Err(error(ErrorClass::NotFound, "ResourceNotFound")),
+    ]);
+    assert_eq!(rig.all("follow=true").await, "a\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_has_ended_is_not_followed() {
+    let rig = Rig::new(vec![lines(&["a", "b"])]);
+    *rig.state.lock() = json!({"terminated": {"exitCode": 0}});
+    let begun = Instant::now();
+    assert_eq!(rig.all("follow=true&tailLines=1").await, "b\n");
+    assert_eq!((begun.elapsed(), rig.is_idle()), (Duration::ZERO, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_frees_its_place() {
+    let rig = Rig::new(vec![Err(error(ErrorClass::Unavailable, "ServerTimeout"))]);
+    let refusal = rig.ask("").await.unwrap_err();
+    assert_eq!(refusal.status.as_u16(), 502);
+    assert!(rig.is_idle());
+}
