@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
-use vkc::api::{ContainerGroupSku, Os, Priority};
+use vkc::api::Os;
 use vkc::azure::model::ContainerGroup;
 use vkc::translate::{
-    ClusterDns, GroupDefaults, Ownership, PodKey, Resolved, container_group, digest, facts,
-    status_of_group, status_patch,
+    GroupDefaults, Ownership, PodKey, Resolved, container_group, digest, facts, status_of_group,
+    status_patch,
 };
 
 #[global_allocator]
@@ -23,22 +23,7 @@ const SPAN: Duration = Duration::from_secs(2);
 
 fn main() {
     let pod: Pod = serde_json::from_value(pod()).unwrap();
-    let defaults = GroupDefaults {
-        os: Os::Linux,
-        region: "eastus".to_owned(),
-        subnet_id: None,
-        public_ip: true,
-        zones: Vec::new(),
-        tags: std::collections::BTreeMap::new(),
-        default_cpu: 1.0,
-        default_memory_gb: 1.5,
-        sku: ContainerGroupSku::Standard,
-        priority: Priority::Regular,
-        identity_ids: Vec::new(),
-        log_analytics: None,
-        cluster_dns: ClusterDns::default(),
-        registry_identity_id: None,
-    };
+    let defaults = GroupDefaults::new(Os::Linux, "eastus".to_owned());
     let owner = Ownership {
         cluster_uid: "cluster".to_owned(),
         connector_uid: "connector".to_owned(),

@@ -6,6 +6,7 @@ pub mod client;
 pub mod cloud;
 pub mod credential;
 pub mod error;
+pub mod exec;
 pub mod model;
 pub mod monitor;
 pub mod resources;

@@ -8,11 +8,17 @@ pub mod client_ca;
 pub mod listener;
 pub mod logs;
 pub mod pods;
+pub mod portforward;
 pub mod refusal;
+pub mod remote;
 pub mod routes;
 pub mod server;
+mod sessions;
+pub mod spdy;
 pub mod stats;
 pub mod tls;
+pub mod upgrade;
+pub mod websocket;
 
 pub use certificate::Serving;
 pub use server::{Dependencies, Observer, Shared, run};

@@ -2,6 +2,7 @@
 
 mod aci;
 mod containers;
+pub mod exec;
 mod failure;
 mod images;
 mod references;

@@ -82,6 +82,29 @@ pub struct GroupDefaults {
     pub registry_identity_id: Option<String>,
 }
 
+impl GroupDefaults {
+    /// What holds where a connector says no more than it must: no address, Standard, Regular, containers of 1 core and
+    /// 1.5 GB.
+    pub fn new(os: Os, region: String) -> Self {
+        Self {
+            os,
+            region,
+            subnet_id: None,
+            public_ip: false,
+            zones: Vec::new(),
+            tags: BTreeMap::new(),
+            default_cpu: 1.0,
+            default_memory_gb: 1.5,
+            sku: ContainerGroupSku::Standard,
+            priority: Priority::Regular,
+            identity_ids: Vec::new(),
+            log_analytics: None,
+            cluster_dns: ClusterDns::default(),
+            registry_identity_id: None,
+        }
+    }
+}
+
 /// A Log Analytics workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {

@@ -55,6 +55,9 @@ pub struct Config {
     pub serve_pages: bool,
     /// Images of the registry.
     pub images: Vec<Image>,
+    /// Whether exec runs its command really: on this machine, as the emulator's user, on a terminal. For tests of
+    /// clients that need a shell as it is; otherwise a small one is played.
+    pub host_shell: bool,
     /// Where `ca.pem` is written at the start.
     pub state_dir: Option<PathBuf>,
 }
@@ -101,6 +104,7 @@ impl Default for Config {
             min_group_memory: 1.0,
             serve_pages: true,
             images: vec![Image::hello()],
+            host_shell: false,
             state_dir: None,
         }
     }

@@ -4,6 +4,7 @@
 //! merged TTY stream with CRLF and the end of the process closes the socket. attach: the password
 //! comes in the `Authorization` header or as first message; output only.
 
+mod host;
 mod shell;
 mod tty;
 mod words;
@@ -46,6 +47,8 @@ const ATTACH_PERIOD: Duration = Duration::from_millis(200);
 pub(crate) enum Session {
     Exec {
         command: String,
+        /// Rows and columns.
+        size: (i64, i64),
         environment: BTreeMap<String, String>,
         files: BTreeMap<String, Vec<u8>>,
     },
@@ -57,7 +60,7 @@ pub(crate) enum Session {
 
 impl Session {
     /// A process in a container: it sees the container's environment and secret volumes.
-    pub(crate) fn exec(command: &str, container: &str, body: &Value) -> Self {
+    pub(crate) fn exec(command: &str, size: (i64, i64), container: &str, body: &Value) -> Self {
         let none = Value::Null;
         let properties = body.get("properties").unwrap_or(&none);
         let found = rules::items(properties, "containers")
@@ -101,6 +104,7 @@ impl Session {
         }
         Self::Exec {
             command: command.to_owned(),
+            size,
             environment,
             files,
         }
@@ -215,8 +219,15 @@ async fn serve(
     match session {
         Session::Exec {
             command,
+            size,
+            environment,
+            ..
+        } if shared.config.host_shell => host::exec(&mut wire, &command, &environment, size).await,
+        Session::Exec {
+            command,
             environment,
             files,
+            ..
         } => {
             let mut shell = Shell::new(Tty::new(&mut wire), environment, files);
             shell.exec(&command).await;

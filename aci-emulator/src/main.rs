@@ -110,6 +110,9 @@ struct Arguments {
     /// Do not serve pages on the groups' own addresses.
     #[arg(long, env = "EMULATOR_NO_PAGES")]
     no_pages: bool,
+    /// Let exec run its command really: on this machine, as this user.
+    #[arg(long, env = "EMULATOR_HOST_SHELL")]
+    host_shell: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -167,6 +170,7 @@ impl Arguments {
             min_group_memory: self.min_group_memory,
             serve_pages: !self.no_pages,
             images: default.images,
+            host_shell: self.host_shell,
             state_dir: Some(self.state_dir),
         }
     }

@@ -21,7 +21,9 @@ use super::cloud::Endpoints;
 use super::credential::{Credential, TokenSource};
 use super::error::{AzureError, ErrorClass, body, chain};
 use super::throttle::{Class, Limiter, Limiters, Observed, Permit};
+use super::transport::HttpTransport;
 
+mod exec;
 mod logs;
 mod monitor;
 mod operations;
@@ -60,6 +62,7 @@ pub struct ArmClient {
     base: Url,
     subscription_id: String,
     transport: Arc<dyn HttpClient>,
+    sockets: Arc<HttpTransport>,
     limiters: Limiters,
     observer: Arc<dyn Observer>,
     session: RwLock<Arc<Session>>,
@@ -123,8 +126,8 @@ impl ArmClient {
                 "the subscription ID is empty",
             ));
         }
-        let transport: Arc<dyn HttpClient> =
-            limiters.transport(endpoints.ca_bundle_pem.as_deref())?;
+        let sockets = limiters.transport(endpoints.ca_bundle_pem.as_deref())?;
+        let transport: Arc<dyn HttpClient> = Arc::<HttpTransport>::clone(&sockets);
         let limiter = limiters.get(&subscription_id, &credential.principal());
         let session = Session::new(credential, &endpoints, &transport, limiter, None)?;
         Ok(Self {
@@ -132,6 +135,7 @@ impl ArmClient {
             base,
             subscription_id,
             transport,
+            sockets,
             limiters: limiters.clone(),
             observer,
             session: RwLock::new(Arc::new(session)),

@@ -78,7 +78,7 @@ pub struct AzureError {
 }
 
 /// The request was written, the answer was not read to its end.
-const CONNECTION_LOST: &str = "ConnectionLost";
+pub(super) const CONNECTION_LOST: &str = "ConnectionLost";
 /// The request was never written.
 pub(super) const CONNECTION_FAILED: &str = "ConnectionFailed";
 

@@ -30,17 +30,38 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct HttpTransport {
     client: reqwest::Client,
+    /// The same for upgrades to a `WebSocket`, which HTTP/1.1 alone has.
+    sockets: reqwest::Client,
 }
 
 impl HttpTransport {
     /// `ca_bundle_pem` comes from [`super::Endpoints`], which has checked it.
     pub(super) fn new(ca_bundle_pem: Option<&[u8]>) -> Result<Arc<Self>, AzureError> {
-        client(ca_bundle_pem).map(|client| Arc::new(Self { client }))
+        Ok(Arc::new(Self {
+            client: client(ca_bundle_pem)?,
+            sockets: build(ca_bundle_pem, reqwest::ClientBuilder::http1_only)?,
+        }))
+    }
+
+    /// The client for upgrades to a `WebSocket`.
+    pub(super) fn sockets(&self) -> &reqwest::Client {
+        &self.sockets
     }
 }
 
 /// A client that trusts the platform's roots and, when given, a private CA, speaks https only and follows no redirect.
 pub(crate) fn client(ca_bundle_pem: Option<&[u8]>) -> Result<reqwest::Client, AzureError> {
+    build(ca_bundle_pem, |builder| {
+        builder
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+    })
+}
+
+fn build(
+    ca_bundle_pem: Option<&[u8]>,
+    more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, AzureError> {
     // Without a provider reqwest panics; an error can be reported.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         return Err(AzureError::local(
@@ -58,15 +79,13 @@ pub(crate) fn client(ca_bundle_pem: Option<&[u8]>) -> Result<reqwest::Client, Az
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .tcp_keepalive(PING_INTERVAL)
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .http2_keep_alive_timeout(PING_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .https_only(true);
     if let Some(pem) = ca_bundle_pem {
         builder =
             builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?);
     }
-    builder.build().map_err(unusable)
+    more(builder).build().map_err(unusable)
 }
 
 #[async_trait]

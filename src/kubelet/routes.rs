@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
 use axum::{Extension, Json, Router};
 use http::request::Parts;
 use http::{StatusCode, header};
@@ -20,7 +20,10 @@ use super::logs::{Logs, Target, options};
 use super::pods::{self, Pods};
 use super::refusal::Refusal;
 use super::server::Observer;
+use super::sessions;
 use super::stats::{Stats, resource, summary};
+use super::upgrade::Sessions;
+use crate::provider::Containers;
 
 /// What the routes of one node share.
 pub struct Kubelet {
@@ -36,6 +39,10 @@ pub struct Kubelet {
     pub logs: Logs,
     /// Their figures.
     pub stats: Stats,
+    /// The containers themselves.
+    pub containers: Arc<dyn Containers>,
+    /// Exec and attach sessions, and forwarded ports.
+    pub sessions: Sessions,
     /// Bounds what goes on at once.
     pub streams: Arc<Semaphore>,
     /// Metrics.
@@ -63,12 +70,7 @@ pub fn router(kubelet: Arc<Kubelet>) -> Router {
             get(|| async { prometheus(String::new()) }),
         )
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
-        .route("/exec/{namespace}/{pod}/{container}", any(not_yet))
-        .route("/exec/{namespace}/{pod}/{uid}/{container}", any(not_yet))
-        .route("/attach/{namespace}/{pod}/{container}", any(not_yet))
-        .route("/attach/{namespace}/{pod}/{uid}/{container}", any(not_yet))
-        .route("/portForward/{namespace}/{pod}", any(not_yet))
-        .route("/portForward/{namespace}/{pod}/{uid}", any(not_yet))
+        .merge(sessions::router())
         .fallback(|| async { Refusal::not_found("404 page not found") })
         .layer(middleware::from_fn_with_state(kubelet.clone(), guard))
         .with_state(kubelet)
@@ -222,7 +224,7 @@ async fn logs(
 }
 
 /// A place among the streams of the node.
-fn permit(kubelet: &Kubelet) -> Result<OwnedSemaphorePermit, Refusal> {
+pub(super) fn permit(kubelet: &Kubelet) -> Result<OwnedSemaphorePermit, Refusal> {
     kubelet
         .streams
         .clone()
@@ -234,11 +236,4 @@ fn permit(kubelet: &Kubelet) -> Result<OwnedSemaphorePermit, Refusal> {
                 "too many logs, exec sessions and forwarded ports of this node at once",
             )
         })
-}
-
-async fn not_yet() -> Refusal {
-    Refusal::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "exec, attach and port-forward are not served by this node",
-    )
 }

@@ -20,11 +20,15 @@ use super::pods::Pods;
 use super::routes::{self, Kubelet};
 use super::stats::Stats;
 use super::tls::{self, ServingCertificate};
+use super::upgrade::Sessions;
 use crate::kube::backoff::Backoff;
 use crate::provider::Containers;
 
 /// Logs, exec sessions and forwarded ports of one node at once.
 const STREAMS: usize = 256;
+
+/// Sessions of a node that ends get this long to tell their clients.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What is observed of a kubelet API, for metrics.
 pub trait Observer: Send + Sync {
@@ -92,7 +96,8 @@ pub async fn run(
         }
         Err(error) => tracing::error!(node, %error, "the port of the kubelet API is not known"),
     }
-    let router = routes::router(Arc::new(kubelet(&dependencies, &cancel)));
+    let sessions = Sessions::new(cancel.clone());
+    let router = routes::router(Arc::new(kubelet(&dependencies, &sessions, &cancel)));
     let observer = dependencies.shared.observer.clone();
     let place = Place {
         node,
@@ -106,11 +111,21 @@ pub async fn run(
         () = listener::serve(listener, tls, router, cancel.clone()) => {}
         () = keeper => {}
     }
+    if tokio::time::timeout(GOODBYE, sessions.ended())
+        .await
+        .is_err()
+    {
+        tracing::warn!(node, "sessions of the kubelet API did not end in time");
+    }
     port.send_replace(None);
     observer.certificate_expiry(node, None);
 }
 
-fn kubelet(dependencies: &Dependencies, cancel: &CancellationToken) -> Kubelet {
+fn kubelet(
+    dependencies: &Dependencies,
+    sessions: &Sessions,
+    cancel: &CancellationToken,
+) -> Kubelet {
     let client = &dependencies.client;
     let node = dependencies.node.clone();
     let pods = Pods::new(client.clone(), node.clone());
@@ -124,6 +139,8 @@ fn kubelet(dependencies: &Dependencies, cancel: &CancellationToken) -> Kubelet {
         ),
         stats: Stats::new(node.clone(), pods.clone(), dependencies.containers.clone()),
         pods,
+        containers: dependencies.containers.clone(),
+        sessions: sessions.clone(),
         streams: Arc::new(Semaphore::new(STREAMS)),
         observer: dependencies.shared.observer.clone(),
         node,

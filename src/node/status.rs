@@ -96,6 +96,10 @@ pub fn node_status(
             port: i32::from(port),
         }),
     });
+    // An API server that does not know the field drops it, and one that does not find the feature speaks SPDY.
+    status.declared_features = endpoint
+        .kubelet_port
+        .map(|_| vec!["ExtendWebSocketsToKubelet".to_owned()]);
     status
 }
 
@@ -183,6 +187,7 @@ pub fn status_patch(live: Option<&NodeStatus>, wanted: &NodeStatus) -> Value {
         "addresses": addresses,
         "nodeInfo": wanted.node_info,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port(wanted)}},
+        "declaredFeatures": wanted.declared_features,
     }})
 }
 

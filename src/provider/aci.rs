@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::RwLock;
 
 use super::{Deleted, Ensured, Failure, GroupSummary, Images, Provider, References};
+use crate::api::Os;
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
 use crate::translate::{
@@ -83,6 +84,11 @@ impl Aci {
     /// Groups made from now on follow `defaults`; existing ones stay as they are.
     pub fn set_defaults(&self, defaults: GroupDefaults) {
         *self.defaults.write() = Arc::new(defaults);
+    }
+
+    /// The operating system of the containers.
+    pub(super) fn os(&self) -> Os {
+        self.defaults.read().os
     }
 
     /// Translates `pod`, fetching what it refers to, and what that refers to in turn. Refusals come first: a pod that

@@ -1,9 +1,10 @@
-//! What the kubelet API reads of the containers of a pod.
+//! What the kubelet API does with the containers of a pod.
 
 use async_trait::async_trait;
 
 use super::Aci;
 use super::Provider as _;
+use super::exec::{Command, ExecError, Exit, Streams};
 use crate::azure::AzureError;
 use crate::azure::monitor::{Metric, Series};
 use crate::translate::PodKey;
@@ -30,6 +31,25 @@ pub trait Containers: Send + Sync {
         until: i64,
         network: bool,
     ) -> Result<Vec<Series>, AzureError>;
+
+    /// Runs `command` in `container` until it ends. Dropping the call interrupts the command. Its steps are bounded in
+    /// time, the command itself is not.
+    async fn exec(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        command: &Command,
+        streams: Streams,
+    ) -> Result<Exit, ExecError>;
+
+    /// Shows what `container` writes from now on, until it ends; standard input goes nowhere.
+    async fn attach(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        tty: bool,
+        streams: Streams,
+    ) -> Result<Exit, ExecError>;
 }
 
 #[async_trait]
@@ -73,5 +93,25 @@ impl Containers for Aci {
             series.extend(network.await?);
         }
         Ok(series)
+    }
+
+    async fn exec(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        command: &Command,
+        streams: Streams,
+    ) -> Result<Exit, ExecError> {
+        self.run_command(pod, container, command, streams).await
+    }
+
+    async fn attach(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        tty: bool,
+        streams: Streams,
+    ) -> Result<Exit, ExecError> {
+        self.show_output(pod, container, tty, streams).await
     }
 }

@@ -45,20 +45,8 @@ pub(super) fn group(text: &str, changes: &[(&str, Value)]) -> ContainerGroup {
 
 pub(crate) fn defaults(os: Os) -> GroupDefaults {
     GroupDefaults {
-        os,
-        region: "eastus".to_owned(),
-        subnet_id: None,
         public_ip: true,
-        zones: Vec::new(),
-        tags: BTreeMap::new(),
-        default_cpu: 1.0,
-        default_memory_gb: 1.5,
-        sku: ContainerGroupSku::Standard,
-        priority: Priority::Regular,
-        identity_ids: Vec::new(),
-        log_analytics: None,
-        cluster_dns: ClusterDns::default(),
-        registry_identity_id: None,
+        ..GroupDefaults::new(os, "eastus".to_owned())
     }
 }
 

@@ -17,6 +17,7 @@ use vkc::azure::monitor::Series;
 use vkc::kube::client::{Clients, Impersonation};
 use vkc::kubelet::{self, Serving, client_ca};
 use vkc::provider::Containers;
+use vkc::provider::exec::{Command, ExecError, Exit, Streams};
 use vkc::translate::PodKey;
 
 use crate::fixture::eventually;
@@ -40,6 +41,14 @@ impl Containers for Nothing {
 
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
         Ok(Vec::new())
+    }
+
+    async fn exec(&self, _: &PodKey, _: &str, _: &Command, _: Streams) -> Result<Exit, ExecError> {
+        Ok(Exit::Unknown)
+    }
+
+    async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
+        Ok(Exit::Unknown)
     }
 }
 

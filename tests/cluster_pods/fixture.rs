@@ -117,6 +117,7 @@ impl Fixture {
             start_delay: Duration::from_millis(300),
             throttle: false,
             serve_pages: false,
+            host_shell: true,
             ..Config::default()
         };
         let emulator = Emulator::start(config.clone()).await.unwrap();

@@ -104,6 +104,7 @@ pub(crate) fn open(
     let session = if verb == "exec" {
         Session::exec(
             rules::text(&body, "command").unwrap_or_default(),
+            (rows, cols),
             container,
             &group.body,
         )

@@ -79,7 +79,8 @@ pub fn run(pod: &Pod, container: &str, previous: bool) -> Result<Run, Refusal> {
     }
 }
 
-fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+/// The status of `container`, init containers included.
+pub fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
     let all = [&status.container_statuses, &status.init_container_statuses];
     let mut all = all.into_iter().flatten().flatten();

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::azure::monitor::Series;
+use crate::provider::exec::{Command, ExecError, Exit, Streams};
 
 const T: &str = "2026-01-02T03:04:05Z";
 
@@ -43,6 +44,14 @@ impl Containers for Script {
 
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
         Ok(Vec::new())
+    }
+
+    async fn exec(&self, _: &PodKey, _: &str, _: &Command, _: Streams) -> Result<Exit, ExecError> {
+        Ok(Exit::Unknown)
+    }
+
+    async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
+        Ok(Exit::Unknown)
     }
 }
 

@@ -1,0 +1,91 @@
+//! exec for real: the command runs on this machine, on a terminal.
+//!
+//! Off unless asked for: whoever may exec then runs what they like as the emulator's user. It is what a client that
+//! relies on a shell has to be tested with. The terminal is one that `script` (util-linux) opens.
+
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, Command},
+};
+
+use super::tty::Wire;
+
+/// What a process that was told to end may still say.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Runs `command`, one program without arguments, until it ends or the other side is gone.
+pub(crate) async fn exec(
+    wire: &mut impl Wire,
+    command: &str,
+    environment: &BTreeMap<String, String>,
+    (rows, columns): (i64, i64),
+) {
+    let mut child = match spawn(command, environment, rows, columns) {
+        Ok(child) => child,
+        Err(error) => {
+            wire.send(format!("exec failed: {error}\r\n").into_bytes())
+                .await;
+            return;
+        }
+    };
+    let (Some(mut input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
+        return;
+    };
+    let mut buffer = vec![0; 8192];
+    let mut waiting: Vec<u8> = Vec::new();
+    loop {
+        tokio::select! {
+            read = output.read(&mut buffer) => match read {
+                Ok(length @ 1..) => {
+                    let shown = buffer.get(..length).unwrap_or_default().to_vec();
+                    if !wire.send(shown).await {
+                        break;
+                    }
+                }
+                _ => break,
+            },
+            written = input.write(&waiting), if !waiting.is_empty() => match written {
+                Ok(length @ 1..) => drop(waiting.drain(..length)),
+                // A terminal that takes nothing more belongs to a process that has ended.
+                _ => break,
+            },
+            typed = wire.recv(), if waiting.is_empty() => match typed {
+                Some(typed) => waiting = typed,
+                None => break,
+            },
+        }
+    }
+    // `script` hangs the terminal up when it is told to end.
+    drop(input);
+    if tokio::time::timeout(LAST_WORDS, child.wait())
+        .await
+        .is_err()
+    {
+        tracing::debug!("the process of an exec session was killed");
+    }
+}
+
+fn spawn(
+    command: &str,
+    environment: &BTreeMap<String, String>,
+    rows: i64,
+    columns: i64,
+) -> std::io::Result<Child> {
+    // The real thing splits no words either: what is not one program is not found.
+    let quoted = command.replace('\'', "'\\''");
+    let script = format!("stty rows {rows} cols {columns}; exec '{quoted}'");
+    Command::new("script")
+        .args(["-q", "-E", "always", "-c", &script, "/dev/null"])
+        .env_clear()
+        .envs(environment)
+        .env("SHELL", "/bin/sh")
+        .env("HOME", "/")
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+}

@@ -1,0 +1,82 @@
+//! exec and attach: ARM opens a session, whose `WebSocket` is elsewhere ([`crate::azure::exec`]).
+
+use azure_core::http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::operations::to_body;
+use super::{ArmClient, Call, parse};
+use crate::azure::error::AzureError;
+use crate::azure::exec::{Authentication, Socket, connect};
+use crate::azure::model::SecretText;
+use crate::azure::throttle::Class;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecRequest<'a> {
+    command: &'a str,
+    terminal_size: Size,
+}
+
+#[derive(Serialize)]
+struct Size {
+    rows: u16,
+    cols: u16,
+}
+
+/// Where a session's socket is, and the word that opens it (ARM: `ContainerExecResponse`, `ContainerAttachResponse`).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    web_socket_uri: String,
+    #[serde(default)]
+    password: SecretText,
+}
+
+impl ArmClient {
+    /// Starts `command`, one program without arguments, on a terminal of this size in a container (ARM: Containers -
+    /// Execute Command), and connects to it.
+    pub async fn exec(
+        &self,
+        rg: &str,
+        group: &str,
+        container: &str,
+        command: &str,
+        (rows, cols): (u16, u16),
+    ) -> Result<Socket, AzureError> {
+        let body = ExecRequest {
+            command,
+            terminal_size: Size { rows, cols },
+        };
+        let call = Call {
+            operation: "exec",
+            class: Class::Write,
+            method: Method::Post,
+            url: self.container_url(rg, group, container, "exec")?,
+            body: Some(to_body(&body)?),
+        };
+        let session: Session = parse(&self.send(&call).await?)?;
+        let client = self.sockets.sockets();
+        let password = Authentication::FirstMessage(session.password);
+        connect(client, &session.web_socket_uri, password).await
+    }
+
+    /// Connects to the output of a container from now on (ARM: Containers - Attach).
+    pub async fn attach(
+        &self,
+        rg: &str,
+        group: &str,
+        container: &str,
+    ) -> Result<Socket, AzureError> {
+        let call = Call {
+            operation: "attach",
+            class: Class::Write,
+            method: Method::Post,
+            url: self.container_url(rg, group, container, "attach")?,
+            body: None,
+        };
+        let session: Session = parse(&self.send(&call).await?)?;
+        let client = self.sockets.sockets();
+        let password = Authentication::HeaderAndFirstMessage(session.password);
+        connect(client, &session.web_socket_uri, password).await
+    }
+}

@@ -1,0 +1,274 @@
+//! port-forward: each connection of the user's is a pair of SPDY streams, `data` and `error`, and becomes a TCP
+//! connection to the pod's address. Over SPDY itself, or over SPDY in a `WebSocket`.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::spdy::{self, Closed, Session, Stream};
+use super::upgrade::{Sessions, Times, Upgrade};
+use super::websocket;
+
+const SPDY: &[&str] = &["portforward.k8s.io"];
+/// KEP-4006: the same, tunnelled.
+const SOCKET: &[&str] = &["SPDY/3.1+portforward.k8s.io"];
+/// Streams of one client: two for each connection.
+const STREAMS: usize = 512;
+/// The pod has this long to take a connection.
+const DIAL: Duration = Duration::from_secs(10);
+/// A connection that takes nothing for so long, while the others of the client wait for it, is given up.
+const STALL: Duration = Duration::from_mins(1);
+/// Bytes read from a pod at a time.
+const READ: usize = 32 * 1024;
+
+/// Where the ports are: the pod's address, or why there is none to reach.
+pub type Target = Result<IpAddr, String>;
+
+/// Answers `request` and forwards what it becomes to `target`. `pod` names the pod in messages. `permit` is held until
+/// the client goes.
+pub fn serve(
+    request: Request,
+    pod: String,
+    target: Target,
+    sessions: &Sessions,
+    permit: OwnedSemaphorePermit,
+) -> Response {
+    let upgrade = match Upgrade::of(request.headers(), SPDY, SOCKET) {
+        Ok(upgrade) => upgrade,
+        Err(response) => return *response,
+    };
+    let (times, stop) = (sessions.times, sessions.stop().clone());
+    let tunnelled = matches!(upgrade, Upgrade::WebSocket { .. });
+    sessions.start(request, &upgrade, permit, move |connection| async move {
+        if tunnelled {
+            let tunnel = websocket::tunnel(websocket::accept(connection).await);
+            forward(tunnel, pod, target, times, stop).await;
+        } else {
+            forward(connection, pod, target, times, stop).await;
+        }
+    })
+}
+
+async fn forward(
+    io: impl AsyncRead + AsyncWrite + Send,
+    pod: String,
+    target: Target,
+    times: Times,
+    stop: CancellationToken,
+) {
+    let (mut session, driver) = spdy::serve(io, times.spdy(STREAMS, STALL));
+    let mut driver = pin!(driver);
+    tokio::select! {
+        result = &mut driver => {
+            tracing::debug!(error = result.err().map(tracing::field::display), "the client of a port-forward has gone");
+            return;
+        }
+        () = pairs(&mut session, &pod, &target, times.creation) => {}
+        () = stop.cancelled() => {}
+    }
+    session.close();
+    if timeout(times.goodbye, driver).await.is_err() {
+        tracing::debug!("a client did not read the end of its port-forward");
+    }
+}
+
+/// Streams that wait for their other half.
+#[derive(Default)]
+struct Pairing {
+    waiting: HashMap<String, Half>,
+}
+
+struct Half {
+    kind: Kind,
+    stream: Stream,
+    port: u16,
+    until: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Error,
+}
+
+struct Pair {
+    port: u16,
+    data: Stream,
+    error: Stream,
+}
+
+impl Pairing {
+    /// Adds a stream; the pair that it completes. A stream that cannot be one of a pair is reset by being dropped.
+    fn add(&mut self, stream: Stream, until: Instant) -> Option<Pair> {
+        let kind = match stream.headers.get("streamtype") {
+            Some("data") => Kind::Data,
+            Some("error") => Kind::Error,
+            _ => return None,
+        };
+        let port = stream.headers.get("port")?.parse().ok();
+        let port = port.filter(|port: &u16| *port > 0)?;
+        let id = match stream.headers.get("requestid") {
+            Some(id) if !id.is_empty() => id.to_owned(),
+            // Old clients open the error stream and then, two further, the data stream.
+            _ if kind == Kind::Data => stream.id.wrapping_sub(2).to_string(),
+            _ => stream.id.to_string(),
+        };
+        let Some(half) = self.waiting.remove(&id) else {
+            let half = Half {
+                kind,
+                stream,
+                port,
+                until,
+            };
+            self.waiting.insert(id, half);
+            return None;
+        };
+        match (half.kind, kind) {
+            (Kind::Error, Kind::Data) => Some(Pair {
+                port,
+                data: stream,
+                error: half.stream,
+            }),
+            (Kind::Data, Kind::Error) => Some(Pair {
+                port: half.port,
+                data: half.stream,
+                error: stream,
+            }),
+            // Two of a kind: the newer one is no part of anything.
+            _ => {
+                self.waiting.insert(id, half);
+                None
+            }
+        }
+    }
+
+    /// When the first of them has waited long enough.
+    fn deadline(&self) -> Option<Instant> {
+        self.waiting.values().map(|half| half.until).min()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.waiting.retain(|_, half| half.until > now);
+    }
+}
+
+/// Forwards pair after pair, until the client opens no more.
+async fn pairs(session: &mut Session, pod: &str, target: &Target, creation: Duration) {
+    let mut pairing = Pairing::default();
+    // Ends with this function, that is with the client.
+    let mut connections = JoinSet::new();
+    loop {
+        let deadline = pairing
+            .deadline()
+            .unwrap_or_else(|| Instant::now() + creation);
+        tokio::select! {
+            stream = timeout_at(deadline, session.accept()) => match stream {
+                Ok(Some(stream)) => {
+                    if let Some(pair) = pairing.add(stream, Instant::now() + creation) {
+                        connections.spawn(connect(pair, pod.to_owned(), target.clone()));
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => pairing.expire(Instant::now()),
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One connection of the user's, to its end.
+async fn connect(pair: Pair, pod: String, target: Target) {
+    let Pair {
+        port,
+        mut data,
+        error,
+    } = pair;
+    let mut gone = pin!(data.writer.gone());
+    let dialled = tokio::select! {
+        dialled = dial(target, port) => dialled,
+        () = &mut gone => return,
+    };
+    match dialled {
+        Ok(tcp) => {
+            let copied = tokio::select! {
+                copied = copy(tcp, &mut data) => copied,
+                () = gone => Ok(()),
+            };
+            if let Err(failure) = copied {
+                // The connection broke: so does the client's. Dropping the data stream resets it.
+                tracing::debug!(port, %failure, "a forwarded connection broke");
+                return;
+            }
+        }
+        Err(failure) => {
+            let text = format!("error forwarding port {port} to pod {pod}: {failure}");
+            let _ = error.writer.write(Bytes::from(text)).await;
+            let _ = data.writer.finish().await;
+        }
+    }
+    let _ = error.writer.finish().await;
+}
+
+async fn dial(target: Target, port: u16) -> Result<TcpStream, String> {
+    let address = target?;
+    let unreachable = |why: &dyn std::fmt::Display| {
+        format!(
+            "port-forward needs an address that the operator can reach: {address} port {port}: {why}"
+        )
+    };
+    let tcp = match timeout(DIAL, TcpStream::connect((address, port))).await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(error)) => return Err(unreachable(&error)),
+        Err(_) => {
+            let why = format!("no answer within {} s", DIAL.as_secs());
+            return Err(unreachable(&why));
+        }
+    };
+    // Forwarded bytes do not wait for company.
+    let _ = tcp.set_nodelay(true);
+    Ok(tcp)
+}
+
+/// Why a forwarded connection ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Pod(#[from] std::io::Error),
+    #[error(transparent)]
+    Client(#[from] Closed),
+}
+
+/// Both directions, each to its own end.
+async fn copy(tcp: TcpStream, data: &mut Stream) -> Result<(), Broken> {
+    let (mut from_pod, mut to_pod) = tcp.into_split();
+    let Stream { reader, writer, .. } = data;
+    let up = async {
+        while let Some(bytes) = reader.read().await {
+            to_pod.write_all(&bytes).await?;
+        }
+        to_pod.shutdown().await?;
+        Ok::<_, Broken>(())
+    };
+    let down = async {
+        let mut buffer = BytesMut::new();
+        loop {
+            buffer.reserve(READ);
+            if from_pod.read_buf(&mut buffer).await? == 0 {
+                return Ok(writer.finish().await?);
+            }
+            writer.write(buffer.split().freeze()).await?;
+        }
+    };
+    tokio::try_join!(up, down).map(|_| ())
+}

@@ -1,0 +1,124 @@
+//! A command in a container: exec and attach as Kubernetes means them, over what ACI has.
+//!
+//! ACI starts one program without arguments on a terminal. It gives no exit code, no separate standard error and no
+//! end of standard input. For Linux the missing parts are made by a shell in the container: [`script`] writes what it
+//! is told, [`scan`] reads what it answers, [`input`] packs standard input, and [`dialog`] leads the conversation.
+
+use std::fmt;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::azure::AzureError;
+
+mod aci;
+pub mod dialog;
+pub mod input;
+pub mod scan;
+pub mod script;
+
+/// Where bytes of a process go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output, and everything when there is a terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Height.
+    pub rows: u16,
+    /// Width.
+    pub columns: u16,
+}
+
+impl Default for TerminalSize {
+    fn default() -> Self {
+        Self {
+            rows: 24,
+            columns: 80,
+        }
+    }
+}
+
+/// The client's side of a session. The client's going away is not told here: it drops the call.
+pub struct Streams {
+    /// Standard input, closed at its end; `None` when the client sends none.
+    pub stdin: Option<mpsc::Receiver<Bytes>>,
+    /// What the process writes. Its other end takes everything, whether the client wants it or not.
+    pub output: mpsc::Sender<(Output, Bytes)>,
+    /// Sizes of the client's terminal, the first one at the start.
+    pub resize: Option<mpsc::Receiver<TerminalSize>>,
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams")
+            .field("stdin", &self.stdin.is_some())
+            .field("resize", &self.resize.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With this exit code; 128 and the number of a signal that ended it.
+    Code(i32),
+    /// Nobody can know: there is no shell between us and the process.
+    Unknown,
+}
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Whether the process gets the client's terminal.
+    pub tty: bool,
+}
+
+/// Why a command could not be run, or not to its end. Texts are for the user of kubectl and hold nothing that was
+/// typed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// Azure refused or could not be reached.
+    #[error(transparent)]
+    Azure(#[from] AzureError),
+    /// The session ended before the shell answered.
+    #[error(
+        "the container has no usable /bin/sh, which exec on Azure Container Instances needs for arguments and exit codes{}",
+        said(.0)
+    )]
+    NoShell(String),
+    /// The shell is there, but says nothing we understand.
+    #[error("the shell in the container did not answer within {0} s")]
+    Silent(u64),
+    /// The shell lacks what this command needs.
+    #[error(
+        "the shell in the container is too limited for this command: it has no pipes or no `cat`"
+    )]
+    Limited,
+    /// Standard input cannot be told from output.
+    #[error(
+        "standard input needs `stty` in the container: without it the terminal mixes input into the output (use -t, or no -i)"
+    )]
+    Echo,
+    /// The session ended while the command ran.
+    #[error("the connection to the container was lost before the command ended")]
+    Lost,
+    /// No command.
+    #[error("you must specify at least one command for the container")]
+    NoCommand,
+}
+
+fn said(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(" (it said: {text})")
+    }
+}

@@ -1,0 +1,160 @@
+//! Sessions in the containers of this node's pods.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::dialog::{self, Console, Settings};
+use super::script::Mark;
+use super::{Command, ExecError, Exit, Output, Streams, TerminalSize};
+use crate::api::Os;
+use crate::azure::AzureError;
+use crate::azure::exec::Socket;
+use crate::provider::{Aci, Provider as _};
+use crate::translate::PodKey;
+
+/// How long the client's terminal has to tell its size: ACI takes it at the start or never.
+const SIZE: Duration = Duration::from_millis(300);
+/// The shell that every command goes through on Linux.
+const SHELL: &str = "/bin/sh";
+
+impl Aci {
+    /// Runs `command` in a container until it ends.
+    ///
+    /// # Errors
+    /// See [`ExecError`].
+    pub(in crate::provider) async fn run_command(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        command: &Command,
+        mut streams: Streams,
+    ) -> Result<Exit, ExecError> {
+        let Some(program) = command.argv.first() else {
+            return Err(ExecError::NoCommand);
+        };
+        let size = match (&mut streams.resize, command.tty) {
+            (Some(resize), true) => tokio::time::timeout(SIZE, resize.recv()).await,
+            _ => Ok(None),
+        };
+        let size = size.ok().flatten().unwrap_or_default();
+        let settings = Settings::default();
+        if self.os() == Os::Windows {
+            // Nothing between us and the program: its arguments are ACI's to split, its exit code nobody's to know.
+            let socket = self
+                .open(pod, container, &command.argv.join(" "), size)
+                .await?;
+            let (console, driver) = parts(socket);
+            return drive(driver, dialog::raw(console, settings, streams)).await;
+        }
+        let socket = self.open(pod, container, SHELL, size).await?;
+        let mark = Mark::new(RandomState::new().hash_one(container));
+        let (console, driver) = parts(socket);
+        let run = dialog::run(console, settings, &mark, command, &mut streams);
+        match drive(driver, run).await {
+            // An image without `/bin/sh` may still have the one program that was asked for.
+            Err(ExecError::NoShell(_)) if command.tty && command.argv.len() == 1 => {
+                let socket = self.open(pod, container, program, size).await?;
+                let (console, driver) = parts(socket);
+                drive(driver, dialog::raw(console, settings, streams)).await
+            }
+            result => result,
+        }
+    }
+
+    /// Shows what a container writes from now on, until it ends.
+    ///
+    /// # Errors
+    /// See [`ExecError`].
+    pub(in crate::provider) async fn show_output(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        tty: bool,
+        streams: Streams,
+    ) -> Result<Exit, ExecError> {
+        let group = self.group_name(pod);
+        let socket = self
+            .arm
+            .attach(&self.scope.resource_group, &group, container)
+            .await?;
+        let (console, driver) = parts(socket);
+        drive(driver, follow(console, tty, streams.output)).await
+    }
+
+    async fn open(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        command: &str,
+        size: TerminalSize,
+    ) -> Result<Socket, AzureError> {
+        let group = self.group_name(pod);
+        let size = (size.rows, size.columns);
+        self.arm
+            .exec(&self.scope.resource_group, &group, container, command, size)
+            .await
+    }
+}
+
+fn parts(socket: Socket) -> (Console, crate::azure::exec::Driver) {
+    let console = Console {
+        input: socket.input,
+        output: socket.output,
+    };
+    (console, socket.driver)
+}
+
+/// Runs a session and what moves its messages. What was shown last is read before a broken connection counts.
+async fn drive(
+    driver: crate::azure::exec::Driver,
+    session: impl Future<Output = Result<Exit, ExecError>>,
+) -> Result<Exit, ExecError> {
+    let (moved, ended) = tokio::join!(driver.run(), session);
+    match (moved, ended) {
+        (Err(error), Err(ExecError::Lost | ExecError::NoShell(_))) => Err(error.into()),
+        (_, ended) => ended,
+    }
+}
+
+/// Passes output on. ACI shows it as a terminal would, with CR LF; to a client without a terminal newlines are newlines.
+async fn follow(
+    console: Console,
+    tty: bool,
+    output: mpsc::Sender<(Output, Bytes)>,
+) -> Result<Exit, ExecError> {
+    let Console {
+        input: _input,
+        output: mut shown,
+    } = console;
+    let mut held = false;
+    while let Some(bytes) = shown.recv().await {
+        let bytes = if tty {
+            bytes
+        } else {
+            Bytes::from(without_returns(&bytes, &mut held))
+        };
+        if output.send((Output::Stdout, bytes)).await.is_err() {
+            break;
+        }
+    }
+    Ok(Exit::Unknown)
+}
+
+/// `bytes` with CR LF as LF; `held` is a CR at the end of what came before.
+fn without_returns(bytes: &[u8], held: &mut bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 1);
+    for byte in bytes {
+        if std::mem::take(held) && *byte != b'\n' {
+            out.push(b'\r');
+        }
+        if *byte == b'\r' {
+            *held = true;
+        } else {
+            out.push(*byte);
+        }
+    }
+    out
+}

@@ -1,0 +1,398 @@
+//! The conversation with a shell in the container, from its probe to the command's exit code.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::scan::{Event, Scanner};
+use super::script::{self, Mark};
+use super::{Command, ExecError, Exit, Output, Streams, input};
+
+/// The shell has this long for each of its answers before the command starts. ACI takes seconds to start it.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Bytes typed that the shell has not taken yet. A terminal holds 4,096 of them, and what carries them some more.
+const WINDOW: usize = 32 * 1024;
+/// What ends input on a terminal (Ctrl-D).
+const END_OF_INPUT: u8 = 0x04;
+/// What interrupts a command on a terminal (Ctrl-C).
+const INTERRUPT: u8 = 0x03;
+
+/// The two ends of a terminal in a container. `output` ends when the process has ended, or the connection.
+#[derive(Debug)]
+pub struct Console {
+    /// What is typed, in messages of at most [`Settings::message`] bytes.
+    pub input: mpsc::Sender<Bytes>,
+    /// What is shown.
+    pub output: mpsc::Receiver<Bytes>,
+}
+
+/// What depends on Azure rather than on the command.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Longest message of input. Messages of more than about 50 bytes have been seen to arrive cut off.
+    pub message: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { message: 48 }
+    }
+}
+
+/// Runs `command` by the shell behind `console`, a `/bin/sh` that was just started. Standard input is not touched
+/// before the command runs.
+///
+/// # Errors
+/// An [`ExecError`] when the command could not be started, or its end was not seen.
+pub async fn run(
+    console: Console,
+    settings: Settings,
+    mark: &Mark,
+    command: &Command,
+    streams: &mut Streams,
+) -> Result<Exit, ExecError> {
+    let mut dialog = Dialog::new(console, settings, Scanner::new(mark, command.tty));
+    let shell = dialog.probe(mark, command.tty).await?;
+    let packed = !command.tty && shell.pipes;
+    dialog.start(mark, command, shell, streams).await?;
+    let stdin = streams.stdin.take();
+    let mut feed = Feed {
+        stdin,
+        rest: Bytes::new(),
+        packing: packed.then_some(shell.base64),
+        at_line_start: true,
+    };
+    dialog.converse(&mut feed, &streams.output).await
+}
+
+/// Runs whatever `console` is the terminal of, without a shell between: bytes as they are, exit code unknown.
+pub async fn raw(
+    console: Console,
+    settings: Settings,
+    mut streams: Streams,
+) -> Result<Exit, ExecError> {
+    let mut stdin = streams.stdin.take();
+    let Console { input, mut output } = console;
+    let mut queue = Queue::new(settings);
+    loop {
+        tokio::select! {
+            shown = output.recv() => match shown {
+                Some(bytes) => show(&streams.output, Output::Stdout, bytes).await?,
+                None => return Ok(Exit::Unknown),
+            },
+            permit = input.reserve(), if !queue.is_empty() => queue.send(permit),
+            typed = next(&mut stdin), if queue.is_empty() => match typed {
+                Some(bytes) => queue.push(&bytes),
+                None => stdin = None,
+            },
+        }
+    }
+}
+
+/// What the probe has found.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shell {
+    pipes: bool,
+    base64: bool,
+    /// The terminal shows what is typed, and nobody could turn that off.
+    echoes: bool,
+}
+
+struct Dialog {
+    input: mpsc::Sender<Bytes>,
+    output: mpsc::Receiver<Bytes>,
+    queue: Queue,
+    scanner: Scanner,
+    events: VecDeque<Event>,
+    /// Lengths of what the shell has not acknowledged, and whether more may be typed before it does.
+    unanswered: VecDeque<(usize, bool)>,
+    /// Whether the command runs: an interrupt is sent when the session is dropped then.
+    running: bool,
+}
+
+impl Drop for Dialog {
+    /// The client is gone: the command gets the interrupt that a terminal's user would send, and the shell its end.
+    fn drop(&mut self) {
+        if self.running {
+            let _ = self.input.try_send(Bytes::from_static(&[INTERRUPT]));
+        }
+    }
+}
+
+impl Dialog {
+    fn new(console: Console, settings: Settings, scanner: Scanner) -> Self {
+        Self {
+            input: console.input,
+            output: console.output,
+            queue: Queue::new(settings),
+            scanner,
+            events: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            running: false,
+        }
+    }
+
+    /// Types the first line, and reads what it tells.
+    async fn probe(&mut self, mark: &Mark, tty: bool) -> Result<Shell, ExecError> {
+        self.queue.push(script::probe(mark, tty).as_bytes());
+        let deadline = Instant::now() + ANSWER;
+        let mut shell = Shell::default();
+        loop {
+            match self.event(deadline).await? {
+                Event::Pipes => shell.pipes = true,
+                Event::Base64 => shell.base64 = true,
+                Event::Ready(silent) => {
+                    shell.echoes = !silent && self.scanner.echoed();
+                    return Ok(shell);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Hands the command over and waits until it speaks.
+    async fn start(
+        &mut self,
+        mark: &Mark,
+        command: &Command,
+        shell: Shell,
+        streams: &Streams,
+    ) -> Result<(), ExecError> {
+        let stdin = streams.stdin.is_some();
+        if stdin && shell.echoes && !command.tty {
+            // The echo would be taken for output.
+            return Err(ExecError::Echo);
+        }
+        let lines = if !shell.pipes {
+            vec![script::basic(&command.argv, command.tty, stdin).ok_or(ExecError::Limited)?]
+        } else if command.tty {
+            script::load(&script::terminal(mark, &command.argv), true)
+        } else {
+            script::load(&script::piped(mark, &command.argv, stdin), false)
+        };
+        let mut lines = lines.into_iter().peekable();
+        while let Some(line) = lines.next() {
+            self.queue.push(line.as_bytes());
+            if lines.peek().is_none() {
+                break;
+            }
+            self.unanswered.push_back((line.len(), false));
+            while self.is_full() {
+                let deadline = Instant::now() + ANSWER;
+                if self.event(deadline).await? == Event::Ack {
+                    self.unanswered.pop_front();
+                }
+            }
+        }
+        let deadline = Instant::now() + ANSWER;
+        while self.event(deadline).await? != Event::Start {}
+        self.unanswered.clear();
+        self.running = true;
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        let alone = self.unanswered.back().is_some_and(|(_, alone)| *alone);
+        alone
+            || self
+                .unanswered
+                .iter()
+                .map(|(length, _)| length)
+                .sum::<usize>()
+                >= WINDOW
+    }
+
+    /// The next thing the shell says before the command starts.
+    async fn event(&mut self, deadline: Instant) -> Result<Event, ExecError> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(event);
+            }
+            tokio::select! {
+                shown = self.output.recv() => match shown {
+                    Some(bytes) => self.events.extend(self.scanner.feed(&bytes)),
+                    None => return Err(ExecError::NoShell(self.scanner.preface())),
+                },
+                permit = self.input.reserve(), if !self.queue.is_empty() => self.queue.send(permit),
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(ExecError::Silent(ANSWER.as_secs()));
+                }
+            }
+        }
+    }
+
+    /// The command's own time: its output out, its input in, until its exit code is told.
+    async fn converse(
+        &mut self,
+        feed: &mut Feed,
+        output: &mpsc::Sender<(Output, Bytes)>,
+    ) -> Result<Exit, ExecError> {
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                match event {
+                    Event::Output(to, bytes) => show(output, to, bytes).await?,
+                    Event::Ack => {
+                        self.unanswered.pop_front();
+                    }
+                    Event::Exit(code) => {
+                        self.running = false;
+                        self.release(feed).await;
+                        return Ok(Exit::Code(code));
+                    }
+                    _ => {}
+                }
+            }
+            let room = self.queue.is_empty() && !self.is_full();
+            tokio::select! {
+                shown = self.output.recv() => match shown {
+                    Some(bytes) => self.events.extend(self.scanner.feed(&bytes)),
+                    None => return Err(ExecError::Lost),
+                },
+                permit = self.input.reserve(), if !self.queue.is_empty() => self.queue.send(permit),
+                typed = feed.next(), if room => {
+                    for packet in feed.pack(typed) {
+                        if feed.packing.is_some() {
+                            self.unanswered.push_back((packet.text.len(), packet.alone));
+                        }
+                        self.queue.push(&packet.text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The loop that reads standard input ends before its shell does; without an end it would wait for more.
+    async fn release(&mut self, feed: &Feed) {
+        // What is under way would only be read as something else; a line that was begun has to end first.
+        self.queue.clear();
+        if feed.stdin.is_some() && feed.packing.is_some() {
+            self.queue.push(b"\n");
+            self.queue.push(input::END.as_bytes());
+        }
+        let sent = async {
+            while !self.queue.is_empty() {
+                match self.input.reserve().await {
+                    permit @ Ok(_) => self.queue.send(permit),
+                    Err(_) => return,
+                }
+            }
+        };
+        // Who does not take it has gone already.
+        let _ = tokio::time::timeout(Duration::from_secs(1), sent).await;
+    }
+}
+
+/// Standard input on its way to the terminal.
+struct Feed {
+    stdin: Option<mpsc::Receiver<Bytes>>,
+    /// Received and not packed yet.
+    rest: Bytes,
+    /// Where a loop unpacks it: whether base64 can be unpacked.
+    packing: Option<bool>,
+    at_line_start: bool,
+}
+
+/// What is typed as one.
+struct Typed {
+    text: Bytes,
+    alone: bool,
+}
+
+impl Feed {
+    /// The next bytes, `None` at the end; never when there are none.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.rest.is_empty() {
+            self.rest = next(&mut self.stdin).await?;
+        }
+        let length = self.rest.len().min(input::PACKET);
+        Some(self.rest.split_to(length))
+    }
+
+    /// What to type for `bytes`, or for the end.
+    fn pack(&mut self, bytes: Option<Bytes>) -> Vec<Typed> {
+        if bytes.is_none() {
+            self.stdin = None;
+        }
+        let one = |text: Bytes| vec![Typed { text, alone: false }];
+        let typed: Vec<Typed> = match (&self.packing, bytes) {
+            (Some(base64), Some(bytes)) => input::packets(&bytes, *base64)
+                .into_iter()
+                .map(|packet| Typed {
+                    text: Bytes::from(packet.text),
+                    alone: packet.alone,
+                })
+                .collect(),
+            (Some(_), None) => one(Bytes::from_static(input::END.as_bytes())),
+            (None, Some(bytes)) => one(bytes),
+            // In the middle of a line the first one only hands over the line.
+            (None, None) if self.at_line_start => one(Bytes::from_static(&[END_OF_INPUT])),
+            (None, None) => one(Bytes::from_static(&[END_OF_INPUT, END_OF_INPUT])),
+        };
+        if let Some(last) = typed.last().and_then(|typed| typed.text.last()) {
+            self.at_line_start = matches!(last, b'\n' | b'\r' | &END_OF_INPUT);
+        }
+        typed
+    }
+}
+
+/// Messages of input that wait.
+struct Queue {
+    message: usize,
+    waiting: VecDeque<Bytes>,
+}
+
+impl Queue {
+    fn new(settings: Settings) -> Self {
+        Self {
+            message: settings.message.max(1),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let messages = bytes.chunks(self.message).map(Bytes::copy_from_slice);
+        self.waiting.extend(messages);
+    }
+
+    fn send(&mut self, permit: Result<mpsc::Permit<'_, Bytes>, mpsc::error::SendError<()>>) {
+        match permit {
+            Ok(permit) => {
+                if let Some(message) = self.waiting.pop_front() {
+                    permit.send(message);
+                }
+            }
+            // Nobody takes input any more; what the other end shows tells why.
+            Err(_) => self.waiting.clear(),
+        }
+    }
+}
+
+/// The next bytes of standard input, `None` at its end; never when there is none.
+async fn next(stdin: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    match stdin {
+        Some(stdin) => stdin.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn show(
+    output: &mpsc::Sender<(Output, Bytes)>,
+    to: Output,
+    bytes: Bytes,
+) -> Result<(), ExecError> {
+    output.send((to, bytes)).await.map_err(|_| ExecError::Lost)
+}
+
+#[cfg(test)]
+mod tests;

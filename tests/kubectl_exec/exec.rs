@@ -1,0 +1,152 @@
+//! `kubectl exec` and `kubectl cp`.
+
+use serde_json::json;
+
+use crate::client::{Wire, declare, finish, kubectl, on_terminal, run_kubectl};
+use crate::fixture::Fixture;
+use crate::operator::{log, run, shared};
+
+const WIRES: [Wire; 3] = [Wire::WebSocket, Wire::Translated, Wire::Spdy];
+
+#[test]
+fn commands_streams_and_exit_codes() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "exec", "Linux").await;
+        fixture.run_pod("web").await;
+        for wire in WIRES {
+            declare(&fixture, wire == Wire::WebSocket).await;
+            let exec = async |flags: &[&str], command: &[&str], input: Option<Vec<u8>>| {
+                let args = [&["exec", "web"], flags, &["--"], command].concat();
+                finish(kubectl(&fixture, wire, &args).await, input).await
+            };
+            let ended = exec(&[], &["sh", "-c", "echo out; echo err >&2; exit 7"], None).await;
+            assert_eq!(
+                (ended.code, ended.text().as_str(), ended.stderr.as_str()),
+                (7, "out\n", "err\ncommand terminated with exit code 7\n"),
+                "{wire:?}"
+            );
+            let odd = "it's \"a\"  $HOME `x`\\n\n\t!ü %s";
+            let ended = exec(&[], &["printf", "%s|", odd, "", "b c"], None).await;
+            assert_eq!(
+                (ended.code, ended.text()),
+                (0, format!("{odd}||b c|")),
+                "{wire:?}"
+            );
+            // Three megabytes of every byte, there and back.
+            let bytes: Vec<u8> = (0..3 << 20_u32).map(|n| (n ^ (n >> 8)) as u8).collect();
+            let ended = exec(&["-i"], &["cat"], Some(bytes.clone())).await;
+            assert_eq!(ended.code, 0, "{wire:?}: {}", ended.stderr);
+            assert!(
+                ended.stdout == bytes,
+                "{wire:?}: {} bytes came back",
+                ended.stdout.len()
+            );
+            let read = ["sh", "-c", "read word; echo \"got $word\"; exit 4"];
+            let ended = exec(&["-i"], &read, Some(b"sesame-open\n".to_vec())).await;
+            assert_eq!(
+                (ended.code, ended.text().as_str()),
+                (4, "got sesame-open\n"),
+                "{wire:?}"
+            );
+            // Nobody types: the command sees an empty input, not an open one.
+            assert_eq!(exec(&[], &["cat"], None).await.code, 0);
+            let ended = exec(&[], &["no-such-program"], None).await;
+            assert_eq!(ended.code, 127, "{}", ended.stderr);
+        }
+        let said = std::fs::read_to_string(log().await).unwrap();
+        assert!(!said.contains("sesame"), "what was typed is in the log");
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_terminal() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "tty", "Linux").await;
+        fixture.run_pod("web").await;
+        for wire in WIRES {
+            declare(&fixture, wire == Wire::WebSocket).await;
+            let command = on_terminal(&fixture, wire, &["exec", "-it", "web", "--", "sh"]).await;
+            let typed = "stty size; test -t 1 && echo a-$((1+1)); exit 9\n";
+            let ended = finish(command, Some(typed.into())).await;
+            let shown = ended.text();
+            assert!(shown.contains("33 111\r\na-2\r\n"), "{wire:?}: {shown}");
+            assert_eq!(ended.code, 9, "{wire:?}: {shown}");
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn files_are_copied_both_ways() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "copy", "Linux").await;
+        fixture.run_pod("web").await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let bytes: Vec<u8> = (0..200_000_u32)
+            .map(|n| (n.wrapping_mul(n) >> 4) as u8)
+            .collect();
+        std::fs::write(path("here"), &bytes).unwrap();
+        for (wire, there) in [
+            (Wire::WebSocket, path("there-ws")),
+            (Wire::Spdy, path("there-spdy")),
+        ] {
+            let target = format!("web:{there}");
+            let up = run_kubectl(&fixture, wire, &["cp", &path("here"), &target]).await;
+            assert_eq!(up.code, 0, "{wire:?}: {}", up.stderr);
+            assert!(std::fs::read(&there).unwrap() == bytes);
+            // tar writes a remark to its standard error: it must not get into the archive.
+            let back = format!("{there}-back");
+            let down = run_kubectl(&fixture, wire, &["cp", &target, &back]).await;
+            assert_eq!(down.code, 0, "{wire:?}: {}", down.stderr);
+            assert!(std::fs::read(&back).unwrap() == bytes);
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "noexec", "Linux").await;
+        fixture
+            .create_pod(
+                "job",
+                "example.com/exit:3",
+                json!({"restartPolicy": "Never"}),
+            )
+            .await;
+        fixture
+            .pod_until("job", "it has failed", 30, |pod| {
+                pod["status"]["phase"] == "Failed"
+            })
+            .await;
+        fixture.run_pod("web").await;
+        for wire in [Wire::WebSocket, Wire::Spdy] {
+            for (args, text) in [
+                (
+                    &["exec", "web", "-c", "nope", "--", "ls"][..],
+                    "container nope is not valid for pod web",
+                ),
+                (&["exec", "nope", "--", "ls"], "pods \"nope\" not found"),
+                (&["exec", "job", "--", "ls"], "completed"),
+                (&["attach", "job"], "completed"),
+                (&["port-forward", "job", ":80"], "not running"),
+            ] {
+                let ended = run_kubectl(&fixture, wire, args).await;
+                assert_ne!(ended.code, 0);
+                assert!(
+                    ended.stderr.contains(text),
+                    "{wire:?} {args:?}: {}",
+                    ended.stderr
+                );
+            }
+        }
+        fixture.finish().await;
+    });
+}
