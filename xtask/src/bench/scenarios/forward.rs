@@ -21,7 +21,7 @@ use crate::bench::stats::{Row, number, summary};
 pub(super) const METHOD: &str = "A server on this machine has the address of a pod. It sends 64 MiB and takes 64 MiB, \
     five times each, one after the other: over a TCP connection straight to it, and through kubectl port-forward, API \
     server and vkc, with kubectl's WebSocket tunnel and with SPDY. Timed from the first byte sent to the last one \
-    received. Direct is a copy in this machine's memory without encryption; forwarded is five processes and two TLS \
+    received. Direct is a copy in this machine's memory without encryption; forwarded is four processes and two TLS \
     connections on the same cores. CPU seconds are those of all forwarded transfers, per GiB.";
 
 const PORT: u16 = 8080;
