@@ -141,6 +141,26 @@ impl ArmClient {
         }
     }
 
+    /// Stops the containers of a container group, which stays; done when ARM answers. One that does not exist is stopped.
+    pub async fn stop_group(&self, rg: &str, name: &str) -> Result<(), AzureError> {
+        let mut url = self.group_url(rg, Some(name))?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.push("stop");
+        }
+        let call = Call {
+            operation: "stop_group",
+            class: Class::Write,
+            method: Method::Post,
+            url,
+            body: None,
+        };
+        match self.send(&call).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.class == ErrorClass::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Replaces the whole tag map of a container group; its containers go on undisturbed.
     pub async fn patch_tags(
         &self,

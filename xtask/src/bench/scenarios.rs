@@ -6,6 +6,7 @@ mod restart;
 mod single;
 mod steady;
 mod throttled;
+mod translate;
 
 use std::time::Duration;
 
@@ -36,10 +37,12 @@ pub(crate) enum Scenario {
     Rss,
     /// kill -9 in the middle of a burst
     Restart,
+    /// Translations per second, and allocations of each
+    Translate,
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::OnePod,
         Self::Burst100,
         Self::DeleteOne,
@@ -47,6 +50,7 @@ impl Scenario {
         Self::Throttled,
         Self::Rss,
         Self::Restart,
+        Self::Translate,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -58,6 +62,7 @@ impl Scenario {
             Self::Throttled => "throttled",
             Self::Rss => "rss",
             Self::Restart => "restart",
+            Self::Translate => "translate",
         }
     }
 
@@ -71,13 +76,14 @@ impl Scenario {
             Self::Throttled => throttled::METHOD,
             Self::Rss => memory::METHOD,
             Self::Restart => restart::METHOD,
+            Self::Translate => translate::METHOD,
         }
     }
 
     /// More than it takes on a busy machine.
     fn deadline(self) -> Duration {
         Duration::from_mins(match self {
-            Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart => 8,
+            Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart | Self::Translate => 8,
             Self::Throttled => 12,
             Self::Steady100 | Self::Rss => 20,
         })
@@ -97,6 +103,7 @@ impl Scenario {
             Self::Throttled => Box::pin(throttled::run(bench)),
             Self::Rss => Box::pin(memory::run(bench)),
             Self::Restart => Box::pin(restart::run(bench)),
+            Self::Translate => Box::pin(translate::run(bench)),
         };
         let limit = self.deadline();
         tokio::time::timeout(limit, run)
