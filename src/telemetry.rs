@@ -19,7 +19,11 @@ pub fn start(
     filter: &str,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // Libraries below us log requests at debug level; ours is what `filter` without a target means.
-    let filter = EnvFilter::try_new(filter)?;
+    let mut filter = EnvFilter::try_new(filter)?;
+    // At trace level this library shows the messages of exec sessions: what users type, and the passwords of sessions.
+    for quiet in ["tungstenite=info", "tokio_tungstenite=info"] {
+        filter = filter.add_directive(quiet.parse()?);
+    }
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

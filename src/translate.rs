@@ -33,7 +33,7 @@ pub mod services;
 pub mod status;
 pub mod support;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod time;
 mod volumes;
 

@@ -21,6 +21,7 @@ mod volume;
 
 pub use features::{
     Confidential, Diagnostics, Encryption, Extension, ExtensionProperties, Identity, LogAnalytics,
+    SecretReference,
 };
 pub use network::{DnsConfig, IpAddress, Port, SubnetId};
 pub use probe::{ContainerExec, ContainerHttpGet, HttpHeader, Probe};
@@ -125,6 +126,9 @@ pub struct GroupProperties {
     /// Sidecars of the platform; only sent.
     #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<Extension>,
+    /// Secrets of a Key Vault, by names for this group; only sent, and from api-version 2025-09-01 on.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub secret_references: Vec<SecretReference>,
     /// Credentials of private registries.
     #[serde(
         default,
@@ -249,7 +253,7 @@ pub struct InitContainerProperties {
     pub instance_view: Option<InstanceView>,
 }
 
-/// One environment variable: exactly one of `value` and `secure_value`.
+/// One environment variable: exactly one of its three values.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentVariable {
@@ -262,6 +266,9 @@ pub struct EnvironmentVariable {
     /// Write-only value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_value: Option<SecretText>,
+    /// Name of one of the group's secret references; only sent, and from api-version 2025-09-01 on.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub secure_value_reference: Option<String>,
 }
 
 /// Requests and limits of a container.

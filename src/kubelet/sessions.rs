@@ -122,31 +122,27 @@ fn running<'a>(pod: &'a Pod, name: &str) -> Result<&'a Container, Refusal> {
     let container = pods::container(pod, name)
         .ok_or_else(|| Refusal::not_found(format!("container not found ({name:?})")))?;
     let state = logs::container::status(pod, name).and_then(|status| status.state.as_ref());
-    match state {
-        Some(ContainerState {
-            running: Some(_), ..
-        }) => Ok(container),
-        _ => {
-            let why = match state {
-                Some(ContainerState {
-                    terminated: Some(ended),
-                    ..
-                }) => format!("it has ended with exit code {}", ended.exit_code),
-                Some(ContainerState {
-                    waiting: Some(waiting),
-                    ..
-                }) => format!(
-                    "it waits: {}",
-                    waiting.reason.as_deref().unwrap_or("unknown")
-                ),
-                _ => "it has not started".to_owned(),
-            };
-            let pod = pod.metadata.name.as_deref().unwrap_or_default();
-            Err(Refusal::bad_request(format!(
-                "container {name:?} in pod {pod:?} is not running: {why}"
-            )))
-        }
+    if state.is_some_and(|state| state.running.is_some()) {
+        return Ok(container);
     }
+    let why = match state {
+        Some(ContainerState {
+            terminated: Some(ended),
+            ..
+        }) => format!("it has ended with exit code {}", ended.exit_code),
+        Some(ContainerState {
+            waiting: Some(waiting),
+            ..
+        }) => format!(
+            "it waits: {}",
+            waiting.reason.as_deref().unwrap_or("unknown")
+        ),
+        _ => "it has not started".to_owned(),
+    };
+    let pod = pod.metadata.name.as_deref().unwrap_or_default();
+    Err(Refusal::bad_request(format!(
+        "container {name:?} in pod {pod:?} is not running: {why}"
+    )))
 }
 
 /// Where the ports of `pod` are. PURE.

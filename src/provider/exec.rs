@@ -88,6 +88,9 @@ pub enum ExecError {
     /// Azure refused or could not be reached.
     #[error(transparent)]
     Azure(#[from] AzureError),
+    /// Azure did not attach.
+    #[error("{0}; kubectl logs -f shows the output, too")]
+    Attach(AzureError),
     /// The session ended before the shell answered.
     #[error(
         "the container has no usable /bin/sh, which exec on Azure Container Instances needs for arguments and exit codes{}",

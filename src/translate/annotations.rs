@@ -111,10 +111,13 @@ annotations! {
     STANDBY_POOL = "virtual-kubelet.io/standby-pool", [],
         "none",
         "Refused: container groups come from no pool, because a connector cannot yet say which ones its pods may use.";
-    SECRET_REFERENCES = "virtual-kubelet.io/secret-references", [],
-        "none",
-        "Refused: references to Key Vault secrets need ARM's api-version 2025-09-01, and this release speaks 2023-05-01. \
-         Use a Secret.";
+    KEY_VAULT_ENV = "virtual-kubelet.io/key-vault-env", [],
+        "`CONTAINER/VARIABLE=https://VAULT/secrets/NAME`, several separated by commas",
+        "Environment variables whose values ACI reads from a Key Vault by itself, so that neither the cluster nor the operator \
+         sees them. Needs ARM's api-version 2025-09-01, which not every cloud has.";
+    KEY_VAULT_IDENTITY = "virtual-kubelet.io/key-vault-identity", [],
+        "ARM ID of a user-assigned identity",
+        "Identity that reads those secrets; one of the pod's. Not needed when the pod has one only.";
 }
 
 /// Written by the operator: the CPU and the memory that Azure bills.

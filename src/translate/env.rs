@@ -254,7 +254,7 @@ impl Environment<'_> {
                 self.variables.push(EnvironmentVariable {
                     name: name.clone(),
                     value: Some(value.clone()),
-                    secure_value: None,
+                    ..EnvironmentVariable::default()
                 });
             }
         }
@@ -270,6 +270,7 @@ impl Environment<'_> {
             name,
             value,
             secure_value,
+            ..EnvironmentVariable::default()
         });
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::annotations::{
     Asked, DNS_LABEL, DNS_LABEL_SCOPE, IDENTITY, IMAGE_CACHE, KUBE_PROXY, LOG_ANALYTICS, LOG_TYPE,
-    PRIORITY, PUBLIC_IP, REALTIME_METRICS, SECRET_REFERENCES, STANDBY_POOL, SUBNET, ZONE,
+    PRIORITY, PUBLIC_IP, REALTIME_METRICS, STANDBY_POOL, SUBNET, ZONE,
 };
 use super::fields::Fields;
 use super::identity::PodKey;
@@ -15,12 +15,15 @@ use super::resources::Ceiling;
 use super::review::Review;
 use crate::api::{ContainerGroupSku, Os, Priority};
 use crate::azure::model::{
-    Confidential, ContainerGroup, Diagnostics, Encryption, Extension, ExtensionProperties,
-    Identity, LogAnalytics, RegistryCredential,
+    Confidential, Container, ContainerGroup, Diagnostics, Encryption, Extension,
+    ExtensionProperties, Identity, InitContainer, LogAnalytics, RegistryCredential,
 };
 
 mod identity;
 mod protection;
+mod vault;
+
+use vault::Vault;
 
 /// Reason of a refusal that heals: the connector's Secret.
 const NO_WORKSPACE_KEY: &str = "LogAnalyticsKeyMissing";
@@ -72,6 +75,7 @@ pub(super) struct Features {
     encryption: Option<Encryption>,
     diagnostics: Option<Diagnostics>,
     extensions: Vec<Extension>,
+    vault: Vault,
 }
 
 impl Features {
@@ -89,6 +93,7 @@ impl Features {
         let network = network(asked, fields, review);
         let (sku, cce_policy) = protection::sku(asked, defaults.sku, review);
         Self {
+            vault: Vault::read(asked, &identity, review),
             encryption: protection::encryption(asked, identity.value.as_ref(), review),
             identity,
             zone: zone(asked, &defaults.zones, review),
@@ -171,6 +176,16 @@ impl Features {
         }
     }
 
+    /// Gives the containers the variables whose values ACI reads itself.
+    pub(super) fn give(
+        &self,
+        containers: &mut [Container],
+        inits: &mut [InitContainer],
+        review: &mut Review,
+    ) {
+        self.vault.give(containers, inits, review);
+    }
+
     /// Puts all but the network into `group`.
     pub(super) fn apply(self, group: &mut ContainerGroup) {
         group.identity = self.identity.value;
@@ -184,6 +199,7 @@ impl Features {
         properties.encryption_properties = self.encryption;
         properties.diagnostics = self.diagnostics;
         properties.extensions = self.extensions;
+        properties.secret_references = self.vault.into_references();
     }
 }
 
@@ -206,19 +222,9 @@ fn unavailable(asked: &Asked<'_>, review: &mut Review) {
             review.refuse(written.path(), why.to_owned());
         }
     }
-    for (key, why) in [
-        (
-            STANDBY_POOL,
-            "a connector cannot yet say which standby pools its pods may use; remove it",
-        ),
-        (
-            SECRET_REFERENCES,
-            "references to Key Vault secrets need ARM's api-version 2025-09-01, which is not spoken yet; use a Secret",
-        ),
-    ] {
-        if let Some(written) = asked.get(key) {
-            review.refuse(written.path(), why.to_owned());
-        }
+    if let Some(written) = asked.get(STANDBY_POOL) {
+        let why = "a connector cannot yet say which standby pools its pods may use; remove it";
+        review.refuse(written.path(), why.to_owned());
     }
 }
 

@@ -137,7 +137,7 @@ pub fn container_group(
     let mut places: Vec<String> = (0..containers.len())
         .map(|index| format!("spec.containers[{index}]"))
         .collect();
-    let inits = init::init(spec, &fields, &mut volumes, &mut review);
+    let mut inits = init::init(spec, &fields, &mut volumes, &mut review);
     for (index, sidecar, need) in inits.sidecars {
         places.push(format!("spec.initContainers[{index}]"));
         containers.push(sidecar);
@@ -161,6 +161,7 @@ pub fn container_group(
     let image_registry_credentials =
         pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
     let volumes = volumes.finish(&mut review);
+    features.give(&mut containers, &mut inits.first, &mut review);
     features.check(
         ip_address.is_some(),
         &image_registry_credentials,

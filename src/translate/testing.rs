@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::{ClusterDns, GroupDefaults, Object, Ownership, PodKey, Reference, Resolved};
-use crate::api::{ContainerGroupSku, Os, Priority};
+use super::{GroupDefaults, Object, Ownership, PodKey, Reference, Resolved};
+use crate::api::Os;
 use crate::azure::model::{ContainerGroup, SecretBytes};
 
 pub(super) const HELLO: &str = include_str!("testdata/aci-helloworld.json");
@@ -43,7 +43,7 @@ pub(super) fn group(text: &str, changes: &[(&str, Value)]) -> ContainerGroup {
     serde_json::from_value(changed(text, changes)).unwrap()
 }
 
-pub(super) fn defaults(os: Os) -> GroupDefaults {
+pub(crate) fn defaults(os: Os) -> GroupDefaults {
     GroupDefaults {
         public_ip: true,
         ..GroupDefaults::new(os, "eastus".to_owned())

@@ -44,11 +44,11 @@ impl Containers for Nothing {
     }
 
     async fn exec(&self, _: &PodKey, _: &str, _: &Command, _: Streams) -> Result<Exit, ExecError> {
-        Ok(Exit::Unknown)
+        Err(ExecError::Lost)
     }
 
     async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
-        Ok(Exit::Unknown)
+        Err(ExecError::Lost)
     }
 }
 
@@ -66,8 +66,8 @@ impl Node {
             .kubeconfig_for_service_account("vkc-system", "vkc")
             .await
             .unwrap();
-        let options = KubeConfigOptions::default();
         let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+        let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(kubeconfig, &options);
         // With no more than the rights of the operator's manifests.
         let clients = Clients::new(config.await.unwrap(), Arc::new(())).unwrap();

@@ -118,6 +118,30 @@ fn features_of_the_connector_and_of_annotations_reach_azure() {
         let expected = json!({"vaultBaseUrl": vault[0].1, "keyName": "k", "keyVersion": vault[2].1, "identity": a});
         assert_eq!(sealed["properties"]["encryptionProperties"], expected);
 
+        let vault = "main/DB=https://v.vault.azure.net/secrets/db";
+        let keys = put(
+            &fixture,
+            "keys",
+            &[("key-vault-env", vault), ("identity", &a)],
+        )
+        .await;
+        let reference = &keys["properties"]["secretReferences"][0];
+        assert_eq!(reference["identity"], json!(a));
+        let environment =
+            &keys["properties"]["containers"][0]["properties"]["environmentVariables"];
+        let variable = environment
+            .as_array()
+            .and_then(|all| all.iter().find(|it| it["name"] == "DB"));
+        assert_eq!(
+            variable.map(|it| &it["secureValueReference"]),
+            Some(&reference["name"])
+        );
+        let version = fixture
+            .requests("keys")
+            .into_iter()
+            .find(|it| it.method == "PUT");
+        assert!(version.unwrap().query.contains("2025-09-01"));
+
         apply(&fixture, "spott", &[("priorty", "Spot")], &json!({})).await;
         let (_, pod) = runs(&fixture, "spott").await;
         let event = fixture.event(&pod, "UnknownAnnotation").await;

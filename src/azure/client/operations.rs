@@ -14,6 +14,9 @@ use super::{ArmClient, Call, parse};
 
 /// Version of the container group API that is spoken.
 pub const API_VERSION: &str = "2023-05-01";
+/// The version that has references to Key Vault secrets; only groups with such are sent in it, because not every cloud
+/// knows it.
+const SECRETS_API_VERSION: &str = "2025-09-01";
 /// Version of the resources API (providers, resource groups).
 const RESOURCES_API_VERSION: &str = "2021-04-01";
 /// A LIST with more pages is an error: something answers without end.
@@ -57,11 +60,16 @@ impl ArmClient {
         name: &str,
         group: &ContainerGroup,
     ) -> Result<ContainerGroup, AzureError> {
+        let version = if group.properties.secret_references.is_empty() {
+            API_VERSION
+        } else {
+            SECRETS_API_VERSION
+        };
         let call = Call {
             operation: "put_group",
             class: Class::Create,
             method: Method::Put,
-            url: self.group_url(rg, Some(name))?,
+            url: self.group_url_in(version, rg, Some(name))?,
             body: Some(to_body(group)?),
         };
         let response = self.send(&call).await?;
@@ -216,6 +224,10 @@ impl ArmClient {
 
     /// The address of a container group, or of the collection.
     fn group_url(&self, rg: &str, name: Option<&str>) -> Result<Url, AzureError> {
+        self.group_url_in(API_VERSION, rg, name)
+    }
+
+    fn group_url_in(&self, version: &str, rg: &str, name: Option<&str>) -> Result<Url, AzureError> {
         let mut path = vec![
             "subscriptions",
             self.subscription_id(),
@@ -226,7 +238,7 @@ impl ArmClient {
             "containerGroups",
         ];
         path.extend(name);
-        self.url(&path, API_VERSION)
+        self.url(&path, version)
     }
 
     /// The address of an action on a container.

@@ -96,3 +96,15 @@ pub struct ExtensionProperties {
     /// Version.
     pub version: String,
 }
+
+/// A secret of a Key Vault under a name for its group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Name within the group.
+    pub name: String,
+    /// Identity of the group that reads the secret, as an ARM ID.
+    pub identity: String,
+    /// URL of the secret.
+    pub secret_reference_uri: String,
+}

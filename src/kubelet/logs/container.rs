@@ -114,10 +114,10 @@ mod tests {
     }
 
     fn with(state: &Value, last: &Value) -> Pod {
-        pod(
-            &json!([{"name": "c", "image": "x", "imageID": "", "ready": false, "restartCount": 2,
-            "state": state, "lastState": last}]),
-        )
+        pod(&json!([{
+            "name": "c", "image": "x", "imageID": "", "ready": false, "restartCount": 2,
+            "state": state, "lastState": last,
+        }]))
     }
 
     #[test]

@@ -47,11 +47,11 @@ impl Containers for Script {
     }
 
     async fn exec(&self, _: &PodKey, _: &str, _: &Command, _: Streams) -> Result<Exit, ExecError> {
-        Ok(Exit::Unknown)
+        Err(ExecError::Lost)
     }
 
     async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
-        Ok(Exit::Unknown)
+        Err(ExecError::Lost)
     }
 }
 

@@ -7,6 +7,8 @@ use crate::kubelet::refusal::Refusal;
 use crate::provider::exec::TerminalSize;
 
 /// The streams of a session.
+// Four switches of the protocol that do not depend on each other.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// The client sends standard input.
@@ -88,18 +90,24 @@ impl Sizes {
         self.pending.extend_from_slice(bytes);
         let mut sizes = Vec::new();
         let mut values = serde_json::Deserializer::from_slice(&self.pending).into_iter::<Size>();
-        let mut broken = false;
-        for value in values.by_ref() {
+        let (mut read, mut broken) = (0, false);
+        while let Some(value) = values.next() {
             match value {
-                Ok(size) if size.width > 0 && size.height > 0 => sizes.push(TerminalSize {
-                    rows: size.height,
-                    columns: size.width,
-                }),
-                Ok(_) => {}
-                Err(error) => broken = !error.is_eof(),
+                Ok(Size { width, height }) => {
+                    read = values.byte_offset();
+                    if width > 0 && height > 0 {
+                        sizes.push(TerminalSize {
+                            rows: height,
+                            columns: width,
+                        });
+                    }
+                }
+                Err(error) => {
+                    broken = !error.is_eof();
+                    break;
+                }
             }
         }
-        let read = values.byte_offset();
         self.pending.drain(..read.min(self.pending.len()));
         if broken || self.pending.len() > Self::PENDING {
             self.pending.clear();

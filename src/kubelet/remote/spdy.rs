@@ -138,8 +138,10 @@ where
         }
     };
     let both = async { tokio::join!(work(streams), show) };
+    // What comes late is reset by being dropped.
+    let late = async { while session.accept().await.is_some() {} };
     let (status, ()) = beside(both, async {
-        tokio::join!(feed, sizes);
+        tokio::join!(feed, sizes, late);
     })
     .await;
     for stream in [&*stdout, &*stderr].into_iter().flatten() {

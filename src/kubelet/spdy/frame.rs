@@ -134,12 +134,15 @@ impl Decoder {
             let Some(head) = buffer.first_chunk::<8>() else {
                 return Ok(None);
             };
-            let [a, b, c, d, flags, e, f, g] = *head;
-            let length = usize::try_from(u32::from_be_bytes([0, e, f, g])).unwrap_or(usize::MAX);
-            if a & 0x80 == 0 {
+            let word = u64::from_be_bytes(*head);
+            let [.., flags, long, middle, short] = *head;
+            let length = u32::from_be_bytes([0, long, middle, short]);
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            // The first bit tells control frames from data.
+            if word >> 63 == 0 {
                 buffer.advance(8);
                 let run = Run {
-                    stream: u32::from_be_bytes([a, b, c, d]),
+                    stream: u32::try_from(word >> 32).unwrap_or_default(),
                     left: length,
                     fin: flags & FIN != 0,
                 };
@@ -149,7 +152,9 @@ impl Decoder {
                 }
                 continue;
             }
-            let version = u16::from_be_bytes([a & 0x7f, b]);
+            let field =
+                |shift: u32, mask: u64| u16::try_from((word >> shift) & mask).unwrap_or_default();
+            let (version, kind) = (field(48, 0x7fff), field(32, 0xffff));
             if version != VERSION {
                 return Err(FrameError::Version(version));
             }
@@ -161,7 +166,7 @@ impl Decoder {
             }
             buffer.advance(8);
             let body = buffer.split_to(length);
-            if let Some(frame) = self.control(u16::from_be_bytes([c, d]), flags, &body)? {
+            if let Some(frame) = self.control(kind, flags, &body)? {
                 return Ok(Some(frame));
             }
         }

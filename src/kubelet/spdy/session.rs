@@ -233,7 +233,7 @@ impl Reading<'_> {
     }
 
     fn open(&mut self, id: u32, fin: bool, headers: Headers) -> Result<(), SessionError> {
-        if id % 2 == 0 || id <= self.last {
+        if id.is_multiple_of(2) || id <= self.last {
             return Err(SessionError::StreamId(id));
         }
         self.last = id;

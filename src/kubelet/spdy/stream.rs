@@ -17,7 +17,7 @@ use super::headers::Headers;
 pub struct Closed;
 
 /// A small frame that may be sent at any time.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Control {
     Reply(u32),
     Reset(u32, u32),

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
@@ -8,6 +7,7 @@ use crate::api::Os;
 use crate::azure::model::{RegistryCredential, SecretBytes};
 use crate::azure::{Credential, Endpoints, Limiters};
 use crate::translate::Object;
+use crate::translate::testing::defaults;
 
 /// A cluster with one pull secret, and a registry that opens to it only.
 #[derive(Default)]
@@ -95,13 +95,12 @@ fn provider(world: &Arc<World>) -> Aci {
         node: "n".to_owned(),
         node_ip: "10.0.0.1".to_owned(),
     };
-    let defaults = GroupDefaults::new(Os::Linux, "eastus".to_owned());
     Aci::new(
         Arc::new(arm.unwrap()),
         world.clone(),
         world.clone(),
         scope,
-        defaults,
+        defaults(Os::Linux),
     )
 }
 

@@ -17,6 +17,8 @@ use crate::translate::PodKey;
 
 /// How long the client's terminal has to tell its size: ACI takes it at the start or never.
 const SIZE: Duration = Duration::from_millis(300);
+/// Told to who attaches with an input.
+const NO_INPUT: &str = "Azure Container Instances shows the output of a container and takes no input for it: use kubectl exec -i\n";
 /// The shell that every command goes through on Linux.
 const SHELL: &str = "/bin/sh";
 
@@ -79,7 +81,13 @@ impl Aci {
         let socket = self
             .arm
             .attach(&self.scope.resource_group, &group, container)
-            .await?;
+            .await
+            .map_err(ExecError::Attach)?;
+        if streams.stdin.is_some() {
+            let note = Bytes::from_static(NO_INPUT.as_bytes());
+            // Who is gone needs no note.
+            let _ = streams.output.send((Output::Stderr, note)).await;
+        }
         let (console, driver) = parts(socket);
         drive(driver, follow(console, tty, streams.output)).await
     }

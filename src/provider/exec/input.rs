@@ -123,10 +123,10 @@ mod tests {
         assert_eq!(of(b"1\\\t%", false), [line("t1\\\\\\t%")]);
         assert_eq!(of(&[0; 30], true), [line(&format!("b{}", "A".repeat(40)))]);
         assert_eq!(of(&[0, 0xff], false), [line("t\\0000\\0377")]);
-        let much = packets(&[0; PACKET], true);
+        let much = packets(&vec![0; PACKET], true);
         assert!(much.len() == 1 && much[0].alone && much[0].text.starts_with("m12\nA"));
         assert!(
-            packets(&[b'a'; PACKET], false)
+            packets(&vec![b'a'; PACKET], false)
                 .iter()
                 .all(|packet| !packet.alone)
         );

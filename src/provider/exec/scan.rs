@@ -30,6 +30,8 @@ pub enum Event {
 }
 
 /// Reads a session from its first byte.
+// Facts about the terminal that do not depend on each other.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug)]
 pub struct Scanner {
     mark: Vec<u8>,

@@ -19,6 +19,7 @@ impl Group<'_> {
         self.sizes()?;
         self.policy()?;
         self.encryption(body)?;
+        self.references(body)?;
         let in_subnet = !items(self.properties, "subnetIds").is_empty();
         let bare = |member: &str| !items(self.properties, member).is_empty() && !in_subnet;
         if bare("extensions") {
@@ -130,6 +131,31 @@ impl Group<'_> {
         )
     }
 
+    /// References to Key Vault secrets: read by an identity of the group, and there when a variable names them.
+    fn references(&self, body: &Value) -> Check {
+        let references = items(self.properties, "secretReferences");
+        let known = |name: &str| references.iter().any(|it| text(it, "name") == Some(name));
+        let foreign = references
+            .iter()
+            .filter_map(|reference| text(reference, "identity"))
+            .find(|identity| !is_own(body, identity));
+        let missing = self
+            .all()
+            .flat_map(|(_, properties, _)| items(properties, "environmentVariables"))
+            .filter_map(|variable| text(variable, "secureValueReference"))
+            .find(|name| !known(name));
+        match foreign.or(missing) {
+            Some(bad) => refuse(
+                "InvalidSecretReference",
+                format!(
+                    "The secret references of container group '{}' name '{bad}', which it does not have.",
+                    self.name
+                ),
+            ),
+            None => Ok(()),
+        }
+    }
+
     fn encryption(&self, body: &Value) -> Check {
         let Some(identity) = self
             .properties
@@ -138,13 +164,7 @@ impl Group<'_> {
         else {
             return Ok(());
         };
-        let users = body
-            .pointer("/identity/userAssignedIdentities")
-            .and_then(Value::as_object);
-        let own = |users: &serde_json::Map<String, Value>| {
-            users.keys().any(|user| user.eq_ignore_ascii_case(identity))
-        };
-        if users.is_some_and(own) {
+        if is_own(body, identity) {
             return Ok(());
         }
         refuse(
@@ -155,4 +175,12 @@ impl Group<'_> {
             ),
         )
     }
+}
+
+/// Whether `identity` is one of the group's.
+fn is_own(body: &Value, identity: &str) -> bool {
+    let users = body
+        .pointer("/identity/userAssignedIdentities")
+        .and_then(Value::as_object);
+    users.is_some_and(|users| users.keys().any(|user| user.eq_ignore_ascii_case(identity)))
 }

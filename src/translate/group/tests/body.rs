@@ -102,6 +102,7 @@ pub(super) fn check(body: &Value) -> Checked {
         "encryptionProperties",
         "confidentialComputeProperties",
         "extensions",
+        "secretReferences",
     ];
     let properties = object(&group["properties"], "properties", &members)?;
     let os = text(&properties["osType"], "osType")?;
@@ -233,7 +234,8 @@ fn container<'v>(
     }
     let mut names = HashSet::new();
     for variable in items(container, "environmentVariables") {
-        let variable = object(variable, "env", &["name!", "value", "secureValue"])?;
+        let members = ["name!", "value", "secureValue", "secureValueReference"];
+        let variable = object(variable, "env", &members)?;
         let name = text(&variable["name"], "env")?;
         let inner = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let fits = (1..=63).contains(&name.len()) && !name.starts_with('_') && !name.ends_with('_');

@@ -406,3 +406,29 @@ fn the_workspace_s_key_does_not_show() {
     let shown = format!("{translation:?} {:?}", connector());
     assert!(!shown.contains("hush"), "{shown}");
 }
+
+#[test]
+fn azure_reads_secrets_of_a_key_vault_itself() {
+    let value = "aci-helloworld/A=https://v.vault.azure.net/secrets/a, aci-helloworld/B=https://v.vault.azure.net/secrets/b/01, \
+                 aci-helloworld/C=https://v.vault.azure.net/secrets/a";
+    let body = put(&[("key-vault-env", value), ("identity", A)], &connector());
+    let reference = |name: &str, secret: &str| json!({"name": name, "identity": A, "secretReferenceUri": format!("https://v.vault.azure.net/secrets/{secret}")});
+    assert_eq!(
+        body["properties"]["secretReferences"],
+        json!([
+            reference("key-vault-0", "a"),
+            reference("key-vault-1", "b/01")
+        ])
+    );
+    assert_eq!(
+        body["properties"]["containers"][0]["properties"]["environmentVariables"],
+        json!([
+            {"name": "A", "secureValueReference": "key-vault-0"},
+            {"name": "B", "secureValueReference": "key-vault-1"},
+            {"name": "C", "secureValueReference": "key-vault-0"},
+        ])
+    );
+    let named = [("key-vault-env", value), ("key-vault-identity", A)];
+    let body = put(&named, &connector());
+    assert_eq!(body["properties"]["secretReferences"][0]["identity"], A);
+}

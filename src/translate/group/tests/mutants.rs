@@ -32,6 +32,8 @@ static OBJECTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     objects
 });
 
+const CLAIM_UID: &str = "b1d7c113-6a3e-4b8e-9d0e-3f0c9a525a1f";
+
 /// Its pods, as the API server would name them.
 static GALLERY: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let mut pods = OBJECTS.clone();
@@ -155,15 +157,42 @@ fn settled(pod: &Pod, os: Os) -> Result<Translation, Refusals> {
             return Ok(translation);
         }
         for reference in unknown {
-            answer(&mut resolved, reference);
+            answer(pod, &mut resolved, reference);
         }
     }
 }
 
+/// The claim of this name that the controller manager makes for an ephemeral volume of `pod`.
+fn ephemeral_claim(pod: &Pod, name: &str) -> Option<Value> {
+    let pod_name = pod.metadata.name.as_deref()?;
+    let mut volumes = pod.spec.as_ref()?.volumes.iter().flatten();
+    let volume = volumes.find(|volume| format!("{pod_name}-{}", volume.name) == name)?;
+    let mut claim = serde_json::to_value(volume.ephemeral.as_ref()?).unwrap();
+    let mut claim = claim["volumeClaimTemplate"].take();
+    claim["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "v1", "kind": "Pod", "name": pod_name, "uid": pod.metadata.uid, "controller": true},
+    ]);
+    Some(claim)
+}
+
+/// `claim`, bound to the gallery's volume of its class if there is one.
+fn bound(mut claim: Value) -> Value {
+    let class = &claim["spec"]["storageClassName"];
+    let volume = OBJECTS.iter().find(|object| {
+        object["kind"] == "PersistentVolume" && object["spec"]["storageClassName"] == *class
+    });
+    claim["metadata"]["uid"] = json!(CLAIM_UID);
+    if let Some(volume) = volume {
+        claim["spec"]["volumeName"] = volume["metadata"]["name"].clone();
+        claim["status"] = json!({"phase": "Bound"});
+    }
+    claim
+}
+
 /// What the gallery has of this name, or nothing.
-fn answer(resolved: &mut Resolved, reference: Reference) {
-    fn parse<T: DeserializeOwned>(object: Option<&Value>) -> Option<T> {
-        object.map(|object| serde_json::from_value(object.clone()).unwrap())
+fn answer(pod: &Pod, resolved: &mut Resolved, reference: Reference) {
+    fn parse<T: DeserializeOwned>(object: Option<&Value>) -> Option<Arc<T>> {
+        object.map(|object| Arc::new(serde_json::from_value(object.clone()).unwrap()))
     }
     let named = |kind: &str, name: &str| {
         OBJECTS
@@ -192,25 +221,18 @@ fn answer(resolved: &mut Resolved, reference: Reference) {
             resolved.entry_points.insert(name.clone(), entry);
         }
         Reference::Claim(name) => {
-            // Kubernetes makes the claim of an ephemeral volume.
-            let made = json!({"metadata": {"name": "shares-scratch", "ownerReferences": [{
-                "apiVersion": "v1", "kind": "Pod", "name": "shares", "uid": UID, "controller": true,
-            }]}, "spec": {}});
-            let made = (name == "shares-scratch").then_some(&made);
-            let claim = named("PersistentVolumeClaim", name).or(made);
-            let claim = parse(claim).map(|mut claim: Value| {
-                let volume = OBJECTS.iter().find(|it| it["kind"] == "PersistentVolume");
-                if let Some(volume) = volume {
-                    claim["spec"]["volumeName"] = volume["metadata"]["name"].clone();
-                    claim["status"] = json!({"phase": "Bound"});
-                }
-                Arc::new(serde_json::from_value(claim).unwrap())
-            });
-            resolved.claims.insert(name.clone(), claim);
+            let claim = named("PersistentVolumeClaim", name).cloned();
+            let claim = claim.or_else(|| ephemeral_claim(pod, name)).map(bound);
+            resolved.claims.insert(name.clone(), parse(claim.as_ref()));
         }
         Reference::Volume(name) => {
-            let volume = parse(named("PersistentVolume", name)).map(Arc::new);
-            resolved.volumes.insert(name.clone(), volume);
+            let volume = named("PersistentVolume", name).cloned().map(|mut volume| {
+                volume["spec"]["claimRef"] = json!({"uid": CLAIM_UID});
+                volume
+            });
+            resolved
+                .volumes
+                .insert(name.clone(), parse(volume.as_ref()));
         }
         Reference::ServiceAccountToken { .. } => {
             let token = Some(object(&[("token", b"t0ken")]));

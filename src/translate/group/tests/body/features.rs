@@ -71,6 +71,14 @@ pub(super) fn check(group: &Map<String, Value>, properties: &Map<String, Value>)
             "extension without a subnet".to_owned()
         })?;
     }
+    for reference in items(properties, "secretReferences") {
+        let members = ["name!", "identity!", "secretReferenceUri!"];
+        let reference = object(reference, "secret reference", &members)?;
+        let identity = text(&reference["identity"], "identity")?;
+        require(identities.contains(identity), || {
+            format!("foreign identity {identity}")
+        })?;
+    }
     dns(properties)
 }
 

@@ -51,6 +51,25 @@ fn a_value_that_says_nothing_refuses_the_pod() {
         let expected = [(at("encryption-vault-url"), "InvalidAnnotation")];
         assert_eq!(vault(url, "k"), expected, "{url}");
     }
+    for bad in [
+        "",
+        "A=https://v/secrets/a",
+        "main/A",
+        "main/A=http://v/secrets/a",
+        "main/A=https://v/keys/a",
+        "main/A=https://v/secrets/",
+        "main/A=https://v/secrets/a/1/2",
+        "main/_A=https://v/secrets/a",
+        "main/A=https://u@v/secrets/a",
+    ] {
+        let got = refusals(
+            HELLO,
+            &[("key-vault-env", bad), ("identity", A)],
+            &connector(),
+        );
+        let expected = [(at("key-vault-env"), "InvalidAnnotation")];
+        assert_eq!(got, expected, "{bad}");
+    }
     let expected = [(at("encryption-key-name"), "InvalidAnnotation")];
     assert_eq!(vault("https://v", "a/b"), expected);
 }
@@ -74,7 +93,7 @@ fn what_cannot_be_together_is_refused() {
         os: Os::Windows,
         ..quiet()
     };
-    let cases: [Case<'_>; 22] = [
+    let cases: [Case<'_>; 26] = [
         (HELLO, &[("priority", "Spot")], connector(), "priority", NO),
         (HELLO, &[("priority", "Spot")], in_subnet(), "priority", NO),
         (
@@ -175,10 +194,50 @@ fn what_cannot_be_together_is_refused() {
         ),
         (
             HELLO,
-            &[("secret-references", "a=b")],
+            &[("key-vault-env", "aci-helloworld/A=https://v/secrets/a")],
             connector(),
-            "secret-references",
+            "key-vault-env",
             NO,
+        ),
+        (
+            HELLO,
+            &[
+                ("key-vault-env", "other/A=https://v/secrets/a"),
+                ("key-vault-identity", A),
+            ],
+            connector(),
+            "key-vault-env",
+            NO,
+        ),
+        (
+            HELLO,
+            &[
+                (
+                    "key-vault-env",
+                    "aci-helloworld/A=https://v/secrets/a,aci-helloworld/A=https://v/secrets/b",
+                ),
+                ("key-vault-identity", A),
+            ],
+            connector(),
+            "key-vault-env",
+            NO,
+        ),
+        (
+            HELLO,
+            &[("key-vault-identity", A)],
+            connector(),
+            "key-vault-identity",
+            NO,
+        ),
+        (
+            HELLO,
+            &[
+                ("key-vault-env", "aci-helloworld/A=https://v/secrets/a"),
+                ("key-vault-identity", SUBNET),
+            ],
+            connector(),
+            "key-vault-identity",
+            NEVER,
         ),
         (
             HELLO,
