@@ -9,6 +9,7 @@ mod pods;
 mod report;
 mod rig;
 mod scenarios;
+mod sockets;
 mod stats;
 
 use std::os::unix::process::CommandExt as _;
