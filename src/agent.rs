@@ -21,7 +21,9 @@ use crate::kubelet;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::node::status::Endpoint;
 use crate::pods::{self, Dependencies, Report, Settings};
-use crate::provider::{Aci, KubeReferences, Scope};
+use crate::provider::{Aci, KubeReferences, RegistryImages, Scope};
+use crate::registry::Registry;
+use crate::translate::Service;
 
 /// A node is told Ready when its pods are synced; an operator that cannot sync says so only after this long, so
 /// that the Ready condition of a predecessor stands while we start.
@@ -42,6 +44,10 @@ pub struct Shared {
     pub kubelet_version: String,
     /// Instance that events name as their reporter.
     pub instance: String,
+    /// Host and port at which containers reach the API server, when that is not its service's cluster IP.
+    pub api_server: Option<(String, u16)>,
+    /// What images say about themselves.
+    pub registry: Arc<Registry>,
     /// Metrics of the pods' loops.
     pub pods: Arc<dyn pods::Observer>,
     /// What the kubelet APIs share.
@@ -122,10 +128,8 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
-    let references = Arc::new(KubeReferences::new(node.clone()));
     let node_ip = shared.node_ip.to_string();
-    let scope = scope(&spec, &node_ip);
-    let provider = Arc::new(Aci::new(arm, references, scope, spec.groups.clone()));
+    let provider = Arc::new(provider(&spec, &shared, &node, arm));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
     let (settings, settings_rx) = watch::channel(settings_of(&spec));
     let (report_tx, mut report) = watch::channel(Report::default());
@@ -287,6 +291,15 @@ impl<F> Drop for Part<F> {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<ArmClient>) -> Aci {
+    let api_server = shared.api_server.as_ref();
+    let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
+    let references = Arc::new(KubeReferences::new(node.clone(), api_server));
+    let images = Arc::new(RegistryImages::new(shared.registry.clone()));
+    let scope = scope(spec, &shared.node_ip.to_string());
+    Aci::new(arm, references, images, scope, spec.groups.clone())
 }
 
 fn pods_part(

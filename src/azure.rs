@@ -11,7 +11,7 @@ pub mod model;
 pub mod monitor;
 pub mod resources;
 pub mod throttle;
-mod transport;
+pub(crate) mod transport;
 
 pub use client::{ArmClient, Deletion, Observer};
 pub use cloud::{CloudError, Endpoints};

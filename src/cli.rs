@@ -18,6 +18,7 @@ use crate::connector;
 use crate::kube::client::Clients;
 use crate::kubelet::{self, client_ca};
 use crate::metrics::Metrics;
+use crate::registry::Registries;
 use crate::settings::{ServingCert, Settings};
 use crate::{shutdown, telemetry};
 
@@ -122,7 +123,9 @@ async fn control(
         namespace: settings.namespace.clone(),
         node_ip: settings.node_ip(),
         instance: settings.instance.clone(),
+        kubernetes_service: settings.kubernetes_service_host.clone(),
         metrics: metrics.clone(),
+        registries: Registries::new(metrics.clone()),
         kubelet: kubelet::Shared {
             ports: settings.kubelet_port_range.first..=settings.kubelet_port_range.last,
             serving: serving(settings),
@@ -139,6 +142,7 @@ async fn control(
         clients,
         namespace: settings.namespace.clone(),
         instance: settings.instance.clone(),
+        cluster_dns: settings.cluster_dns(),
         agents,
         limiters: Limiters::new(),
         arm_observer: metrics,

@@ -18,11 +18,13 @@ mod report;
 pub mod status;
 pub mod supervisor;
 pub mod validate;
+pub mod workspace;
 
 use std::sync::Arc;
 
 use crate::azure;
 use crate::kube::client::Clients;
+use crate::translate::ClusterDns;
 
 pub use controller::run;
 pub use supervisor::{AgentFactory, RunningAgent, StartError};
@@ -40,6 +42,8 @@ pub struct Context {
     pub clients: Clients,
     /// The operator's namespace: default of Secret references, and where Secrets are watched.
     pub namespace: String,
+    /// The cluster's DNS, for pods in a subnet.
+    pub cluster_dns: ClusterDns,
     /// Makes the agents.
     pub agents: Arc<dyn AgentFactory>,
     /// ARM's budgets, shared by all connectors.

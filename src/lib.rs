@@ -2,8 +2,8 @@
 //!
 //! One operator reconciles `VirtualKubeletConnector` objects into virtual nodes, and runs every pod bound to one of
 //! them as an ACI container group. Dependencies between the modules point one way:
-//! `api, azure <- translate <- provider <- pods <- agent <- connector <- cli`, with `node` and `kubelet` under `agent` and `kube`
-//! (the client factory) beside `azure`. `tests/layering.rs` keeps it so.
+//! `api, azure <- translate <- provider <- pods <- agent <- connector <- cli`, with `node` and `kubelet` under `agent`, `kube`
+//! (the client factory) beside `azure`, and `registry` (what images say) under `provider`. `tests/layering.rs` keeps it so.
 
 pub mod admin;
 pub mod agent;
@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod node;
 pub mod pods;
 pub mod provider;
+pub mod registry;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::{azure, kube, kubelet, pods};
+use crate::{azure, kube, kubelet, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ArmCall {
@@ -49,6 +49,11 @@ struct Node {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KubeletRequest {
     route: &'static str,
     code: u16,
@@ -73,6 +78,7 @@ pub struct Metrics {
     create_lag: Histogram,
     waiting: Family<Node, Gauge>,
     running: Family<Node, Gauge>,
+    registry_looks: Family<Outcome, Counter>,
     kubelet_requests: Family<KubeletRequest, Counter>,
     kubelet_seconds: Seconds<KubeletRoute>,
     certificate_expiry: Family<Node, Gauge>,
@@ -96,6 +102,7 @@ impl Default for Metrics {
             create_lag: seconds(),
             waiting: Family::default(),
             running: Family::default(),
+            registry_looks: Family::default(),
             kubelet_requests: Family::default(),
             kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
             certificate_expiry: Family::default(),
@@ -160,6 +167,11 @@ impl Metrics {
             "pod_operations_running",
             "Operations that run",
             self.running.clone(),
+        );
+        r.register(
+            "registry_looks",
+            "Images that were looked up in their registry, for the entry point",
+            self.registry_looks.clone(),
         );
         r.register(
             "kubelet_requests",
@@ -248,6 +260,14 @@ impl pods::Observer for Metrics {
     }
 }
 
+impl registry::Observer for Metrics {
+    fn look(&self, outcome: &'static str) {
+        self.registry_looks
+            .get_or_create(&Outcome { outcome })
+            .inc();
+    }
+}
+
 impl kubelet::Observer for Metrics {
     fn request(&self, route: &'static str, status: u16, elapsed: Duration) {
         self.kubelet_requests
@@ -292,6 +312,7 @@ mod tests {
             Duration::from_millis(3),
         );
         pods::Observer::queue(&metrics, "node", 3, 1);
+        registry::Observer::look(&metrics, "not_found");
         kubelet::Observer::request(&metrics, "pods", 200, Duration::from_millis(3));
         kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
         let text = metrics.encode().unwrap();
@@ -301,6 +322,7 @@ mod tests {
             "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
             "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
             "vkc_pod_operations_waiting{node=\"node\"} 3",
+            "vkc_registry_looks_total{outcome=\"not_found\"} 1",
             "vkc_build_info{version=",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

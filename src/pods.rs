@@ -230,7 +230,9 @@ impl Loop {
                 let key = facts.key.clone();
                 let new = self.index.facts(&key).is_none();
                 self.step(Input::PodApplied(facts));
-                if new && self.index.is_synced() && self.fresh.len() < FRESH_PODS {
+                if let Some((_, known)) = self.fresh.get_mut(&key) {
+                    *known = pod;
+                } else if new && self.index.is_synced() && self.fresh.len() < FRESH_PODS {
                     self.fresh.insert(key, (Instant::now(), pod));
                 }
             }
@@ -427,6 +429,7 @@ fn to_event(event: PodEvent) -> Event {
         reason: event.reason,
         action: "SyncPod",
         note: event.message,
+        origin: event.origin,
         kind: if event.warning {
             EventType::Warning
         } else {

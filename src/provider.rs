@@ -4,6 +4,7 @@ mod aci;
 mod containers;
 pub mod exec;
 mod failure;
+mod images;
 mod references;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 pub use aci::{Aci, Scope};
 pub use containers::Containers;
 pub use failure::{Failure, FailureKind};
+pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};
 
 use crate::azure::model::ContainerGroup;
@@ -58,6 +60,9 @@ pub trait Provider: Send + Sync {
 
     /// Deletes the group `name`.
     async fn delete(&self, name: &str) -> Result<Deleted, Failure>;
+
+    /// Stops what runs in the group `name`; the group stays. A group that does not exist is stopped.
+    async fn stop(&self, name: &str) -> Result<(), Failure>;
 
     /// Every group in the resource group that belongs to this node: complete, or an error.
     async fn list(&self) -> Result<Vec<GroupSummary>, Failure>;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::telemetry::LogFormat;
+use crate::translate::ClusterDns;
 
 /// How the operator runs.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +28,20 @@ pub struct Settings {
     /// Ports of the virtual nodes' kubelet API, first-last; one port for each node. 0 lets the system choose.
     #[arg(long, env = "VKC_KUBELET_PORT_RANGE", default_value = "10260-10359")]
     pub kubelet_port_range: PortRange,
+
+    /// Addresses of the cluster's DNS service, separated by commas, as kubelets are told it: pods in a subnet with dnsPolicy
+    /// `ClusterFirst` ask it. Without it they ask Azure's DNS.
+    #[arg(long, env = "VKC_CLUSTER_DNS", value_delimiter = ',')]
+    pub cluster_dns: Vec<IpAddr>,
+
+    /// Domain of the cluster's services.
+    #[arg(long, env = "VKC_CLUSTER_DOMAIN", default_value = "cluster.local", value_parser = domain)]
+    pub cluster_domain: String,
+
+    /// Host or host:port at which containers reach the API server, which they are told in their environment instead of
+    /// the cluster IP of default/kubernetes.
+    #[arg(long, env = "VKC_KUBERNETES_SERVICE_HOST")]
+    pub kubernetes_service_host: Option<HostPort>,
 
     /// CA whose client certificates the kubelet API believes, a PEM file; without it the one that the API server
     /// publishes as kube-system/extension-apiserver-authentication.
@@ -68,6 +83,31 @@ impl Settings {
     /// The nodes' address: as set, else the address that this machine uses towards the outside, else loopback.
     pub fn node_ip(&self) -> IpAddr {
         self.node_ip.unwrap_or_else(guess_ip)
+    }
+
+    /// The cluster's DNS.
+    pub fn cluster_dns(&self) -> ClusterDns {
+        ClusterDns {
+            servers: self.cluster_dns.clone(),
+            domain: self.cluster_domain.clone(),
+        }
+    }
+}
+
+/// A DNS subdomain (RFC 1123), without the dot at its end that some write.
+fn domain(text: &str) -> Result<String, String> {
+    let domain = text.trim_end_matches('.');
+    let label = |label: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if domain.len() <= 253 && domain.split('.').all(label) {
+        Ok(domain.to_owned())
+    } else {
+        Err(format!("{text:?} is not a domain such as cluster.local"))
     }
 }
 
@@ -125,9 +165,61 @@ impl std::str::FromStr for PortRange {
     }
 }
 
+/// A host and a TCP port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name or IP address; an IPv6 address without brackets.
+    pub host: String,
+    /// Port; 443 when none was given.
+    pub port: u16,
+}
+
+impl std::str::FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad =
+            || format!("{text:?} is not a host such as api.example.com or api.example.com:6443");
+        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (host, port) = rest.split_once(']').ok_or_else(bad)?;
+            (host, port.strip_prefix(':'))
+        } else if text.matches(':').count() > 1 {
+            (text, None)
+        } else {
+            match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            }
+        };
+        let port = port.map_or(Ok(443), |port| port.parse().map_err(|_| bad()))?;
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
+        if host.is_empty() || port == 0 || !host.chars().all(legal) {
+            return Err(bad());
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn domains() {
+        for (text, read) in [
+            ("cluster.local", "cluster.local"),
+            ("k8s.example.com.", "k8s.example.com"),
+            ("a", "a"),
+        ] {
+            assert_eq!(domain(text).as_deref(), Ok(read));
+        }
+        for bad in ["", ".", "a..b", "-a", "A.b", "a b", "svc_x"] {
+            assert!(domain(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn port_ranges() {
@@ -141,6 +233,24 @@ mod tests {
         assert_eq!("0".parse(), Ok(PortRange { first: 0, last: 0 }));
         for bad in ["", "1", "0-5", "9-8", "a-b", "1-70000", "1-2-3"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_with_and_without_a_port() {
+        for (text, host, port) in [
+            ("api.example.com", "api.example.com", 443),
+            ("api.example.com:6443", "api.example.com", 6443),
+            ("10.0.0.1", "10.0.0.1", 443),
+            ("fd00::1", "fd00::1", 443),
+            ("[fd00::1]", "fd00::1", 443),
+            ("[fd00::1]:6443", "fd00::1", 6443),
+        ] {
+            let host = host.to_owned();
+            assert_eq!(text.parse(), Ok(HostPort { host, port }), "{text}");
+        }
+        for bad in ["", ":1", "a:0", "a:b", "https://a", "a:70000", "[a", "a b"] {
+            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
         }
     }
 }

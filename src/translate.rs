@@ -1,14 +1,20 @@
 //! Pod to container group, and container group to pod status. PURE: no client, no clock.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use crate::api::Os;
+use crate::api::{ContainerGroupSku, Os, Priority};
+use crate::azure::model::SecretText;
 
+mod annotations;
+mod billing;
 mod containers;
+mod dns;
 mod env;
 mod events;
 mod expand;
 pub mod facts;
+mod features;
 mod fields;
 pub mod group;
 pub mod identity;
@@ -23,21 +29,24 @@ pub mod resolved;
 mod resources;
 mod review;
 mod security;
+pub mod services;
 pub mod status;
 pub mod support;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod time;
 mod volumes;
 
-pub use events::{GroupEvent, group_events, provisioning_failure};
-pub use facts::{ConditionFacts, ContainerFacts, Deletion, PodFacts, RestartPolicy, facts};
+pub use events::{GroupEvent, Told, provisioning_failure};
+pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
 pub use group::{Note, Refusal, Refusals, Translation, container_group};
 pub use identity::{Ownership, PodKey, group_name, ownership};
+pub use pull::registry_server;
 pub use resolved::{Object, Reference, Resolved};
+pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 pub use status::{
     GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_waiting,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };
 
 /// What a connector says about every container group of one of its nodes.
@@ -59,4 +68,57 @@ pub struct GroupDefaults {
     pub default_cpu: f64,
     /// Gigabytes (10^9 bytes) given to a container that states none.
     pub default_memory_gb: f64,
+    /// SKU, unless a pod says else.
+    pub sku: ContainerGroupSku,
+    /// Priority, unless a pod says else.
+    pub priority: Priority,
+    /// User-assigned identities of every group, as ARM IDs; a pod may have fewer, never others.
+    pub identity_ids: Vec<String>,
+    /// Where the containers' logs go.
+    pub log_analytics: Option<Workspace>,
+    /// The cluster's DNS, for groups in a subnet.
+    pub cluster_dns: ClusterDns,
+    /// ARM ID of the identity that pulls from Azure Container Registry where no pull secret does.
+    pub registry_identity_id: Option<String>,
+}
+
+impl GroupDefaults {
+    /// What holds where a connector says no more than it must: no address, Standard, Regular, containers of 1 core and
+    /// 1.5 GB.
+    pub fn new(os: Os, region: String) -> Self {
+        Self {
+            os,
+            region,
+            subnet_id: None,
+            public_ip: false,
+            zones: Vec::new(),
+            tags: BTreeMap::new(),
+            default_cpu: 1.0,
+            default_memory_gb: 1.5,
+            sku: ContainerGroupSku::Standard,
+            priority: Priority::Regular,
+            identity_ids: Vec::new(),
+            log_analytics: None,
+            cluster_dns: ClusterDns::default(),
+            registry_identity_id: None,
+        }
+    }
+}
+
+/// A Log Analytics workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// ID, a GUID.
+    pub id: String,
+    /// Key; `None` while the connector's Secret does not give it, and pods wait for it.
+    pub key: Option<SecretText>,
+}
+
+/// The cluster's DNS, as a kubelet is told it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterDns {
+    /// Its servers (`--cluster-dns` of a kubelet); none when nobody has said.
+    pub servers: Vec<IpAddr>,
+    /// Its domain (`--cluster-domain`).
+    pub domain: String,
 }

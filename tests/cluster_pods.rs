@@ -9,12 +9,22 @@
 
 #[path = "cluster_pods/away.rs"]
 mod away;
+#[path = "cluster_pods/changes.rs"]
+mod changes;
+#[path = "cluster_pods/deadlines.rs"]
+mod deadlines;
 #[path = "cluster_pods/ends.rs"]
 mod ends;
 #[path = "cluster_pods/failures.rs"]
 mod failures;
+#[path = "cluster_pods/features.rs"]
+mod features;
 #[path = "cluster_pods/fixture.rs"]
 mod fixture;
+#[path = "cluster_pods/gallery.rs"]
+mod gallery;
+#[path = "cluster_pods/images.rs"]
+mod images;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]
@@ -31,5 +41,7 @@ mod restart;
 mod secrets;
 #[path = "cluster_pods/shapes.rs"]
 mod shapes;
+#[path = "cluster_pods/volumes.rs"]
+mod volumes;
 #[path = "cluster_pods/watching.rs"]
 mod watching;

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use vkc::api::{self, VirtualKubeletConnector};
 
+#[path = "manifests/gallery.rs"]
+mod gallery;
 #[path = "manifests/reference.rs"]
 mod reference;
 

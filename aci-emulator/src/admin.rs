@@ -16,6 +16,7 @@ use crate::{
     config::optional_seconds,
     control::{Control, ControlError},
     faults::Fault,
+    registry::Image,
     shared::Shared,
 };
 
@@ -37,6 +38,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/clients", post(client))
         .route("/tokens", axum::routing::delete(revoke))
         .route("/failNextPuts", post(fail_next))
+        .route("/images", get(images).post(push))
         .route("/groups/{group}", get(group).delete(delete))
         .route("/groups/{group}/{verb}", post(group_verb))
         .route(
@@ -80,7 +82,7 @@ async fn state(State(shared): Emulated) -> Json<Value> {
         "url": shared.url, "tenantId": shared.config.tenant_id, "clientId": shared.config.client_id,
         "subscriptionId": shared.config.subscription_id, "regions": shared.config.regions, "providerState": provider,
         "resourceGroups": resource_groups, "settings": control.settings(), "faults": control.faults(), "counts": control.counts(),
-        "groups": control.groups(),
+        "groups": control.groups(), "images": control.images(),
     }))
 }
 
@@ -120,6 +122,14 @@ async fn inject(State(shared): Emulated, Json(fault): Json<Fault>) -> StatusCode
 async fn clear(State(shared): Emulated) -> StatusCode {
     control(&shared).clear_faults();
     StatusCode::NO_CONTENT
+}
+
+async fn images(State(shared): Emulated) -> Json<Vec<String>> {
+    Json(control(&shared).images())
+}
+
+async fn push(State(shared): Emulated, Json(image): Json<Image>) -> Json<Value> {
+    Json(json!({"digest": control(&shared).push_image(&image)}))
 }
 
 #[derive(Deserialize)]

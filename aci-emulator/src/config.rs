@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::registry::Image;
+
 /// Start-up configuration. [`Config::default`] is a complete, useful one.
 #[derive(Clone)]
 pub struct Config {
@@ -51,6 +53,8 @@ pub struct Config {
     pub min_group_memory: f64,
     /// Whether a running group with TCP ports answers HTTP on its own loopback address.
     pub serve_pages: bool,
+    /// Images of the registry.
+    pub images: Vec<Image>,
     /// Whether exec runs its command really: on this machine, as the emulator's user, on a terminal. For tests of
     /// clients that need a shell as it is; otherwise a small one is played.
     pub host_shell: bool,
@@ -99,6 +103,7 @@ impl Default for Config {
             min_group_cpu: 1.0,
             min_group_memory: 1.0,
             serve_pages: true,
+            images: vec![Image::hello()],
             host_shell: false,
             state_dir: None,
         }

@@ -15,6 +15,7 @@ use crate::{
     config::Settings,
     faults::Fault,
     record::{Counts, Request},
+    registry::Image,
     shared::Shared,
 };
 
@@ -143,6 +144,16 @@ impl Control {
     /// Faults still waiting.
     pub fn faults(&self) -> Vec<Fault> {
         self.shared.faults.list()
+    }
+
+    /// Adds an image to the registry, or gives its name to another one; the digest of its manifest or index.
+    pub fn push_image(&self, image: &Image) -> String {
+        self.shared.registry.lock().push(image)
+    }
+
+    /// Names of the images in the registry.
+    pub fn images(&self) -> Vec<String> {
+        self.shared.registry.lock().names()
     }
 
     /// All groups as GET shows them.

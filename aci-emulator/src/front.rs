@@ -1,4 +1,4 @@
-//! The way of every request: fault, latency, token, throttle, route; then headers and the record.
+//! The way of every request: fault, latency, token or registry, throttle, route; then headers and the record.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     arm::{self, Call, errors::ApiError},
     exec,
     faults::Fault,
-    record,
+    record, registry,
     shared::Shared,
     throttle::{Class, ProviderRemaining, Remaining},
     token,
@@ -47,6 +47,8 @@ async fn entry(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let is_token = token::is_token_path(parts.uri.path());
     let class = if is_token {
         "token"
+    } else if registry::is_registry_path(parts.uri.path()) {
+        "registry"
     } else {
         Class::of(&parts.method).name()
     };
@@ -142,6 +144,9 @@ async fn effect(shared: &Shared, parts: &Parts, body: Body, is_token: bool) -> R
     let latency = shared.settings().latency;
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
+    }
+    if registry::is_registry_path(parts.uri.path()) {
+        return registry::answer(shared, parts);
     }
     arm_call(shared, parts, query, &body)
 }

@@ -6,7 +6,11 @@
 //! error bodies, throttling with its headers, logs and the exec `WebSocket`. Every knob is there
 //! twice: in process through [`Control`], over HTTP under `/_emulator/`.
 //!
+//! Beside them it is a small container registry, for what a client of ACI must read of an image.
+//!
 //! Nothing runs in a container: the life cycle is computed from a clock when somebody looks.
+
+use serde_json::Value;
 
 mod admin;
 mod arm;
@@ -19,6 +23,7 @@ mod front;
 mod logs;
 mod pages;
 mod record;
+mod registry;
 mod server;
 mod shared;
 mod throttle;
@@ -29,4 +34,16 @@ pub use config::{Config, Settings};
 pub use control::{Control, ControlError};
 pub use faults::Fault;
 pub use record::{Counts, Request};
+pub use registry::{Access, Image, ImagePlatform};
 pub use server::{Emulator, Error};
+
+/// Whether a PUT of `body` as the container group `name` passes everything that does not depend on what is there: the
+/// shape of api-version 2023-05-01 and the rules between members.
+///
+/// # Errors
+/// Code and message of the refusal.
+pub fn check_group(name: &str, body: &Value) -> Result<(), String> {
+    let checked = arm::schema::check_group(body, "2023-05-01")
+        .and_then(|()| arm::rules::check(name, body, &Settings::from(&Config::default())));
+    checked.map_err(|error| format!("{}: {}", error.code, error.message))
+}

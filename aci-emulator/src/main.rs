@@ -21,12 +21,19 @@ const ADMIN: &str = "ADMIN ENDPOINT (same listener, no token; every duration is 
   POST   /_emulator/provider               {\"state\":\"NotRegistered\"}
   POST   /_emulator/resourceGroups/{name}  {\"location\":\"eastus\"}
   POST   /_emulator/clients                {\"secret\":\"…\"} or {\"clientId\":\"…\",\"secret\":\"…\"}
+  GET    /_emulator/images
+  POST   /_emulator/images                 {\"name\":\"team/app:1\",\"access\":{\"bearer\":{\"username\":\"u\",\"password\":\"p\"}},
+                                            \"platforms\":[{\"os\":\"linux\",\"entrypoint\":[\"/app\"],\"cmd\":[]}]}
   POST   /_emulator/failNextPuts           {\"count\":1,\"lateStart\":30}
   POST   /_emulator/groups/{group}/platformRestart | repair | stop | fail {\"lateStart\":30} | force {\"provisioningState\":…,\"state\":…}
   POST   /_emulator/groups/{group}/containers/{container}/exit {\"exitCode\":3} | crash {\"exitCode\":1} | heal | log {\"text\":\"…\"}
 
+REGISTRY (same listener; images are named by its host: 127.0.0.1:8443/hello:1)
+  It says what an image's ENTRYPOINT is, to clients that need it; nothing is pulled. hello:1 is there from the start.
+
 IMAGES WITH A MEANING
   …/exit:N         ends with code N shortly after its start (setting exitAfter)
+                   (so does any image with the command sh -c \"exit N\")
   …inaccessible…   PUT is refused with InaccessibleImage
   …no-capacity…    provisioning fails with InsufficientCapacity
 
@@ -162,6 +169,7 @@ impl Arguments {
             min_group_cpu: self.min_group_cpu,
             min_group_memory: self.min_group_memory,
             serve_pages: !self.no_pages,
+            images: default.images,
             host_shell: self.host_shell,
             state_dir: Some(self.state_dir),
         }

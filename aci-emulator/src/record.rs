@@ -24,7 +24,7 @@ pub struct Request {
     pub status: u16,
     /// `x-ms-correlation-request-id` of the answer.
     pub correlation_id: String,
-    /// `token`, `read`, `write` or `delete`.
+    /// `token`, `registry`, `read`, `write` or `delete`.
     pub class: &'static str,
 }
 
@@ -34,7 +34,7 @@ pub struct Request {
 pub struct Counts {
     /// All requests.
     pub total: u64,
-    /// By class: `token`, `read`, `write`, `delete`.
+    /// By class: `token`, `registry`, `read`, `write`, `delete`.
     pub by_class: BTreeMap<String, u64>,
     /// By status code.
     pub by_status: BTreeMap<u16, u64>,
@@ -84,6 +84,9 @@ fn kind(path: &str) -> String {
     let lower = path.to_ascii_lowercase();
     if lower.ends_with("/oauth2/v2.0/token") {
         return "token".to_owned();
+    }
+    if crate::registry::is_registry_path(&lower) {
+        return "registry".to_owned();
     }
     let parts: Vec<&str> = lower.split('/').filter(|part| !part.is_empty()).collect();
     let after = |word: &str| {
@@ -154,6 +157,7 @@ mod tests {
                 format!("{sub}/{rp}/locations/l/operations/o"),
                 "locations/operations",
             ),
+            ("/v2/hello/manifests/1".to_owned(), "registry"),
             ("/favicon.ico".to_owned(), "other"),
         ] {
             assert_eq!(kind(&path), want, "{path}");

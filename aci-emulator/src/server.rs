@@ -83,6 +83,12 @@ impl Emulator {
         &self.shared.url
     }
 
+    /// `127.0.0.1:PORT`: the container registry, as the names of its images begin.
+    pub fn registry(&self) -> &str {
+        let url = &self.shared.url;
+        url.strip_prefix("https://").unwrap_or(url)
+    }
+
     /// The CA that signed the listener's certificate, in PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem

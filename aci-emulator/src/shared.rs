@@ -11,6 +11,7 @@ use crate::{
     faults::Faults,
     pages::Pages,
     record::Record,
+    registry::Registry,
     throttle::Throttle,
     token::Entra,
 };
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) world: Mutex<World>,
     pub(crate) pages: Pages,
     pub(crate) sessions: Sessions,
+    pub(crate) registry: Mutex<Registry>,
     /// Cancelled by stop: every task ends.
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -47,6 +49,7 @@ impl Shared {
             world: Mutex::new(World::new(&config)),
             pages: Pages::new(config.serve_pages),
             sessions: Sessions::default(),
+            registry: Mutex::new(Registry::new(&config.images)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,

@@ -16,6 +16,9 @@ pub const ANNOTATION_FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt"
 /// Annotation of a connector: with its UID as the value, deletion gives up what is left in Azure.
 pub const ANNOTATION_FORCE_DELETE: &str = "virtual-kubelet.io/force-delete";
 
+/// Key of the Secret that `spec.containerGroup.logAnalytics.secretRef` names: the workspace's key.
+pub const WORKSPACE_KEY: &str = "workspaceKey";
+
 /// Keys of the Secret that `spec.credentials.secretRef` names, those of Azure Service Operator.
 pub mod secret_keys {
     /// Microsoft Entra tenant.

@@ -459,6 +459,17 @@ pub enum ContainerGroupSku {
     Confidential,
 }
 
+impl ContainerGroupSku {
+    /// Azure's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "Standard",
+            Self::Dedicated => "Dedicated",
+            Self::Confidential => "Confidential",
+        }
+    }
+}
+
 /// Priorities of container groups.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the words are Azure's own")]

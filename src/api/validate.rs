@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{VirtualKubeletConnectorSpec, parse_quantity};
+use super::{ContainerGroupSku, Os, VirtualKubeletConnectorSpec, parse_quantity};
 
 /// Something in the spec that only its author can put right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,14 @@ pub fn validate(spec: &VirtualKubeletConnectorSpec) -> Vec<Problem> {
     }
     if let Some(subscription) = &spec.subscription_id {
         problems.extend(subnet_problem(spec, subscription));
+    }
+    let windows = spec.operating_systems().contains(&Os::Windows);
+    if windows && spec.container_group.sku == ContainerGroupSku::Confidential {
+        problems.push(problem(
+            "spec.containerGroup.sku",
+            "the SKU Confidential is for Linux, and the connector has a Windows node; set osType to Linux, or let pods ask \
+             for the SKU by the annotation virtual-kubelet.io/sku",
+        ));
     }
     let maps = [
         ("spec.node.capacity", &spec.node.capacity),

@@ -32,7 +32,7 @@ pub use operations::{API_VERSION, Deletion};
 
 /// A GET or DELETE that has no answer by then has failed.
 const SHORT_CALL: Duration = Duration::from_secs(30);
-/// A PUT or PATCH that has no answer by then may or may not have happened.
+/// A PUT, PATCH or POST that has no answer by then may or may not have happened.
 const LONG_CALL: Duration = Duration::from_mins(1);
 /// Longest wait for a turn in the budget; who has to wait longer is told so and comes back.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -160,6 +160,11 @@ impl ArmClient {
         &self.subscription_id
     }
 
+    /// PEM certificates that are trusted besides the platform's own.
+    pub fn ca_bundle_pem(&self) -> Option<&[u8]> {
+        self.endpoints.ca_bundle_pem.as_deref()
+    }
+
     /// Gets a token, or uses the one at hand: says whether Entra ID accepts the credential, nothing about ARM.
     pub async fn check_token(&self) -> Result<(), AzureError> {
         let session = self.session();
@@ -177,7 +182,7 @@ impl ArmClient {
 
     /// Sends `call` and returns any answer whose status is 2xx.
     async fn send(&self, call: &Call) -> Result<RawResponse, AzureError> {
-        let limit = if matches!(call.method, Method::Put | Method::Patch) {
+        let limit = if matches!(call.method, Method::Put | Method::Patch | Method::Post) {
             LONG_CALL
         } else {
             SHORT_CALL

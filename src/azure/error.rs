@@ -204,7 +204,7 @@ fn deepest_kind(error: &azure_core::Error) -> &ErrorKind {
 
 /// The whole story of an error: the SDK's `Display` is only its outermost context. What an inner error repeats is
 /// said once.
-pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -11,13 +11,24 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+mod features;
+mod network;
 mod probe;
 mod secret;
 mod security;
+mod view;
+mod volume;
 
+pub use features::{
+    Confidential, Diagnostics, Encryption, Extension, ExtensionProperties, Identity, LogAnalytics,
+    SecretReference,
+};
+pub use network::{DnsConfig, IpAddress, Port, SubnetId};
 pub use probe::{ContainerExec, ContainerHttpGet, HttpHeader, Probe};
 pub use secret::{SecretBytes, SecretText};
 pub use security::{Capabilities, SecurityContext};
+pub use view::{ContainerState, Event, GroupInstanceView, InstanceView};
+pub use volume::{AzureFile, EmptyDir, GitRepo, Volume, VolumeMount};
 
 /// A container group, the unit ACI schedules: one pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +57,9 @@ pub struct ContainerGroup {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub zones: Vec<String>,
+    /// Managed identities; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// The group itself.
     #[serde(default, deserialize_with = "null_as_default")]
     pub properties: GroupProperties,
@@ -94,6 +108,27 @@ pub struct GroupProperties {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub subnet_ids: Vec<SubnetId>,
+    /// How names are resolved; only sent. Absent means Azure's DNS.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub dns_config: Option<DnsConfig>,
+    /// `Regular` or `Spot`; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// Where the containers' logs go; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub diagnostics: Option<Diagnostics>,
+    /// The customer's key; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub encryption_properties: Option<Encryption>,
+    /// What may run in a confidential group; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub confidential_compute_properties: Option<Confidential>,
+    /// Sidecars of the platform; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
+    /// Secrets of a Key Vault, by names for this group; only sent, and from api-version 2025-09-01 on.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub secret_references: Vec<SecretReference>,
     /// Credentials of private registries.
     #[serde(
         default,
@@ -218,18 +253,7 @@ pub struct InitContainerProperties {
     pub instance_view: Option<InstanceView>,
 }
 
-/// A port and its protocol.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Port {
-    /// 1-65535, less the ports ACI reserves.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub port: i32,
-    /// `TCP` or `UDP`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
-}
-
-/// One environment variable: exactly one of `value` and `secure_value`.
+/// One environment variable: exactly one of its three values.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentVariable {
@@ -242,6 +266,9 @@ pub struct EnvironmentVariable {
     /// Write-only value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_value: Option<SecretText>,
+    /// Name of one of the group's secret references; only sent, and from api-version 2025-09-01 on.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub secure_value_reference: Option<String>,
 }
 
 /// Requests and limits of a container.
@@ -266,69 +293,6 @@ pub struct ResourceAmounts {
     pub memory_in_gb: f64,
 }
 
-/// A mount of a group volume.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VolumeMount {
-    /// Name of the volume.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub name: String,
-    /// Path without a colon.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub mount_path: String,
-    /// Absent means writable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<bool>,
-}
-
-/// A volume: exactly one source.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Volume {
-    /// 5-63 characters.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub name: String,
-    /// An empty directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub empty_dir: Option<EmptyDir>,
-    /// Files by name, each base64; write-only, answered as `{}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<BTreeMap<String, SecretText>>,
-}
-
-/// An empty directory has no settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EmptyDir {}
-
-/// The group's address.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IpAddress {
-    /// `Public` or `Private`.
-    #[serde(rename = "type", default, deserialize_with = "null_as_default")]
-    pub kind: String,
-    /// Ports opened on the address.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub ports: Vec<Port>,
-    /// The address; absent until provisioned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ip: Option<String>,
-    /// Public DNS label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dns_name_label: Option<String>,
-    /// Public DNS name; only in responses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fqdn: Option<String>,
-}
-
-/// A subnet by its ARM ID.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubnetId {
-    /// ARM ID.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub id: String,
-}
-
 /// Credentials of one registry.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RegistryCredential {
@@ -341,80 +305,9 @@ pub struct RegistryCredential {
     /// Password; write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretText>,
-}
-
-/// State of the group; only in GET responses.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct GroupInstanceView {
-    /// `Pending`, `Running`, `Stopped`, `Succeeded` or `Failed`.
-    #[serde(default)]
-    pub state: Option<String>,
-    /// Events of the group.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub events: Vec<Event>,
-}
-
-/// State of a container; every member may be missing or null.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InstanceView {
-    /// Restarts so far.
-    #[serde(default, deserialize_with = "wide_int")]
-    pub restart_count: Option<i32>,
-    /// State now.
-    #[serde(default)]
-    pub current_state: Option<ContainerState>,
-    /// State before the last restart.
-    #[serde(default)]
-    pub previous_state: Option<ContainerState>,
-    /// Events of the container.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub events: Vec<Event>,
-}
-
-/// One state of a container. Times are kept as Azure wrote them (0 to 7 fraction digits, `Z` or an offset).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ContainerState {
-    /// `Running`, `Waiting` or `Terminated`.
-    #[serde(default)]
-    pub state: Option<String>,
-    /// RFC 3339.
-    #[serde(default)]
-    pub start_time: Option<String>,
-    /// RFC 3339.
-    #[serde(default)]
-    pub finish_time: Option<String>,
-    /// Exit code.
-    #[serde(default, deserialize_with = "wide_int")]
-    pub exit_code: Option<i32>,
-    /// Free text: `Completed`, `Error`, `CrashLoopBackOff: …`.
-    #[serde(default)]
-    pub detail_status: Option<String>,
-}
-
-/// An event of a group or a container; repeats are counted.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Event {
-    /// How often.
-    #[serde(default, deserialize_with = "wide_int")]
-    pub count: Option<i32>,
-    /// RFC 3339.
-    #[serde(default)]
-    pub first_timestamp: Option<String>,
-    /// RFC 3339.
-    #[serde(default)]
-    pub last_timestamp: Option<String>,
-    /// `Pulling`, `Pulled`, `Created`, `Started`, `InsufficientCapacity.` …
-    #[serde(default)]
-    pub name: Option<String>,
-    /// The useful part.
-    #[serde(default)]
-    pub message: Option<String>,
-    /// `Normal` or `Warning`; failures may be `Normal`.
-    #[serde(rename = "type", default)]
-    pub kind: Option<String>,
+    /// ARM ID of an identity of the group, instead of user name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// Reads a time as Azure writes it: RFC 3339 with 0 to 7 fraction digits, `Z` or an offset. `None` for anything else.

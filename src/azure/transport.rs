@@ -37,39 +37,9 @@ pub(super) struct HttpTransport {
 impl HttpTransport {
     /// `ca_bundle_pem` comes from [`super::Endpoints`], which has checked it.
     pub(super) fn new(ca_bundle_pem: Option<&[u8]>) -> Result<Arc<Self>, AzureError> {
-        // Without a provider reqwest panics; an error can be reported.
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(AzureError::local(
-                ErrorClass::Invalid,
-                "NoTlsProvider",
-                "no TLS provider is installed",
-            ));
-        }
-        let unusable = |error: reqwest::Error| {
-            let text = super::error::chain(&error);
-            AzureError::local(ErrorClass::Invalid, "UnusableTransport", &text)
-        };
-        let builder = || {
-            let builder = reqwest::Client::builder()
-                .user_agent(USER_AGENT)
-                .connect_timeout(CONNECT_TIMEOUT)
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .tcp_keepalive(PING_INTERVAL)
-                .redirect(reqwest::redirect::Policy::none())
-                .https_only(true);
-            match ca_bundle_pem.map(reqwest::Certificate::from_pem_bundle) {
-                Some(certificates) => Ok(builder.tls_certs_merge(certificates?)),
-                None => Ok(builder),
-            }
-        };
-        let client = builder()
-            .map_err(unusable)?
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT);
-        let sockets = builder().map_err(unusable)?.http1_only();
         Ok(Arc::new(Self {
-            client: client.build().map_err(unusable)?,
-            sockets: sockets.build().map_err(unusable)?,
+            client: client(ca_bundle_pem)?,
+            sockets: build(ca_bundle_pem, reqwest::ClientBuilder::http1_only)?,
         }))
     }
 
@@ -77,6 +47,45 @@ impl HttpTransport {
     pub(super) fn sockets(&self) -> &reqwest::Client {
         &self.sockets
     }
+}
+
+/// A client that trusts the platform's roots and, when given, a private CA, speaks https only and follows no redirect.
+pub(crate) fn client(ca_bundle_pem: Option<&[u8]>) -> Result<reqwest::Client, AzureError> {
+    build(ca_bundle_pem, |builder| {
+        builder
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+    })
+}
+
+fn build(
+    ca_bundle_pem: Option<&[u8]>,
+    more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, AzureError> {
+    // Without a provider reqwest panics; an error can be reported.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(AzureError::local(
+            ErrorClass::Invalid,
+            "NoTlsProvider",
+            "no TLS provider is installed",
+        ));
+    }
+    let unusable = |error: reqwest::Error| {
+        let text = super::error::chain(&error);
+        AzureError::local(ErrorClass::Invalid, "UnusableTransport", &text)
+    };
+    let mut builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .tcp_keepalive(PING_INTERVAL)
+        .redirect(reqwest::redirect::Policy::none())
+        .https_only(true);
+    if let Some(pem) = ca_bundle_pem {
+        builder =
+            builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?);
+    }
+    more(builder).build().map_err(unusable)
 }
 
 #[async_trait]

@@ -16,6 +16,8 @@ use crate::kube::identity;
 use crate::kubelet;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
+use crate::registry::Registries;
+use crate::settings::HostPort;
 
 const CALL: Duration = Duration::from_secs(10);
 
@@ -25,7 +27,9 @@ pub(super) struct Agents {
     pub(super) namespace: String,
     pub(super) node_ip: IpAddr,
     pub(super) instance: String,
+    pub(super) kubernetes_service: Option<HostPort>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) registries: Registries,
     pub(super) kubelet: kubelet::Shared,
 }
 
@@ -54,11 +58,20 @@ impl AgentFactory for Agents {
                  run the API server with --authorization-mode=Node,RBAC"
             );
         }
+        let registry = self
+            .registries
+            .get(arm.ca_bundle_pem())
+            .map_err(|error| StartError::Failed(error.to_string()))?;
         let shared = Shared {
             clients: self.clients.clone(),
             node_ip: self.node_ip,
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),
+            api_server: self
+                .kubernetes_service
+                .as_ref()
+                .map(|address| (address.host.clone(), address.port)),
+            registry,
             pods: self.metrics.clone(),
             kubelet: self.kubelet.clone(),
         };

@@ -23,7 +23,7 @@ use super::memory::BACKOFF_CAP;
 use super::reconcile::Core;
 use super::supervisor::Supervisor;
 use super::validate::secret_reference;
-use super::{Context, Error};
+use super::{Context, Error, workspace};
 use crate::api::VirtualKubeletConnector;
 use crate::kube::backoff::Backoff;
 use crate::kube::call::{KubeError, TIMEOUT, call};
@@ -248,8 +248,11 @@ fn secrets(
             .into_iter()
             .filter_map(|connector| {
                 let connector = connector.0.as_ref().ok()?;
-                let concerned =
-                    secret_reference(&connector.spec, &namespace).as_ref() == Some(&changed);
+                let concerned = [
+                    secret_reference(&connector.spec, &namespace),
+                    workspace::secret_reference(&connector.spec, &namespace),
+                ]
+                .contains(&Some(changed.clone()));
                 concerned.then(|| ObjectRef::new(&connector.name_any()))
             })
             .collect();

@@ -6,13 +6,13 @@ use kube::{Api, Client};
 use super::validate::SecretState;
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
 
-/// The Secret of a connector. Every failure is a state, because each has its own message for the user.
+/// A Secret that a connector names. Every failure is a state, because each has its own message for the user.
 pub(super) async fn secret(manager: &Client, reference: Option<&(String, String)>) -> SecretState {
     let Some((namespace, name)) = reference else {
         return SecretState::NotNamed;
     };
     let api = Api::<Secret>::namespaced(manager.clone(), namespace);
-    match optional("get the credentials Secret", TIMEOUT, api.get(name)).await {
+    match optional("get a Secret of the connector", TIMEOUT, api.get(name)).await {
         Ok(Some(secret)) => SecretState::Found(Box::new(secret)),
         Ok(None) => SecretState::Missing,
         Err(error) if error.is_forbidden() => SecretState::Forbidden,

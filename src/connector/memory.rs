@@ -15,6 +15,7 @@ use super::supervisor::StartError;
 use super::validate::{Problem, Resolved};
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
 use crate::api::{Os, VirtualKubeletConnectorStatus};
+use crate::azure::model::SecretText;
 use crate::azure::{ArmClient, AzureError, Credential, Endpoints, ErrorClass};
 use crate::kube::backoff::{Backoff, jitter};
 
@@ -33,6 +34,8 @@ pub(super) const BACKOFF_CAP: Duration = Duration::from_mins(5);
 pub(super) struct Memory {
     /// The ARM client in use.
     pub(super) arm: Option<Arm>,
+    /// The last key of the Log Analytics workspace that its Secret gave.
+    pub(super) workspace_key: Option<SecretText>,
     checks: Checks,
     /// Why agents did not start, and when to try again.
     pub(super) start_errors: BTreeMap<Os, (StartError, Instant)>,
@@ -47,6 +50,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             arm: None,
+            workspace_key: None,
             checks: Checks::default(),
             start_errors: BTreeMap::new(),
             start_backoff: Backoff::new(BACKOFF_BASE, START_CAP),

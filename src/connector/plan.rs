@@ -6,8 +6,9 @@ use crate::agent::AgentSpec;
 use crate::api::{
     OrphanPolicy, Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec, node_name,
 };
+use crate::azure::model::SecretText;
 use crate::node::spec::NodeSpec;
-use crate::translate::GroupDefaults;
+use crate::translate::{ClusterDns, GroupDefaults, Workspace};
 
 /// The facts beside the spec that an agent is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub struct Identity {
     pub uid: String,
     /// UID of the `kube-system` namespace.
     pub cluster_uid: String,
+    /// The cluster's DNS, as the operator was told it.
+    pub cluster_dns: ClusterDns,
+    /// Key of the Log Analytics workspace; `None` when the spec names none, or its Secret does not give it.
+    pub workspace_key: Option<SecretText>,
 }
 
 /// The agent of one operating system. `retiring`: its node is on its way out, takes no pods and makes no groups.
@@ -28,6 +33,7 @@ pub fn agent_spec(
     retiring: bool,
 ) -> AgentSpec {
     let requests = spec.container_requests();
+    let template = &spec.container_group;
     let quiet = retiring || spec.suspend;
     AgentSpec {
         connector: identity.name.clone(),
@@ -55,6 +61,15 @@ pub fn agent_spec(
             tags: spec.tags.clone(),
             default_cpu: requests.cpu,
             default_memory_gb: requests.memory_gb,
+            sku: template.sku,
+            priority: template.priority,
+            identity_ids: template.identity_ids.clone(),
+            log_analytics: template.log_analytics.as_ref().map(|workspace| Workspace {
+                id: workspace.workspace_id.clone(),
+                key: identity.workspace_key.clone(),
+            }),
+            cluster_dns: identity.cluster_dns.clone(),
+            registry_identity_id: template.registry_identity_id.clone(),
         },
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,
@@ -148,6 +163,8 @@ pub(super) mod tests {
             name: "vk".to_owned(),
             uid: "uid-1".to_owned(),
             cluster_uid: "cluster".to_owned(),
+            cluster_dns: ClusterDns::default(),
+            workspace_key: None,
         }
     }
 

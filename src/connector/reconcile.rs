@@ -17,7 +17,9 @@ use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory};
 use super::plan::{Identity, split};
 use super::supervisor::Supervisor;
 use super::validate::{Problem, Resolved, resolve, secret_reference};
-use super::{Context, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference};
+use super::{
+    Context, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference, workspace,
+};
 use crate::api::VirtualKubeletConnector;
 use crate::kube::backoff::jitter;
 use crate::kube::call::{KubeError, TIMEOUT, optional};
@@ -89,22 +91,25 @@ impl Core {
         if !deleting {
             self.ensure_finalizer(connector).await?;
         }
+        let manager = self.context.clients.manager();
+        let cluster_uid = self.cluster_uid().await?;
+        let memory = self.memory(&uid);
+        let mut memory = memory.lock().await;
+        let memory = &mut *memory;
+        let workspace = self.workspace(connector, memory).await;
         let subjects = Subjects {
             identity: Identity {
                 name: connector.name_any(),
                 uid: uid.clone(),
-                cluster_uid: self.cluster_uid().await?,
+                cluster_uid,
+                cluster_dns: self.context.cluster_dns.clone(),
+                workspace_key: memory.workspace_key.clone(),
             },
             deleting,
             forced: deleting && annotation(FORCE_DELETE).as_deref() == Some(uid.as_str()),
             requested_at: annotation(REQUESTED_AT).or_else(|| annotation(FLUX_REQUESTED_AT)),
             connector,
         };
-        let memory = self.memory(&uid);
-        let mut memory = memory.lock().await;
-        let memory = &mut *memory;
-
-        let manager = self.context.clients.manager();
         let reference = secret_reference(&connector.spec, &self.context.namespace);
         let secret = dereference::secret(&manager, reference.as_ref()).await;
         let resolved = resolve(&connector.spec, &secret, &self.context.namespace)
@@ -127,13 +132,25 @@ impl Core {
         }
 
         let nodes = self.node_facts(&subjects, memory, &split, &leaving);
-        self.write_status(&subjects, memory, &resolved, &checked, &nodes)
-            .await?;
+        self.write_status(
+            &subjects,
+            memory,
+            &resolved,
+            workspace.as_ref().err(),
+            &checked,
+            &nodes,
+        )
+        .await?;
         let mut wake = checked.next;
         if let Some(retry) = memory.start_errors.values().map(|(_, at)| *at).min() {
             wake = wake.min(retry);
         }
-        if let Err(problem) = &resolved {
+        for problem in resolved
+            .as_ref()
+            .err()
+            .into_iter()
+            .chain(workspace.as_ref().err())
+        {
             let pause = if problem.stalled {
                 BACKOFF_CAP
             } else {
@@ -148,6 +165,30 @@ impl Core {
             wake.saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(100)),
         ))
+    }
+
+    /// Reads the key of the Log Analytics workspace into `memory`. While the API server does not answer, the last one
+    /// stays.
+    async fn workspace(
+        &self,
+        connector: &VirtualKubeletConnector,
+        memory: &mut Memory,
+    ) -> Result<(), Problem> {
+        let namespace = &self.context.namespace;
+        let reference = workspace::secret_reference(&connector.spec, namespace);
+        let manager = self.context.clients.manager();
+        let secret = dereference::secret(&manager, reference.as_ref()).await;
+        let key = workspace::key(&connector.spec, &secret, namespace);
+        match key {
+            Ok(key) => memory.workspace_key = key,
+            Err(problem) => {
+                if problem.stalled {
+                    memory.workspace_key = None;
+                }
+                return Err(problem);
+            }
+        }
+        Ok(())
     }
 
     async fn cluster_uid(&self) -> Result<String, KubeError> {

@@ -51,6 +51,7 @@ impl Core {
         subjects: &Subjects<'_>,
         memory: &mut Memory,
         resolved: &Result<Resolved, Problem>,
+        workspace: Option<&Problem>,
         checked: &Checked,
         nodes: &[NodeFacts],
     ) -> Result<(), KubeError> {
@@ -79,6 +80,7 @@ impl Core {
             requested_at: subjects.requested_at.clone(),
             deleting: subjects.deleting,
             resolved: resolved.as_ref().map(|resolved| &resolved.identity),
+            workspace,
             findings: checked.findings.as_deref(),
             fresh: checked.fresh,
             nodes,
@@ -148,6 +150,7 @@ impl Core {
         kind: EventType,
     ) {
         self.events.emit(Event {
+            origin: None,
             regarding: connector.object_ref(&()),
             related: None,
             reason: reason.to_owned(),

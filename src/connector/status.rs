@@ -56,6 +56,8 @@ pub struct Facts<'a> {
     pub deleting: bool,
     /// Identity in use, or what is wrong with spec or Secret.
     pub resolved: Result<&'a IdentityStatus, &'a Problem>,
+    /// What is wrong with the key of the Log Analytics workspace.
+    pub workspace: Option<&'a Problem>,
     /// What Azure said; `None` before its first answer.
     pub findings: Option<&'a [Finding]>,
     /// The findings are about this generation and this Secret.
@@ -182,6 +184,14 @@ impl Summary {
         }
     }
 
+    fn problem(problem: &Problem) -> Self {
+        if problem.stalled {
+            Self::stalled(problem.reason, &problem.message)
+        } else {
+            Self::retrying(problem.reason, &problem.message)
+        }
+    }
+
     fn working(status: Status, reason: &'static str, message: &str) -> Self {
         Self {
             ready: Wanted::new(READY, status, reason, message),
@@ -222,11 +232,7 @@ fn summary(facts: &Facts) -> Summary {
         return deletion(facts);
     }
     if let Err(problem) = facts.resolved {
-        return if problem.stalled {
-            Summary::stalled(problem.reason, &problem.message)
-        } else {
-            Summary::retrying(problem.reason, &problem.message)
-        };
+        return Summary::problem(problem);
     }
     let Some(findings) = facts.findings else {
         return Summary::working(
@@ -247,6 +253,9 @@ fn summary(facts: &Facts) -> Summary {
         } else {
             Summary::retrying(word, &finding.message)
         };
+    }
+    if let Some(problem) = facts.workspace {
+        return Summary::problem(problem);
     }
     let refused = wanted_nodes(facts)
         .filter_map(|node| node.start_error.as_ref())

@@ -264,7 +264,7 @@ fn service_principal(
 }
 
 /// A value without the line end that `echo` and editors leave behind; an empty one counts as missing.
-fn value(secret: &Secret, key: &str) -> Option<String> {
+pub(super) fn value(secret: &Secret, key: &str) -> Option<String> {
     let bytes = &secret.data.as_ref()?.get(key)?.0;
     let text = std::str::from_utf8(bytes).ok()?.trim();
     (!text.is_empty()).then(|| text.to_owned())

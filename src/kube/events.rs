@@ -67,6 +67,22 @@ pub struct Event {
     pub note: String,
     /// Normal or Warning.
     pub kind: EventType,
+    /// For what others have counted; `None` for what has just happened once.
+    pub origin: Option<Origin>,
+}
+
+/// Something that others tell again and again, with how often and when it happened. It becomes one Event object, also
+/// when it is told by several processes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Tells it from everything else that happened to the object: lower-case letters and digits.
+    pub id: String,
+    /// When it happened first.
+    pub first: Timestamp,
+    /// When it happened last.
+    pub last: Timestamp,
+    /// How often it happened.
+    pub count: i32,
 }
 
 /// The recorder. Cheap to clone; the last clone to go ends the task.
@@ -171,38 +187,52 @@ impl Writer {
                 let body = self.body(event);
                 let name = body.metadata.name.clone().unwrap_or_default();
                 let api = self.api(&event.regarding);
-                call(
-                    "create an Event",
-                    TIMEOUT,
-                    api.create(&PostParams::default(), &body),
-                )
-                .await?;
+                let params = PostParams::default();
+                let made = call("create an Event", TIMEOUT, api.create(&params, &body)).await;
+                match (made, &body.series) {
+                    // Somebody has told it already, and it has been counted on since.
+                    (Err(error), Some(series)) if is_known(&error, event) => {
+                        self.count(&api, &name, series, aggregator).await?;
+                    }
+                    (Err(error), None) if is_known(&error, event) => {}
+                    (made, _) => {
+                        made?;
+                    }
+                }
                 aggregator.created(key, name);
             }
             Write::Series {
                 name,
                 regarding,
                 count,
+                last,
             } => {
-                let patch = json!({ "series": EventSeries {
+                let series = EventSeries {
                     count: *count,
-                    last_observed_time: MicroTime(Timestamp::now()),
-                }});
+                    last_observed_time: MicroTime(last.unwrap_or_else(Timestamp::now)),
+                };
                 let api = self.api(regarding);
-                let params = PatchParams::default();
-                match call(
-                    "count an Event",
-                    TIMEOUT,
-                    api.patch(name, &params, &Patch::Merge(&patch)),
-                )
-                .await
-                {
-                    // The API server forgets events after an hour; the next repeat starts a new one.
-                    Err(error) if error.is_not_found() => aggregator.forget(name),
-                    other => {
-                        other?;
-                    }
-                }
+                self.count(&api, name, &series, aggregator).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn count(
+        &self,
+        api: &Api<ApiEvent>,
+        name: &str,
+        series: &EventSeries,
+        aggregator: &mut Aggregator,
+    ) -> Result<(), KubeError> {
+        let patch = Patch::Merge(json!({ "series": series }));
+        let params = PatchParams::default();
+        let counted = call("count an Event", TIMEOUT, api.patch(name, &params, &patch)).await;
+        match counted {
+            // The API server forgets events after an hour; the next repeat starts a new one.
+            Err(error) if error.is_not_found() => aggregator.forget(name),
+            other => {
+                other?;
             }
         }
         Ok(())
@@ -215,13 +245,24 @@ impl Writer {
     fn body(&self, event: &Event) -> ApiEvent {
         let now = Timestamp::now();
         let object = event.regarding.name.as_deref().unwrap_or("unknown");
+        let origin = event.origin.as_ref();
+        let name = match origin {
+            Some(origin) => format!("{object}.{}", origin.id),
+            None => format!("{object}.{:x}", now.as_nanosecond()),
+        };
+        // One is no series (API server validation).
+        let series = origin.filter(|origin| origin.count > 1);
         ApiEvent {
             metadata: ObjectMeta {
-                name: Some(format!("{object}.{:x}", now.as_nanosecond())),
+                name: Some(name),
                 namespace: Some(namespace(&event.regarding).to_owned()),
                 ..ObjectMeta::default()
             },
-            event_time: Some(MicroTime(now)),
+            event_time: Some(MicroTime(origin.map_or(now, |origin| origin.first))),
+            series: series.map(|origin| EventSeries {
+                count: origin.count,
+                last_observed_time: MicroTime(origin.last),
+            }),
             reporting_controller: Some(REPORTING_CONTROLLER.to_owned()),
             reporting_instance: Some(self.instance.clone()),
             action: Some(event.action.to_owned()),
@@ -233,6 +274,11 @@ impl Writer {
             ..ApiEvent::default()
         }
     }
+}
+
+/// Whether `error` says that this very event is there already.
+fn is_known(error: &KubeError, event: &Event) -> bool {
+    error.is_conflict() && event.origin.is_some()
 }
 
 /// Events of cluster-scoped objects live in `default` (API server validation of `events.k8s.io/v1`).
@@ -267,6 +313,7 @@ mod tests {
             action: "CreateContainerGroup",
             note: note.to_owned(),
             kind: EventType::Warning,
+            origin: None,
         }
     }
 
@@ -319,5 +366,46 @@ mod tests {
         }
         assert_eq!(events.dropped(), 7);
         task.abort();
+    }
+
+    #[tokio::test]
+    async fn what_another_process_has_told_is_counted_on() {
+        let (mock, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let (events, task) = Events::spawn(Client::new(mock, "default"), "pod-1");
+        let mut told = event("no");
+        told.origin = Some(Origin {
+            id: "0123".to_owned(),
+            first: "2026-01-01T00:00:00Z".parse().unwrap(),
+            last: "2026-01-01T00:00:09Z".parse().unwrap(),
+            count: 3,
+        });
+        events.emit(told.clone());
+        events.emit(told);
+        drop(events);
+        let (request, reply) = handle.next_request().await.expect("one create");
+        let body = request.into_body().collect_bytes().await.expect("body");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("json");
+        assert_eq!(body["metadata"]["name"], "p.0123");
+        assert_eq!(body["eventTime"], "2026-01-01T00:00:00.000000Z");
+        let series = json!({"count": 3, "lastObservedTime": "2026-01-01T00:00:09.000000Z"});
+        assert_eq!(body["series"], series);
+        let exists = json!({"kind": "Status", "status": "Failure", "reason": "AlreadyExists", "code": 409,
+                            "message": "events \"p.0123\" already exists"});
+        let exists = Body::from(exists.to_string().into_bytes());
+        reply.send_response(Response::builder().status(409).body(exists).unwrap());
+        let (request, reply) = handle.next_request().await.expect("one patch");
+        assert_eq!(
+            (request.method().as_str(), request.uri().path()),
+            (
+                "PATCH",
+                "/apis/events.k8s.io/v1/namespaces/ns/events/p.0123"
+            )
+        );
+        let patch = request.into_body().collect_bytes().await.expect("body");
+        let patch: serde_json::Value = serde_json::from_slice(&patch).expect("json");
+        assert_eq!(patch["series"], series);
+        reply.send_response(Response::new(Body::from(body.to_string().into_bytes())));
+        task.await
+            .expect("the task ends, and the repeat was no news");
     }
 }

@@ -6,6 +6,9 @@
 //! one slot per key, and every step of a pod ends in the effect that brings it forward.
 
 mod cadence;
+mod changes;
+mod deadline;
+mod ended;
 mod entry;
 mod groups;
 mod looks;
@@ -26,6 +29,7 @@ use k8s_openapi::jiff::Timestamp;
 use self::entry::Entry;
 use self::orphans::Orphan;
 use crate::azure::model::ContainerGroup;
+use crate::kube::events::Origin;
 use crate::pods::queue::Weight;
 use crate::provider::{Deleted, Ensured, Failure, GroupSummary};
 use crate::translate::{PodFacts, PodKey};
@@ -67,6 +71,10 @@ pub enum Input {
     Observed(PodKey, Result<Option<Box<ContainerGroup>>, Failure>),
     /// A delete of a group ended.
     Deleted(PodKey, Result<Deleted, Failure>),
+    /// A stop of a group ended.
+    Stopped(PodKey, Result<(), Failure>),
+    /// A wait is over.
+    Woken(PodKey),
     /// A live GET of a pod ended.
     Confirmed(PodKey, Presence),
     /// The status writer is done with this status: it is in the API server, or its pod is gone.
@@ -75,6 +83,18 @@ pub enum Input {
     Removed(PodKey, bool),
     /// No new group may be made, or may again.
     Suspended(bool),
+}
+
+impl Input {
+    /// The pod of which this tells how it is, or that nothing is known of it for now.
+    fn looked(&self) -> Option<PodKey> {
+        match self {
+            Self::Observed(key, _) | Self::Ensured(key, Err(_)) | Self::Woken(key) => {
+                Some(key.clone())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// An operation on Azure or on the API server for one pod.
@@ -89,6 +109,10 @@ pub enum Operation {
     Observe,
     /// DELETE the group.
     Delete,
+    /// Stop the group's containers; the group stays.
+    Stop,
+    /// Do nothing but come back.
+    Wake,
     /// GET the pod from the API server.
     Confirm,
     /// Remove the pod from the API server.
@@ -106,6 +130,8 @@ pub struct PodEvent {
     pub reason: String,
     /// One sentence.
     pub message: String,
+    /// For what Azure told: how often and when it happened there.
+    pub origin: Option<Origin>,
 }
 
 /// Something to do.
@@ -197,6 +223,7 @@ impl Index {
     pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         let fx = &mut effects;
+        let looked = input.looked();
         match input {
             Input::PodApplied(facts) => self.pod_applied(now, *facts, fx),
             Input::PodGone(key) => self.pod_gone(&key, fx),
@@ -206,11 +233,17 @@ impl Index {
             Input::Ensured(key, result) => self.ensured(now, &key, result, fx),
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
+            Input::Stopped(key, result) => self.stopped(&key, result, fx),
+            Input::Woken(key) => self.woken(now, &key, fx),
             Input::Confirmed(key, presence) => self.confirmed(&key, presence, fx),
             Input::StatusWritten(key, digest) => self.status_written(&key, digest, fx),
             Input::Removed(key, done) => self.removed(&key, done, fx),
             Input::Suspended(suspended) => self.set_suspended(now, suspended, fx),
         }
+        if let Some(key) = looked {
+            self.end_overdue(now, &key, fx);
+        }
+        self.hurry(now, fx);
         effects
     }
 

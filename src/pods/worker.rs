@@ -71,6 +71,8 @@ impl Worker {
                 }
                 Operation::Observe => Input::Observed(key.clone(), provider.observe(&group).await),
                 Operation::Delete => Input::Deleted(key.clone(), provider.delete(&group).await),
+                Operation::Stop => Input::Stopped(key.clone(), provider.stop(&group).await),
+                Operation::Wake => Input::Woken(key.clone()),
                 Operation::Confirm => Input::Confirmed(key.clone(), presence(&manager, &key).await),
                 Operation::Remove => Input::Removed(key.clone(), remove(&node, &key).await),
             };
@@ -98,6 +100,8 @@ pub(super) fn failed(key: PodKey, operation: &Operation, failure: Failure) -> In
         Operation::Ensure { .. } => Input::Ensured(key, Err(failure)),
         Operation::Observe => Input::Observed(key, Err(failure)),
         Operation::Delete => Input::Deleted(key, Err(failure)),
+        Operation::Stop => Input::Stopped(key, Err(failure)),
+        Operation::Wake => Input::Woken(key),
         Operation::Confirm => Input::Confirmed(key, Presence::Unknown),
         Operation::Remove => Input::Removed(key, false),
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::RwLock;
 
-use super::{Deleted, Ensured, Failure, GroupSummary, Provider, References};
+use super::{Deleted, Ensured, Failure, GroupSummary, Images, Provider, References};
 use crate::api::Os;
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
@@ -15,8 +15,9 @@ use crate::translate::{
     group_name, ownership,
 };
 
-/// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret.
-const ROUNDS: usize = 5;
+/// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret. The
+/// images come last.
+const ROUNDS: usize = 6;
 
 /// Whose groups these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,7 @@ impl Scope {
 pub struct Aci {
     pub(super) arm: Arc<ArmClient>,
     references: Arc<dyn References>,
+    images: Arc<dyn Images>,
     pub(super) scope: Scope,
     defaults: RwLock<Arc<GroupDefaults>>,
 }
@@ -66,12 +68,14 @@ impl Aci {
     pub fn new(
         arm: Arc<ArmClient>,
         references: Arc<dyn References>,
+        images: Arc<dyn Images>,
         scope: Scope,
         defaults: GroupDefaults,
     ) -> Self {
         Self {
             arm,
             references,
+            images,
             scope,
             defaults: RwLock::new(Arc::new(defaults)),
         }
@@ -110,8 +114,17 @@ impl Aci {
             if unknown.is_empty() {
                 return Ok(translation);
             }
-            self.references
-                .resolve(pod, &unknown, &mut resolved)
+            let images: Vec<&str> = unknown.iter().filter_map(Reference::image).collect();
+            if images.len() < unknown.len() {
+                self.references
+                    .resolve(pod, &unknown, &mut resolved)
+                    .await?;
+                continue;
+            }
+            // Only now are the pull secrets known.
+            let credentials = &translation.group.properties.image_registry_credentials;
+            self.images
+                .resolve(pod, defaults.os, &images, credentials, &mut resolved)
                 .await?;
         }
         Err(Failure::transient(
@@ -188,6 +201,13 @@ impl Provider for Aci {
         )
     }
 
+    async fn stop(&self, name: &str) -> Result<(), Failure> {
+        Ok(self
+            .arm
+            .stop_group(&self.scope.resource_group, name)
+            .await?)
+    }
+
     async fn list(&self) -> Result<Vec<GroupSummary>, Failure> {
         let groups = self.arm.list_groups(&self.scope.resource_group).await?;
         Ok(groups
@@ -206,3 +226,6 @@ impl Provider for Aci {
         group_name(&self.scope.cluster_uid, key)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,8 +16,10 @@ pub enum FailureKind {
     Transient,
     /// Try again soon, but look first: the request may have taken effect.
     Uncertain,
-    /// Try again slowly: quota, capacity, image, permissions, configuration.
+    /// Try again slowly: quota, capacity, permissions, configuration.
     Slow,
+    /// Try again slowly: ACI cannot pull an image.
+    Image,
     /// ACI is still busy with the group: try again in ten seconds.
     Transitioning,
 }
@@ -80,7 +82,8 @@ impl From<AzureError> for Failure {
             ErrorClass::Transitioning => (FailureKind::Transitioning, "AciTransitioning"),
             ErrorClass::Quota => (FailureKind::Slow, "AciQuotaExceeded"),
             ErrorClass::Capacity => (FailureKind::Slow, "AciCapacity"),
-            ErrorClass::Image => (FailureKind::Slow, "ErrImagePull"),
+            // A kubelet's reason of the Event.
+            ErrorClass::Image => (FailureKind::Image, "Failed"),
             ErrorClass::Invalid => (FailureKind::Slow, "AciRefused"),
             ErrorClass::Forbidden => (FailureKind::Slow, "AzureForbidden"),
             ErrorClass::BadCredentials | ErrorClass::Unauthenticated => {

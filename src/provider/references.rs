@@ -3,22 +3,27 @@
 //! The node's identity limits it: the Node authorizer shows a node only what its own pods refer to. Its graph lags a
 //! little behind a binding, so a refusal is a reason to try again, not an answer.
 
+mod services;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount,
+};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use self::services::Services;
 use super::Failure;
 use crate::azure::model::SecretBytes;
 use crate::kube::call::{self, KubeError};
-use crate::translate::{Object, Reference, Resolved};
+use crate::translate::{Object, Reference, Resolved, Service};
 
 const CALL: Duration = Duration::from_secs(10);
 /// The Node authorizer learns of a binding from its own watch, some milliseconds after we do.
@@ -37,8 +42,8 @@ const ROOT_CAS_CACHED: usize = 256;
 /// Fetches what a pod's container group must carry a copy of.
 #[async_trait]
 pub trait References: Send + Sync {
-    /// Puts every one of the `references` of `pod` into `resolved`, or tells why one could not be had. That an object does
-    /// not exist is an answer.
+    /// Puts every one of the `references` of `pod` but images into `resolved`, or tells why one could not be had. That an
+    /// object does not exist is an answer.
     async fn resolve(
         &self,
         pod: &Pod,
@@ -51,12 +56,15 @@ pub trait References: Send + Sync {
 pub struct KubeReferences {
     client: Client,
     root_cas: Mutex<HashMap<String, (Instant, Arc<Object>)>>,
+    services: Services,
 }
 
 impl KubeReferences {
-    /// Fetches with `client`, which acts as the node.
-    pub fn new(client: Client) -> Self {
+    /// Fetches with `client`, which acts as the node. With `api_server` containers are told that instead of the service
+    /// `default/kubernetes`.
+    pub fn new(client: Client, api_server: Option<Arc<Service>>) -> Self {
         Self {
+            services: Services::new(client.clone(), api_server),
             client,
             root_cas: Mutex::new(HashMap::new()),
         }
@@ -100,17 +108,43 @@ impl KubeReferences {
     }
 
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Arc<Object>>, Failure> {
+        let answer = self.get_secret(namespace, name).await;
+        Ok(there("Secret", name, answer)?.map(entries))
+    }
+
+    /// A Secret that no field of the pod names as one. The Node authorizer may not know it, for good.
+    async fn secret_in(&self, namespace: &str, name: &str) -> Result<Option<Arc<Object>>, Failure> {
+        let answer = self.get_secret(namespace, name).await;
+        if answer.as_ref().is_err_and(KubeError::is_forbidden) {
+            let message = format!(
+                "the node may not read Secret {namespace}/{name}: Kubernetes lets it read only what is named in \
+                 nodePublishSecretRef or nodeStageSecretRef of the volume; name it there, or let the node read it by a Role"
+            );
+            return Err(Failure::reference("ReferenceForbidden", message));
+        }
+        Ok(there("Secret", name, answer)?.map(entries))
+    }
+
+    async fn get_secret(&self, namespace: &str, name: &str) -> Result<Secret, KubeError> {
         let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
-        let answer = patiently(|| call::call("get secrets", CALL, api.get(name))).await;
-        let secret = there("Secret", name, answer)?;
-        Ok(secret.map(|secret| {
-            let data = secret.data.into_iter().flatten();
-            let data = data.map(|(key, bytes)| (key, SecretBytes::new(bytes.0)));
-            Arc::new(Object {
-                data: data.collect(),
-                ..Object::default()
-            })
-        }))
+        patiently(|| call::call("get secrets", CALL, api.get(name))).await
+    }
+
+    async fn claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<PersistentVolumeClaim>>, Failure> {
+        let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), namespace);
+        let answer =
+            patiently(|| call::call("get persistentvolumeclaims", CALL, api.get(name))).await;
+        Ok(there("PersistentVolumeClaim", name, answer)?.map(Arc::new))
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<Arc<PersistentVolume>>, Failure> {
+        let api = Api::<PersistentVolume>::all(self.client.clone());
+        let answer = patiently(|| call::call("get persistentvolumes", CALL, api.get(name))).await;
+        Ok(there("PersistentVolume", name, answer)?.map(Arc::new))
     }
 
     async fn token(
@@ -177,9 +211,28 @@ impl References for KubeReferences {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         for reference in references {
             let object = match reference {
+                Reference::Claim(name) => {
+                    let claim = self.claim(namespace, name).await?;
+                    resolved.claims.insert(name.clone(), claim);
+                    continue;
+                }
+                Reference::Volume(name) => {
+                    let volume = self.volume(name).await?;
+                    resolved.volumes.insert(name.clone(), volume);
+                    continue;
+                }
                 Reference::Secret(name) => self.secret(namespace, name).await?,
+                Reference::SecretIn { namespace, name } => self.secret_in(namespace, name).await?,
                 Reference::ConfigMap(name) if name == ROOT_CA => self.root_ca(namespace).await?,
                 Reference::ConfigMap(name) => self.config_map(namespace, name).await?,
+                Reference::Services => {
+                    resolved.services = Some(self.services.of(namespace).await?);
+                    continue;
+                }
+                Reference::Kubernetes => {
+                    resolved.kubernetes = Some(self.services.kubernetes().await?);
+                    continue;
+                }
                 Reference::ServiceAccountToken {
                     audience,
                     expiration_seconds,
@@ -187,11 +240,21 @@ impl References for KubeReferences {
                     self.token(pod, audience.as_deref(), *expiration_seconds)
                         .await?,
                 ),
+                Reference::Image(_) => continue,
             };
             resolved.objects.insert(reference.clone(), object);
         }
         Ok(())
     }
+}
+
+fn entries(secret: Secret) -> Arc<Object> {
+    let data = secret.data.into_iter().flatten();
+    let data = data.map(|(key, bytes)| (key, SecretBytes::new(bytes.0)));
+    Arc::new(Object {
+        data: data.collect(),
+        ..Object::default()
+    })
 }
 
 /// Asks again, a few times and quickly, while the answer is that the node has nothing to do with the object.

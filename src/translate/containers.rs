@@ -1,12 +1,15 @@
 //! Containers: image, command, environment, and the verdicts on the rest.
 
-use k8s_openapi::api::core::v1::{Container, Lifecycle};
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
 use super::fields::Fields;
+use super::probes::Probes;
 use super::resources::{Need, need};
 use super::review::{Review, set, some};
 use super::volumes::Volumes;
-use super::{env, network, probes};
+use super::{env, names, network, probes, security};
 use crate::azure::model::{self, ContainerProperties};
 
 /// Containers that a group may have.
@@ -17,7 +20,7 @@ pub(super) fn container(
     container: &Container,
     index: usize,
     fields: &Fields<'_>,
-    volumes: &Volumes,
+    volumes: &mut Volumes,
     review: &mut Review,
 ) -> (model::Container, Need) {
     let Container {
@@ -44,7 +47,7 @@ pub(super) fn container(
         termination_message_policy: _,
         tty,
         volume_devices,
-        volume_mounts,
+        volume_mounts: _,
         working_dir,
     } = container;
     let place = [index];
@@ -52,10 +55,6 @@ pub(super) fn container(
     let command = command.as_deref().unwrap_or_default();
     let image = image.as_deref().unwrap_or_default();
     for (row, present) in [
-        (
-            "spec.containers[].args: without command",
-            command.is_empty() && !args.is_empty(),
-        ),
         ("spec.containers[].image: missing", image.is_empty()),
         (
             "spec.containers[].lifecycle",
@@ -68,7 +67,6 @@ pub(super) fn container(
             "spec.containers[].restartPolicyRules",
             some(restart_policy_rules.as_deref()),
         ),
-        ("spec.containers[].startupProbe", startup_probe.is_some()),
         ("spec.containers[].stdin: true", *stdin == Some(true)),
         ("spec.containers[].tty: true", *tty == Some(true)),
         (
@@ -80,20 +78,26 @@ pub(super) fn container(
         review.field(row, present, &place);
     }
     let environment = env::environment(container, index, fields, review);
-    let command = environment.command(command.iter().chain(args), index, review);
+    // ACI's command replaces the image's entry point, which args alone do not.
+    let mut words = if command.is_empty() && !args.is_empty() && !image.is_empty() {
+        review.entry_point(image).to_vec()
+    } else {
+        Vec::new()
+    };
+    words.extend(environment.command(command.iter().chain(args), index, review));
     let ports = ports.as_deref().unwrap_or_default();
-    let (liveness_probe, readiness_probe) = probes::probes(
-        liveness_probe.as_ref(),
-        readiness_probe.as_ref(),
-        index,
-        ports,
-        review,
-    );
+    let given = Probes {
+        startup: startup_probe.as_ref(),
+        liveness: liveness_probe.as_ref(),
+        readiness: readiness_probe.as_ref(),
+    };
+    let (liveness_probe, readiness_probe) = probes::probes(&given, index, ports, review);
+    let user = security::user(container.security_context.as_ref(), fields.pod);
     let properties = ContainerProperties {
         image: image.to_owned(),
-        command,
+        command: words,
         ports: network::ports(ports, index, review),
-        volume_mounts: volumes.mounts(volume_mounts.as_deref().unwrap_or_default(), index, review),
+        volume_mounts: volumes.mounts(container, index, &environment, user, review),
         environment_variables: environment.variables,
         liveness_probe,
         readiness_probe,
@@ -109,6 +113,33 @@ pub(super) fn container(
         },
         need,
     )
+}
+
+/// Refuses names that ACI does not take, or takes only once. The API server has looked already; who translates a pod that
+/// it never saw is answered as clearly.
+pub(super) fn names(spec: &PodSpec, review: &mut Review) {
+    let mut seen = BTreeSet::new();
+    for (list, containers) in [
+        ("containers", spec.containers.as_slice()),
+        (
+            "initContainers",
+            spec.init_containers.as_deref().unwrap_or_default(),
+        ),
+    ] {
+        for (index, container) in containers.iter().enumerate() {
+            let at = || format!("spec.{list}[{index}].name");
+            if !names::is_container(&container.name) {
+                let message =
+                    "ACI takes 1-63 lower-case letters, digits and hyphens, no hyphen at an end";
+                review.refuse(at(), message.to_owned());
+            } else if !seen.insert(container.name.as_str()) {
+                review.refuse(
+                    at(),
+                    format!("{} is the name of another container", container.name),
+                );
+            }
+        }
+    }
 }
 
 /// Refuses more containers than a group can have.

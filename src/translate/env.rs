@@ -1,5 +1,6 @@
 //! The environment of a container, as a kubelet makes it: `envFrom` first, then `env` in order; of two variables with one
-//! name the later counts, and `$(NAME)` sees all that come before.
+//! name the later counts, and `$(NAME)` sees all that come before and those of services. The latter come last, and
+//! count only where the pod has none of that name.
 //!
 //! What comes from a Secret, or was expanded from one, is `secureValue`: ACI shows it to nobody.
 
@@ -13,20 +14,20 @@ use super::expand::expand;
 use super::fields::Fields;
 use super::names;
 use super::resolved::{Found, Reference};
-use super::review::Review;
+use super::review::{NOT_FOR_ACI, Review};
+use super::services::ServiceVariables;
 use crate::azure::model::{EnvironmentVariable, SecretBytes, SecretText};
 
 /// Reason of the Event about keys that are no names, as a kubelet has it.
 const INVALID_NAMES: &str = "InvalidEnvironmentVariableNames";
-/// Reason of a refusal that lies in what an object holds.
-const NOT_FOR_ACI: &str = "ReferenceNotSupportedOnAci";
 const NAME: &str = "spec.containers[].env[].name: not a name for ACI";
 const COMMAND: &str = "spec.containers[].command: $(NAME) of a value from a Secret";
 
 /// The variables of a container.
-#[derive(Debug, Default)]
-pub(super) struct Environment {
+#[derive(Debug)]
+pub(super) struct Environment<'s> {
     pub(super) variables: Vec<EnvironmentVariable>,
+    services: &'s ServiceVariables,
 }
 
 /// A value on its way into the environment.
@@ -36,13 +37,16 @@ enum Value {
 }
 
 /// The environment of container `index`.
-pub(super) fn environment(
+pub(super) fn environment<'f>(
     container: &Container,
     index: usize,
-    fields: &Fields<'_>,
+    fields: &'f Fields<'_>,
     review: &mut Review<'_>,
-) -> Environment {
-    let mut out = Environment::default();
+) -> Environment<'f> {
+    let mut out = Environment {
+        variables: Vec::new(),
+        services: &fields.services,
+    };
     for (n, source) in container.env_from.iter().flatten().enumerate() {
         out.add_all(
             source,
@@ -70,6 +74,7 @@ pub(super) fn environment(
             out.set(name.clone(), value);
         }
     }
+    out.add_services();
     out
 }
 
@@ -153,7 +158,7 @@ fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-impl Environment {
+impl Environment<'_> {
     /// The words of a command with their `$(NAME)` expanded. ACI shows a command to whoever may read the container group,
     /// so a word must not hold what came from a Secret.
     pub(super) fn command<'w>(
@@ -172,6 +177,18 @@ impl Environment {
         }
         review.field(COMMAND, secret, &[index]);
         out
+    }
+
+    /// A path with its `$(NAME)` expanded, when each is the name of a variable that everybody may see.
+    pub(super) fn path(&self, text: &str) -> Option<String> {
+        let missing = Cell::new(false);
+        let path = expand(text, |name| {
+            let variable = self.variables.iter().find(|it| it.name == name);
+            let value = variable.and_then(|it| it.value.as_deref());
+            missing.set(missing.get() || value.is_none());
+            value
+        });
+        (!missing.get()).then_some(path)
     }
 
     /// Every entry of `source`, by name.
@@ -229,6 +246,20 @@ impl Environment {
         }
     }
 
+    /// What the pod has not set itself of the variables of services.
+    fn add_services(&mut self) {
+        let own = self.variables.len();
+        for (name, value) in self.services.taken() {
+            if !self.variables.iter().take(own).any(|it| it.name == *name) {
+                self.variables.push(EnvironmentVariable {
+                    name: name.clone(),
+                    value: Some(value.clone()),
+                    ..EnvironmentVariable::default()
+                });
+            }
+        }
+    }
+
     fn set(&mut self, name: String, value: Value) {
         let (value, secure_value) = match value {
             Value::Plain(text) => (Some(text), None),
@@ -239,6 +270,7 @@ impl Environment {
             name,
             value,
             secure_value,
+            ..EnvironmentVariable::default()
         });
     }
 
@@ -246,7 +278,9 @@ impl Environment {
     fn expand(&self, text: &str) -> Value {
         let secret = Cell::new(false);
         let expanded = expand(text, |name| {
-            let variable = self.variables.iter().find(|it| it.name == name)?;
+            let Some(variable) = self.variables.iter().find(|it| it.name == name) else {
+                return self.services.get(name);
+            };
             match &variable.secure_value {
                 Some(value) => {
                     secret.set(true);

@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::billing::Told;
 use super::identity::PodKey;
 use super::init::is_sidecar;
 use super::status::digest;
@@ -41,7 +44,7 @@ impl RestartPolicy {
 }
 
 /// What is needed of a container to write its status.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ContainerFacts {
     /// Name.
     pub name: Box<str>,
@@ -49,6 +52,28 @@ pub struct ContainerFacts {
     pub image: Box<str>,
     /// Whether it is an init container that never ends (a native sidecar).
     pub sidecar: bool,
+    /// How it ended, by the status in the API server; `None` unless it is `Terminated` there.
+    pub ended: Option<Box<Ended>>,
+}
+
+/// An end that the API server has on record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// How and when.
+    pub state: ContainerStateTerminated,
+    /// `restartCount` then.
+    pub restarts: i32,
+}
+
+impl Ended {
+    /// The end that `status` tells of.
+    pub fn of(status: &ContainerStatus) -> Option<Box<Self>> {
+        let state = status.state.as_ref()?.terminated.clone()?;
+        Some(Box::new(Self {
+            state,
+            restarts: status.restart_count,
+        }))
+    }
 }
 
 /// A pod that is being deleted.
@@ -74,7 +99,7 @@ pub struct ConditionFacts {
 }
 
 /// What the agent remembers of a pod: enough to write its status, not enough to create its group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PodFacts {
     /// Which pod.
     pub key: PodKey,
@@ -95,6 +120,8 @@ pub struct PodFacts {
     pub deletion: Option<Deletion>,
     /// `spec.activeDeadlineSeconds`.
     pub active_deadline_seconds: Option<i64>,
+    /// How many `spec.ephemeralContainers` there are: they are never taken away again.
+    pub ephemeral_containers: usize,
     /// Condition types of `spec.readinessGates`.
     pub readiness_gates: Box<[Box<str>]>,
     /// Whether the controlling owner is a `DaemonSet`, which replaces a `Failed` pod for ever.
@@ -107,6 +134,8 @@ pub struct PodFacts {
     pub pod_ip: Option<IpAddr>,
     /// `status.conditions` in the API server.
     pub conditions: Box<[ConditionFacts]>,
+    /// What the pod is told about its group besides its status.
+    pub told: Told,
     /// [`digest`] of the status in the API server.
     pub status_digest: u64,
 }
@@ -115,6 +144,21 @@ impl PodFacts {
     /// Whether the API server has the pod as `Succeeded` or `Failed`, which no later status may change.
     pub fn is_final(&self) -> bool {
         matches!(self.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+
+    /// When the pod has been active for longer than `spec.activeDeadlineSeconds` allows, counted from
+    /// `status.startTime` as a kubelet does; `None` without either.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let allowed = SignedDuration::from_secs(self.active_deadline_seconds?);
+        self.start_time?.checked_add(allowed).ok()
+    }
+
+    /// When a condition last changed: up to then somebody has looked after the pod.
+    pub fn last_transition(&self) -> Option<Timestamp> {
+        let times = self.conditions.iter();
+        times
+            .filter_map(|condition| condition.last_transition)
+            .max()
     }
 
     /// The condition of type `kind`, when the API server has one.
@@ -142,13 +186,19 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         containers: spec
             .containers
             .iter()
-            .map(|it| container(it, false))
+            .map(|it| container(it, false, status.container_statuses.as_deref()))
             .collect(),
         init_containers: spec
             .init_containers
             .iter()
             .flatten()
-            .map(|it| container(it, is_sidecar(it)))
+            .map(|it| {
+                container(
+                    it,
+                    is_sidecar(it),
+                    status.init_container_statuses.as_deref(),
+                )
+            })
             .collect(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         generation: meta.generation.filter(|_| keeps_generation),
@@ -157,6 +207,7 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
             grace_seconds: meta.deletion_grace_period_seconds.unwrap_or(0).max(0),
         }),
         active_deadline_seconds: spec.active_deadline_seconds,
+        ephemeral_containers: spec.ephemeral_containers.iter().flatten().count(),
         readiness_gates: spec
             .readiness_gates
             .iter()
@@ -176,15 +227,25 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         start_time,
         pod_ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
         conditions: status.conditions.iter().flatten().map(condition).collect(),
+        told: Told::default(),
         status_digest: digest(status),
     })
 }
 
-fn container(container: &Container, sidecar: bool) -> ContainerFacts {
+fn container(
+    container: &Container,
+    sidecar: bool,
+    statuses: Option<&[ContainerStatus]>,
+) -> ContainerFacts {
+    let status = statuses
+        .unwrap_or_default()
+        .iter()
+        .find(|status| status.name == container.name);
     ContainerFacts {
         name: container.name.as_str().into(),
         image: container.image.as_deref().unwrap_or_default().into(),
         sidecar,
+        ended: status.and_then(Ended::of),
     }
 }
 

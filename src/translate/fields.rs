@@ -8,11 +8,13 @@ use k8s_openapi::api::core::v1::{Container, ObjectFieldSelector, Pod, ResourceFi
 use super::GroupDefaults;
 use super::resources::{NANO, nano};
 use super::review::Review;
+use super::services::ServiceVariables;
 
 /// Where the values come from.
 pub(super) struct Fields<'a> {
     pub(super) pod: &'a Pod,
     pub(super) defaults: &'a GroupDefaults,
+    pub(super) services: ServiceVariables,
 }
 
 /// The row of a field that nobody can know before the group is made.

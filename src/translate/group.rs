@@ -4,13 +4,18 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
+use super::annotations::Asked;
 use super::facts::RestartPolicy;
+use super::features::Features;
 use super::fields::Fields;
 use super::identity::Ownership;
 use super::resolved::{Reference, Resolved};
 use super::resources::Need;
 use super::review::Review;
-use super::{GroupDefaults, containers, init, network, pod, pull, resources, security, volumes};
+use super::{
+    GroupDefaults, containers, dns, init, network, pod, pull, resources, security, services,
+    volumes,
+};
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
 /// A pod as ACI runs it.
@@ -99,18 +104,27 @@ pub fn container_group(
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let mut review = Review::new(defaults.os, resolved);
-    let fields = Fields { pod, defaults };
     pod::review(spec, &mut review);
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let links = spec.enable_service_links != Some(false);
+    let fields = Fields {
+        pod,
+        defaults,
+        services: services::variables(namespace, links, &mut review),
+    };
+    let asked = Asked::read(pod, &mut review);
+    let features = Features::read(&asked, &fields, &mut review);
     let sidecars = init::sidecars(spec, defaults.os);
+    containers::names(spec, &mut review);
     containers::count(spec.containers.len() + sidecars, &mut review);
-    let volumes = volumes::volumes(spec, &fields, &mut review);
+    let mut volumes = volumes::volumes(spec, &fields, &mut review);
     let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec
         .containers
         .iter()
         .enumerate()
         .map(|(index, container)| {
             let (mut arm, need) =
-                containers::container(container, index, &fields, &volumes, &mut review);
+                containers::container(container, index, &fields, &mut volumes, &mut review);
             arm.properties.security_context = security::container(
                 container.security_context.as_ref(),
                 spec.security_context.as_ref(),
@@ -123,17 +137,18 @@ pub fn container_group(
     let mut places: Vec<String> = (0..containers.len())
         .map(|index| format!("spec.containers[{index}]"))
         .collect();
-    let inits = init::init(spec, &fields, &volumes, &mut review);
+    let mut inits = init::init(spec, &fields, &mut volumes, &mut review);
     for (index, sidecar, need) in inits.sidecars {
         places.push(format!("spec.initContainers[{index}]"));
         containers.push(sidecar);
         needs.push(need);
     }
-    for (container, resources) in
-        containers
-            .iter_mut()
-            .zip(resources::size(&needs, inits.least, &mut review))
-    {
+    for (container, resources) in containers.iter_mut().zip(resources::size(
+        &needs,
+        inits.least,
+        features.ceiling(),
+        &mut review,
+    )) {
         container.properties.resources = Some(resources);
     }
     let ports: Vec<(String, Vec<Port>)> = places
@@ -141,16 +156,23 @@ pub fn container_group(
         .zip(&containers)
         .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
-    let (ip_address, subnet_ids) = network::address(&ports, defaults, &mut review);
-    let image_registry_credentials = pull::credentials(spec, &mut review);
+    let (ip_address, subnet_ids) = network::address(&ports, &features.network, &mut review);
+    let dns_config = dns::config(&fields, &asked, &features.network, &mut review);
+    let image_registry_credentials =
+        pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
+    let volumes = volumes.finish(&mut review);
+    features.give(&mut containers, &mut inits.first, &mut review);
+    features.check(
+        ip_address.is_some(),
+        &image_registry_credentials,
+        &mut review,
+    );
     let (notes, references) = review.finish()?;
-    let group = ContainerGroup {
+    let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
         tags: ownership.tags(&defaults.tags),
-        zones: defaults.zones.first().cloned().into_iter().collect(),
         properties: GroupProperties {
             os_type: defaults.os.arm().to_owned(),
-            sku: Some("Standard".to_owned()),
             restart_policy: Some(
                 RestartPolicy::parse(spec.restart_policy.as_deref())
                     .as_str()
@@ -158,14 +180,16 @@ pub fn container_group(
             ),
             containers,
             init_containers: inits.first,
-            volumes: volumes.arm,
+            volumes,
             ip_address,
             subnet_ids,
+            dns_config,
             image_registry_credentials,
             ..GroupProperties::default()
         },
         ..ContainerGroup::default()
     };
+    features.apply(&mut group);
     Ok(Translation {
         group,
         notes,

@@ -43,7 +43,7 @@ pub(super) fn sidecars(spec: &PodSpec, os: Os) -> usize {
 pub(super) fn init(
     spec: &PodSpec,
     fields: &Fields<'_>,
-    volumes: &Volumes,
+    volumes: &mut Volumes,
     review: &mut Review<'_>,
 ) -> Inits {
     let mut out = Inits::default();

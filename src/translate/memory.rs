@@ -3,9 +3,9 @@
 //! Until the echo of a write comes back on the watch, the record must already know it: the next status keeps the
 //! transition times and the start time of this one.
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
-use super::facts::{ConditionFacts, PodFacts};
+use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts};
 
 impl PodFacts {
     /// Takes over what `status` says, as if the API server had it.
@@ -26,6 +26,11 @@ impl PodFacts {
             });
         }
         self.conditions = conditions.into();
+        remember_ends(&mut self.containers, status.container_statuses.as_deref());
+        remember_ends(
+            &mut self.init_containers,
+            status.init_container_statuses.as_deref(),
+        );
     }
 
     /// Keeps what `newer` remembers of the status, when this record was read before `newer`'s status was written.
@@ -34,5 +39,24 @@ impl PodFacts {
         self.start_time = newer.start_time.or(self.start_time);
         self.pod_ip = newer.pod_ip;
         self.conditions.clone_from(&newer.conditions);
+        recall_ends(&mut self.containers, &newer.containers);
+        recall_ends(&mut self.init_containers, &newer.init_containers);
+    }
+}
+
+fn remember_ends(containers: &mut [ContainerFacts], statuses: Option<&[ContainerStatus]>) {
+    for container in containers {
+        let status = statuses
+            .unwrap_or_default()
+            .iter()
+            .find(|status| *status.name == *container.name);
+        container.ended = status.and_then(Ended::of);
+    }
+}
+
+fn recall_ends(containers: &mut [ContainerFacts], newer: &[ContainerFacts]) {
+    for container in containers {
+        let found = newer.iter().find(|it| it.name == container.name);
+        container.ended = found.and_then(|it| it.ended.clone());
     }
 }

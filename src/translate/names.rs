@@ -15,6 +15,18 @@ pub(super) fn volume(name: &str) -> String {
     format!("v-{readable}{separator}{}", hash_hex(&[name], 10))
 }
 
+/// Whether ACI takes a container of this name: 1-63 lower-case letters, digits and hyphens, the last not at an end.
+pub(super) fn is_container(name: &str) -> bool {
+    let outer = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = name.as_bytes();
+    bytes.len() <= 63
+        && outer(bytes.first())
+        && outer(bytes.last())
+        && bytes
+            .iter()
+            .all(|&b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
 /// Whether ACI takes an environment variable of this name: 1-63 letters, digits and `_`, the last not at an end.
 pub(super) fn is_env(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';

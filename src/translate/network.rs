@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ContainerPort;
 
-use super::GroupDefaults;
+use super::features::Network;
 use super::review::Review;
 use crate::azure::model::{IpAddress, Port, SubnetId};
 
@@ -44,6 +44,11 @@ pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Revie
             review.field("spec.containers[].ports[].protocol: SCTP", true, &place);
             continue;
         }
+        if !(1..=65_535).contains(container_port) {
+            let field = format!("spec.containers[{index}].ports[{n}].containerPort");
+            review.refuse(field, "a port is a number from 1 to 65535".to_owned());
+            continue;
+        }
         let reserved = is_reserved(*container_port);
         review.field(
             "spec.containers[].ports[].containerPort: reserved by ACI",
@@ -64,7 +69,7 @@ pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Revie
 /// The address and the subnet of a group whose containers, each under its path in the pod, declare `ports`.
 pub(super) fn address(
     ports: &[(String, Vec<Port>)],
-    defaults: &GroupDefaults,
+    network: &Network,
     review: &mut Review,
 ) -> (Option<IpAddress>, Vec<SubnetId>) {
     let mut owner: BTreeMap<i32, &str> = BTreeMap::new();
@@ -82,20 +87,35 @@ pub(super) fn address(
             review.refuse(format!("{container}.ports"), message);
         }
     }
-    let subnets: Vec<SubnetId> = defaults
+    let subnets: Vec<SubnetId> = network
         .subnet_id
         .iter()
         .map(|id| SubnetId { id: id.clone() })
         .collect();
-    let kind = match (&defaults.subnet_id, defaults.public_ip) {
-        (Some(_), _) => "Private",
-        (None, true) => "Public",
-        (None, false) => return (None, subnets),
+    let kind = match (&network.subnet_id, network.public_ip) {
+        (Some(_), _) => Some("Private"),
+        (None, true) => Some("Public"),
+        (None, false) => None,
     };
     let ports: Vec<Port> = ports.iter().flat_map(|(_, ports)| ports).cloned().collect();
-    if ports.is_empty() {
-        return (None, subnets);
+    let kind = kind.filter(|_| !ports.is_empty());
+    if let Some(label) = &network.dns_label
+        && kind != Some("Public")
+    {
+        let why = match (&network.subnet_id, network.public_ip) {
+            (Some(_), _) => "the pod is in a subnet, where ACI gives no public name; remove it",
+            (None, false) => {
+                "the pod has no public address; remove it, or use a connector with publicIP"
+            }
+            (None, true) => {
+                "the pod declares no port, and gets no address without; declare one, or remove it"
+            }
+        };
+        review.refuse(label.place.clone(), why.to_owned());
     }
+    let Some(kind) = kind else {
+        return (None, subnets);
+    };
     if ports.len() > MAX_PORTS {
         let message = format!(
             "{} ports are declared; a group's address opens at most {MAX_PORTS}",
@@ -103,12 +123,14 @@ pub(super) fn address(
         );
         review.exceeds("spec.containers".to_owned(), message);
     }
-    (
-        Some(IpAddress {
-            kind: kind.to_owned(),
-            ports,
-            ..IpAddress::default()
-        }),
-        subnets,
-    )
+    let label = network.dns_label.as_ref();
+    let address = IpAddress {
+        kind: kind.to_owned(),
+        ports,
+        dns_name_label: label.map(|label| label.label.clone()),
+        auto_generated_domain_name_label_scope: label
+            .and_then(|label| label.scope.map(str::to_owned)),
+        ..IpAddress::default()
+    };
+    (Some(address), subnets)
 }

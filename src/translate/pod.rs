@@ -1,19 +1,19 @@
-//! The verdicts on the fields of a pod's spec that are not its containers or volumes.
+//! The verdicts on the fields of a pod's spec that are not its containers, its volumes or its DNS.
 
-use k8s_openapi::api::core::v1::{PodDNSConfig, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 
 use super::review::{Review, set, some};
 use super::security;
 
-/// Reviews `spec`, all but its containers and volumes.
+/// Reviews `spec`, all but its containers, volumes and DNS.
 pub(super) fn review(spec: &PodSpec, review: &mut Review) {
     let PodSpec {
-        active_deadline_seconds,
+        active_deadline_seconds: _,
         affinity: _,
         automount_service_account_token: _,
         containers: _,
-        dns_config,
-        dns_policy,
+        dns_config: _,
+        dns_policy: _,
         enable_service_links: _,
         ephemeral_containers,
         host_aliases,
@@ -53,20 +53,6 @@ pub(super) fn review(spec: &PodSpec, review: &mut Review) {
     } = spec;
     let other_os = os.as_ref().is_some_and(|os| os.name != review.os.label());
     for (row, present) in [
-        (
-            "spec.activeDeadlineSeconds",
-            active_deadline_seconds.is_some(),
-        ),
-        (
-            "spec.dnsConfig",
-            dns_config
-                .as_ref()
-                .is_some_and(|config| *config != PodDNSConfig::default()),
-        ),
-        (
-            "spec.dnsPolicy: None",
-            dns_policy.as_deref() == Some("None"),
-        ),
         (
             "spec.ephemeralContainers",
             some(ephemeral_containers.as_deref()),

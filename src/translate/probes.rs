@@ -1,4 +1,4 @@
-//! Liveness and readiness probes: by command and by HTTP, as ACI has them.
+//! Liveness and readiness probes: by command and by HTTP, as ACI has them; startup probes by waiting.
 
 use k8s_openapi::api::core::v1::{ContainerPort, ExecAction, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -14,26 +14,66 @@ const PERIOD_SECONDS: i32 = 10;
 const SUCCESS_THRESHOLD: i32 = 1;
 const FAILURE_THRESHOLD: i32 = 3;
 
+/// The row of a startup probe that ACI's liveness probe can stand in for, and of one that it cannot.
+const STARTUP: &str = "spec.containers[].startupProbe";
+const STARTUP_ALONE: &str = "spec.containers[].startupProbe: without a livenessProbe";
+
+/// The probes of a container, as the pod has them.
+pub(super) struct Probes<'a> {
+    pub(super) startup: Option<&'a Probe>,
+    pub(super) liveness: Option<&'a Probe>,
+    pub(super) readiness: Option<&'a Probe>,
+}
+
 /// ARM's forms of the liveness and the readiness probe of container `index`, which declares `ports`.
+///
+/// ACI has no startup probe. As long as one may take, the liveness probe is held back: a container that is slow is not
+/// killed, and one that never comes up is, only later. Readiness is not held back, because it decides itself, and would
+/// be late for every container that starts faster than it may.
 pub(super) fn probes(
-    liveness: Option<&Probe>,
-    readiness: Option<&Probe>,
+    given: &Probes<'_>,
     index: usize,
     ports: &[ContainerPort],
     review: &mut Review,
 ) -> (Option<model::Probe>, Option<model::Probe>) {
+    let row = if given.liveness.is_some() {
+        STARTUP
+    } else {
+        STARTUP_ALONE
+    };
+    review.field(row, given.startup.is_some(), &[index]);
     let mut one = |row, member, given: Option<&Probe>| {
         let arm = probe(given?, member, index, ports, review)?;
         review.field(row, true, &[index]).then_some(arm)
     };
-    (
-        one("spec.containers[].livenessProbe", "livenessProbe", liveness),
-        one(
-            "spec.containers[].readinessProbe",
-            "readinessProbe",
-            readiness,
-        ),
-    )
+    let mut liveness = one(
+        "spec.containers[].livenessProbe",
+        "livenessProbe",
+        given.liveness,
+    );
+    let readiness = one(
+        "spec.containers[].readinessProbe",
+        "readinessProbe",
+        given.readiness,
+    );
+    if let (Some(liveness), Some(startup)) = (&mut liveness, given.startup) {
+        let delay = &mut liveness.initial_delay_seconds;
+        *delay = (*delay).max(Some(window(startup)));
+    }
+    (liveness, readiness)
+}
+
+/// The longest time, in seconds, that a container has to start up before the probe `startup` would kill it.
+fn window(startup: &Probe) -> i32 {
+    let period = startup.period_seconds.unwrap_or(PERIOD_SECONDS);
+    let timeout = startup.timeout_seconds.unwrap_or(TIMEOUT_SECONDS);
+    let failures = startup.failure_threshold.unwrap_or(FAILURE_THRESHOLD);
+    // A kubelet does not probe again before the last probe has ended.
+    let probing = period.max(timeout).max(0).saturating_mul(failures.max(0));
+    let delay = startup
+        .initial_delay_seconds
+        .unwrap_or(INITIAL_DELAY_SECONDS);
+    delay.max(0).saturating_add(probing)
 }
 
 /// ARM's form of the probe `member` (`livenessProbe` or `readinessProbe`) of container `index`, which declares `ports`;

@@ -1,5 +1,6 @@
 //! Pull secrets: from what a Secret holds to the credentials of the registries that the pod's images use.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -15,8 +16,11 @@ use crate::azure::model::{RegistryCredential, SecretText};
 /// Reasons of the Events; the first as a kubelet has it.
 const NOT_FOUND: &str = "FailedToRetrieveImagePullSecret";
 const UNUSABLE: &str = "ImagePullSecretUnusable";
+const SHARED: &str = "ImagePullSecretShared";
 /// Docker's own registry, as ACI wants it.
 const DOCKER: &str = "index.docker.io";
+/// Azure Container Registry in the public cloud, in China and for the US government.
+const AZURE: [&str; 3] = [".azurecr.io", ".azurecr.cn", ".azurecr.us"];
 
 /// `.dockerconfigjson`.
 #[derive(Deserialize)]
@@ -39,17 +43,59 @@ struct Auth {
     identity_token: Option<SecretText>,
 }
 
-/// The credentials of the registries that the images of `spec` come from, one for each. A Secret that is missing or of no
-/// use is told, and the pod goes on without it, as with a kubelet.
-pub(super) fn credentials(spec: &PodSpec, review: &mut Review<'_>) -> Vec<RegistryCredential> {
-    let used: Vec<String> = spec
+/// What a pull secret has for the images whose address begins with a host and a path.
+struct Entry {
+    host: String,
+    path: String,
+    /// Unless there is none that ACI takes.
+    login: Result<(String, SecretText), &'static str>,
+    /// Where the Secret stands in the pod, and what it is called.
+    place: (String, Reference),
+}
+
+/// The credentials of the registries that the images of `spec` come from, one for each: that is what ACI takes. A Secret
+/// that is missing or of no use is told, and the pod goes on without it, as with a kubelet.
+///
+/// For an Azure Container Registry that no Secret is for, the group gets the identity `identity`, if there is one.
+pub(super) fn credentials(
+    spec: &PodSpec,
+    identity: Option<&str>,
+    review: &mut Review<'_>,
+) -> Vec<RegistryCredential> {
+    let entries = entries(spec, review);
+    let mut used: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let images = spec
         .containers
         .iter()
         .chain(spec.init_containers.iter().flatten())
-        .filter_map(|container| container.image.as_deref())
-        .map(registry)
-        .collect();
-    let mut out: BTreeMap<String, RegistryCredential> = BTreeMap::new();
+        .filter_map(|container| container.image.as_deref());
+    for image in images {
+        used.entry(registry_server(image)).or_default().push(image);
+    }
+    let mut out = Vec::new();
+    for (server, images) in used {
+        let credential = match login_for(&server, &images, &entries, review) {
+            Some((username, password)) => RegistryCredential {
+                server,
+                username: Some(username),
+                password: Some(password),
+                identity: None,
+            },
+            None if is_azure(&server) && identity.is_some() => RegistryCredential {
+                server,
+                identity: identity.map(str::to_owned),
+                ..RegistryCredential::default()
+            },
+            None => continue,
+        };
+        out.push(credential);
+    }
+    out
+}
+
+/// What the pull secrets of `spec` hold, the most special first, as a kubelet tries them.
+fn entries(spec: &PodSpec, review: &mut Review<'_>) -> Vec<Entry> {
+    let mut out = Vec::new();
     for (n, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
         let path = format!("spec.imagePullSecrets[{n}]");
         let reference = Reference::Secret(secret.name.clone());
@@ -69,33 +115,62 @@ pub(super) fn credentials(spec: &PodSpec, review: &mut Review<'_>) -> Vec<Regist
             review.note(UNUSABLE, &path, message);
             continue;
         };
-        for (server, auth) in &auths {
-            let host = host(server);
-            for server in used.iter().filter(|used| matches(&host, used)) {
-                if out.contains_key(server) {
-                    continue;
-                }
-                if let Some((username, password)) = login(auth) {
-                    let credential = RegistryCredential {
-                        server: server.clone(),
-                        username: Some(username),
-                        password: Some(password),
-                    };
-                    out.insert(server.clone(), credential);
-                    continue;
-                }
-                let why = if auth.identity_token.is_some() {
-                    "an identity token, which ACI does not take"
-                } else {
-                    "no user name and password"
-                };
+        out.extend(auths.iter().map(|(server, auth)| Entry {
+            host: host(server),
+            path: scope(server),
+            login: login(auth).ok_or(if auth.identity_token.is_some() {
+                "an identity token, which ACI does not take"
+            } else {
+                "no user name and password"
+            }),
+            place: (path.clone(), reference.clone()),
+        }));
+    }
+    // Stable: of equals the first Secret's comes first.
+    out.sort_by_key(|entry| (Reverse(entry.path.len()), entry.host.contains('*')));
+    out
+}
+
+/// The user name and password for the `images` of `server`. ACI takes one pair for all of them; an image that another one
+/// would be for is told.
+fn login_for(
+    server: &str,
+    images: &[&str],
+    entries: &[Entry],
+    review: &mut Review<'_>,
+) -> Option<(String, SecretText)> {
+    let fits = |entry: &Entry, image: &str| covers(&entry.path, image);
+    let mut chosen: Option<(&Entry, &(String, SecretText))> = None;
+    for entry in entries.iter().filter(|entry| matches(&entry.host, server)) {
+        if !images.iter().any(|image| fits(entry, image)) {
+            continue;
+        }
+        match (&entry.login, chosen) {
+            (Ok(login), None) => chosen = Some((entry, login)),
+            (Err(what), None) => {
+                let (path, reference) = &entry.place;
                 let message =
-                    format!("{reference} has {why} for {server}; images are pulled without it");
-                review.note(UNUSABLE, &path, message);
+                    format!("{reference} has {what} for {server}; images are pulled without it");
+                review.note(UNUSABLE, path, message);
             }
+            (_, Some(_)) => {}
         }
     }
-    out.into_values().collect()
+    let (entry, login) = chosen?;
+    if let Some(image) = images.iter().find(|image| !fits(entry, image)) {
+        let (path, reference) = &entry.place;
+        let message = format!(
+            "ACI takes one user for each registry: {image} is pulled as the user of {reference} for {server}{}",
+            entry.path
+        );
+        review.note(SHARED, path, message);
+    }
+    Some(login.clone())
+}
+
+/// Whether `server` is an Azure Container Registry: a token of the identity is sent there, so the list is short.
+fn is_azure(server: &str) -> bool {
+    AZURE.iter().any(|suffix| server.ends_with(suffix))
 }
 
 fn auths(object: &Object) -> Option<Auths> {
@@ -131,12 +206,43 @@ fn host(server: &str) -> String {
     }
 }
 
-/// The registry of an image: what stands before the first slash when it can be a host, else Docker's own.
-fn registry(image: &str) -> String {
+/// The path of a server as pull secrets write it; the version of the API, which `docker login` writes, counts for nothing.
+fn scope(server: &str) -> String {
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let path = server.split_once('/').map_or("", |(_, path)| path);
+    let path = ["v1", "v2"]
+        .iter()
+        .find_map(|version| path.strip_prefix(version))
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        .unwrap_or(path);
+    match path.trim_start_matches('/') {
+        "" => String::new(),
+        path => format!("/{path}"),
+    }
+}
+
+/// Whether what stands for `scope` stands for `image`, too.
+fn covers(scope: &str, image: &str) -> bool {
+    let path = match image.split_once('/') {
+        Some((first, path)) if is_host(first) => path,
+        _ => image,
+    };
+    scope
+        .strip_prefix('/')
+        .is_none_or(|scope| path.starts_with(scope))
+}
+
+/// The registry of an image as ACI names it: what stands before the first slash when it can be a host, else Docker's own.
+pub fn registry_server(image: &str) -> String {
     match image.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => host(first),
+        Some((first, _)) if is_host(first) => host(first),
         _ => DOCKER.to_owned(),
     }
+}
+
+/// Whether what stands before the first slash of an image can be a host.
+fn is_host(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost"
 }
 
 /// Whether `host`, which may have `*` for a label or the beginning of one, is that of `registry`.

@@ -6,24 +6,78 @@
 //! are sent only where they differ from ACI's default (the request), which is in groups of several containers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::GroupDefaults;
 use super::review::Review;
-use crate::azure::model::{ResourceAmounts, Resources};
+use crate::azure::model::{Container, ResourceAmounts, Resources};
 
 /// Smallest group, in hundredths of a core and tenths of a gigabyte.
 const GROUP_MIN: Amounts = Amounts {
     cpu: 100,
     memory: 10,
 };
-/// Largest group: 31 cores, 240 GB.
-const GROUP_MAX: Amounts = Amounts {
-    cpu: 3_100,
-    memory: 2_400,
-};
+
+/// The largest group of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ceiling {
+    kind: &'static str,
+    most: Amounts,
+}
+
+impl Ceiling {
+    /// 31 cores, 240 GB.
+    pub(super) const STANDARD: Self = Self::new("container group", 31, 240);
+    /// 31 cores, 180 GB.
+    pub(super) const CONFIDENTIAL: Self = Self::new("confidential container group", 31, 180);
+    /// 4 cores, 16 GB.
+    pub(super) const SPOT: Self = Self::new("Spot container group", 4, 16);
+
+    const fn new(kind: &'static str, cores: u64, gigabytes: u64) -> Self {
+        let most = Amounts {
+            cpu: cores * 100,
+            memory: gigabytes * 10,
+        };
+        Self { kind, most }
+    }
+}
+
+/// What the containers of a group request together, in hundredths of a core and tenths of a gigabyte. Shown as
+/// quantities: `cpu=1,memory=1.5G`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Total(Amounts);
+
+impl Total {
+    /// The sum over `containers`; `None` when one says nothing.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast saturates, and ACI's amounts are small and positive"
+    )]
+    pub(super) fn of(containers: &[Container]) -> Option<Self> {
+        let amounts: Vec<Amounts> = containers
+            .iter()
+            .map(|container| {
+                let requests = container.properties.resources.as_ref()?.requests;
+                Some(Amounts {
+                    cpu: (requests.cpu * 100.0).round() as u64,
+                    memory: (requests.memory_in_gb * 10.0).round() as u64,
+                })
+            })
+            .collect::<Option<_>>()?;
+        (!amounts.is_empty()).then(|| Self(sum(&amounts)))
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arm = self.0.arm();
+        write!(f, "cpu={},memory={}G", arm.cpu, arm.memory_in_gb)
+    }
+}
 
 /// Hundredths of a core and tenths of a gigabyte.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -144,19 +198,24 @@ pub(super) fn requested(resources: Option<&ResourceRequirements>) -> Amounts {
 }
 
 /// The resources of every container of a group, from the needs of each; the first container is padded when the group would
-/// be too small for ACI, or smaller than `least`.
-pub(super) fn size(needs: &[Need], least: Amounts, review: &mut Review) -> Vec<Resources> {
+/// be too small for ACI, or smaller than `least`. More than `ceiling` is refused.
+pub(super) fn size(
+    needs: &[Need],
+    least: Amounts,
+    ceiling: Ceiling,
+    review: &mut Review,
+) -> Vec<Resources> {
     let mut amounts: Vec<Amounts> = needs.iter().map(|need| need.amounts).collect();
     let mut total = sum(&amounts);
     let wanted = total.max(least);
-    if wanted.cpu > GROUP_MAX.cpu || wanted.memory > GROUP_MAX.memory {
-        let most = GROUP_MAX.arm();
+    if wanted.cpu > ceiling.most.cpu || wanted.memory > ceiling.most.memory {
+        let most = ceiling.most.arm();
         let asked = wanted.arm();
         review.exceeds(
             "spec.containers".to_owned(),
             format!(
-                "the containers ask for {} cores and {} GB together; a container group has at most {} cores and {} GB",
-                asked.cpu, asked.memory_in_gb, most.cpu, most.memory_in_gb
+                "the containers ask for {} cores and {} GB together; a {} has at most {} cores and {} GB",
+                asked.cpu, asked.memory_in_gb, ceiling.kind, most.cpu, most.memory_in_gb
             ),
         );
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+
 use super::group::{NOT_SUPPORTED, Note, Refusal, Refusals};
 use super::resolved::{Found, Object, Reference, Resolved};
 use super::support::{Verdict, verdict};
@@ -10,6 +12,8 @@ use crate::azure::model::SecretBytes;
 
 /// Reason of a refusal: more than a container group can have.
 const EXCEEDS: &str = "ExceedsAciLimits";
+/// Reason of a refusal that lies in what the pod refers to.
+pub(super) const NOT_FOR_ACI: &str = "ReferenceNotSupportedOnAci";
 /// Reason of a note.
 const APPROXIMATED: &str = "ApproximatedOnAci";
 
@@ -47,26 +51,66 @@ impl<'a> Review<'a> {
     ) -> Found<'a, Object> {
         let found = self.look(reference);
         if matches!(found, Found::Absent) {
-            let reasons = reference.reasons();
-            if optional {
-                let message = format!("{reference} does not exist; the pod runs without it");
-                self.note(reasons.optional, path, message);
-            } else {
-                let message = format!("{reference} does not exist; create it and the pod starts");
-                self.heals(reasons.mandatory, path.to_owned(), message);
-            }
+            self.absent(reference, optional, path);
         }
         found
     }
 
+    /// The claim `name` that the pod refers to at `path`; that it is missing is refused until it appears.
+    pub(super) fn claim(&mut self, name: &str, path: &str) -> Found<'a, PersistentVolumeClaim> {
+        let reference = Reference::Claim(name.to_owned());
+        let found = Found::of(self.resolved.claims.get(name));
+        if matches!(found, Found::Absent) {
+            self.absent(&reference, false, path);
+        }
+        self.want(reference);
+        found
+    }
+
+    /// As [`Review::claim`], a volume.
+    pub(super) fn volume(&mut self, name: &str, path: &str) -> Found<'a, PersistentVolume> {
+        let reference = Reference::Volume(name.to_owned());
+        let found = Found::of(self.resolved.volumes.get(name));
+        if matches!(found, Found::Absent) {
+            self.absent(&reference, false, path);
+        }
+        self.want(reference);
+        found
+    }
+
+    /// Whether everything that the pod refers to, as far as it was looked at, is fetched.
+    pub(super) fn all_known(&self) -> bool {
+        let mut wanted = self.wanted.iter();
+        wanted.all(|reference| self.resolved.knows(reference))
+    }
+
+    fn absent(&mut self, reference: &Reference, optional: bool, path: &str) {
+        let reasons = reference.reasons();
+        if optional {
+            let message = format!("{reference} does not exist; the pod runs without it");
+            self.note(reasons.optional, path, message);
+        } else {
+            let message = format!("{reference} does not exist; create it and the pod starts");
+            self.heals(reasons.mandatory, path.to_owned(), message);
+        }
+    }
+
+    /// The pod refers to this.
+    pub(super) fn want(&mut self, reference: Reference) {
+        self.wanted.insert(reference);
+    }
+
     /// As [`Review::object`], in silence.
     pub(super) fn look(&mut self, reference: &Reference) -> Found<'a, Object> {
-        self.wanted.insert(reference.clone());
-        match self.resolved.objects.get(reference) {
-            None => Found::Unknown,
-            Some(None) => Found::Absent,
-            Some(Some(object)) => Found::Here(object),
-        }
+        self.want(reference.clone());
+        Found::of(self.resolved.objects.get(reference))
+    }
+
+    /// The words with which the image called `name` begins; none while they are not read.
+    pub(super) fn entry_point(&mut self, name: &str) -> &'a [String] {
+        self.want(Reference::Image(name.to_owned()));
+        let known = self.resolved.entry_points.get(name);
+        known.map(AsRef::as_ref).unwrap_or_default()
     }
 
     /// The entry `key` of what the pod refers to at `path`, as [`Review::object`]; `binary` entries count for files.
@@ -154,6 +198,11 @@ impl<'a> Review<'a> {
     /// Refuses the field at `path`.
     pub(super) fn refuse(&mut self, path: String, message: String) {
         self.push(NOT_SUPPORTED, path, message);
+    }
+
+    /// Refuses the field at `path` for a reason of its own.
+    pub(super) fn refuse_as(&mut self, reason: &'static str, path: String, message: String) {
+        self.push(reason, path, message);
     }
 
     /// `path` in the list of containers that is looked at.

@@ -1,6 +1,6 @@
 //! Security contexts: what ACI has goes along; where leaving one out would weaken the pod, the pod is refused.
 
-use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, SecurityContext};
+use k8s_openapi::api::core::v1::{Capabilities, Pod, PodSecurityContext, SecurityContext};
 
 use super::review::{Review, some};
 use crate::api::Os;
@@ -62,6 +62,15 @@ pub(super) fn pod(context: &PodSecurityContext, review: &mut Review) {
     ] {
         review.field(row, present, &[]);
     }
+}
+
+/// The number of the user that a container of `pod` runs as, where it is said.
+pub(super) fn user(context: Option<&SecurityContext>, pod: &Pod) -> Option<i64> {
+    let spec = pod.spec.as_ref();
+    let of_pod = spec.and_then(|spec| spec.security_context.as_ref());
+    context
+        .and_then(|context| context.run_as_user)
+        .or(of_pod.and_then(|context| context.run_as_user))
 }
 
 /// ARM's form of the context of container `index`, with what it inherits of the pod's; `None` when nothing is asked for.

@@ -11,73 +11,18 @@ use k8s_openapi::jiff::Timestamp;
 mod conditions;
 mod container;
 mod patch;
+mod phase;
 
 pub use patch::{digest, status_patch};
+pub use phase::{GroupPhase, group_phase};
 
 use self::conditions::conditions;
-use self::container::{Life, Seen};
-use super::events::line;
+use self::container::{Seen, Trouble};
+use self::phase::phase_of;
+use super::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
 use super::facts::{ContainerFacts, PodFacts, RestartPolicy};
 use super::time;
 use crate::azure::model::{ContainerGroup, Event, GroupProperties, InstanceView};
-
-/// Where a container group is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GroupPhase {
-    /// Not running yet.
-    Creating,
-    /// Its containers run, or are restarted by ACI.
-    Running,
-    /// Every container ended with 0 and none restarts.
-    Succeeded,
-    /// A container ended with an error and none restarts.
-    Failed,
-    /// Azure gave up on making it. The group stays, may start late and bill: it is to be deleted.
-    ProvisioningFailed,
-    /// Stopped by somebody; nothing runs or bills.
-    Stopped,
-    /// Azure moves it to another host; it will run again, perhaps with another IP.
-    Repairing,
-    /// Being deleted.
-    Deleting,
-}
-
-/// Where `group` is in its life, from its provisioning state (the state of the last operation) and its instance view.
-/// A group from a LIST has no instance view and counts as `Creating` until it is read by GET.
-pub fn group_phase(group: &ContainerGroup) -> GroupPhase {
-    let is =
-        |text: Option<&str>, word: &str| text.is_some_and(|text| text.eq_ignore_ascii_case(word));
-    let operation = group.properties.provisioning_state.as_deref();
-    let state = group
-        .properties
-        .instance_view
-        .as_ref()
-        .and_then(|view| view.state.as_deref());
-    let by_operation = [
-        ("Failed", GroupPhase::ProvisioningFailed),
-        ("Canceled", GroupPhase::ProvisioningFailed),
-        ("Deleting", GroupPhase::Deleting),
-        ("Repairing", GroupPhase::Repairing),
-        ("Unhealthy", GroupPhase::Repairing),
-        ("NotAccessible", GroupPhase::Repairing),
-    ];
-    if let Some((_, phase)) = by_operation.iter().find(|(word, _)| is(operation, word)) {
-        return *phase;
-    }
-    let by_state = [
-        ("Running", GroupPhase::Running),
-        ("Succeeded", GroupPhase::Succeeded),
-        ("Failed", GroupPhase::Failed),
-    ];
-    if let Some((_, phase)) = by_state.iter().find(|(word, _)| is(state, word)) {
-        return *phase;
-    }
-    // While a stopped group is started again its state still says so; only a settled one counts.
-    if is(state, "Stopped") && is(operation, "Succeeded") {
-        return GroupPhase::Stopped;
-    }
-    GroupPhase::Creating
-}
 
 /// Status of a pod whose group was read with its instance view.
 ///
@@ -141,25 +86,65 @@ pub fn status_waiting(
     lives.status(facts, None, None, host_ip, now)
 }
 
-/// Status of a pod that has ended as `Failed` for a reason of ours. Containers that may have run are `Terminated` with the
-/// kubelet's words for an end that nobody saw.
+/// Status of a pod for which ACI makes no group because it cannot pull an image, said in `message`: as a kubelet has it,
+/// `ErrImagePull` after the first try and `ImagePullBackOff` when it was tried `again`. Containers whose image `message` does
+/// not name wait without a reason, when it names one at all.
+pub fn status_unpulled(
+    facts: &PodFacts,
+    again: bool,
+    message: &str,
+    host_ip: Option<&str>,
+    now: Timestamp,
+) -> PodStatus {
+    // ACI puts the image in quotes.
+    let named = |container: &ContainerFacts| message.contains(&format!("'{}'", container.image));
+    let mut all = facts.init_containers.iter().chain(&facts.containers);
+    let names_one = all.any(named);
+    let seen = All::of(facts, |container, _| {
+        if names_one && !named(container) {
+            return Seen::waiting(container, None, None);
+        }
+        if again {
+            let message = format!(
+                "Back-off pulling image \"{}\": {ERR_IMAGE_PULL}: {message}",
+                container.image
+            );
+            return Seen::waiting(container, Some(IMAGE_PULL_BACK_OFF), Some(&message));
+        }
+        Seen::waiting(container, Some(ERR_IMAGE_PULL), Some(message))
+    });
+    let lives = Lives {
+        phase: not_back(facts, "Pending"),
+        ready: Ready::ByContainers,
+        seen,
+    };
+    lives.status(facts, None, None, host_ip, now)
+}
+
+/// Status of a pod that has ended as `Failed` for a reason of ours; `last_group` is its group as it was last read.
+/// Containers that may have run and have not ended are `Terminated` with the kubelet's words for an end that nobody saw.
 pub fn status_failed(
     facts: &PodFacts,
+    last_group: Option<&ContainerGroup>,
     reason: &str,
     message: &str,
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
-    let mut seen = seen(facts, None);
-    if facts.phase.as_deref() == Some("Running") {
-        seen.lost(message, now);
+    let mut seen = seen(facts, last_group);
+    let ran = facts.phase.as_deref() == Some("Running");
+    for container in seen.init.iter_mut().chain(&mut seen.containers) {
+        if ran || container.has_started() {
+            container.lost(message, now);
+        }
     }
     let lives = Lives {
-        phase: "Failed",
+        phase: not_back(facts, "Failed"),
         ready: Ready::Ended,
         seen,
     };
-    lives.status(facts, Some((reason, message)), facts.pod_ip, host_ip, now)
+    let ip = last_group.and_then(ip_of).or(facts.pod_ip);
+    lives.status(facts, Some((reason, message)), ip, host_ip, now)
 }
 
 /// Status of a pod whose group vanished from Azure behind our back: `Failed`, reason `ContainerGroupDeleted`. What `last`
@@ -242,47 +227,6 @@ fn not_back<'a>(facts: &'a PodFacts, phase: &'a str) -> &'a str {
     }
 }
 
-/// A kubelet's rule from container states to phase; `ending` when nothing will be restarted whatever the policy says.
-fn phase_of(policy: RestartPolicy, seen: &All<'_>, ending: bool) -> &'static str {
-    let containers = &seen.containers;
-    let begun = containers.iter().any(Seen::has_started);
-    let mut inits = seen.init.iter().filter(|init| !init.is_sidecar());
-    if policy == RestartPolicy::Never && inits.clone().any(Seen::failed) {
-        return "Failed";
-    }
-    let sidecars = seen.init.iter().filter(|init| init.is_sidecar());
-    if !begun
-        && (inits.any(|init| !init.succeeded()) || sidecars.clone().any(|it| !it.has_started()))
-    {
-        return "Pending";
-    }
-    let sidecars = sidecars.filter(|it| matches!(it.life, Life::Running { .. }));
-    let sidecars = sidecars.count();
-    let count = |test: fn(&Seen<'_>) -> bool| {
-        containers
-            .iter()
-            .filter(|container| test(container))
-            .count()
-    };
-    let waiting = count(|container| {
-        matches!(container.life, Life::Waiting { .. }) && container.last.is_none()
-    });
-    let running = sidecars + count(|container| matches!(container.life, Life::Running { .. }));
-    let succeeded =
-        count(|container| matches!(&container.life, Life::Ended(end) if end.exit_code == 0));
-    if containers.is_empty() || waiting > 0 {
-        "Pending"
-    } else if running > 0 || (policy == RestartPolicy::Always && !ending) {
-        "Running"
-    } else if succeeded == containers.len() {
-        "Succeeded"
-    } else if policy == RestartPolicy::Never || ending {
-        "Failed"
-    } else {
-        "Running"
-    }
-}
-
 /// Every container of a pod.
 struct All<'a> {
     init: Vec<Seen<'a>>,
@@ -337,14 +281,17 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     let mut all = All::of(facts, |container, kind| {
         // A sidecar is one of the group's containers.
         let list = if container.sidecar { Kind::Main } else { kind };
-        let view = properties.and_then(|properties| view_of(properties, &container.name, list));
+        let found = properties.and_then(|properties| find(properties, &container.name, list));
+        let (image, view) = found.unzip();
         // ACI restarts an init container only to repeat one that failed, and then only when the policy lets it.
         let policy = match (kind, facts.restart_policy) {
             (Kind::Init, _) if container.sidecar => RestartPolicy::Always,
             (Kind::Init, RestartPolicy::Always) => RestartPolicy::OnFailure,
             (_, policy) => policy,
         };
-        Seen::of_view(container, view, policy, trouble.as_deref())
+        let mut seen = Seen::of_view(container, view.flatten(), policy, trouble.as_ref());
+        seen.image = image.filter(|it| !it.is_empty()).map(str::to_owned);
+        seen
     });
     for container in all.init.iter_mut().chain(&mut all.containers) {
         container.name_id(&facts.key.uid);
@@ -352,35 +299,33 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     all
 }
 
-fn view_of<'g>(
+/// Image and instance view of a container of the group.
+fn find<'g>(
     properties: &'g GroupProperties,
     name: &str,
     kind: Kind,
-) -> Option<&'g InstanceView> {
+) -> Option<(&'g str, Option<&'g InstanceView>)> {
     match kind {
-        Kind::Init => properties
-            .init_containers
-            .iter()
-            .find(|it| it.name == name)?
-            .properties
-            .instance_view
-            .as_ref(),
-        Kind::Main => properties
-            .containers
-            .iter()
-            .find(|it| it.name == name)?
-            .properties
-            .instance_view
-            .as_ref(),
+        Kind::Init => {
+            let mut inits = properties.init_containers.iter();
+            let found = &inits.find(|it| it.name == name)?.properties;
+            Some((&found.image, found.instance_view.as_ref()))
+        }
+        Kind::Main => {
+            let mut containers = properties.containers.iter();
+            let found = &containers.find(|it| it.name == name)?.properties;
+            Some((&found.image, found.instance_view.as_ref()))
+        }
     }
 }
 
 /// The newest event of the group that tells of a failure; ACI marks failures as `Normal` too, so the name decides.
-fn trouble(events: &[Event]) -> Option<String> {
+fn trouble(events: &[Event]) -> Option<Trouble> {
     let failure = |event: &&Event| {
         let name = event.name.as_deref().unwrap_or_default();
         name.starts_with("Failed")
             || name.starts_with("Insufficient")
+            || name == "BackOff"
             || event.kind.as_deref() == Some("Warning")
     };
     let newest = container::newest(events.iter().filter(failure))?;
@@ -389,10 +334,14 @@ fn trouble(events: &[Event]) -> Option<String> {
         .as_deref()
         .unwrap_or_default()
         .trim_end_matches('.');
-    Some(match newest.message.as_deref() {
-        Some(message) if !message.is_empty() => format!("{name}: {}", line(message)),
-        _ => name.to_owned(),
-    })
+    let message = newest.message.as_deref().unwrap_or_default();
+    let reason = pull_trouble(name, message);
+    let message = match (reason, message) {
+        (_, "") => name.to_owned(),
+        (Some(_), message) => line(message),
+        (None, message) => format!("{name}: {}", line(message)),
+    };
+    Some(Trouble { reason, message })
 }
 
 fn ip_of(group: &ContainerGroup) -> Option<IpAddr> {

@@ -4,10 +4,15 @@ use std::fmt::Write;
 
 use crate::api::Os;
 
+mod changes;
 mod container;
+mod env;
 mod pod;
+mod source;
 mod volume;
 mod words;
+
+pub(super) use words::MISSING_CLUSTER_DNS;
 
 /// What becomes of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +58,14 @@ pub struct Row {
 
 /// Every field of a pod's spec with its verdicts, in the order of the documentation page.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    [pod::ROWS, container::ROWS, volume::ROWS]
-        .into_iter()
-        .flatten()
+    let rows = [
+        pod::ROWS,
+        container::ROWS,
+        env::ROWS,
+        volume::ROWS,
+        source::ROWS,
+    ];
+    rows.into_iter().flatten()
 }
 
 /// The verdict on `field` (a [`Row::field`]) on a node of `os`; `None` when the table has no such row.
@@ -118,28 +128,47 @@ pub fn page() -> String {
             row.windows.word()
         );
     }
+    changes::write(&mut page);
     page
 }
 
 /// The section of the page that `field` stands in: the struct it is a member of.
 fn parent(field: &str) -> &str {
-    let field = field.split_once(": ").map_or(field, |(field, _)| field);
+    let (field, values) = field
+        .split_once(": ")
+        .map_or((field, None), |(field, values)| (field, Some(values)));
     let sections = [
         "spec.containers[].volumeMounts[]",
         "spec.containers[].securityContext",
         "spec.containers[].resources",
         "spec.containers[].ports[]",
+        "spec.containers[].env[].valueFrom",
         "spec.containers[].env[]",
+        "spec.containers[].envFrom[]",
         "spec.containers[].*Probe",
         "spec.containers[]",
         "spec.initContainers[]",
+        "spec.volumes[].*.items[]",
+        "spec.volumes[].azureFile",
+        "spec.volumes[].configMap",
+        "spec.volumes[].csi",
+        "spec.volumes[].downwardAPI",
+        "spec.volumes[].emptyDir",
+        "spec.volumes[].ephemeral",
+        "spec.volumes[].gitRepo",
+        "spec.volumes[].persistentVolumeClaim",
+        "spec.volumes[].projected.sources[]",
+        "spec.volumes[].projected",
+        "spec.volumes[].secret",
         "spec.volumes[]",
         "spec.securityContext",
     ];
+    // A row about the whole of a field stands with the field's neighbours; all others of a section stand together.
     let starts = |section: &&&str| {
-        field
-            .strip_prefix(**section)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        field.strip_prefix(**section).is_some_and(|rest| {
+            rest.starts_with('.')
+                || (rest.is_empty() && (values.is_some() || section.ends_with("[]")))
+        })
     };
     sections
         .iter()

@@ -15,6 +15,7 @@ pub(super) const HELLO: &str = include_str!("testdata/aci-helloworld.json");
 pub(super) const IIS: &str = include_str!("testdata/nanoserver-iis.json");
 pub(super) const PENDING: &str = include_str!("testdata/group-pending.json");
 pub(super) const RUNNING: &str = include_str!("testdata/group-running.json");
+pub(super) const MOUNT_FAILED: &str = include_str!("testdata/group-mount-failed.json");
 pub(super) const TERMINATED: &str = include_str!("testdata/group-terminated-never.json");
 
 /// `text` as JSON, with `changes` (JSON pointer, value) made; a pointer's parent must exist.
@@ -42,16 +43,10 @@ pub(super) fn group(text: &str, changes: &[(&str, Value)]) -> ContainerGroup {
     serde_json::from_value(changed(text, changes)).unwrap()
 }
 
-pub(super) fn defaults(os: Os) -> GroupDefaults {
+pub(crate) fn defaults(os: Os) -> GroupDefaults {
     GroupDefaults {
-        os,
-        region: "eastus".to_owned(),
-        subnet_id: None,
         public_ip: true,
-        zones: Vec::new(),
-        tags: BTreeMap::new(),
-        default_cpu: 1.0,
-        default_memory_gb: 1.5,
+        ..GroupDefaults::new(os, "eastus".to_owned())
     }
 }
 
@@ -114,11 +109,29 @@ pub(super) fn resolved() -> Resolved {
             some(&[("USER", b"u"), ("PASS", b"hush"), ("EMPTY", b"")]),
         ),
         (secret("raw"), some(&[("key", b"\xff")])),
+        (
+            secret("storage"),
+            some(&[
+                ("azurestorageaccountname", b"a"),
+                ("azurestorageaccountkey", b"aGk="),
+            ]),
+        ),
         (secret("gone"), None),
     ];
     Resolved {
         node_ip: Some("10.1.2.3".to_owned()),
         objects: objects.into_iter().collect(),
+        services: Some(Arc::from([])),
+        kubernetes: Some(None),
+        entry_points: [("e", &["/entry", "$(HOME)"][..]), ("bare", &[])]
+            .map(|(name, words)| {
+                (
+                    name.to_owned(),
+                    words.iter().map(|word| (*word).to_owned()).collect(),
+                )
+            })
+            .into(),
+        ..Resolved::default()
     }
 }
 

@@ -1,17 +1,22 @@
-//! Volumes and mounts.
+//! Volumes: each of a pod's that is mounted becomes one of the group, or several where its parts are mounted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, PodSpec, ProjectedVolumeSource, Volume, VolumeMount,
+    EmptyDirVolumeSource, GitRepoVolumeSource, PersistentVolumeClaimVolumeSource, PodSpec,
+    ProjectedVolumeSource, Volume,
 };
 
 use super::fields::Fields;
 use super::names;
 use super::review::{Review, set};
-use crate::azure::model::{self, EmptyDir, SecretText};
+use crate::azure::model::{self, EmptyDir, GitRepo};
+use files::Files;
 
+mod claim;
 mod files;
+mod mounts;
+mod share;
 
 /// Volumes that a group may have.
 const MAX_VOLUMES: usize = 20;
@@ -20,14 +25,27 @@ const MAX_FILES: usize = 3_500_000;
 /// How the API server's admission names the volume of a service account.
 const SERVICE_ACCOUNT_PREFIX: &str = "kube-api-access-";
 const SERVICE_ACCOUNT: &str = "spec.volumes[].projected: the service account's (kube-api-access-*)";
+const MEDIUM: &str = "spec.volumes[].emptyDir.medium: Memory or HugePages";
+const OVERLAP: &str = "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above or below it too";
 
-/// The volumes of a group.
+/// The volumes of a pod, and what its containers mount of them.
 #[derive(Debug, Default)]
 pub(super) struct Volumes {
-    /// As ARM gets them.
-    pub(super) arm: Vec<model::Volume>,
-    /// The pod's names of the volumes that are in the group, with ACI's names.
-    names: BTreeMap<String, String>,
+    /// Those that can be mounted, by name; with their index in the pod.
+    sources: BTreeMap<String, (usize, Source)>,
+    /// What is mounted: index in the pod and path in the volume, empty for the whole.
+    views: BTreeMap<(usize, String), model::Volume>,
+}
+
+/// What a volume is made of.
+#[derive(Debug)]
+enum Source {
+    /// Nothing: each directory in it can be a volume of its own.
+    Empty,
+    /// Files that we know: a directory of them can be a volume of its own.
+    Files(Files),
+    /// Something that ACI mounts whole.
+    Whole(Box<model::Volume>),
 }
 
 /// The volumes that the containers of `spec` mount.
@@ -36,29 +54,57 @@ pub(super) fn volumes(spec: &PodSpec, fields: &Fields<'_>, review: &mut Review<'
     let mut out = Volumes::default();
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let mounted = mounted.contains(volume.name.as_str());
-        let arm = source(volume, index, mounted, fields, review);
-        if let Some(mut arm) = arm.filter(|_| mounted) {
-            arm.name = names::volume(&volume.name);
-            out.names.insert(volume.name.clone(), arm.name.clone());
-            out.arm.push(arm);
+        if let Some(source) = source(volume, index, mounted, fields, review)
+            && mounted
+        {
+            out.sources.insert(volume.name.clone(), (index, source));
         }
     }
-    if out.arm.len() > MAX_VOLUMES {
-        let message = format!(
-            "{} volumes are mounted; a container group has at most {MAX_VOLUMES}",
-            out.arm.len()
-        );
-        review.exceeds("spec.volumes".to_owned(), message);
-    }
-    let files = out.arm.iter().flat_map(|volume| &volume.secret).flatten();
-    let size: usize = files.map(|(_, content)| content.expose().len()).sum();
-    if size > MAX_FILES {
-        let message = format!(
-            "the files of Secrets and ConfigMaps make {size} characters of base64; Azure takes {MAX_FILES} in one request"
-        );
-        review.exceeds("spec.volumes".to_owned(), message);
-    }
     out
+}
+
+impl Volumes {
+    /// What [`Volumes::mounts`] has mounted, as ARM gets it.
+    pub(super) fn finish(self, review: &mut Review<'_>) -> Vec<model::Volume> {
+        for (index, source) in self.sources.values() {
+            if matches!(source, Source::Empty) && self.overlap(*index) {
+                review.at(OVERLAP, format!("spec.volumes[{index}].emptyDir"));
+            }
+        }
+        let arm: Vec<model::Volume> = self.views.into_values().collect();
+        if arm.len() > MAX_VOLUMES {
+            let message = format!(
+                "{} volumes are mounted; a container group has at most {MAX_VOLUMES}",
+                arm.len()
+            );
+            review.exceeds("spec.volumes".to_owned(), message);
+        }
+        let files = arm.iter().flat_map(|volume| &volume.secret).flatten();
+        let size: usize = files.map(|(_, content)| content.expose().len()).sum();
+        if size > MAX_FILES {
+            let message = format!(
+                "the files of Secrets and ConfigMaps make {size} characters of base64; Azure takes {MAX_FILES} in one request"
+            );
+            review.exceeds("spec.volumes".to_owned(), message);
+        }
+        arm
+    }
+
+    /// Whether one of the paths that are mounted of volume `index` lies in another.
+    fn overlap(&self, index: usize) -> bool {
+        let paths: Vec<&str> = self
+            .views
+            .keys()
+            .filter_map(|(of, path)| (*of == index).then_some(path.as_str()))
+            .collect();
+        let within = |inner: &str, outer: &str| {
+            let rest = inner.strip_prefix(outer);
+            inner != outer && (outer.is_empty() || rest.is_some_and(|rest| rest.starts_with('/')))
+        };
+        paths
+            .iter()
+            .any(|inner| paths.iter().any(|outer| within(inner, outer)))
+    }
 }
 
 fn mounted(spec: &PodSpec) -> BTreeSet<&str> {
@@ -70,65 +116,141 @@ fn mounted(spec: &PodSpec) -> BTreeSet<&str> {
     mounts.map(|mount| mount.name.as_str()).collect()
 }
 
-/// ARM's form of `volume`, still without a name; `None` when it is refused or left out. Content is looked up only for a
-/// volume that is mounted.
+/// What `volume` is made of; `None` when it is refused or left out. What it refers to is looked up only when it is mounted.
 fn source(
     volume: &Volume,
     index: usize,
     mounted: bool,
     fields: &Fields<'_>,
     review: &mut Review<'_>,
-) -> Option<model::Volume> {
+) -> Option<Source> {
     refuse_others(volume, index, review);
-    let place = [index];
-    let files_of = match volume {
+    if !review.field(row(volume)?, true, &[index]) {
+        return None;
+    }
+    let path = format!("spec.volumes[{index}]");
+    if let Volume {
+        empty_dir: Some(EmptyDirVolumeSource { medium, size_limit }),
+        ..
+    } = volume
+    {
+        let medium = set(medium.as_deref());
+        review.field(MEDIUM, medium, &[index]);
+        let limit = size_limit.is_some();
+        review.field("spec.volumes[].emptyDir.sizeLimit", limit, &[index]);
+        return Some(Source::Empty);
+    }
+    if let Volume {
+        git_repo: Some(git),
+        ..
+    } = volume
+    {
+        return git_repo(git, index, review).map(whole);
+    }
+    let meta = &fields.pod.metadata;
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    if let Some(csi) = &volume.csi
+        && !share::is_for_us(csi, &path, review)
+    {
+        return None;
+    }
+    if !mounted {
+        return None;
+    }
+    match volume {
+        Volume {
+            azure_file: Some(file),
+            ..
+        } => share::in_tree(file, &format!("{path}.azureFile"), review).map(whole),
+        Volume { csi: Some(csi), .. } => {
+            share::inline(csi, namespace, &format!("{path}.csi"), review).map(whole)
+        }
+        Volume {
+            persistent_volume_claim: Some(claim),
+            ..
+        } => {
+            let PersistentVolumeClaimVolumeSource {
+                claim_name,
+                read_only,
+            } = claim;
+            let read_only = *read_only == Some(true);
+            let path = format!("{path}.persistentVolumeClaim");
+            claim::volume(claim_name, read_only, None, &path, review).map(whole)
+        }
         Volume {
             name,
-            projected: Some(projected),
+            ephemeral: Some(_),
             ..
-        } if is_service_account(name, projected) => Some(SERVICE_ACCOUNT),
-        Volume {
-            projected: Some(_), ..
-        } => Some("spec.volumes[].projected"),
-        Volume {
-            secret: Some(_), ..
-        } => Some("spec.volumes[].secret"),
-        Volume {
-            config_map: Some(_),
-            ..
-        } => Some("spec.volumes[].configMap"),
-        Volume {
-            downward_api: Some(_),
-            ..
-        } => Some("spec.volumes[].downwardAPI"),
-        _ => None,
-    };
-    if let Some(row) = files_of {
-        if !review.field(row, true, &place) || !mounted {
-            return None;
+        } => {
+            // The controller manager has made the claim from the template, which nobody reads again.
+            let pod = meta.name.as_deref().unwrap_or_default();
+            let (claim, path) = (format!("{pod}-{name}"), format!("{path}.ephemeral"));
+            let owner = meta.uid.as_deref().unwrap_or_default();
+            claim::volume(&claim, false, Some(owner), &path, review).map(whole)
         }
-        let files = files::files(volume, index, fields, review);
-        return Some(volume_of(files));
+        _ => Some(Source::Files(files::files(volume, index, fields, review))),
     }
-    let Volume { empty_dir, .. } = volume;
-    if let Some(EmptyDirVolumeSource { medium, size_limit }) = empty_dir {
-        if !review.field("spec.volumes[].emptyDir", true, &place) {
-            return None;
-        }
-        let medium = set(medium.as_deref());
-        review.field("spec.volumes[].emptyDir.medium", medium, &place);
-        review.field(
-            "spec.volumes[].emptyDir.sizeLimit",
-            size_limit.is_some(),
-            &place,
-        );
-        return Some(model::Volume {
-            empty_dir: Some(EmptyDir {}),
-            ..model::Volume::default()
-        });
-    }
-    // A volume without any source is an emptyDir to the API server, which writes it out; none is left here unrefused.
-    None
+}
+
+fn whole(volume: model::Volume) -> Source {
+    Source::Whole(Box::new(volume))
+}
+
+/// The row of the kind that `volume` is of. One without any source is an emptyDir to the API server, which writes it out;
+/// what is left is refused already.
+fn row(volume: &Volume) -> Option<&'static str> {
+    let is_account = |projected| is_service_account(&volume.name, projected);
+    let rows = [
+        (volume.empty_dir.is_some(), "spec.volumes[].emptyDir"),
+        (
+            volume.projected.as_ref().is_some_and(is_account),
+            SERVICE_ACCOUNT,
+        ),
+        (volume.projected.is_some(), "spec.volumes[].projected"),
+        (volume.secret.is_some(), "spec.volumes[].secret"),
+        (volume.config_map.is_some(), "spec.volumes[].configMap"),
+        (volume.downward_api.is_some(), "spec.volumes[].downwardAPI"),
+        (volume.azure_file.is_some(), "spec.volumes[].azureFile"),
+        (volume.csi.is_some(), "spec.volumes[].csi"),
+        (
+            volume.persistent_volume_claim.is_some(),
+            "spec.volumes[].persistentVolumeClaim",
+        ),
+        (volume.ephemeral.is_some(), "spec.volumes[].ephemeral"),
+        (volume.git_repo.is_some(), "spec.volumes[].gitRepo"),
+    ];
+    rows.into_iter()
+        .find_map(|(present, row)| present.then_some(row))
+}
+
+/// A git repository, which everyone who may read the group sees the address of.
+fn git_repo(
+    git: &GitRepoVolumeSource,
+    index: usize,
+    review: &mut Review<'_>,
+) -> Option<model::Volume> {
+    let GitRepoVolumeSource {
+        directory,
+        repository,
+        revision,
+    } = git;
+    let address = ["https://", "http://"].iter().find_map(|scheme| {
+        let (start, rest) = repository.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    });
+    let host = address.and_then(|rest| rest.split(['/', '?', '#']).next());
+    let shown = host.is_some_and(|host| !host.is_empty() && !host.contains('@'));
+    let row = "spec.volumes[].gitRepo.repository: not http:// or https://, or with a user name";
+    review.field(row, !shown, &[index]);
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    shown.then(|| model::Volume {
+        git_repo: Some(GitRepo {
+            repository: repository.clone(),
+            directory: given(directory),
+            revision: given(revision),
+        }),
+        ..model::Volume::default()
+    })
 }
 
 /// Refuses every source that [`source`] does not handle.
@@ -139,24 +261,24 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
         projected: _,
         aws_elastic_block_store,
         azure_disk,
-        azure_file,
+        azure_file: _,
         cephfs,
         cinder,
         config_map: _,
-        csi,
+        csi: _,
         downward_api: _,
-        ephemeral,
+        ephemeral: _,
         fc,
         flex_volume,
         flocker,
         gce_persistent_disk,
-        git_repo,
+        git_repo: _,
         glusterfs,
         host_path,
         image,
         iscsi,
         nfs,
-        persistent_volume_claim,
+        persistent_volume_claim: _,
         photon_persistent_disk,
         portworx_volume,
         quobyte,
@@ -172,11 +294,8 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
             aws_elastic_block_store.is_some(),
         ),
         ("spec.volumes[].azureDisk", azure_disk.is_some()),
-        ("spec.volumes[].azureFile", azure_file.is_some()),
         ("spec.volumes[].cephfs", cephfs.is_some()),
         ("spec.volumes[].cinder", cinder.is_some()),
-        ("spec.volumes[].csi", csi.is_some()),
-        ("spec.volumes[].ephemeral", ephemeral.is_some()),
         ("spec.volumes[].fc", fc.is_some()),
         ("spec.volumes[].flexVolume", flex_volume.is_some()),
         ("spec.volumes[].flocker", flocker.is_some()),
@@ -184,16 +303,11 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
             "spec.volumes[].gcePersistentDisk",
             gce_persistent_disk.is_some(),
         ),
-        ("spec.volumes[].gitRepo", git_repo.is_some()),
         ("spec.volumes[].glusterfs", glusterfs.is_some()),
         ("spec.volumes[].hostPath", host_path.is_some()),
         ("spec.volumes[].image", image.is_some()),
         ("spec.volumes[].iscsi", iscsi.is_some()),
         ("spec.volumes[].nfs", nfs.is_some()),
-        (
-            "spec.volumes[].persistentVolumeClaim",
-            persistent_volume_claim.is_some(),
-        ),
         (
             "spec.volumes[].photonPersistentDisk",
             photon_persistent_disk.is_some(),
@@ -223,71 +337,20 @@ fn is_service_account(name: &str, projected: &ProjectedVolumeSource) -> bool {
         })
 }
 
-/// A volume of `files`. One without any is an empty directory, which ACI has under another name.
-fn volume_of(files: BTreeMap<String, SecretText>) -> model::Volume {
-    if files.is_empty() {
-        return model::Volume {
-            empty_dir: Some(EmptyDir {}),
-            ..model::Volume::default()
-        };
+/// ACI's name for what is mounted of the volume `name` of a pod.
+fn view_name(name: &str, path: &str) -> String {
+    if path.is_empty() {
+        return names::volume(name);
     }
+    names::volume(&format!("{name}/{path}"))
+}
+
+fn empty_dir() -> model::Volume {
     model::Volume {
-        secret: Some(files),
+        empty_dir: Some(EmptyDir {}),
         ..model::Volume::default()
     }
 }
 
-impl Volumes {
-    /// The mounts of container `index`; those of a volume that was refused or left out are left out too.
-    pub(super) fn mounts(
-        &self,
-        mounts: &[VolumeMount],
-        index: usize,
-        review: &mut Review,
-    ) -> Vec<model::VolumeMount> {
-        let mut out = Vec::with_capacity(mounts.len());
-        for (n, mount) in mounts.iter().enumerate() {
-            let VolumeMount {
-                mount_path,
-                mount_propagation,
-                name,
-                read_only,
-                recursive_read_only: _,
-                sub_path,
-                sub_path_expr,
-            } = mount;
-            let Some(arm) = self.names.get(name) else {
-                continue;
-            };
-            let shared = mount_propagation
-                .as_deref()
-                .is_some_and(|mode| !matches!(mode, "" | "None"));
-            for (row, present) in [
-                (
-                    "spec.containers[].volumeMounts[].mountPath: with a colon",
-                    mount_path.contains(':'),
-                ),
-                (
-                    "spec.containers[].volumeMounts[].mountPropagation: Bidirectional or HostToContainer",
-                    shared,
-                ),
-                (
-                    "spec.containers[].volumeMounts[].subPath",
-                    set(sub_path.as_deref()),
-                ),
-                (
-                    "spec.containers[].volumeMounts[].subPathExpr",
-                    set(sub_path_expr.as_deref()),
-                ),
-            ] {
-                review.field(row, present, &[index, n]);
-            }
-            out.push(model::VolumeMount {
-                name: arm.clone(),
-                mount_path: mount_path.clone(),
-                read_only: read_only.filter(|read_only| *read_only),
-            });
-        }
-        out
-    }
-}
+#[cfg(test)]
+mod tests;

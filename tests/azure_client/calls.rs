@@ -40,6 +40,34 @@ async fn a_put_sends_the_group_and_returns_what_arm_says() {
 }
 
 #[tokio::test]
+async fn a_stop_is_a_post_and_nothing_is_stopped_already() {
+    for (answer, expected) in [
+        (Answer::empty(204), Ok(())),
+        (Answer::error(404, "ResourceNotFound"), Ok(())),
+        (
+            Answer::error(409, "ContainerGroupTransitioning"),
+            Err(ErrorClass::Transitioning),
+        ),
+        (
+            Answer::error(404, "ResourceGroupNotFound"),
+            Err(ErrorClass::ResourceGroupNotFound),
+        ),
+    ] {
+        let server = answering(vec![answer]).await;
+        let got = client(&server).stop_group("rg", "g").await;
+        assert_eq!(got.map_err(|error| error.class), expected);
+        let calls = server.calls();
+        assert_eq!(calls[0].method, "POST");
+        assert_eq!(
+            calls[0].target,
+            format!("{GROUPS}/g/stop?api-version=2023-05-01")
+        );
+        // Gateways refuse a POST that does not say that it has no body.
+        assert_eq!(calls[0].headers["content-length"], "0");
+    }
+}
+
+#[tokio::test]
 async fn a_get_is_none_only_when_arm_says_so() {
     use ErrorClass as C;
     for (answer, expected) in [

@@ -21,6 +21,7 @@ use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use vkc::node::spec::kubelet_version;
 use vkc::node::status::Endpoint;
+use vkc::translate::ClusterDns;
 use xtask::control_plane::shared;
 
 /// Installs the CRD and starts the controller, once. Returns a client of the administrator.
@@ -76,6 +77,7 @@ async fn operate(kubeconfig: &Path) {
     let context = Context {
         clients: clients.clone(),
         namespace: super::NAMESPACE.to_owned(),
+        cluster_dns: ClusterDns::default(),
         agents: Arc::new(Agents(clients)),
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),

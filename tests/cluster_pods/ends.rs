@@ -107,6 +107,95 @@ fn pods_that_are_never_restarted_end_and_are_left_alone() {
 }
 
 #[test]
+fn what_the_platform_starts_again_is_stopped_and_stays_ended() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "revived", "Linux").await;
+        let never = json!({"restartPolicy": "Never"});
+        fixture.create_pod("once", "example.com/web", never).await;
+        let pod = fixture
+            .pod_until("once", "it runs", PATIENCE, is_running)
+            .await;
+        let group = fixture.group_of(&pod);
+        fixture.control.platform_restart(&group).unwrap();
+        let failed = fixture
+            .pod_until("once", "it failed", PATIENCE, |pod| {
+                pod["status"]["phase"] == "Failed"
+            })
+            .await;
+        assert_eq!(terminated(&failed)["exitCode"], 7147);
+        assert!(text(&terminated(&failed)["message"]).contains("maintenance"));
+        eventually("what runs again is stopped", PATIENCE, || async {
+            let group = fixture.control.group(&group).unwrap();
+            let state = &group["properties"]["instanceView"]["state"];
+            if *state == "Stopped" {
+                Ok(())
+            } else {
+                Err(state.to_string())
+            }
+        })
+        .await;
+        assert_eq!(fixture.count("POST", "once"), 1);
+        // A pod that comes and goes proves that the node has looked about.
+        fixture.run_pod("clock").await;
+        assert_eq!(fixture.pod("once").await["status"], failed["status"]);
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_group_that_azure_moves_is_not_ready_for_a_while_and_has_another_address() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "moved", "Linux").await;
+        let ports = json!({"containers": [
+            {"name": "main", "image": "example.com/web", "ports": [{"containerPort": 80}]},
+        ]});
+        fixture.create_pod("web", "example.com/web", ports).await;
+        let before = fixture
+            .pod_until("web", "it runs", PATIENCE, is_running)
+            .await;
+        fixture.control.set_start_delay(Duration::from_secs(4));
+        fixture.control.repair(&fixture.group_of(&before)).unwrap();
+        let moving = fixture
+            .pod_until("web", "it is not ready", PATIENCE, |pod| {
+                condition(pod, "Ready")["status"] == "False"
+            })
+            .await;
+        assert_eq!(moving["status"]["phase"], "Running");
+        let message = text(&condition(&moving, "Ready")["message"]).to_owned();
+        assert!(message.contains("another host"), "{message}");
+        let after = fixture
+            .pod_until("web", "it runs again", PATIENCE, is_running)
+            .await;
+        assert!(after["status"]["podIP"].is_string());
+        assert_ne!(after["status"]["podIP"], before["status"]["podIP"]);
+        assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 1);
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_group_stopped_by_hand_fails_its_pod() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "halted", "Linux").await;
+        let pod = fixture.run_pod("web").await;
+        let group = fixture.group_of(&pod);
+        fixture.control.stop_group(&group).unwrap();
+        let failed = fixture
+            .pod_until("web", "it failed", PATIENCE, |pod| {
+                pod["status"]["phase"] == "Failed"
+            })
+            .await;
+        assert_eq!(failed["status"]["reason"], "Stopped");
+        assert_eq!(terminated(&failed)["exitCode"], 137);
+        assert_eq!(fixture.count("POST", "web"), 0, "it is stopped already");
+        fixture.finish().await;
+    });
+}
+
+#[test]
 fn a_crash_loop() {
     run(async {
         let operator = shared().await;

@@ -94,6 +94,16 @@ pub(crate) fn waiting(pod: &Value) -> &str {
 impl Fixture {
     /// Brings up an emulator and a connector of the operating system(s) `os`, and waits until it is ready.
     pub(crate) async fn start(operator: &impl Runs, name: &str, os: &str) -> Self {
+        Self::start_with(operator, name, os, &json!({})).await
+    }
+
+    /// The same with `patch` merged into the connector's spec.
+    pub(crate) async fn start_with(
+        operator: &impl Runs,
+        name: &str,
+        os: &str,
+        patch: &Value,
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         assert!(!operator.metrics_url().is_empty());
         let plane = plane().await;
@@ -126,13 +136,13 @@ impl Fixture {
             .create(&PostParams::default(), &namespace)
             .await
             .unwrap();
-        fixture.create_connector(os).await;
+        fixture.create_connector(os, patch).await;
         plane.namespace_ready(name).await.unwrap();
         fixture.connector_is_ready().await;
         fixture
     }
 
-    async fn create_connector(&self, os: &str) {
+    async fn create_connector(&self, os: &str, patch: &Value) {
         let (name, config) = (&self.name, &self.config);
         let secret: Secret = serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": NAMESPACE},
@@ -148,7 +158,7 @@ impl Fixture {
             .create(&PostParams::default(), &secret)
             .await
             .unwrap();
-        let connector: VirtualKubeletConnector = serde_json::from_value(json!({
+        let mut connector = json!({
             "apiVersion": "virtual-kubelet.io/v1alpha1",
             "kind": "VirtualKubeletConnector",
             "metadata": {"name": name},
@@ -166,8 +176,9 @@ impl Fixture {
                 },
                 "credentials": {"type": "ServicePrincipal", "secretRef": {"name": name}},
             },
-        }))
-        .unwrap();
+        });
+        merge(&mut connector["spec"], patch);
+        let connector: VirtualKubeletConnector = serde_json::from_value(connector).unwrap();
         self.connectors()
             .create(&PostParams::default(), &connector)
             .await

@@ -68,7 +68,7 @@ async fn start() -> Operator {
         .unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
     // Everything it can say: a secret must not be in there either.
-    let args = ["--log", "debug,vkc=trace"];
+    let args = ["--log", "debug,vkc=trace", "--cluster-dns", "10.0.0.10"];
     Operator::start(program, plane.dir(), &kubeconfig, NAMESPACE, &args)
         .await
         .unwrap()

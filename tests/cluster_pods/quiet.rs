@@ -21,9 +21,11 @@ fn pods_and_nodes_that_do_not_change_are_not_written() {
                 .await;
         }
         for name in NAMES {
-            fixture
+            let pod = fixture
                 .pod_until(name, "it runs", PATIENCE, is_running)
                 .await;
+            // The last thing that Azure says of it.
+            fixture.event(&pod, "Started").await;
         }
         let node = format!("metadata.name={}", fixture.node_name("linux"));
         let mut pods = Watch::<Pod>::start(&fixture.api(), "", &fixture.pods_version().await).await;

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, PATIENCE, is_running, merge, text, waiting};
@@ -187,6 +187,63 @@ fn a_mandatory_reference_is_waited_for_and_an_optional_one_is_not() {
                 .await;
             assert!(variable(&sent(&fixture, &pod), variable_name).is_object());
             assert_eq!(fixture.count("PUT", name), 1);
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn containers_are_told_of_services() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "services", "Linux").await;
+        fixture.run_pod("before").await;
+        let service = |name: &str, change: Value| {
+            let mut spec = json!({"ports": [{"name": "pg", "port": 5432}]});
+            merge(&mut spec, &change);
+            json!({"metadata": {"name": name}, "spec": spec})
+        };
+        for (name, change) in [
+            ("my-db", json!({})),
+            ("headless", json!({"clusterIP": "None"})),
+        ] {
+            fixture.create::<Service>(&service(name, change)).await;
+        }
+        let env = json!({"env": [
+            {"name": "URL", "value": "pg://$(MY_DB_SERVICE_HOST):$(MY_DB_SERVICE_PORT_PG)"},
+            {"name": "MY_DB_PORT", "value": "mine"},
+        ]});
+        create(&fixture, "linked", &env, json!([])).await;
+        fixture
+            .create_pod(
+                "loose",
+                "example.com/web",
+                json!({"enableServiceLinks": false}),
+            )
+            .await;
+        let running = async |name: &str| {
+            let pod = fixture
+                .pod_until(name, "it runs", PATIENCE, is_running)
+                .await;
+            sent(&fixture, &pod)
+        };
+        let (linked, loose) = (running("linked").await, running("loose").await);
+        let db = fixture.api::<Service>().get("my-db").await.unwrap();
+        let host = db.spec.unwrap().cluster_ip.unwrap();
+        let value = |sent: &Value, name: &str| variable(sent, name)["value"].clone();
+        assert_eq!(value(&linked, "MY_DB_SERVICE_HOST"), host);
+        assert_eq!(value(&linked, "MY_DB_SERVICE_PORT"), "5432");
+        assert_eq!(value(&linked, "MY_DB_PORT"), "mine");
+        assert_eq!(
+            value(&linked, "MY_DB_PORT_5432_TCP"),
+            format!("tcp://{host}:5432")
+        );
+        assert_eq!(value(&linked, "URL"), format!("pg://{host}:5432"));
+        assert!(!linked.to_string().contains("HEADLESS"));
+        assert!(!loose.to_string().contains("MY_DB"));
+        for sent in [&linked, &loose] {
+            assert_eq!(value(sent, "KUBERNETES_SERVICE_PORT_HTTPS"), "443");
+            assert!(value(sent, "KUBERNETES_SERVICE_HOST").is_string());
         }
         fixture.finish().await;
     });

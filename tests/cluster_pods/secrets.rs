@@ -41,10 +41,16 @@ async fn fail_in_all_ways(fixture: &Fixture) -> Value {
     for name in ["dropped", "unheard"] {
         fixture.create_pod(name, "example.com/web", json!({})).await;
     }
-    let reasons = ["AciQuotaExceeded", "ErrImagePull", "AzureForbidden"];
-    for ((name, _, _), reason) in refused.into_iter().zip(reasons) {
+    let reasons = [
+        ["AciQuotaExceeded", "AciQuotaExceeded"],
+        ["ErrImagePull", "ImagePullBackOff"],
+        ["AzureForbidden", "AzureForbidden"],
+    ];
+    for ((name, _, _), reasons) in refused.into_iter().zip(reasons) {
         fixture
-            .pod_until(name, reason, PATIENCE, |pod| waiting(pod) == reason)
+            .pod_until(name, reasons[0], PATIENCE, |pod| {
+                reasons.contains(&waiting(pod))
+            })
             .await;
     }
     fixture
@@ -81,7 +87,7 @@ async fn void_the_secret(fixture: &Fixture) {
 }
 
 /// Everything that the operator tells anybody.
-async fn told(operator: &impl Runs, fixture: &Fixture) -> Vec<(&'static str, String)> {
+pub(crate) async fn told(operator: &impl Runs, fixture: &Fixture) -> Vec<(&'static str, String)> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let metrics = client.get(format!("{}/metrics", operator.metrics_url()));
     let metrics = metrics.send().await.unwrap().text().await.unwrap();

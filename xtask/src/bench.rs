@@ -9,6 +9,7 @@ mod pods;
 mod report;
 mod rig;
 mod scenarios;
+mod sockets;
 mod stats;
 
 use std::os::unix::process::CommandExt as _;
@@ -24,6 +25,8 @@ use scenarios::Scenario;
 
 /// Release code without the long link: see the root `Cargo.toml`.
 const PROFILE: &str = "bench-run";
+/// The example that measures the translator.
+const TRANSLATE: &str = "bench_translate";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -78,6 +81,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
+impl Bench {
+    /// The example `bench_translate`, where cargo puts it beside the programs.
+    fn translate_bench(&self) -> PathBuf {
+        self.programs.vkc.with_file_name("examples").join(TRANSLATE)
+    }
+}
+
 /// Builds the programs and this task under [`PROFILE`] and becomes the latter: what measures must not be slower than
 /// what is measured.
 fn build_and_measure() -> Result<ExitCode> {
@@ -85,6 +95,13 @@ fn build_and_measure() -> Result<ExitCode> {
     let programs = workspace::build(PROFILE)?;
     let status = workspace::cargo()?
         .args(["build", "--profile", PROFILE, "--package=xtask"])
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo build ended with {status}");
+    }
+    let status = workspace::cargo()?
+        .args(["build", "--profile", PROFILE, "--example", TRANSLATE])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {

@@ -4,6 +4,7 @@
 //! what came of it. With `--once` every claim is checked and the removal is walked, too.
 
 mod checks;
+mod gallery;
 mod session;
 mod show;
 mod steps;
@@ -20,6 +21,10 @@ use xtask::workspace;
 use session::Session;
 
 #[derive(clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Args {
     /// Check every row, walk the removal, and end: 0 if all was so, else the first thing that was not
     #[arg(long)]
@@ -30,6 +35,9 @@ pub(crate) struct Args {
     /// Keep state and logs afterwards, and with --kubeconfig what was applied
     #[arg(long)]
     keep: bool,
+    /// Apply config/samples/gallery too, and show what becomes of each of its pods
+    #[arg(long)]
+    gallery: bool,
     /// Run the release build
     #[arg(long)]
     release: bool,
@@ -97,6 +105,9 @@ async fn walk(session: &mut Session, args: &Args, assets: Option<&Assets>) -> Re
     session.start_showing().await?;
     session.apply_samples().await?;
     session.see_it_run().await?;
+    if args.gallery {
+        session.see_the_gallery(args.once).await?;
+    }
     if args.once {
         session.see_it_removed().await?;
         session.tables().await?;

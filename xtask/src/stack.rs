@@ -137,6 +137,11 @@ impl Emulator {
         self.ready.url.trim_end_matches('/')
     }
 
+    /// Its container registry, as the names of images in it begin: `127.0.0.1:PORT`.
+    pub fn registry(&self) -> &str {
+        self.url().trim_start_matches("https://")
+    }
+
     /// The CA that signed its certificate, as PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem

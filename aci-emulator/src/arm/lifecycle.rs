@@ -241,7 +241,11 @@ impl Life {
         }
     }
 
+    /// Stops what runs. A group that has ended stays as it is (documentation of stop and start).
     pub(crate) fn stop(&mut self) {
+        if matches!(self.instance_state(), "Succeeded" | "Failed") {
+            return;
+        }
         self.stopped = true;
         self.repair = None;
         for life in &mut self.containers {

@@ -4,6 +4,7 @@
 //! emulator's; the README lists those.
 
 mod containers;
+mod features;
 mod network;
 mod volumes;
 
@@ -28,6 +29,7 @@ pub(crate) fn check(name: &str, body: &Value, settings: &Settings) -> Check {
     group.volumes()?;
     group.ports()?;
     group.network()?;
+    group.features(body)?;
     group.credentials(body)?;
     group.images()
 }

@@ -61,6 +61,20 @@ async fn stop_start_and_restart() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_change_what_has_ended() {
+    let test = Test::start().await;
+    let mut body = small();
+    body["properties"]["restartPolicy"] = json!("Never");
+    test.running("web", &body).await;
+    test.control.finish_container("web", "web", 3).unwrap();
+    let ended = test.get("web").await.body;
+    assert_eq!(ended["properties"]["instanceView"]["state"], "Failed");
+    assert_eq!(test.post("web", "/stop", None).await.status, 204);
+    assert_eq!(test.get("web").await.body, ended);
+    test.emulator.stop().await;
+}
+
+#[tokio::test]
 async fn a_crash_loop_waits_with_its_previous_state() {
     let test = Test::start().await;
     test.control

@@ -13,5 +13,6 @@ mod groups;
 mod harness;
 mod live;
 mod pages;
+mod registry;
 mod token;
 mod validation;

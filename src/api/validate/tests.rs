@@ -67,6 +67,17 @@ fn problems_name_the_field_and_the_remedy() {
             &["spec.tags: tag env is there twice: Azure ignores the case of tag names"],
         ),
         (
+            json!({"osType": "Linux", "containerGroup": {"sku": "Confidential"}}),
+            &[],
+        ),
+        (
+            json!({"osType": "Both", "containerGroup": {"sku": "Confidential"}}),
+            &[
+                "spec.containerGroup.sku: the SKU Confidential is for Linux, and the connector has a Windows node; set osType to \
+               Linux, or let pods ask for the SKU by the annotation virtual-kubelet.io/sku",
+            ],
+        ),
+        (
             bundle("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             &[],
         ),

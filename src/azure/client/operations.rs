@@ -14,6 +14,9 @@ use super::{ArmClient, Call, parse};
 
 /// Version of the container group API that is spoken.
 pub const API_VERSION: &str = "2023-05-01";
+/// The version that has references to Key Vault secrets; only groups with such are sent in it, because not every cloud
+/// knows it.
+const SECRETS_API_VERSION: &str = "2025-09-01";
 /// Version of the resources API (providers, resource groups).
 const RESOURCES_API_VERSION: &str = "2021-04-01";
 /// A LIST with more pages is an error: something answers without end.
@@ -57,11 +60,16 @@ impl ArmClient {
         name: &str,
         group: &ContainerGroup,
     ) -> Result<ContainerGroup, AzureError> {
+        let version = if group.properties.secret_references.is_empty() {
+            API_VERSION
+        } else {
+            SECRETS_API_VERSION
+        };
         let call = Call {
             operation: "put_group",
             class: Class::Create,
             method: Method::Put,
-            url: self.group_url(rg, Some(name))?,
+            url: self.group_url_in(version, rg, Some(name))?,
             body: Some(to_body(group)?),
         };
         let response = self.send(&call).await?;
@@ -141,6 +149,26 @@ impl ArmClient {
         }
     }
 
+    /// Stops the containers of a container group, which stays; done when ARM answers. One that does not exist is stopped.
+    pub async fn stop_group(&self, rg: &str, name: &str) -> Result<(), AzureError> {
+        let mut url = self.group_url(rg, Some(name))?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.push("stop");
+        }
+        let call = Call {
+            operation: "stop_group",
+            class: Class::Write,
+            method: Method::Post,
+            url,
+            body: None,
+        };
+        match self.send(&call).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.class == ErrorClass::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Replaces the whole tag map of a container group; its containers go on undisturbed.
     pub async fn patch_tags(
         &self,
@@ -196,6 +224,10 @@ impl ArmClient {
 
     /// The address of a container group, or of the collection.
     fn group_url(&self, rg: &str, name: Option<&str>) -> Result<Url, AzureError> {
+        self.group_url_in(API_VERSION, rg, name)
+    }
+
+    fn group_url_in(&self, version: &str, rg: &str, name: Option<&str>) -> Result<Url, AzureError> {
         let mut path = vec![
             "subscriptions",
             self.subscription_id(),
@@ -206,7 +238,7 @@ impl ArmClient {
             "containerGroups",
         ];
         path.extend(name);
-        self.url(&path, API_VERSION)
+        self.url(&path, version)
     }
 
     /// The address of an action on a container.

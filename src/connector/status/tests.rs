@@ -8,6 +8,7 @@ struct Case {
     previous: Option<VirtualKubeletConnectorStatus>,
     deleting: bool,
     resolved: Result<IdentityStatus, Problem>,
+    workspace: Option<Problem>,
     findings: Option<Vec<Finding>>,
     fresh: bool,
     nodes: Vec<NodeFacts>,
@@ -21,6 +22,7 @@ impl Case {
             previous: None,
             deleting: false,
             resolved: Ok(IdentityStatus::default()),
+            workspace: None,
             findings: Some(vec![
                 finding(CREDENTIALS_READY, false, false),
                 finding(PROVIDER_REGISTERED, false, false),
@@ -38,6 +40,7 @@ impl Case {
             requested_at: None,
             deleting: self.deleting,
             resolved: self.resolved.as_ref(),
+            workspace: self.workspace.as_ref(),
             findings: self.findings.as_deref(),
             fresh: self.fresh,
             nodes: &self.nodes,
@@ -353,4 +356,33 @@ fn groups_without_a_pod_are_counted() {
         .iter_mut()
         .for_each(|node| node.agent.as_mut().unwrap().synced = false);
     assert_eq!(found(&case), None, "not known yet");
+}
+
+#[test]
+fn without_the_key_of_the_workspace_the_connector_is_not_ready() {
+    let problem = |reason, stalled| Problem {
+        condition: READY,
+        reason,
+        message: "Secret a/b does not exist".to_owned(),
+        stalled,
+    };
+    for (problem, abnormal) in [
+        (problem(reason::SECRET_NOT_FOUND, true), STALLED),
+        (problem(reason::API_SERVER_ERROR, false), RECONCILING),
+    ] {
+        let reason = problem.reason.to_owned();
+        let case = Case {
+            workspace: Some(problem),
+            ..Case::good()
+        };
+        let expected = ("False".to_owned(), reason, Some(abnormal.to_owned()));
+        assert_eq!(case.summary(), expected);
+        assert_eq!(case.message(), "Secret a/b does not exist");
+        let status = case.status(1);
+        let credentials = conditions::find(&status.conditions, CREDENTIALS_READY).unwrap();
+        assert_eq!(
+            credentials.status, "True",
+            "Azure has nothing to do with it"
+        );
+    }
 }

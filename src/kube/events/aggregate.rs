@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::jiff::Timestamp;
 
 use super::{Event, EventType};
 
@@ -24,6 +25,8 @@ pub(super) struct Key {
     action: &'static str,
     note: String,
     kind: EventType,
+    /// Of what others count.
+    id: Option<String>,
 }
 
 impl Key {
@@ -34,6 +37,7 @@ impl Key {
             action: event.action,
             note: event.note.clone(),
             kind: event.kind,
+            id: event.origin.as_ref().map(|origin| origin.id.clone()),
         }
     }
 }
@@ -66,6 +70,8 @@ pub(super) enum Write {
         name: String,
         regarding: ObjectReference,
         count: i32,
+        /// When it happened last; `None` for just now.
+        last: Option<Timestamp>,
     },
 }
 
@@ -75,6 +81,7 @@ struct Series {
     name: Option<String>,
     regarding: ObjectReference,
     count: i32,
+    last: Option<Timestamp>,
     written_count: i32,
     written: Instant,
     seen: Instant,
@@ -101,7 +108,11 @@ impl Aggregator {
         if let Some(series) = self.series.get_mut(&key)
             && now.duration_since(series.seen) < SERIES_ENDS
         {
-            series.count = series.count.saturating_add(1);
+            series.count = match &event.origin {
+                Some(origin) => series.count.max(origin.count),
+                None => series.count.saturating_add(1),
+            };
+            series.last = event.origin.map(|origin| origin.last);
             series.seen = now;
             return series.write_if_due(now);
         }
@@ -110,11 +121,13 @@ impl Aggregator {
             return None;
         }
         self.make_room(now);
+        let count = event.origin.as_ref().map_or(1, |origin| origin.count);
         let series = Series {
             name: None,
             regarding: event.regarding.clone(),
-            count: 1,
-            written_count: 1,
+            count,
+            last: None,
+            written_count: count,
             written: now,
             seen: now,
         };
@@ -220,6 +233,7 @@ impl Series {
             name,
             regarding: self.regarding.clone(),
             count: self.count,
+            last: self.last,
         })
     }
 }
@@ -246,6 +260,7 @@ mod tests {
             action: "Create",
             note: note.to_owned(),
             kind: EventType::Warning,
+            origin: None,
         }
     }
 
@@ -277,6 +292,43 @@ mod tests {
             "nothing new"
         );
         assert!(aggregator.rest().is_empty());
+    }
+
+    #[test]
+    fn what_others_count_is_not_counted_again() {
+        let (mut aggregator, start) = (Aggregator::default(), Instant::now());
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let told = |id: &str, count: i32, last: &str| {
+            let origin = super::super::Origin {
+                id: id.to_owned(),
+                first: at("2026-01-01T00:00:00Z"),
+                last: at(last),
+                count,
+            };
+            Event {
+                origin: Some(origin),
+                ..event("a", "x")
+            }
+        };
+        let first = told("i", 2, "2026-01-01T00:00:01Z");
+        let Some(Write::Create { key, .. }) = aggregator.take(first.clone(), start) else {
+            panic!("not a create")
+        };
+        aggregator.created(&key, "a.i".to_owned());
+        assert_eq!(
+            aggregator.take(first, start + SERIES_EVERY),
+            None,
+            "no news"
+        );
+        let later = told("i", 5, "2026-01-01T00:00:09Z");
+        let Some(Write::Series { count, last, .. }) = aggregator.take(later, start + SERIES_EVERY)
+        else {
+            panic!("not a count")
+        };
+        assert_eq!((count, last), (5, Some(at("2026-01-01T00:00:09Z"))));
+        // The same words of another time.
+        let other = aggregator.take(told("j", 1, "2026-01-01T00:00:09Z"), start);
+        assert!(matches!(other, Some(Write::Create { .. })));
     }
 
     #[test]

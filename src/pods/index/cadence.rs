@@ -25,6 +25,8 @@ const SLOW_MIN: Duration = Duration::from_secs(5);
 const SLOW_CAP: Duration = Duration::from_secs(300);
 /// ACI asks for at least ten seconds while an operation on the group runs.
 const TRANSITION: Duration = Duration::from_secs(10);
+const ENDED_MIN: Duration = Duration::from_secs(20);
+const ENDED_MAX: Duration = Duration::from_secs(900);
 const DELETE_BASE: Duration = Duration::from_millis(200);
 const DELETE_CAP: Duration = Duration::from_secs(10);
 
@@ -66,11 +68,16 @@ pub(super) fn after_failure(failure: &Failure, attempt: u32) -> Duration {
     let wait = match failure.kind {
         FailureKind::Transient | FailureKind::Uncertain => retry(attempt, QUICK_CAP),
         FailureKind::Reference => retry(attempt, REFERENCE_CAP),
-        FailureKind::Slow => retry(attempt, SLOW_CAP).max(SLOW_MIN),
+        FailureKind::Slow | FailureKind::Image => retry(attempt, SLOW_CAP).max(SLOW_MIN),
         FailureKind::Transitioning => TRANSITION,
         FailureKind::Refused => SLOW_CAP,
     };
     wait.max(failure.retry_after.unwrap_or_default())
+}
+
+/// Wait before look number `look` (from 0) at a group whose pod has failed, to see that ACI has not started it again.
+pub(super) fn ended(look: u32) -> Duration {
+    exponential(ENDED_MIN, look.saturating_add(1), ENDED_MAX)
 }
 
 /// Wait before another look at, or another try of, a deletion.

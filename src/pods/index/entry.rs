@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
-use k8s_openapi::jiff::Timestamp;
 
-use super::{Effect, Operation, cadence};
+use super::{Effect, Now, Operation, cadence, deadline};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
-use crate::translate::{PodFacts, digest};
+use crate::translate::{PodFacts, Told, digest};
 
 /// Where a pod is on its way.
 #[derive(Debug)]
@@ -28,10 +27,14 @@ pub(super) enum Stage {
     },
     /// The group runs, and its status is what it was at `stable_since`.
     Running { stable_since: Duration },
-    /// The pod has ended; its group is kept for its logs until the pod is deleted.
-    Finished,
+    /// The pod has ended; its group is kept for its logs until the pod is deleted. With `stop`, what runs of the group
+    /// is stopped as soon as the pod's last status is in the API server.
+    Finished { stop: bool },
     /// Provisioning failed: the group is being deleted, because it might start late and bill; then another is made.
     Clearing,
+    /// The pod has been active for too long: its group is being deleted, and then the pod is `Failed`, as a kubelet says
+    /// so only when nothing runs any more. Holds the group's last state.
+    Expiring { last: Option<Box<ContainerGroup>> },
     /// The pod is being deleted, and so is its group. Holds the group's last state.
     Deleting { last: Option<Box<ContainerGroup>> },
     /// The group is gone; the pod's final status is being written or the pod is being removed.
@@ -54,8 +57,10 @@ pub(super) struct Entry {
     recent: [u64; 4],
     /// Digest of the last thing told, so that it is told once.
     told: u64,
-    /// ACI events up to here have been told.
-    pub(super) events_until: Option<Timestamp>,
+    /// Which of ACI's events have been told.
+    pub(super) told_events: Told,
+    /// Which of them a predecessor has told at least, until it is known that nothing has happened since.
+    pub(super) told_before: Option<Told>,
 }
 
 impl Entry {
@@ -70,7 +75,8 @@ impl Entry {
             current,
             recent: [0; 4],
             told: 0,
-            events_until: None,
+            told_events: Told::default(),
+            told_before: None,
         }
     }
 
@@ -79,8 +85,9 @@ impl Entry {
         match self.stage {
             Stage::Starting { .. }
             | Stage::Running { .. }
-            | Stage::Finished
+            | Stage::Finished { .. }
             | Stage::Clearing
+            | Stage::Expiring { .. }
             | Stage::Deleting { .. } => true,
             Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Gone => false,
         }
@@ -92,6 +99,9 @@ impl Entry {
         self.facts.remember(&status);
         if digest == self.current {
             return None;
+        }
+        if let Some(told) = self.told_before.take() {
+            self.told_events = told;
         }
         self.recent.rotate_right(1);
         self.recent[0] = self.current;
@@ -120,6 +130,7 @@ impl Entry {
         if foreign {
             self.current = seen;
         }
+        facts.told = std::mem::take(&mut self.facts.told);
         self.facts = facts;
         foreign
     }
@@ -141,6 +152,24 @@ impl Entry {
                 cadence::jitter(after, self.seed())
             },
         }
+    }
+
+    /// Waits for the pod's deadline, when nothing else brings it forward.
+    pub(super) fn schedule_deadline(&self, now: Now) -> Option<Effect> {
+        let left = self.time_left(now)?;
+        Some(Effect::Schedule {
+            key: self.facts.key.clone(),
+            group: self.group.clone(),
+            operation: Operation::Wake,
+            weight: Weight::Steady,
+            after: left + deadline::MARGIN,
+        })
+    }
+
+    /// How long the pod may still be active; `None` when nobody says.
+    pub(super) fn time_left(&self, now: Now) -> Option<Duration> {
+        let left = self.facts.deadline()?.duration_since(now.wall);
+        Some(Duration::try_from(left).unwrap_or_default())
     }
 
     fn seed(&self) -> u64 {

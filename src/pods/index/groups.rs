@@ -8,7 +8,9 @@ use super::{BULK_THRESHOLD, Effect, Index, Now, Operation, PodEvent, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
 use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary};
-use crate::translate::{PodKey, status_group_gone, status_of_group, status_waiting};
+use crate::translate::{
+    PodKey, status_group_gone, status_of_group, status_unpulled, status_waiting,
+};
 
 /// The first lists look for orphans soon after the start, later ones rarely.
 const EARLY_SWEEP: Duration = Duration::from_secs(30);
@@ -38,7 +40,8 @@ impl Index {
                     entry.group = summary.name.as_str().into();
                     let finished = entry.facts.is_final();
                     if finished {
-                        entry.stage = Stage::Finished;
+                        entry.stage = Stage::Finished { stop: false };
+                        fx.extend(entry.look_at_end());
                     } else {
                         entry.stage = Stage::Starting {
                             since: now.mono,
@@ -132,6 +135,7 @@ impl Index {
                         warning: false,
                         reason: note.reason.to_string(),
                         message: format!("{}: {}", note.field, note.message),
+                        origin: None,
                     }));
                 }
                 entry.stage = Stage::Starting {
@@ -139,6 +143,7 @@ impl Index {
                     looks: 0,
                     seen: false,
                 };
+                entry.facts.told.learn(&ensured.group);
                 let status =
                     status_of_group(&entry.facts, &ensured.group, host_ip.as_deref(), now.wall);
                 entry.write(status, fx);
@@ -162,17 +167,18 @@ impl Index {
             }
             Err(failure) => {
                 entry.attempts = entry.attempts.saturating_add(1);
-                let status = status_waiting(
-                    &entry.facts,
-                    failure.reason,
-                    &failure.message,
-                    host_ip.as_deref(),
-                    now.wall,
-                );
+                let (facts, message) = (&entry.facts, &failure.message);
+                let host_ip = host_ip.as_deref();
+                let status = if failure.kind == FailureKind::Image {
+                    status_unpulled(facts, entry.attempts > 1, message, host_ip, now.wall)
+                } else {
+                    status_waiting(facts, failure.reason, message, host_ip, now.wall)
+                };
                 entry.write(status, fx);
                 tell(entry, &failure, fx);
                 if failure.kind == FailureKind::Refused {
                     entry.stage = Stage::Refused;
+                    fx.extend(entry.schedule_deadline(now));
                 } else {
                     let look_first = entry.inherited || failure.kind == FailureKind::Uncertain;
                     entry.inherited = look_first;
@@ -201,13 +207,21 @@ impl Index {
         match result {
             Ok(Some(group)) => {
                 entry.attempts = match entry.stage {
-                    Stage::Deleting { .. } | Stage::Clearing => entry.attempts.saturating_add(1),
+                    Stage::Deleting { .. } | Stage::Expiring { .. } | Stage::Clearing => {
+                        entry.attempts.saturating_add(1)
+                    }
+                    Stage::Finished { .. } => entry.attempts,
                     _ => 0,
                 };
                 let bulk = self.bulk_listing;
                 saw_group(entry, now, &group, self.host_ip.as_deref(), pods, bulk, fx);
             }
-            Ok(None) => self.saw_nothing(now, key, fx),
+            Ok(None) => {
+                if matches!(entry.stage, Stage::Starting { .. } | Stage::Running { .. }) {
+                    entry.attempts = 0;
+                }
+                self.saw_nothing(now, key, fx);
+            }
             Err(failure) => {
                 entry.attempts = entry.attempts.saturating_add(1);
                 let wait = cadence::after_failure(&failure, entry.attempts);
@@ -223,6 +237,7 @@ impl Index {
         };
         match entry.stage {
             Stage::Deleting { .. } => self.group_gone(now, key, fx),
+            Stage::Expiring { .. } => self.expired(now, key, fx),
             Stage::Clearing => {
                 entry.stage = Stage::Ensuring;
                 entry.attempts = entry.attempts.saturating_add(1);
@@ -261,7 +276,7 @@ impl Index {
                 }
             }
             Stage::Starting { seen: true, .. } | Stage::Running { .. } => {
-                entry.stage = Stage::Finished;
+                entry.stage = Stage::Finished { stop: false };
                 let status = status_group_gone(&entry.facts, None, host_ip.as_deref(), now.wall);
                 entry.write(status, fx);
                 fx.push(Effect::Emit(PodEvent {
@@ -271,9 +286,14 @@ impl Index {
                     message:
                         "The container group of this pod was deleted in Azure by somebody else"
                             .to_string(),
+                    origin: None,
                 }));
             }
-            Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Finished | Stage::Gone => {}
+            Stage::Held
+            | Stage::Ensuring
+            | Stage::Refused
+            | Stage::Finished { .. }
+            | Stage::Gone => {}
         }
     }
 
@@ -293,7 +313,7 @@ impl Index {
         match result {
             Ok(Deleted::Absent) => self.saw_nothing(now, key, fx),
             Ok(Deleted::Accepted(group)) => {
-                if let Stage::Deleting { last } = &mut entry.stage {
+                if let Stage::Deleting { last } | Stage::Expiring { last } = &mut entry.stage {
                     *last = group.or(last.take());
                 }
                 fx.push(entry.schedule(Operation::Observe, Weight::Change, Duration::ZERO));

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::entry::{Entry, Stage};
 use super::{Effect, Now, Operation, PodEvent, cadence};
 use crate::azure::model::ContainerGroup;
+use crate::kube::events::Origin;
 use crate::pods::queue::Weight;
 use crate::provider::Failure;
 use crate::translate::{
-    GroupPhase, group_events, group_phase, is_final, provisioning_failure, status_of_group,
-    status_waiting,
+    GroupPhase, group_phase, is_final, provisioning_failure, status_of_group, status_waiting,
 };
 
 /// A group that is watched by LIST is looked at by GET this often all the same: only GET shows its events.
@@ -27,7 +27,7 @@ pub(super) fn saw_group(
     fx: &mut Vec<Effect>,
 ) {
     match &mut entry.stage {
-        Stage::Deleting { last } => {
+        Stage::Deleting { last } | Stage::Expiring { last } => {
             *last = Some(Box::new(group.clone()));
             fx.push(again(entry));
             return;
@@ -36,12 +36,16 @@ pub(super) fn saw_group(
             fx.push(again(entry));
             return;
         }
-        Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Finished | Stage::Gone => return,
+        Stage::Finished { .. } => {
+            entry.saw_end(group_phase(group), fx);
+            return;
+        }
+        Stage::Held | Stage::Ensuring | Stage::Refused | Stage::Gone => return,
         Stage::Starting { .. } | Stage::Running { .. } => {}
     }
-    emit_group_events(entry, group, fx);
     let phase = group_phase(group);
     if phase == GroupPhase::ProvisioningFailed {
+        emit_group_events(entry, group, fx);
         let (reason, message) = provisioning_failure(group);
         let status = status_waiting(&entry.facts, &reason, &message, host_ip, now.wall);
         entry.write(status, fx);
@@ -51,17 +55,21 @@ pub(super) fn saw_group(
                 warning: true,
                 reason,
                 message,
+                origin: None,
             }));
         }
         entry.stage = Stage::Clearing;
         fx.push(entry.schedule(Operation::Delete, Weight::Change, Duration::ZERO));
         return;
     }
+    entry.facts.told.learn(group);
     let status = status_of_group(&entry.facts, group, host_ip, now.wall);
     let ended = is_final(&status);
     let changed = entry.write(status, fx).is_some();
+    entry.told_before = None;
+    emit_group_events(entry, group, fx);
     if ended {
-        entry.stage = Stage::Finished;
+        entry.finish(phase, changed, fx);
         return;
     }
     let wait = match (&entry.stage, phase) {
@@ -117,14 +125,20 @@ fn again(entry: &Entry) -> Effect {
 }
 
 fn emit_group_events(entry: &mut Entry, group: &ContainerGroup, fx: &mut Vec<Effect>) {
-    let (events, until) = group_events(group, entry.events_until);
-    entry.events_until = until;
-    for event in events {
+    for event in entry.told_events.news(group) {
+        let key = entry.facts.key.clone();
+        let origin = Origin {
+            id: event.id(&key.uid),
+            first: event.first,
+            last: event.last,
+            count: event.count,
+        };
         fx.push(Effect::Emit(PodEvent {
-            key: entry.facts.key.clone(),
+            key,
             warning: event.warning,
             reason: event.reason,
             message: event.message,
+            origin: Some(origin),
         }));
     }
 }
@@ -136,6 +150,7 @@ pub(super) fn tell(entry: &mut Entry, failure: &Failure, fx: &mut Vec<Effect>) {
             warning: true,
             reason: failure.reason.to_string(),
             message: failure.message.clone(),
+            origin: None,
         }));
     }
 }

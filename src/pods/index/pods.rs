@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
+use super::changes::Changes;
 use super::entry::{Entry, Stage};
 use super::orphans::Orphan;
 use super::{Effect, Index, Now, Operation, Presence};
 use crate::pods::queue::Weight;
-use crate::translate::{PodFacts, PodKey, status_terminated};
+use crate::translate::{PodFacts, PodKey, Told, status_terminated};
 
 impl Index {
     pub(super) fn pod_applied(&mut self, now: Now, facts: PodFacts, fx: &mut Vec<Effect>) {
@@ -17,8 +20,11 @@ impl Index {
             self.orphans.remove(&key);
             let mut entry = Entry::new(facts, group, !self.is_synced());
             if entry.inherited {
-                // A predecessor has told what happened before us. ACI's times are whole seconds.
-                entry.events_until = now.wall.checked_sub(Duration::from_secs(1)).ok();
+                // A predecessor has told what happened before us, or at least before it wrote the status last. ACI's
+                // times are whole seconds.
+                let told = |time: Option<Timestamp>| time.map(Told::before).unwrap_or_default();
+                entry.told_events = told(now.wall.checked_sub(Duration::from_secs(1)).ok());
+                entry.told_before = Some(told(entry.facts.last_transition()));
             }
             self.pods.insert(key.clone(), entry);
             self.decide(now, &key, fx);
@@ -26,6 +32,7 @@ impl Index {
         };
         let was_deleting = entry.facts.deletion.is_some();
         let changed = entry.facts.generation != facts.generation;
+        let news = Changes::between(&entry.facts, &facts);
         let foreign = entry.refresh(facts);
         if entry.facts.deletion.is_some() && !was_deleting {
             self.begin_deletion(now, &key, fx);
@@ -33,8 +40,21 @@ impl Index {
             entry.attempts = 0;
             entry.stage = Stage::Held;
             self.decide(now, &key, fx);
-        } else if foreign && matches!(entry.stage, Stage::Starting { .. } | Stage::Running { .. }) {
-            fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
+        } else {
+            match entry.stage {
+                Stage::Starting { .. } | Stage::Running { .. } => {
+                    entry.changed(&news, foreign, fx);
+                }
+                // What it failed for may just have been mended.
+                Stage::Ensuring if changed => {
+                    let operation = Operation::Ensure { look_first: true };
+                    fx.push(entry.schedule(operation, Weight::Retry, Duration::ZERO));
+                }
+                Stage::Held if changed => self.decide(now, &key, fx),
+                // Somebody else has written after us: there is no word of our own to wait for.
+                Stage::Finished { stop: true } if foreign => entry.stop(fx),
+                _ => {}
+            }
         }
     }
 
@@ -53,8 +73,20 @@ impl Index {
         if entry.facts.deletion.is_some() {
             self.begin_deletion(now, key, fx);
         } else if entry.facts.is_final() {
-            entry.stage = Stage::Finished;
-        } else if !suspended {
+            entry.stage = Stage::Finished { stop: false };
+        } else if entry.is_overdue(now) && entry.inherited {
+            // It may have ended in time.
+            entry.stage = Stage::Starting {
+                since: now.mono,
+                looks: 0,
+                seen: false,
+            };
+            fx.push(entry.schedule(Operation::Observe, Weight::Change, Duration::ZERO));
+        } else if entry.is_overdue(now) {
+            self.expire(now, key, fx);
+        } else if suspended {
+            fx.extend(entry.schedule_deadline(now));
+        } else {
             entry.stage = Stage::Ensuring;
             let look_first = entry.inherited;
             fx.push(entry.schedule(
@@ -78,8 +110,9 @@ impl Index {
             Stage::Ensuring
             | Stage::Starting { .. }
             | Stage::Running { .. }
-            | Stage::Finished
+            | Stage::Finished { .. }
             | Stage::Clearing
+            | Stage::Expiring { .. }
             | Stage::Deleting { .. } => false,
         };
         if nothing_made {
@@ -116,11 +149,18 @@ impl Index {
     }
 
     pub(super) fn status_written(&mut self, key: &PodKey, digest: u64, fx: &mut Vec<Effect>) {
-        if let Some(entry) = self.pods.get(key)
-            && matches!(entry.stage, Stage::Gone)
-            && entry.is_current(digest)
-        {
-            fx.push(entry.schedule(Operation::Remove, Weight::Change, Duration::ZERO));
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
+        if !entry.is_current(digest) {
+            return;
+        }
+        match entry.stage {
+            Stage::Gone => {
+                fx.push(entry.schedule(Operation::Remove, Weight::Change, Duration::ZERO));
+            }
+            Stage::Finished { stop: true } => entry.stop(fx),
+            _ => {}
         }
     }
 
@@ -140,14 +180,14 @@ impl Index {
         };
         match entry.stage {
             Stage::Held | Stage::Refused | Stage::Gone => fx.push(Effect::Forget(key.clone())),
-            Stage::Deleting { .. } => {
+            Stage::Expiring { .. } | Stage::Deleting { .. } => {
                 self.orphans
                     .insert(key.clone(), Orphan::deleting(entry.group));
             }
             Stage::Ensuring
             | Stage::Starting { .. }
             | Stage::Running { .. }
-            | Stage::Finished
+            | Stage::Finished { .. }
             | Stage::Clearing => {
                 fx.push(entry.schedule(Operation::Confirm, Weight::Change, Duration::ZERO));
                 self.orphans

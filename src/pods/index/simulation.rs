@@ -18,6 +18,7 @@ use crate::translate::facts;
 #[derive(Debug, Clone)]
 enum Act {
     Create(u8),
+    CreateWithDeadline(u8, u8),
     Delete(u8),
     ForceDelete(u8),
     Pass(u16),
@@ -29,6 +30,7 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (0u8..12).prop_map(Act::Create),
+        2 => (0u8..12, 1u8..60).prop_map(|(n, seconds)| Act::CreateWithDeadline(n, seconds)),
         3 => (0u8..12).prop_map(Act::Delete),
         1 => (0u8..12).prop_map(Act::ForceDelete),
         6 => (1u16..5000).prop_map(Act::Pass),
@@ -41,6 +43,7 @@ fn act() -> impl Strategy<Value = Act> {
 #[derive(Debug, Clone)]
 struct Pod {
     deleting: bool,
+    deadline: Option<u8>,
     status: serde_json::Value,
 }
 
@@ -64,6 +67,19 @@ struct World {
     /// Groups deleted although their pod lived on.
     wrong_deletes: Vec<String>,
     deleted_behind_our_back: BTreeSet<String>,
+    stopped: BTreeSet<String>,
+}
+
+impl Pod {
+    /// Whether it has been active for longer than it may.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        let start = self.status["startTime"].as_str();
+        let start = start.map(|text| text.parse::<Timestamp>().unwrap());
+        let allowed = self
+            .deadline
+            .map(|seconds| Duration::from_secs(seconds.into()));
+        matches!((start, allowed), (Some(start), Some(allowed)) if now >= start + allowed)
+    }
 }
 
 const STARTS_AFTER: Duration = Duration::from_secs(3);
@@ -111,6 +127,7 @@ impl World {
             repeated_puts: Vec::new(),
             wrong_deletes: Vec::new(),
             deleted_behind_our_back: BTreeSet::new(),
+            stopped: BTreeSet::new(),
         };
         world.start_operator();
         world
@@ -136,6 +153,9 @@ impl World {
             "spec": {"nodeName": "node", "restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}]},
             "status": pod.status,
         });
+        if let Some(seconds) = pod.deadline {
+            object["spec"]["activeDeadlineSeconds"] = json!(seconds);
+        }
         if pod.deleting {
             object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
         }
@@ -143,12 +163,14 @@ impl World {
         self.step(Input::PodApplied(Box::new(facts)));
     }
 
+    fn wall(&self) -> Timestamp {
+        let millis = i64::try_from(self.now.as_millis()).unwrap();
+        Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap()
+    }
+
     fn step(&mut self, input: Input) {
-        let wall =
-            Timestamp::from_second(1_800_000_000 + i64::try_from(self.now.as_secs()).unwrap())
-                .unwrap();
         let now = Now {
-            wall,
+            wall: self.wall(),
             mono: self.now.saturating_sub(self.agent_start),
         };
         for effect in self.index.step(now, input) {
@@ -258,7 +280,9 @@ impl World {
             Operation::Observe if luck.is_some() => Input::Observed(key.clone(), Err(failure())),
             Operation::Observe => Input::Observed(key.clone(), Ok(self.group(&uid))),
             Operation::Delete => {
-                if self.pods.get(&uid).is_some_and(|pod| !pod.deleting) {
+                let now = self.wall();
+                let lives_on = |pod: &Pod| !pod.deleting && !pod.is_overdue(now);
+                if self.pods.get(&uid).is_some_and(lives_on) {
                     self.wrong_deletes.push(uid.clone());
                 }
                 let existed = if happens {
@@ -273,6 +297,12 @@ impl World {
                 };
                 Input::Deleted(key.clone(), result)
             }
+            Operation::Stop if luck.is_some() => Input::Stopped(key.clone(), Err(failure())),
+            Operation::Stop => {
+                self.stopped.insert(uid.clone());
+                Input::Stopped(key.clone(), Ok(()))
+            }
+            Operation::Wake => Input::Woken(key.clone()),
             Operation::Confirm if luck.is_some() => {
                 Input::Confirmed(key.clone(), Presence::Unknown)
             }
@@ -320,23 +350,26 @@ impl World {
         self.newest.get(&n).cloned().unwrap_or_default()
     }
 
+    fn create(&mut self, n: u8, deadline: Option<u8>) {
+        if self.pods.contains_key(&self.newest(n)) {
+            return;
+        }
+        self.created += 1;
+        let uid = format!("u{n}-{}", self.created);
+        self.newest.insert(n, uid.clone());
+        let pod = Pod {
+            deleting: false,
+            deadline,
+            status: json!({"phase": "Pending"}),
+        };
+        self.pods.insert(uid.clone(), pod);
+        self.tell_pod(&uid);
+    }
+
     fn act(&mut self, act: &Act) {
         match act {
-            Act::Create(n) => {
-                if !self.pods.contains_key(&self.newest(*n)) {
-                    self.created += 1;
-                    let uid = format!("u{n}-{}", self.created);
-                    self.newest.insert(*n, uid.clone());
-                    self.pods.insert(
-                        uid.clone(),
-                        Pod {
-                            deleting: false,
-                            status: json!({"phase": "Pending"}),
-                        },
-                    );
-                    self.tell_pod(&uid);
-                }
-            }
+            Act::Create(n) => self.create(*n, None),
+            Act::CreateWithDeadline(n, seconds) => self.create(*n, Some(*seconds)),
             Act::Delete(n) => {
                 let uid = self.newest(*n);
                 if let Some(pod) = self.pods.get_mut(&uid) {
@@ -386,7 +419,15 @@ proptest! {
         for (uid, pod) in &world.pods {
             prop_assert!(!pod.deleting, "{uid} was never removed");
             let phase = pod.status["phase"].as_str().unwrap_or_default().to_string();
-            if phase == "Failed" {
+            if pod.deadline.is_some() {
+                let reason = pod.status["reason"].as_str().unwrap_or_default();
+                prop_assert_eq!(phase, "Failed", "{} lives on", uid);
+                prop_assert!(
+                    reason == "DeadlineExceeded" || world.deleted_behind_our_back.contains(uid),
+                    "{} failed for {}", uid, reason
+                );
+                prop_assert!(!world.groups.contains_key(uid), "the group of {} bills", uid);
+            } else if phase == "Failed" {
                 prop_assert!(world.deleted_behind_our_back.contains(uid), "{uid} failed for no reason");
             } else {
                 prop_assert_eq!(phase, "Running");
@@ -397,6 +438,7 @@ proptest! {
             prop_assert!(world.pods.contains_key(uid), "the group of {uid} was left behind");
         }
         prop_assert_eq!(world.index.pods(), world.pods.len());
+        prop_assert!(world.stopped.is_empty(), "stopped: {:?}", world.stopped);
     }
 
     #[test]

@@ -1,5 +1,9 @@
+mod changes;
+mod deadline;
+mod ended;
 mod failures;
 mod orphans;
+mod told;
 
 use std::time::Duration;
 
@@ -231,34 +235,6 @@ fn a_group_that_was_there_is_adopted_and_never_created_again() {
     let effects = world.step(Input::GroupsListed(Ok(vec![summary("a")])));
     assert_eq!(only_operation(&effects), Operation::Observe);
     assert_eq!(phase(&world.step(running("a"))), Some("Running"));
-}
-
-#[test]
-fn what_azure_said_before_our_start_is_not_told_again() {
-    // Whichever list comes first.
-    for groups_first in [true, false] {
-        let mut world = World::new();
-        let listed = Input::GroupsListed(Ok(vec![summary("a")]));
-        if groups_first {
-            world.step(listed);
-            world.step(Input::PodApplied(pod("a")));
-            world.step(Input::PodsSynced);
-        } else {
-            world.step(Input::PodApplied(pod("a")));
-            world.step(Input::PodsSynced);
-            world.step(listed);
-        }
-        world.step(ensured("a"));
-        let mut group = group("Running", "Succeeded");
-        let said = |name: &str, at: &str| json!({"name": name, "type": "Normal", "count": 1, "message": "m", "lastTimestamp": at});
-        group.properties.instance_view.as_mut().unwrap().events = serde_json::from_value(json!([
-            said("Pulled", "2027-01-15T07:59:50Z"),
-            said("Started", "2027-01-15T08:00:00Z"),
-        ]))
-        .unwrap();
-        let effects = world.step(Input::Observed(key("a"), Ok(Some(group))));
-        assert_eq!(events(&effects), ["Started"], "{groups_first}");
-    }
 }
 
 #[test]

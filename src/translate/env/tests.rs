@@ -234,7 +234,8 @@ fn what_is_missing_heals() {
         let at = format!("spec.containers[0].env[0].valueFrom.{source}");
         assert_eq!(refused(&from(source, &selector)), [(at, reason, true)]);
         let unfetched = translate(&from(source, &selector), &Resolved::default()).unwrap();
-        assert_eq!(unfetched.references.len(), 1);
+        // It, and what every pod is told of services.
+        assert_eq!(unfetched.references.len(), 3);
     }
     for (source, name, reason) in [
         ("secretRef", "gone", "MandatorySecretNotFound"),

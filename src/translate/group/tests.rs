@@ -7,7 +7,10 @@ use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
 mod any;
 mod body;
+mod dns;
+mod features;
 mod limits;
+mod mutants;
 mod refusals;
 
 fn translate(pod: &Pod, os: Os) -> Result<Translation, Refusals> {
@@ -92,7 +95,10 @@ fn the_walk_through_pod_on_windows_has_no_volumes() {
         &Resolved::default(),
     )
     .unwrap();
-    assert_eq!(translation.references, Vec::new());
+    assert_eq!(
+        translation.references,
+        [Reference::Services, Reference::Kubernetes]
+    );
     let body = serde_json::to_value(&translation.group).unwrap();
     body::check(&body).unwrap();
     let expected = json!({
@@ -125,6 +131,8 @@ fn the_service_account_s_volume_needs_a_token_and_the_ca() {
             audience: None,
             expiration_seconds: Some(3607),
         },
+        Reference::Services,
+        Reference::Kubernetes,
     ];
     let unfetched = review(&hello, &Resolved::default()).unwrap();
     assert_eq!(unfetched.references, expected);
@@ -156,7 +164,10 @@ fn the_service_account_s_volume_needs_a_token_and_the_ca() {
     );
     let unmounted = pod(HELLO, &[(&c0("volumeMounts"), json!([]))]);
     let unmounted = review(&unmounted, &Resolved::default()).unwrap();
-    assert_eq!(unmounted.references, Vec::new());
+    assert_eq!(
+        unmounted.references,
+        [Reference::Services, Reference::Kubernetes]
+    );
 }
 
 #[test]
@@ -200,6 +211,54 @@ fn command_args_and_environment_are_expanded_in_order() {
         {"name": "DIR", "value": "sh"},
     ]);
     assert_eq!(container["environmentVariables"], expected);
+}
+
+#[test]
+fn args_alone_follow_the_entry_point_of_the_image() {
+    let pod = |image: &str| {
+        let container = json!([{
+            "name": "c", "image": image, "args": ["--dir=$(DIR)", "x"], "env": [{"name": "DIR", "value": "/d"}],
+        }]);
+        let changes = [
+            ("/spec/containers", container.clone()),
+            ("/spec/initContainers", container),
+            ("/spec/initContainers/0/name", json!("i")),
+        ];
+        pod(HELLO, &changes)
+    };
+    for (image, expected) in [
+        // What the image says is not expanded.
+        ("e", json!(["/entry", "$(HOME)", "--dir=/d", "x"])),
+        ("bare", json!(["--dir=/d", "x"])),
+    ] {
+        let pod = pod(image);
+        let made = container_group(&pod, &defaults(Os::Linux), &owner(&pod), &resolved()).unwrap();
+        let body = serde_json::to_value(&made.group).unwrap();
+        for list in ["containers", "initContainers"] {
+            let container = &body["properties"][list][0]["properties"];
+            assert_eq!(container["command"], expected, "{list} of {image}");
+        }
+        assert_eq!(made.notes, []);
+    }
+    let unread = pod("unread");
+    let made = container_group(&unread, &defaults(Os::Linux), &owner(&unread), &resolved());
+    let unread: Vec<_> = made.unwrap().references;
+    let unread: Vec<_> = unread.iter().filter(|it| !resolved().knows(it)).collect();
+    assert_eq!(unread, [&Reference::Image("unread".to_owned())]);
+    // A command of its own, or none at all, needs nothing of the image.
+    for container in [
+        json!({"name": "c", "image": "i", "command": ["a"], "args": ["b"]}),
+        json!({"name": "c", "image": "i"}),
+    ] {
+        let pod = self::pod(HELLO, &[("/spec/containers", json!([container]))]);
+        let made = container_group(&pod, &defaults(Os::Linux), &owner(&pod), &resolved());
+        assert!(
+            made.unwrap()
+                .references
+                .iter()
+                .all(|it| it.image().is_none())
+        );
+    }
 }
 
 #[test]

@@ -118,7 +118,6 @@ fn what_an_init_container_cannot_have_is_refused_by_name() {
         json!([sidecar])
     };
     let table = [
-        ("args", json!(["x"]), "args"),
         ("image", json!(""), "image"),
         ("lifecycle", json!({"preStop": exec}), "lifecycle"),
         ("livenessProbe", exec.clone(), "livenessProbe"),

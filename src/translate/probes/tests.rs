@@ -1,7 +1,7 @@
 use crate::translate::Resolved;
 use serde_json::{Value, json};
 
-use super::probe;
+use super::{Probes, probe, probes};
 use crate::api::Os;
 use crate::translate::review::Review;
 
@@ -130,5 +130,65 @@ fn what_aci_has_not_is_refused_by_name() {
             );
             assert!(why.contains(word), "{given}: {why}");
         }
+    }
+}
+
+/// The delay of the liveness probe beside this startup probe, and the reasons of what is told.
+fn delayed(startup: &Value, liveness: &Value) -> (i64, Vec<&'static str>) {
+    let given: Vec<_> = [startup, liveness]
+        .map(|probe| serde_json::from_value(probe.clone()).unwrap())
+        .into();
+    let probes_of = Probes {
+        startup: given.first(),
+        liveness: given.get(1),
+        readiness: given.get(1),
+    };
+    let resolved = Resolved::default();
+    let mut review = Review::new(Os::Linux, &resolved);
+    let (arm, readiness) = probes(&probes_of, 0, &[], &mut review);
+    let (notes, _) = review.finish().unwrap();
+    let arm = serde_json::to_value(arm.unwrap()).unwrap();
+    // Readiness decides itself.
+    let given = liveness["initialDelaySeconds"].as_i64().unwrap_or(0);
+    let readiness = readiness.unwrap().initial_delay_seconds;
+    assert_eq!(readiness.map(i64::from), Some(given));
+    assert_eq!(arm["exec"], liveness["exec"]);
+    let delay = arm["initialDelaySeconds"].as_i64().unwrap();
+    let notes = notes
+        .into_iter()
+        .filter(|note| note.field.contains("startup"));
+    (delay, notes.map(|note| note.reason).collect())
+}
+
+#[test]
+fn a_startup_probe_holds_the_liveness_probe_back() {
+    let exec = |timing: Value| {
+        let mut probe = timing;
+        probe["exec"] = json!({"command": ["true"]});
+        probe
+    };
+    let slow = |delay: i32, period: i32, failures: i32, timeout: i32| {
+        json!({"initialDelaySeconds": delay, "periodSeconds": period, "failureThreshold": failures,
+               "timeoutSeconds": timeout, "httpGet": {"port": 80}})
+    };
+    let table = [
+        // Kubernetes' defaults: 10 s, three times.
+        (json!({"httpGet": {"port": 80}}), json!({}), 30),
+        (slow(5, 2, 30, 1), json!({}), 65),
+        (slow(0, 1, 3, 20), json!({}), 60),
+        // It waits already.
+        (slow(0, 1, 3, 1), json!({"initialDelaySeconds": 90}), 90),
+        (
+            slow(i32::MAX, i32::MAX, i32::MAX, 1),
+            json!({}),
+            i64::from(i32::MAX),
+        ),
+        // It is not run, so that ACI need not have its handler.
+        (json!({"tcpSocket": {"port": 80}}), json!({}), 30),
+        (json!({"grpc": {"port": 80}}), json!({}), 30),
+    ];
+    for (startup, liveness, expected) in table {
+        let got = delayed(&startup, &exec(liveness));
+        assert_eq!(got, (expected, vec!["ApproximatedOnAci"]), "{startup}");
     }
 }

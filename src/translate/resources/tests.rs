@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use proptest::prelude::*;
 
-use super::{Amounts, nano, need, size, steps};
+use super::{Amounts, Ceiling, nano, need, size, steps};
 use crate::api::Os;
 use crate::azure::model::Resources;
 use crate::translate::Resolved;
@@ -85,7 +85,7 @@ fn sized(containers: &[ResourceRequirements]) -> Result<Vec<String>, String> {
         .enumerate()
         .map(|(n, it)| need(Some(it), n, &defaults, &mut review))
         .collect();
-    let sized: Vec<Resources> = size(&needs, Amounts::default(), &mut review);
+    let sized: Vec<Resources> = size(&needs, Amounts::default(), Ceiling::STANDARD, &mut review);
     review.finish().map_err(|refusals| refusals.to_string())?;
     Ok(sized
         .iter()
@@ -177,7 +177,7 @@ proptest! {
         let resolved = Resolved::default();
 let mut review = Review::new(Os::Linux, &resolved);
         let needs = [need(Some(&container), 0, &defaults(Os::Linux), &mut review)];
-        let sized = size(&needs, Amounts::default(), &mut review);
+        let sized = size(&needs, Amounts::default(), Ceiling::STANDARD, &mut review);
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let (cpu, memory) = (milli as f64 / 1000.0, mega as f64 / 1000.0);
         let got = sized[0].requests;

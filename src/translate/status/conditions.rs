@@ -65,6 +65,7 @@ fn condition(facts: &PodFacts, kind: &str, outcome: Outcome, now: Timestamp) -> 
         reason: (!reason.is_empty()).then(|| reason.to_owned()),
         message,
         last_transition_time: Some(time::whole(since)),
+        observed_generation: facts.generation,
         ..PodCondition::default()
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::azure::model::{ContainerState as ArmState, Event, InstanceView};
-use crate::translate::events::line;
+use crate::translate::events::{line, pull_trouble};
 use crate::translate::facts::{ContainerFacts, RestartPolicy};
 use crate::translate::{identity, time};
 
@@ -29,6 +29,14 @@ pub(super) enum Life {
     Ended(ContainerStateTerminated),
 }
 
+/// What is wrong with a group as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Trouble {
+    /// A kubelet's reason for containers that wait for it.
+    pub(super) reason: Option<&'static str>,
+    pub(super) message: String,
+}
+
 /// A container as ACI shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Seen<'a> {
@@ -39,6 +47,8 @@ pub(super) struct Seen<'a> {
     pub(super) ready: bool,
     restarts: i32,
     id: Option<String>,
+    /// The image that it has in Azure, where that is known: a pod's may be changed, a group's not.
+    pub(super) image: Option<String>,
 }
 
 impl<'a> Seen<'a> {
@@ -61,6 +71,7 @@ impl<'a> Seen<'a> {
             ready: false,
             restarts: 0,
             id: None,
+            image: None,
         }
     }
 
@@ -69,10 +80,15 @@ impl<'a> Seen<'a> {
         facts: &'a ContainerFacts,
         view: Option<&InstanceView>,
         policy: RestartPolicy,
-        trouble: Option<&str>,
+        trouble: Option<&Trouble>,
     ) -> Self {
+        // The first end that is on record counts, whatever ACI does with the container afterwards.
+        if let Some(end) = recorded(facts, policy) {
+            return end;
+        }
         let Some(view) = view else {
-            return Self::waiting(facts, None, trouble);
+            let (reason, message) = waiting_for(None, &[], trouble, false);
+            return Self::waiting(facts, Some(&reason), message.as_deref());
         };
         let restarts = view.restart_count.unwrap_or(0).max(0);
         let previous = view
@@ -91,6 +107,7 @@ impl<'a> Seen<'a> {
                 ready: false,
                 restarts,
                 id: None,
+                image: None,
             };
         }
         let life = match &view.current_state {
@@ -115,13 +132,15 @@ impl<'a> Seen<'a> {
             ready,
             restarts,
             id: None,
+            image: None,
         }
     }
 
-    /// From an earlier status of ours.
+    /// From an earlier status of ours, else from what is on record.
     pub(super) fn remembered(facts: &'a ContainerFacts, status: Option<&ContainerStatus>) -> Self {
         let Some(status) = status else {
-            return Self::waiting(facts, None, None);
+            return recorded(facts, RestartPolicy::Never)
+                .unwrap_or_else(|| Self::waiting(facts, None, None));
         };
         let life = match &status.state {
             Some(ContainerState {
@@ -147,6 +166,7 @@ impl<'a> Seen<'a> {
             ready: false,
             restarts: status.restart_count,
             id: status.container_id.clone(),
+            image: None,
         }
     }
 
@@ -189,8 +209,10 @@ impl<'a> Seen<'a> {
         match &mut self.life {
             Life::Running { since } => self.id = Some(id(self.restarts, since.as_ref())),
             Life::Ended(end) => {
-                self.id = Some(id(self.restarts, end.started_at.as_ref()));
-                end.container_id.clone_from(&self.id);
+                let end_id = &mut end.container_id;
+                let end_id =
+                    end_id.get_or_insert_with(|| id(self.restarts, end.started_at.as_ref()));
+                self.id = Some(end_id.clone());
             }
             Life::Waiting { .. } => {
                 self.id = self
@@ -223,7 +245,7 @@ impl<'a> Seen<'a> {
         };
         ContainerStatus {
             name: self.facts.name.to_string(),
-            image: self.facts.image.to_string(),
+            image: self.image.unwrap_or_else(|| self.facts.image.to_string()),
             image_id: String::new(),
             container_id: self.id,
             ready: self.ready,
@@ -266,6 +288,20 @@ impl<'a> Seen<'a> {
     pub(super) fn name(&self) -> &str {
         &self.facts.name
     }
+}
+
+/// The end of a container that is on record and that Kubernetes would let stand under `policy`.
+fn recorded(facts: &ContainerFacts, policy: RestartPolicy) -> Option<Seen<'_>> {
+    let end = facts.ended.as_deref()?;
+    stays_ended(policy, &end.state).then(|| Seen {
+        facts,
+        life: Life::Ended(end.state.clone()),
+        last: None,
+        ready: false,
+        restarts: end.restarts,
+        id: end.state.container_id.clone(),
+        image: None,
+    })
 }
 
 /// Whether Kubernetes would let this end stand under `policy`.
@@ -322,7 +358,7 @@ fn ended(state: &ArmState) -> ContainerStateTerminated {
 fn waiting_for(
     detail: Option<&str>,
     events: &[Event],
-    trouble: Option<&str>,
+    trouble: Option<&Trouble>,
     restarted: bool,
 ) -> (String, Option<String>) {
     let owned = |text: &str| Some(line(text)).filter(|text| !text.is_empty());
@@ -333,27 +369,24 @@ fn waiting_for(
     }
     if let Some(event) = newest(events) {
         let message = event.message.as_deref().unwrap_or_default();
-        let lower = message.to_ascii_lowercase();
-        let pull = lower.contains("pull");
-        let reason = match event.name.as_deref().unwrap_or_default() {
-            "BackOff" if pull => Some("ImagePullBackOff"),
+        let name = event.name.as_deref().unwrap_or_default();
+        let reason = pull_trouble(name, message).or(match name {
             "BackOff" => Some("CrashLoopBackOff"),
-            "Failed" if pull => Some("ErrImagePull"),
             "Failed" => Some("RunContainerError"),
             _ => None,
-        };
+        });
         if let Some(reason) = reason {
             return (reason.to_owned(), owned(message));
         }
     }
-    let reason = if restarted {
-        "CrashLoopBackOff"
-    } else {
-        "ContainerCreating"
+    let reason = match trouble.and_then(|trouble| trouble.reason) {
+        _ if restarted => "CrashLoopBackOff",
+        Some(reason) => reason,
+        None => "ContainerCreating",
     };
     (
         reason.to_owned(),
-        owned(detail).or_else(|| trouble.map(str::to_owned)),
+        owned(detail).or_else(|| trouble.map(|trouble| trouble.message.clone())),
     )
 }
 

@@ -1,5 +1,6 @@
 //! The part of a status that a node owns: as a patch, and as a digest.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodCondition, PodStatus};
@@ -29,7 +30,7 @@ pub fn status_patch(facts: &PodFacts, status: &PodStatus) -> Value {
         .map(condition)
         .collect();
     json!({
-        "metadata": {"uid": facts.key.uid},
+        "metadata": metadata(facts),
         "status": {
             "phase": status.phase,
             "reason": status.reason,
@@ -47,6 +48,19 @@ pub fn status_patch(facts: &PodFacts, status: &PodStatus) -> Value {
     })
 }
 
+/// The UID, and the annotations that the pod gets along with its status. `NodeRestriction` lets a node write them so, and
+/// labels not.
+fn metadata(facts: &PodFacts) -> Value {
+    let mut metadata = json!({"uid": facts.key.uid});
+    let annotations: BTreeMap<&str, &str> = facts.told.annotations().collect();
+    if !annotations.is_empty()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.insert("annotations".to_owned(), json!(annotations));
+    }
+    metadata
+}
+
 fn owned(condition: &PodCondition) -> bool {
     OWNED.contains(&condition.type_.as_str())
 }
@@ -58,6 +72,7 @@ fn condition(condition: &PodCondition) -> Value {
         "reason": condition.reason,
         "message": condition.message,
         "lastTransitionTime": condition.last_transition_time,
+        "observedGeneration": condition.observed_generation,
     })
 }
 
@@ -65,7 +80,7 @@ fn condition(condition: &PodCondition) -> Value {
 /// made here and for its echo from the API server; only good within one process.
 ///
 /// Left out: `startTime` and the transition times of conditions, which never change by themselves, so that a status made
-/// before the echo of the last one arrives is equal to it.
+/// before the echo of the last one arrives is equal to it; and the generation of conditions, which is the status's own.
 pub fn digest(status: &PodStatus) -> u64 {
     let mut hasher = DefaultHasher::new();
     let into = &mut hasher;

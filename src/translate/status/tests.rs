@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{
     GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_waiting,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };
 use crate::azure::model::ContainerGroup;
 use crate::translate::testing::{HELLO, PENDING, RUNNING, TERMINATED, at, changed, group, pod};
@@ -12,6 +12,7 @@ use crate::translate::{PodFacts, facts};
 mod echo;
 mod ends;
 mod init;
+mod recorded;
 mod restarts;
 
 const NOW: &str = "2026-09-01T10:05:00.75Z";
@@ -71,7 +72,7 @@ fn a_running_group_is_a_running_pod() {
         "{id}"
     );
     let since = "2026-09-01T10:05:00Z";
-    let met = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": since});
+    let met = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": since, "observedGeneration": 1});
     let expected = json!({
         "phase": "Running",
         "startTime": since,
@@ -85,7 +86,8 @@ fn a_running_group_is_a_running_pod() {
         ],
         "containerStatuses": [{
             "name": "web",
-            "image": "microsoft/aci-helloworld",
+            // What the group has, whatever the pod has come to say.
+            "image": "alpine:latest",
             "imageID": "",
             "containerID": id,
             "ready": true,
@@ -149,6 +151,13 @@ fn an_end_keeps_its_exit_code() {
         (
             json!(7147),
             "",
+            "Error",
+            Some("the container was stopped for maintenance of Azure's platform"),
+            "Failed",
+        ),
+        (
+            json!(7148),
+            "Error",
             "Error",
             Some("the container was stopped for maintenance of Azure's platform"),
             "Failed",
@@ -385,4 +394,18 @@ fn readiness_gates_hold_back_ready_alone() {
     );
     let open = observed(&web_facts(&[gate, open]), &group(RUNNING, &[]));
     assert_eq!(condition(&open, "Ready").status, "True");
+}
+
+#[test]
+fn what_a_group_tells_besides_goes_along_with_the_status() {
+    let mut facts = web_facts(&[]);
+    let status = status_waiting(&facts, "Creating", "", None, at("2026-11-23T10:00:00Z"));
+    let metadata = |facts: &PodFacts| status_patch(facts, &status)["metadata"].clone();
+    assert_eq!(metadata(&facts), json!({"uid": facts.key.uid}));
+    facts.told.learn(&group(RUNNING, &[]));
+    let billed = &metadata(&facts)["annotations"]["virtual-kubelet.io/billed-resources"];
+    assert!(
+        billed.as_str().is_some_and(|text| text.starts_with("cpu=")),
+        "{billed}"
+    );
 }

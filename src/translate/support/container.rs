@@ -4,16 +4,17 @@ use super::Row;
 use super::Verdict::{Approximated, Ignored, Mapped, Refused};
 use super::words::{
     APP_ARMOR, ENDLESS, INIT, NOT_ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SIDECAR, TERMINAL,
-    WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, per_os,
+    WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
 };
 
 pub(super) const ROWS: &[Row] = &[
     // Container
     both("spec.containers[].args", Mapped),
     both(
-        "spec.containers[].args: without command",
+        "spec.containers[].args: without command, of an image that cannot be read",
         Refused(
-            "ACI's command replaces the image's entry point too, which is not read yet; set command as well",
+            "until the registry answers: ACI's command replaces the image's entry point, so the entry point is read from \
+             the registry and put before args; set command as well to do without",
         ),
     ),
     both("spec.containers[].command", Mapped),
@@ -25,13 +26,6 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both("spec.containers[].env", Mapped),
     both("spec.containers[].envFrom", Mapped),
-    both(
-        "spec.containers[].envFrom[]: a key that is a name for Kubernetes, not for ACI",
-        Refused(
-            "until the key is gone: ACI takes 1-63 letters, digits and _ as a name, the first and last not _; name the keys \
-             that are needed in env[].valueFrom",
-        ),
-    ),
     both("spec.containers[].image", Mapped),
     both(
         "spec.containers[].image: missing",
@@ -71,8 +65,16 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].securityContext", Mapped),
     both(
         "spec.containers[].startupProbe",
+        Approximated(
+            "ACI has no startup probe: the liveness probe begins when the startup probe would have given up (initialDelaySeconds \
+             + periodSeconds × failureThreshold); its handler is not run, and readiness does not wait for it",
+        ),
+    ),
+    both(
+        "spec.containers[].startupProbe: without a livenessProbe",
         Refused(
-            "ACI has no startup probe, and without it the liveness probe would begin too early; use its initialDelaySeconds",
+            "ACI has no startup probe, and nothing would restart a container that does not come up; add a livenessProbe, which \
+             then begins as late",
         ),
     ),
     both("spec.containers[].stdin", Mapped),
@@ -126,37 +128,14 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both("spec.containers[].env[].value", Mapped),
     both("spec.containers[].env[].valueFrom", Mapped),
-    both("spec.containers[].env[].valueFrom.configMapKeyRef", Mapped),
-    both("spec.containers[].env[].valueFrom.fieldRef", Mapped),
-    both(
-        "spec.containers[].env[].valueFrom.fieldRef: status.podIP or status.podIPs",
-        Refused(
-            "the address is known only after the container group is made; let the program ask its network interface",
-        ),
-    ),
-    both(
-        "spec.containers[].env[].valueFrom.fileKeyRef",
-        Refused("no container writes files before another starts; use a ConfigMap or Secret"),
-    ),
-    both("spec.containers[].env[].valueFrom.resourceFieldRef", Mapped),
-    both(
-        "spec.containers[].env[].valueFrom.resourceFieldRef: limits of a container that has none",
-        Ignored(
-            "a kubelet gives the node's capacity; here it is what the container asks ACI for: its request, else the \
-             connector's default",
-        ),
-    ),
-    both(
-        "spec.containers[].env[].valueFrom.resourceFieldRef: other than cpu and memory",
-        Refused("ACI gives cores and memory only; remove it"),
-    ),
-    both("spec.containers[].env[].valueFrom.secretKeyRef", Mapped),
     // Probe
     both("spec.containers[].*Probe.exec", Mapped),
     both("spec.containers[].*Probe.failureThreshold", Mapped),
     both(
         "spec.containers[].*Probe.grpc",
-        Refused("ACI probes with exec and httpGet only; use one of them"),
+        Refused(
+            "ACI probes with exec and httpGet only; use one of them, such as exec of a gRPC client that the image has",
+        ),
     ),
     both("spec.containers[].*Probe.httpGet", Mapped),
     both(
@@ -172,7 +151,10 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].*Probe.successThreshold", Mapped),
     both(
         "spec.containers[].*Probe.tcpSocket",
-        Refused("ACI probes with exec and httpGet only; use one of them"),
+        Refused(
+            "ACI probes with exec and httpGet only, and an image need not have a program that tries a port; use httpGet, or exec \
+             of one that it has",
+        ),
     ),
     both(
         "spec.containers[].*Probe.terminationGracePeriodSeconds",
@@ -309,10 +291,20 @@ pub(super) const ROWS: &[Row] = &[
         WIN_OPTIONS,
     ),
     // VolumeMount
+    linux(
+        "spec.containers[].volumeMounts[]: Azure Files where runAsUser is not 0",
+        Approximated(
+            "Azure supports shares in containers that run as root only; the program may not be able to write there",
+        ),
+    ),
     both("spec.containers[].volumeMounts[].mountPath", Mapped),
     both(
         "spec.containers[].volumeMounts[].mountPath: with a colon",
         Refused("ACI takes no colon in a mount path; mount elsewhere"),
+    ),
+    both(
+        "spec.containers[].volumeMounts[].mountPath: of another mount too",
+        Refused("two mounts cannot be in one place; mount one of them elsewhere"),
     ),
     both("spec.containers[].volumeMounts[].mountPropagation", Mapped),
     both(
@@ -325,12 +317,29 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].volumeMounts[].recursiveReadOnly",
         Ignored("nothing is mounted below a mount"),
     ),
+    both("spec.containers[].volumeMounts[].subPath", Mapped),
     both(
-        "spec.containers[].volumeMounts[].subPath",
-        Refused("ACI mounts whole volumes only; use a volume for each path"),
+        "spec.containers[].volumeMounts[].subPath: a single file",
+        Refused(
+            "ACI mounts directories only, and one in the file's place would hide what is beside it in the image; mount the \
+             volume on a directory of its own and let the program read the file there",
+        ),
     ),
     both(
-        "spec.containers[].volumeMounts[].subPathExpr",
-        Refused("ACI mounts whole volumes only; use a volume for each path"),
+        "spec.containers[].volumeMounts[].subPath: of a share or a git repository",
+        Refused("ACI mounts them whole only; use one for each path"),
+    ),
+    both(
+        "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above or below it too",
+        Refused(
+            "ACI mounts whole volumes only, and two of them share no files; mount the same paths of it everywhere, or the whole",
+        ),
+    ),
+    both("spec.containers[].volumeMounts[].subPathExpr", Mapped),
+    both(
+        "spec.containers[].volumeMounts[].subPathExpr: with a name that is no variable, or whose value is from a Secret",
+        Refused(
+            "there is no such path, or everyone who may read the container group would see the secret; use other variables",
+        ),
     ),
 ];

@@ -3,40 +3,61 @@
 use super::Row;
 use super::Verdict::{Approximated, Ignored, Mapped, Refused};
 use super::words::{
-    APP_ARMOR, HOST, NOT_ROOT, SCHEDULER, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, WIN_INIT,
-    WIN_OPTIONS, WIN_SECURITY, both, per_os,
+    APP_ARMOR, HOST, MISSING_CLUSTER_DNS, NO_SUBNET, NOT_ROOT, SCHEDULER, SE_LINUX,
+    SECCOMP_DEFAULT, SECCOMP_FILE, WIN_DNS, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, per_os,
 };
 
 pub(super) const ROWS: &[Row] = &[
     // PodSpec
-    both(
-        "spec.activeDeadlineSeconds",
-        Refused("it is not enforced yet, and the pod would run and cost for longer; remove it"),
-    ),
+    both("spec.activeDeadlineSeconds", Mapped),
     both("spec.affinity", SCHEDULER),
     both(
         "spec.automountServiceAccountToken",
         Ignored("the API server's admission has acted on it"),
     ),
     both("spec.containers", Mapped),
+    per_os("spec.dnsConfig", Mapped, WIN_DNS),
+    both("spec.dnsConfig: without a subnet", NO_SUBNET),
+    per_os("spec.dnsConfig.nameservers", Mapped, WIN_DNS),
     both(
-        "spec.dnsConfig",
-        Refused("it is not translated yet; remove it"),
+        "spec.dnsConfig.nameservers: an IPv6 address",
+        Refused("ACI has no IPv6; remove it"),
     ),
-    both("spec.dnsPolicy", Mapped),
+    per_os("spec.dnsConfig.options", Mapped, WIN_DNS),
     both(
+        "spec.dnsConfig.options: a name or a value with a blank",
+        Refused("blanks separate the options; correct it"),
+    ),
+    per_os("spec.dnsConfig.searches", Mapped, WIN_DNS),
+    both("spec.dnsPolicy", Mapped),
+    per_os(
         "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet",
+        Mapped,
+        Approximated("ACI takes no name servers for Windows containers; they use Azure's DNS"),
+    ),
+    both(
+        "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet without a subnet",
         Ignored(
-            "not yet translated: a container group resolves names with Azure's DNS and does not know cluster services",
+            "a pod outside the cluster's network cannot reach its DNS; it resolves names with Azure's",
         ),
     ),
     both(
-        "spec.dnsPolicy: None",
-        Refused("dnsConfig is not translated yet; use Default"),
+        "spec.dnsPolicy: ClusterFirst or ClusterFirstWithHostNet when the operator was not told --cluster-dns",
+        Approximated(MISSING_CLUSTER_DNS),
     ),
+    per_os(
+        "spec.dnsPolicy: None",
+        Approximated("ACI adds Azure's resolver, 168.63.129.16, behind the pod's name servers"),
+        WIN_DNS,
+    ),
+    both("spec.dnsPolicy: None without a subnet", NO_SUBNET),
+    both("spec.enableServiceLinks", Mapped),
     both(
-        "spec.enableServiceLinks",
-        Ignored("not yet translated: containers get no environment variables of services"),
+        "spec.enableServiceLinks: variables that ACI does not take",
+        Approximated(
+            "they are left out: ACI takes names of 1-63 letters, digits and _, and a container gets 1000 variables of services \
+             at most; name what is needed in env",
+        ),
     ),
     both(
         "spec.ephemeralContainers",
@@ -124,7 +145,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         "spec.terminationGracePeriodSeconds",
-        Ignored("ACI documents no grace period: containers are ended when the group is deleted"),
+        Ignored(
+            "ACI documents no grace period, and its stop is reported to kill at once: containers are ended when the group is \
+             deleted, and the pod goes as soon as ACI says that the group is gone",
+        ),
     ),
     both("spec.tolerations", SCHEDULER),
     both("spec.topologySpreadConstraints", SCHEDULER),

@@ -11,6 +11,11 @@ pub(super) const fn both(field: &'static str, verdict: Verdict) -> Row {
     }
 }
 
+/// Of a volume, which no Windows container group has.
+pub(super) const fn linux(field: &'static str, verdict: Verdict) -> Row {
+    per_os(field, verdict, WIN_VOLUME)
+}
+
 pub(super) const fn per_os(field: &'static str, linux: Verdict, windows: Verdict) -> Row {
     Row {
         field,
@@ -46,12 +51,17 @@ pub(super) const SCHEDULER: Verdict =
     Ignored("the scheduler has acted on it before the pod reaches the node");
 pub(super) const PLATFORM: Verdict =
     Refused("this kind of volume cannot be attached to a container group; use emptyDir");
-pub(super) const LATER: Verdict = Refused(
-    "this kind of volume is not translated yet; use emptyDir, or bake the files into the image",
-);
 pub(super) const WIN_VOLUME: Verdict =
     Refused("Windows container groups have no volumes; remove it");
 pub(super) const HOST: Verdict =
     Refused("there is no host to share with; remove it or set it to false");
 pub(super) const TERMINAL: Verdict =
     Refused("ACI runs containers without a terminal and with stdin closed; remove it");
+pub(super) const WIN_DNS: Verdict = Refused(
+    "ACI takes no name servers for Windows containers; use dnsPolicy Default without dnsConfig",
+);
+pub(super) const NO_SUBNET: Verdict = Refused(
+    "ACI takes name servers only for groups in a subnet; use dnsPolicy Default without dnsConfig, or a connector with a subnetID",
+);
+/// Also the Event's message.
+pub(in crate::translate) const MISSING_CLUSTER_DNS: &str = "the operator was not told the cluster's DNS (--cluster-dns); the pod uses Azure's, as with dnsPolicy Default";

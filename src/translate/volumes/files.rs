@@ -1,12 +1,13 @@
 //! The files of secret, configMap, downwardAPI and projected volumes: ACI has one flat kind for them all, `secret`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 
-use crate::azure::model::{SecretBytes, SecretText};
+use super::empty_dir;
+use crate::azure::model::{self, SecretBytes, SecretText};
 use crate::translate::fields::Fields;
 use crate::translate::resolved::{Found, Reference};
 use crate::translate::review::Review;
@@ -15,20 +16,30 @@ const DIRECTORY: &str = "spec.volumes[]: a file in a directory (a path with a sl
 const MODES: &str = "spec.volumes[]: file modes other than 0644";
 const BUNDLE: &str = "spec.volumes[].projected.sources[].clusterTrustBundle";
 const CERTIFICATE: &str = "spec.volumes[].projected.sources[].podCertificate";
+const LIFETIME: &str = "spec.volumes[].projected.sources[].serviceAccountToken.expirationSeconds";
 /// What the API server writes where a pod names no mode.
 const DEFAULT_MODE: i32 = 0o644;
 
-/// Files of one volume, in base64.
-#[derive(Debug, Default)]
-struct Files(BTreeMap<String, SecretText>);
+/// Lifetime of a token for which the API server gives a long one to programs that do not read it again
+/// (`--service-account-extend-token-expiration`); the service account's own volume has it.
+const EXTENDED: i64 = 3607;
 
-/// The files of `volume`, when it is of a kind that has them; empty while nothing is fetched.
+/// Files of one volume.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// By path: content in base64, and the field of the pod that names the file.
+    files: BTreeMap<String, (SecretText, String)>,
+    /// The directories of the volume, also of files that are optional and missing.
+    directories: BTreeSet<String>,
+}
+
+/// The files of `volume`, when it is of a kind that has them; without content, or none, while nothing is fetched.
 pub(super) fn files(
     volume: &Volume,
     index: usize,
     fields: &Fields<'_>,
     review: &mut Review<'_>,
-) -> BTreeMap<String, SecretText> {
+) -> Files {
     let mut files = Files::default();
     let path = format!("spec.volumes[{index}]");
     let mode = if let Some(secret) = &volume.secret {
@@ -69,10 +80,42 @@ pub(super) fn files(
     if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
         review.at(MODES, path);
     }
-    files.0
+    files
 }
 
 impl Files {
+    /// The whole volume. ACI has no directories in it.
+    pub(super) fn all(&self, review: &mut Review<'_>) -> model::Volume {
+        self.volume("", review)
+    }
+
+    /// The volume of what is in the directory `path`; `None` when there is no such directory.
+    pub(super) fn below(&self, path: &str, review: &mut Review<'_>) -> Option<model::Volume> {
+        let directory = self.directories.contains(path);
+        directory.then(|| self.volume(&format!("{path}/"), review))
+    }
+
+    /// A volume without any files is an empty directory, which ACI has under another name.
+    fn volume(&self, prefix: &str, review: &mut Review<'_>) -> model::Volume {
+        let mut files = BTreeMap::new();
+        for (path, (content, at)) in &self.files {
+            let Some(name) = path.strip_prefix(prefix) else {
+                continue;
+            };
+            if name.contains('/') {
+                review.at(DIRECTORY, at.clone());
+            }
+            files.insert(name.to_owned(), content.clone());
+        }
+        if files.is_empty() {
+            return empty_dir();
+        }
+        model::Volume {
+            secret: Some(files),
+            ..model::Volume::default()
+        }
+    }
+
     /// One source of a projected volume.
     fn project(
         &mut self,
@@ -153,6 +196,7 @@ impl Files {
             if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
                 review.at(MODES, path.clone());
             }
+            self.directories(file);
             let content = match found {
                 Found::Absent => continue,
                 Found::Unknown => SecretText::default(),
@@ -178,6 +222,11 @@ impl Files {
             expiration_seconds,
             path: file,
         } = token;
+        if audience.as_deref().is_some_and(|it| !it.is_empty())
+            || *expiration_seconds != Some(EXTENDED)
+        {
+            review.at(LIFETIME, format!("{path}.expirationSeconds"));
+        }
         let reference = Reference::ServiceAccountToken {
             audience: audience.clone().filter(|audience| !audience.is_empty()),
             expiration_seconds: *expiration_seconds,
@@ -224,13 +273,20 @@ impl Files {
     }
 
     fn add(&mut self, file: &str, content: SecretText, path: &str, review: &mut Review<'_>) {
-        if file.contains('/') {
-            review.at(DIRECTORY, path.to_owned());
-        } else if self.0.insert(file.to_owned(), content).is_some() {
+        self.directories(file);
+        let entry = (content, path.to_owned());
+        if self.files.insert(file.to_owned(), entry).is_some() {
             let message =
                 format!("the volume has two files {file:?}; give one of them another path");
             review.refuse(path.to_owned(), message);
         }
+    }
+
+    /// Notes the directories that the path `file` leads through.
+    fn directories(&mut self, file: &str) {
+        let ends = file.match_indices('/').map(|(end, _)| end);
+        let directories = ends.filter_map(|end| file.get(..end));
+        self.directories.extend(directories.map(str::to_owned));
     }
 }
 

@@ -15,14 +15,19 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use xtask::control_plane::{ControlPlane, Options};
 use xtask::process::StateDir;
-use xtask::stack::{Emulator, Operator, Principal};
+use xtask::stack::{Emulator, Operator, Principal, resident_kib};
 use xtask::workspace::{self, Programs};
 
 use super::Bench;
 use super::audit::Audit;
+use super::machine::cpu_seconds;
 use super::pods::{Pods, now};
 
 const NAMESPACE: &str = "vkc-system";
+/// The only container of each pod.
+pub(super) const CONTAINER: &str = "aci-helloworld";
+/// Where the emulator has the groups.
+pub(super) const RESOURCE_GROUP: &str = "aci-rg";
 /// The operator's service account: `config/rbac` binds its rights to it.
 const ACCOUNT: &str = "vkc";
 /// Its name in the audit log.
@@ -51,6 +56,8 @@ pub(super) struct Setup {
     pub(super) connectors: usize,
     /// Pods that fit on a node.
     pub(super) capacity: usize,
+    /// exec runs its command really, on this machine.
+    pub(super) host_shell: bool,
 }
 
 impl Default for Setup {
@@ -62,6 +69,7 @@ impl Default for Setup {
             start_delay: 0.0,
             connectors: 1,
             capacity: 110,
+            host_shell: false,
         }
     }
 }
@@ -71,8 +79,8 @@ pub(super) struct Rig {
     pub(super) pods: Pods,
     pub(super) operator: Operator,
     pub(super) emulator: Emulator,
-    plane: ControlPlane,
-    client: Client,
+    pub(super) plane: ControlPlane,
+    pub(super) client: Client,
     programs: Programs,
     kubeconfig: PathBuf,
     template: PodSpec,
@@ -188,6 +196,15 @@ impl Rig {
     pub(super) async fn start_operator(&mut self) -> Result<()> {
         self.operator = start_operator(&self.programs, &self.dir, &self.kubeconfig).await?;
         Ok(())
+    }
+
+    /// What `vkc` uses: resident MiB now, and CPU seconds since its start.
+    pub(super) fn usage(&mut self) -> Result<(f64, f64)> {
+        self.check()?;
+        let pid = self.operator.process().id();
+        let (_, kib) = resident_kib(pid).context("no VmRSS of vkc")?;
+        let cpu = cpu_seconds(pid).context("no CPU time of vkc")?;
+        Ok((f64::from(u32::try_from(kib)?) / 1024.0, cpu))
     }
 
     pub(super) fn audit(&self) -> Result<Audit> {
@@ -321,7 +338,7 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
         subscription_id: "00000000-0000-4000-8000-000000000001".into(),
     };
     let (latency, start_delay) = (setup.latency.to_string(), setup.start_delay.to_string());
-    let arguments = [
+    let mut arguments = vec![
         "--no-pages",
         "--latency",
         &latency,
@@ -336,6 +353,9 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
         "--quota-cores",
         "5000",
     ];
+    if setup.host_shell {
+        arguments.push("--host-shell");
+    }
     Emulator::start(
         &bench.programs.aci_emulator,
         dir.path(),
@@ -424,7 +444,7 @@ fn connector(index: usize, capacity: usize, emulator: &Emulator) -> Result<Value
     let spec = json!({
         "osType": "Both",
         "region": REGION,
-        "aciResourceGroup": "aci-rg",
+        "aciResourceGroup": RESOURCE_GROUP,
         "publicIP": true,
         "credentials": { "type": "ServicePrincipal", "secretRef": { "name": SECRET } },
         "node": { "capacity": { "cpu": "5000", "memory": "20000Gi", "pods": capacity.to_string() } },

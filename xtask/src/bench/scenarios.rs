@@ -1,11 +1,15 @@
 //! What is measured. Each scenario is one function from a fresh rig to its rows.
 
 mod burst;
+mod exec;
+mod forward;
+mod logs;
 mod memory;
 mod restart;
 mod single;
 mod steady;
 mod throttled;
+mod translate;
 
 use std::time::Duration;
 
@@ -36,10 +40,20 @@ pub(crate) enum Scenario {
     Rss,
     /// kill -9 in the middle of a burst
     Restart,
+    /// Translations per second, and allocations of each
+    Translate,
+    /// 100 followed logs at once
+    #[value(name = "logs-100")]
+    Logs100,
+    /// 50 exec sessions at once
+    #[value(name = "exec-50")]
+    Exec50,
+    /// Throughput of a forwarded port
+    PortForward,
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::OnePod,
         Self::Burst100,
         Self::DeleteOne,
@@ -47,6 +61,10 @@ impl Scenario {
         Self::Throttled,
         Self::Rss,
         Self::Restart,
+        Self::Translate,
+        Self::Logs100,
+        Self::Exec50,
+        Self::PortForward,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -58,6 +76,10 @@ impl Scenario {
             Self::Throttled => "throttled",
             Self::Rss => "rss",
             Self::Restart => "restart",
+            Self::Translate => "translate",
+            Self::Logs100 => "logs-100",
+            Self::Exec50 => "exec-50",
+            Self::PortForward => "port-forward",
         }
     }
 
@@ -71,14 +93,18 @@ impl Scenario {
             Self::Throttled => throttled::METHOD,
             Self::Rss => memory::METHOD,
             Self::Restart => restart::METHOD,
+            Self::Translate => translate::METHOD,
+            Self::Logs100 => logs::METHOD,
+            Self::Exec50 => exec::METHOD,
+            Self::PortForward => forward::METHOD,
         }
     }
 
     /// More than it takes on a busy machine.
     fn deadline(self) -> Duration {
         Duration::from_mins(match self {
-            Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart => 8,
-            Self::Throttled => 12,
+            Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart | Self::Translate => 8,
+            Self::Throttled | Self::Logs100 | Self::Exec50 | Self::PortForward => 12,
             Self::Steady100 | Self::Rss => 20,
         })
     }
@@ -97,6 +123,10 @@ impl Scenario {
             Self::Throttled => Box::pin(throttled::run(bench)),
             Self::Rss => Box::pin(memory::run(bench)),
             Self::Restart => Box::pin(restart::run(bench)),
+            Self::Translate => Box::pin(translate::run(bench)),
+            Self::Logs100 => Box::pin(logs::run(bench)),
+            Self::Exec50 => Box::pin(exec::run(bench)),
+            Self::PortForward => Box::pin(forward::run(bench)),
         };
         let limit = self.deadline();
         tokio::time::timeout(limit, run)

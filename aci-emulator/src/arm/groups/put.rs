@@ -243,7 +243,9 @@ fn lives(body: &Value, member: &str, settings: &Settings) -> Vec<ContainerLife> 
                 .pointer("/properties/image")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            let plan = exit_code(image).map(|code| Plan {
+            let command = rules::items(container.get("properties").unwrap_or(&none), "command");
+            let code = exit_code(image).or_else(|| exit_command(command));
+            let plan = code.map(|code| Plan {
                 after: settings.exit_after,
                 code,
             });
@@ -264,9 +266,28 @@ fn exit_code(image: &str) -> Option<i32> {
     tag.parse().ok()
 }
 
+/// The code of a command that does nothing but end: `sh -c "exit N"`.
+fn exit_command(command: &[Value]) -> Option<i32> {
+    let words: Vec<&str> = command.iter().filter_map(Value::as_str).collect();
+    match words.as_slice() {
+        ["sh" | "/bin/sh", "-c", script] => script.strip_prefix("exit")?.trim_start().parse().ok(),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_does_nothing_but_end_ends() {
+        let code = |script: &str| exit_command(&[json!("sh"), json!("-c"), json!(script)]);
+        assert_eq!(code("exit 0"), Some(0));
+        assert_eq!(code("exit 7"), Some(7));
+        assert_eq!(code("exit 7; true"), None);
+        assert_eq!(code("sleep 1"), None);
+        assert_eq!(exit_command(&[json!("exit 0")]), None);
+    }
 
     #[test]
     fn only_images_made_for_it_end_by_themselves() {

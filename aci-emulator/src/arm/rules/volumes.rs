@@ -55,7 +55,8 @@ impl Group<'_> {
                     ),
                 );
             };
-            if self.windows() && *source != "azureFile" {
+            // The documentation of each kind of volume restricts it to Linux.
+            if self.windows() {
                 return refuse(
                     "VolumeNotSupportedForWindows",
                     format!(

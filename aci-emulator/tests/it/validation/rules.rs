@@ -154,6 +154,13 @@ pub(crate) fn all() -> Vec<(Value, &'static str, &'static str)> {
             "VolumeNotSupportedForWindows",
             "secret",
         ),
+        (
+            windows(&volume(
+                json!({"name": "files", "azureFile": {"shareName": "s", "storageAccountName": "a"}}),
+            )),
+            "VolumeNotSupportedForWindows",
+            "azureFile",
+        ),
         (second(&large, "two"), "DuplicateContainerPort", "'8080'"),
         (port(0), "InvalidPort", ""),
         (port(22), "InvalidPort", ""),
@@ -211,6 +218,84 @@ pub(crate) fn all() -> Vec<(Value, &'static str, &'static str)> {
         (
             with(&with_ports(1), "/properties/priority", json!("Spot")),
             "SpotPriorityContainerGroupNotSupportedForInboundConnectivity",
+            "",
+        ),
+        (
+            with(&large, "/zones", json!(["1", "2"])),
+            "InvalidZones",
+            "",
+        ),
+        (
+            with(&large, "/identity", json!({"type": "UserAssigned"})),
+            "InvalidIdentity",
+            "",
+        ),
+        (
+            with(
+                &large,
+                "/identity",
+                json!({"type": "SystemAssigned", "userAssignedIdentities": {"/subscriptions/s": {}}}),
+            ),
+            "InvalidIdentity",
+            "",
+        ),
+        (
+            with(
+                &with(&small, "/properties/priority", json!("Spot")),
+                "/properties/sku",
+                json!("Dedicated"),
+            ),
+            "SpotPriorityContainerGroupNotSupportedInSku",
+            "'Dedicated'",
+        ),
+        (
+            with(
+                &with(&small, "/properties/priority", json!("Spot")),
+                "/properties/containers/0/properties/resources/requests/cpu",
+                json!(5),
+            ),
+            "InvalidResourceRequests",
+            "'4' CPU",
+        ),
+        (
+            with(
+                &small,
+                "/properties/confidentialComputeProperties",
+                json!({"ccePolicy": "cA=="}),
+            ),
+            "InvalidCcePolicy",
+            "",
+        ),
+        (
+            with(
+                &small,
+                "/properties/encryptionProperties",
+                json!({"vaultBaseUrl": "https://v", "keyName": "k", "keyVersion": "1", "identity": "/subscriptions/s"}),
+            ),
+            "InvalidEncryptionIdentity",
+            "",
+        ),
+        (
+            with(
+                &small,
+                "/properties/extensions",
+                json!([{"name": "m", "properties": {"extensionType": "realtime-metrics", "version": "1.0"}}]),
+            ),
+            "ExtensionsNotSupportedWithoutSubnet",
+            "",
+        ),
+        (
+            with(
+                &small,
+                "/properties/dnsConfig",
+                json!({"nameServers": ["1.1.1.1"]}),
+            ),
+            "InvalidDnsConfig",
+            "",
+        ),
+        (
+            with(&large, "/properties/dnsConfig", json!({"nameServers": []})),
+            "InvalidDnsConfig",
             "",
         ),
         (

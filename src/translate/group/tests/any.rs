@@ -90,8 +90,12 @@ fn container(index: i32) -> impl Strategy<Value = Value> {
     let port =
         port.prop_map(|(port, protocol)| json!({"containerPort": port, "protocol": protocol}));
     let path = prop_oneof![9 => "/[a-z]{1,4}", 1 => "/[a-z:]{1,4}"];
-    let mount = (select(vec!["kube-api-access-q9wzc", "d", "work"]), path)
-        .prop_map(|(name, path)| json!({"name": name, "mountPath": path}));
+    let sub = prop_oneof![4 => Just(None), 1 => "([ab.]{1,2}/?){0,3}".prop_map(Some)];
+    let expression = prop_oneof![9 => Just(None), 1 => "[$()A-C/]{0,8}".prop_map(Some)];
+    let volume = select(vec!["kube-api-access-q9wzc", "d", "work", "dirs", "share"]);
+    let mount = (volume, path, sub, expression).prop_map(|(name, path, sub, expression)| {
+        json!({"name": name, "mountPath": path, "subPath": sub, "subPathExpr": expression})
+    });
     (
         proptest::collection::vec(env, 0..4),
         proptest::collection::vec(port, 0..4),
@@ -119,6 +123,10 @@ proptest! {
             ("/spec/initContainers", json!(init.into_iter().collect::<Vec<_>>())),
             ("/spec/volumes/-", json!({"name": "d", "emptyDir": {}})),
             ("/spec/volumes/-", json!({"name": "work", "emptyDir": {}})),
+            ("/spec/volumes/-", json!({"name": "dirs", "configMap": {"name": "c", "items": [
+                {"key": "A", "path": "a/a"}, {"key": "B", "path": "a/b"}, {"key": "A", "path": "b/a/a"},
+            ]}})),
+            ("/spec/volumes/-", json!({"name": "share", "azureFile": {"secretName": "storage", "shareName": "n"}})),
         ];
         let changes = if windows { &changes[..2] } else { &changes[..] };
         match translate(&pod(text, changes), os) {
@@ -130,7 +138,7 @@ proptest! {
             Err(refusals) => {
                 prop_assert!(!refusals.0.is_empty());
                 for refusal in refusals.0 {
-                    prop_assert!(refusal.field.starts_with("spec.") && !refusal.message.is_empty());
+                    prop_assert!(["spec.", "metadata.annotations["].iter().any(|place| refusal.field.starts_with(place)) && !refusal.message.is_empty());
                 }
             }
         }

@@ -66,7 +66,7 @@ fn applied(pod: &Pod, patch: &Value) -> Pod {
 }
 
 /// Writes `status` and checks that its echo asks for no other write.
-fn write(pod: &Pod, status: &PodStatus) -> Pod {
+pub(super) fn write(pod: &Pod, status: &PodStatus) -> Pod {
     let patch = status_patch(&facts(pod).unwrap(), status);
     assert_eq!(patch["metadata"], json!({"uid": pod.metadata.uid}));
     let after = applied(pod, &patch);
@@ -190,7 +190,7 @@ fn view() -> impl Strategy<Value = Value> {
 }
 
 /// The API server's rule: a container that has ended for good stays ended.
-fn step_is_legal(policy: &str, before: &Pod, after: &PodStatus) -> bool {
+pub(super) fn step_is_legal(policy: &str, before: &Pod, after: &PodStatus) -> bool {
     let ended = |status: &PodStatus| {
         first_of(status)
             .and_then(|it| it.state.clone())
@@ -270,7 +270,7 @@ fn truncated_groups_are_read_or_refused_but_never_panic() {
 }
 
 /// The pointers of every member below `value`.
-fn collect(value: &Value, at: &str, out: &mut Vec<String>) {
+pub(super) fn collect(value: &Value, at: &str, out: &mut Vec<String>) {
     let members: Vec<(String, &Value)> = match value {
         Value::Object(members) => members
             .iter()

@@ -22,9 +22,42 @@ fn waiting_says_why() {
 }
 
 #[test]
+fn an_image_that_aci_cannot_pull_is_shown_as_a_kubelet_shows_it() {
+    let containers = json!([
+        {"name": "a", "image": "r.azurecr.io/a:v1"},
+        {"name": "b", "image": "r.azurecr.io/b:v1"},
+    ]);
+    let facts = web_facts(&[("/spec/containers", containers)]);
+    let shown = |again: bool, message: &str| {
+        let status = status_unpulled(&facts, again, message, None, at(NOW));
+        assert_eq!(status.phase.as_deref(), Some("Pending"));
+        let waits = status.container_statuses.unwrap().into_iter().map(|it| {
+            let waiting = it.state.unwrap().waiting.unwrap();
+            (waiting.reason.unwrap(), waiting.message)
+        });
+        waits.collect::<Vec<_>>()
+    };
+    let creating = ("ContainerCreating".to_owned(), None);
+    let accessible = "The image 'r.azurecr.io/a:v1' in container group 'cg' is not accessible.";
+    let err = |message: &str| ("ErrImagePull".to_owned(), Some(message.to_owned()));
+    assert_eq!(
+        shown(false, accessible),
+        [err(accessible), creating.clone()]
+    );
+    let message =
+        format!("Back-off pulling image \"r.azurecr.io/a:v1\": ErrImagePull: {accessible}");
+    let back_off = ("ImagePullBackOff".to_owned(), Some(message));
+    assert_eq!(shown(true, accessible), [back_off, creating]);
+    // It names no image.
+    let registry = "An error response is received from the docker registry 'index.docker.io'.";
+    assert_eq!(shown(false, registry), [err(registry), err(registry)]);
+}
+
+#[test]
 fn failed_ends_what_may_have_run() {
     let pending = status_failed(
         &web_facts(&[]),
+        None,
         "DeadlineExceeded",
         "too late",
         None,
@@ -38,6 +71,7 @@ fn failed_ends_what_may_have_run() {
     assert!(first(&pending).state.as_ref().unwrap().waiting.is_some());
     let running = status_failed(
         &web_facts(&[("/status/phase", json!("Running"))]),
+        None,
         "R",
         "m",
         None,

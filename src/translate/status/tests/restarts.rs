@@ -128,6 +128,31 @@ fn why_a_container_waits_comes_from_detail_events_or_the_group() {
     }
 }
 
+#[test]
+fn what_is_wrong_with_the_group_holds_a_container_without_a_view() {
+    for (name, message, reason) in [
+        (
+            "Failed",
+            "Failed to pull image \"x\": denied",
+            "ErrImagePull",
+        ),
+        (
+            "BackOff",
+            "Back-off pulling image \"x\"",
+            "ImagePullBackOff",
+        ),
+    ] {
+        let events = json!([{"name": name, "message": message}]);
+        let changes = [("/properties/instanceView/events", events)];
+        let status = observed(&web_facts(&[]), &group(PENDING, &changes));
+        let expected = json!({"waiting": {"reason": reason, "message": message}});
+        assert_eq!(
+            short(&status),
+            ("Pending".to_owned(), expected, "False".to_owned())
+        );
+    }
+}
+
 /// Azure's documentation: a container may be restarted even under `Never`. The API server refuses such a step.
 #[test]
 fn the_first_end_wins_when_aci_restarts_what_kubernetes_would_not() {

@@ -23,7 +23,7 @@ fn translate(source: &Value, resolved: &Resolved) -> Result<Translation, Refusal
     container_group(&pod, &defaults(Os::Linux), &owner(&pod), resolved)
 }
 
-fn volume(translation: &Translation) -> Value {
+fn volume_of(translation: &Translation) -> Value {
     let body = serde_json::to_value(&translation.group).unwrap();
     assert_eq!(body["properties"]["volumes"].as_array().unwrap().len(), 1);
     let mounts = &body["properties"]["containers"][0]["properties"]["volumeMounts"];
@@ -38,7 +38,7 @@ fn volume(translation: &Translation) -> Value {
 fn made(source: &Value) -> (Value, Vec<&'static str>) {
     let made = translate(source, &resolved()).unwrap_or_else(|why| panic!("{why}"));
     let reasons = made.notes.iter().map(|note| note.reason).collect();
-    (volume(&made), reasons)
+    (volume_of(&made), reasons)
 }
 
 fn refused(source: &Value) -> Vec<(String, &'static str, bool)> {
@@ -103,14 +103,12 @@ fn all_keys_or_the_items_are_files() {
                 {"secret": {"name": "s", "items": [{"key": "USER", "path": "user"}]}},
                 {"configMap": {"name": "dotted"}},
                 {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
-                {"serviceAccountToken": {"audience": "vault", "expirationSeconds": 600, "path": "token"}},
                 {"serviceAccountToken": {"expirationSeconds": 3607, "path": "own"}},
             ])),
             of(&[
                 ("user", b"u"),
                 ("a.b", b"1"),
                 ("name", b"default"),
-                ("token", b"v4ult"),
                 ("own", b"t0ken"),
             ]),
         ),
@@ -118,6 +116,25 @@ fn all_keys_or_the_items_are_files() {
     for (source, expected) in table {
         assert_eq!(made(&source), (expected, Vec::new()), "{source}");
     }
+}
+
+#[test]
+fn the_end_of_a_token_is_told_but_for_the_one_that_every_pod_gets() {
+    let token = |audience: Option<&str>, seconds: i64| {
+        let source = json!({"audience": audience, "expirationSeconds": seconds, "path": "token"});
+        projected(&json!([{"serviceAccountToken": source}]))
+    };
+    let (volume, reasons) = made(&token(None, 3607));
+    assert_eq!((volume, reasons), (of(&[("token", b"t0ken")]), vec![]));
+    let translation = translate(&token(Some("vault"), 600), &resolved()).unwrap();
+    assert_eq!(volume_of(&translation), of(&[("token", b"v4ult")]));
+    let told: Vec<_> = translation
+        .notes
+        .iter()
+        .map(|it| (it.field.as_str(), it.reason))
+        .collect();
+    let field = "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds";
+    assert_eq!(told, [(field, "ApproximatedOnAci")]);
 }
 
 #[test]

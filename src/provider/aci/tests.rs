@@ -1,0 +1,153 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::Os;
+use crate::azure::model::{RegistryCredential, SecretBytes};
+use crate::azure::{Credential, Endpoints, Limiters};
+use crate::translate::Object;
+use crate::translate::testing::defaults;
+
+/// A cluster with one pull secret, and a registry that opens to it only.
+#[derive(Default)]
+struct World {
+    objects_asked: AtomicU32,
+    images_asked: AtomicU32,
+}
+
+#[async_trait]
+impl References for World {
+    async fn resolve(
+        &self,
+        _: &Pod,
+        references: &[Reference],
+        resolved: &mut Resolved,
+    ) -> Result<(), Failure> {
+        self.objects_asked.fetch_add(1, Ordering::Relaxed);
+        let config = json!({"auths": {"r.io": {"username": "u", "password": "p"}}}).to_string();
+        let data = [(
+            ".dockerconfigjson".to_owned(),
+            SecretBytes::new(config.into_bytes()),
+        )];
+        let secret = Arc::new(Object {
+            data: data.into(),
+            ..Object::default()
+        });
+        resolved.services = Some(Arc::from([]));
+        resolved.kubernetes = Some(None);
+        for reference in references {
+            if matches!(reference, Reference::Secret(_)) {
+                let secret = Some(secret.clone());
+                resolved.objects.insert(reference.clone(), secret);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Images for World {
+    async fn resolve(
+        &self,
+        _: &Pod,
+        os: Os,
+        images: &[&str],
+        credentials: &[RegistryCredential],
+        resolved: &mut Resolved,
+    ) -> Result<(), Failure> {
+        self.images_asked.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(os, Os::Linux);
+        let user = credentials.iter().find(|it| it.server == "r.io");
+        if user.is_none() {
+            return Err(Failure::transient("Closed", "no pull secret".to_owned()));
+        }
+        for image in images {
+            let words = Arc::from(["/entry".to_owned()]);
+            resolved.entry_points.insert((*image).to_owned(), words);
+        }
+        Ok(())
+    }
+}
+
+fn provider(world: &Arc<World>) -> Aci {
+    // It may be there already; nobody is called.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let credential = Credential::ServicePrincipalSecret {
+        tenant_id: "t".to_owned(),
+        client_id: "c".to_owned(),
+        secret: crate::azure::model::SecretText::new("s".to_owned()),
+    };
+    let subscription = "s".to_owned();
+    let arm = ArmClient::new(
+        Endpoints::public(),
+        subscription,
+        credential,
+        &Limiters::new(),
+        Arc::new(()),
+    );
+    let scope = Scope {
+        resource_group: "g".to_owned(),
+        cluster_uid: "c1".to_owned(),
+        connector_uid: "k1".to_owned(),
+        node: "n".to_owned(),
+        node_ip: "10.0.0.1".to_owned(),
+    };
+    Aci::new(
+        Arc::new(arm.unwrap()),
+        world.clone(),
+        world.clone(),
+        scope,
+        defaults(Os::Linux),
+    )
+}
+
+async fn translate(world: &Arc<World>, spec: &Value) -> Result<Translation, Failure> {
+    let provider = provider(world);
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "p", "namespace": "d", "uid": "u"},
+        "spec": spec,
+    }))
+    .unwrap();
+    let owner = provider.scope.ownership(PodKey::of(&pod).unwrap());
+    let defaults = provider.defaults.read().clone();
+    provider.translate(&pod, &defaults, &owner).await
+}
+
+fn asked(world: &World) -> (u32, u32) {
+    (
+        world.objects_asked.load(Ordering::Relaxed),
+        world.images_asked.load(Ordering::Relaxed),
+    )
+}
+
+#[tokio::test]
+async fn images_are_read_last_with_the_pull_secrets() {
+    let world = Arc::new(World::default());
+    let container = json!({"name": "c", "image": "r.io/a", "args": ["x"]});
+    let spec = json!({
+        "containers": [container],
+        "imagePullSecrets": [{"name": "pull"}],
+    });
+    let made = translate(&world, &spec).await.unwrap();
+    let container = &made.group.properties.containers[0].properties;
+    assert_eq!(container.command, ["/entry", "x"]);
+    assert_eq!(made.group.properties.image_registry_credentials.len(), 1);
+    assert_eq!(asked(&world), (1, 1));
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_run_costs_no_look() {
+    let world = Arc::new(World::default());
+    let container = json!({"name": "c", "image": "r.io/a", "args": ["x"]});
+    let spec = json!({
+        "containers": [container],
+        "imagePullSecrets": [{"name": "pull"}],
+        "hostNetwork": true,
+    });
+    let failure = translate(&world, &spec).await.unwrap_err();
+    assert_eq!(failure.kind, super::super::FailureKind::Refused);
+    assert_eq!(asked(&world), (0, 0));
+}

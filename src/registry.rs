@@ -1,0 +1,250 @@
+//! What an image says about itself, read from its registry (OCI distribution specification 1.1, Docker's registry v2).
+//!
+//! Azure Container Instances needs the entry point of an image as soon as a container has arguments of its own, because
+//! its `command` replaces both. So for such containers, and for no other, the configuration of the image is read: a
+//! manifest, for most images a second one, and a small blob. Nothing in here knows Kubernetes.
+//!
+//! A look ends within 30 s, and a few run at a time. What was read counts for five minutes when it was asked for by tag
+//! and for an hour when by digest, a failure for some seconds, each for those with the same credentials only.
+
+mod cache;
+mod challenge;
+mod digest;
+mod error;
+mod manifest;
+mod reference;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use self::cache::Cache;
+use self::manifest::Next;
+use self::session::{Session, Wanted};
+use crate::azure::error::{AzureError, chain};
+use crate::azure::model::SecretText;
+use crate::azure::transport;
+
+pub use self::digest::Digest;
+pub use self::error::RegistryError;
+pub use self::manifest::Platform;
+pub use self::reference::{ImageReference, Version};
+
+/// A look that is not over by then has failed, the wait for its turn included.
+const LOOK: Duration = Duration::from_secs(30);
+/// Looks at a time: each may hold a configuration of [`CONFIG`]'s size.
+const LOOKS: usize = 8;
+/// An index may lead to an index, and that to the manifest.
+const MAX_MANIFESTS: usize = 3;
+const MANIFEST: Wanted = Wanted {
+    what: "a manifest",
+    accept: manifest::ACCEPT,
+    limit: 4 << 20,
+};
+const CONFIG: Wanted = Wanted {
+    what: "an image configuration",
+    accept: "*/*",
+    limit: 8 << 20,
+};
+/// How long what was read counts: a tag may move, a digest may not, but rights may be taken away.
+const TAG_COUNTS: Duration = Duration::from_mins(5);
+const DIGEST_COUNTS: Duration = Duration::from_hours(1);
+/// How long a failure counts, so that a burst of pods does not use up what the registry allows.
+const FAILURE_COUNTS: Duration = Duration::from_secs(30);
+const PASSING_FAILURE_COUNTS: Duration = Duration::from_secs(3);
+
+/// A user of a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// User name.
+    pub username: String,
+    /// Password or access token.
+    pub password: SecretText,
+}
+
+impl Login {
+    /// Tells logins apart without keeping them.
+    fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.username.len().to_le_bytes());
+        hash.update(&self.username);
+        hash.update(self.password.expose());
+        hash.finalize().into()
+    }
+}
+
+/// Told about every look that asked a registry, for metrics.
+pub trait Observer: Send + Sync {
+    /// `outcome` is `ok` or [`RegistryError::outcome`].
+    fn look(&self, outcome: &'static str);
+}
+
+impl Observer for () {
+    fn look(&self, _: &'static str) {}
+}
+
+/// The registries as seen with one set of trust anchors. Share it in an [`Arc`].
+pub struct Registry {
+    http: reqwest::Client,
+    turns: Semaphore,
+    looks: Cache<Key, Result<Arc<[String]>, RegistryError>>,
+    observer: Arc<dyn Observer>,
+}
+
+type Key = (ImageReference, Platform, Option<[u8; 32]>);
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// A reader that trusts the platform's roots and, when given, the certificates of `ca_bundle_pem`. Needs rustls'
+    /// process-wide TLS provider.
+    ///
+    /// # Errors
+    /// The certificates cannot be used, or there is no TLS provider.
+    pub fn new(
+        ca_bundle_pem: Option<&[u8]>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, AzureError> {
+        Ok(Self {
+            http: transport::client(ca_bundle_pem)?,
+            turns: Semaphore::new(LOOKS),
+            looks: Cache::default(),
+            observer,
+        })
+    }
+
+    /// The words of the `ENTRYPOINT` of `image` on `platform`; none when the image has none. `login` is for the registry
+    /// of the image; without it the image must be there for everybody.
+    pub async fn entry_point(
+        &self,
+        image: &str,
+        platform: Platform,
+        login: Option<&Login>,
+    ) -> Result<Arc<[String]>, RegistryError> {
+        let image = ImageReference::parse(image)?;
+        let key = (image.clone(), platform, login.map(Login::fingerprint));
+        self.looks
+            .get(key, || async {
+                let result =
+                    match tokio::time::timeout(LOOK, self.look(&image, platform, login)).await {
+                        Ok(result) => result.map(Arc::from),
+                        Err(_) => Err(RegistryError::Timeout {
+                            host: image.host.clone(),
+                            limit: LOOK,
+                        }),
+                    };
+                let outcome = result
+                    .as_ref()
+                    .map_or_else(RegistryError::outcome, |_| "ok");
+                self.observer.look(outcome);
+                let counts = counts(&image, result.as_ref().err());
+                (result, counts)
+            })
+            .await
+    }
+
+    async fn look(
+        &self,
+        image: &ImageReference,
+        platform: Platform,
+        login: Option<&Login>,
+    ) -> Result<Vec<String>, RegistryError> {
+        // It is never closed, so that there is always a turn.
+        let _turn = self.turns.acquire().await;
+        let host = image.host.as_str();
+        let mut session = Session::new(&self.http, image, login);
+        let mut wanted = image.version.clone();
+        for _ in 0..MAX_MANIFESTS {
+            let path = match &wanted {
+                Version::Tag(tag) => format!("manifests/{tag}"),
+                Version::Digest(digest) => format!("manifests/{digest}"),
+            };
+            let bytes = session.get(&path, MANIFEST).await?;
+            if let Version::Digest(digest) = &wanted {
+                check(digest, &bytes, host)?;
+            }
+            match manifest::next(&bytes, platform, host)? {
+                Next::Manifest(digest) => wanted = Version::Digest(digest),
+                Next::Config { size, .. } if size > CONFIG.limit as u64 => {
+                    return Err(RegistryError::TooLarge {
+                        host: host.to_owned(),
+                        what: CONFIG.what,
+                        limit: CONFIG.limit,
+                    });
+                }
+                Next::Config { digest, .. } => {
+                    let bytes = session.get(&format!("blobs/{digest}"), CONFIG).await?;
+                    check(&digest, &bytes, host)?;
+                    return manifest::entry_point(&bytes, platform, host);
+                }
+            }
+        }
+        Err(RegistryError::Malformed {
+            host: host.to_owned(),
+            what: "indexes that lead to indexes",
+        })
+    }
+}
+
+fn check(digest: &Digest, bytes: &[u8], host: &str) -> Result<(), RegistryError> {
+    if digest.is_of(bytes) {
+        return Ok(());
+    }
+    Err(RegistryError::Malformed {
+        host: host.to_owned(),
+        what: "something else than what has the digest",
+    })
+}
+
+fn counts(image: &ImageReference, error: Option<&RegistryError>) -> Duration {
+    match (error, &image.version) {
+        (None, Version::Tag(_)) => TAG_COUNTS,
+        (None, Version::Digest(_)) => DIGEST_COUNTS,
+        (Some(error), _) if error.passes() => error.retry_after().unwrap_or(PASSING_FAILURE_COUNTS),
+        (Some(_), _) => FAILURE_COUNTS,
+    }
+}
+
+/// One [`Registry`] per set of trust anchors, for the whole process. Cheap to clone.
+#[derive(Clone)]
+pub struct Registries {
+    observer: Arc<dyn Observer>,
+    by_ca: Arc<Mutex<ByCa>>,
+}
+
+type ByCa = HashMap<Option<Vec<u8>>, Arc<Registry>>;
+
+impl Registries {
+    /// None yet.
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        Self {
+            observer,
+            by_ca: Arc::default(),
+        }
+    }
+
+    /// The one for these trust anchors. Those that nobody uses are dropped.
+    ///
+    /// # Errors
+    /// As [`Registry::new`].
+    pub fn get(&self, ca_bundle_pem: Option<&[u8]>) -> Result<Arc<Registry>, AzureError> {
+        let key = ca_bundle_pem.map(<[u8]>::to_vec);
+        let mut by_ca = self.by_ca.lock();
+        by_ca.retain(|known, registry| *known == key || Arc::strong_count(registry) > 1);
+        if let Some(registry) = by_ca.get(&key) {
+            return Ok(Arc::clone(registry));
+        }
+        let registry = Arc::new(Registry::new(ca_bundle_pem, Arc::clone(&self.observer))?);
+        by_ca.insert(key, Arc::clone(&registry));
+        Ok(registry)
+    }
+}

@@ -1,0 +1,105 @@
+//! Phases: of a container group, and of a pod by its containers.
+
+use super::All;
+use super::container::{Life, Seen};
+use crate::azure::model::ContainerGroup;
+use crate::translate::facts::RestartPolicy;
+
+/// Where a container group is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GroupPhase {
+    /// Not running yet.
+    Creating,
+    /// Its containers run, or are restarted by ACI.
+    Running,
+    /// Every container ended with 0 and none restarts.
+    Succeeded,
+    /// A container ended with an error and none restarts.
+    Failed,
+    /// Azure gave up on making it. The group stays, may start late and bill: it is to be deleted.
+    ProvisioningFailed,
+    /// Stopped by somebody; nothing runs or bills.
+    Stopped,
+    /// Azure moves it to another host; it will run again, perhaps with another IP.
+    Repairing,
+    /// Being deleted.
+    Deleting,
+}
+
+/// Where `group` is in its life, from its provisioning state (the state of the last operation) and its instance view.
+/// A group from a LIST has no instance view and counts as `Creating` until it is read by GET.
+pub fn group_phase(group: &ContainerGroup) -> GroupPhase {
+    let is =
+        |text: Option<&str>, word: &str| text.is_some_and(|text| text.eq_ignore_ascii_case(word));
+    let operation = group.properties.provisioning_state.as_deref();
+    let state = group
+        .properties
+        .instance_view
+        .as_ref()
+        .and_then(|view| view.state.as_deref());
+    let by_operation = [
+        ("Failed", GroupPhase::ProvisioningFailed),
+        ("Canceled", GroupPhase::ProvisioningFailed),
+        ("Deleting", GroupPhase::Deleting),
+        ("Repairing", GroupPhase::Repairing),
+        ("Unhealthy", GroupPhase::Repairing),
+        ("NotAccessible", GroupPhase::Repairing),
+    ];
+    if let Some((_, phase)) = by_operation.iter().find(|(word, _)| is(operation, word)) {
+        return *phase;
+    }
+    let by_state = [
+        ("Running", GroupPhase::Running),
+        ("Succeeded", GroupPhase::Succeeded),
+        ("Failed", GroupPhase::Failed),
+    ];
+    if let Some((_, phase)) = by_state.iter().find(|(word, _)| is(state, word)) {
+        return *phase;
+    }
+    // While a stopped group is started again its state still says so; only a settled one counts.
+    if is(state, "Stopped") && is(operation, "Succeeded") {
+        return GroupPhase::Stopped;
+    }
+    GroupPhase::Creating
+}
+
+/// A kubelet's rule from container states to phase; `ending` when nothing will be restarted whatever the policy says.
+pub(super) fn phase_of(policy: RestartPolicy, seen: &All<'_>, ending: bool) -> &'static str {
+    let containers = &seen.containers;
+    let begun = containers.iter().any(Seen::has_started);
+    let mut inits = seen.init.iter().filter(|init| !init.is_sidecar());
+    if policy == RestartPolicy::Never && inits.clone().any(Seen::failed) {
+        return "Failed";
+    }
+    let sidecars = seen.init.iter().filter(|init| init.is_sidecar());
+    if !begun
+        && (inits.any(|init| !init.succeeded()) || sidecars.clone().any(|it| !it.has_started()))
+    {
+        return "Pending";
+    }
+    let sidecars = sidecars.filter(|it| matches!(it.life, Life::Running { .. }));
+    let sidecars = sidecars.count();
+    let count = |test: fn(&Seen<'_>) -> bool| {
+        containers
+            .iter()
+            .filter(|container| test(container))
+            .count()
+    };
+    let waiting = count(|container| {
+        matches!(container.life, Life::Waiting { .. }) && container.last.is_none()
+    });
+    let running = sidecars + count(|container| matches!(container.life, Life::Running { .. }));
+    let succeeded =
+        count(|container| matches!(&container.life, Life::Ended(end) if end.exit_code == 0));
+    if containers.is_empty() || waiting > 0 {
+        "Pending"
+    } else if running > 0 || (policy == RestartPolicy::Always && !ending) {
+        "Running"
+    } else if succeeded == containers.len() {
+        "Succeeded"
+    } else if policy == RestartPolicy::Never || ending {
+        "Failed"
+    } else {
+        "Running"
+    }
+}

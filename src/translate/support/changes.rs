@@ -1,0 +1,58 @@
+//! What becomes of changes of a pod that has a container group.
+
+use std::fmt::Write;
+
+use super::Verdict::{self, Ignored, Mapped};
+
+/// The fields that Kubernetes lets change, each with the verdict on a change of it.
+const CHANGES: &[(&str, Verdict)] = &[
+    ("metadata.annotations", COPIED),
+    ("metadata.labels", COPIED),
+    ("spec.activeDeadlineSeconds", Mapped),
+    ("spec.containers[].image", IMAGE),
+    (
+        "spec.containers[].resources",
+        Ignored("a container group cannot be resized; delete the pod to have it made anew"),
+    ),
+    (
+        "spec.ephemeralContainers",
+        Ignored(
+            "a container cannot be added to a container group that exists, and an Event `EphemeralContainerIgnored` says so; use \
+             kubectl exec",
+        ),
+    ),
+    ("spec.initContainers[].image", IMAGE),
+    (
+        "spec.terminationGracePeriodSeconds",
+        Ignored("ACI documents no grace period"),
+    ),
+    ("spec.tolerations", Mapped),
+];
+
+const COPIED: Verdict = Ignored(
+    "Kubernetes acts on it as ever; the tags of the container group, and what the downward API has copied, stay as they were when \
+     the group was made",
+);
+const IMAGE: Verdict = Ignored(
+    "a container group cannot get another image without a restart of all its containers: the containers go on with the image they \
+     have, which the status shows, and an Event `ImageChangeIgnored` says so; delete the pod to have it made anew. A pod of which \
+     nothing has started yet is made with its new image",
+);
+
+/// Appends the section about changes.
+pub(super) fn write(page: &mut String) {
+    page.push_str(
+        "\n## Changes of a running pod\n\n\
+         Kubernetes lets some fields of a pod change while it runs. A container group is never updated, because ACI then \
+         restarts all of its containers. The verdicts hold for Linux and Windows.\n\n\
+         | change of | verdict | why |\n|---|---|---|\n",
+    );
+    for (field, verdict) in CHANGES {
+        let _ = writeln!(
+            page,
+            "| `{field}` | {} | {} |",
+            verdict.word(),
+            verdict.why()
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Rows of where the value of an environment variable comes from.
+
+use super::Row;
+use super::Verdict::{Ignored, Mapped, Refused};
+use super::words::both;
+
+pub(super) const ROWS: &[Row] = &[
+    // EnvFromSource
+    both(
+        "spec.containers[].envFrom[]: a key that is a name for Kubernetes, not for ACI",
+        Refused(
+            "until the key is gone: ACI takes 1-63 letters, digits and _ as a name, the first and last not _; name the keys \
+             that are needed in env[].valueFrom",
+        ),
+    ),
+    both("spec.containers[].envFrom[].configMapRef", Mapped),
+    both("spec.containers[].envFrom[].configMapRef.name", Mapped),
+    both("spec.containers[].envFrom[].configMapRef.optional", Mapped),
+    both("spec.containers[].envFrom[].prefix", Mapped),
+    both("spec.containers[].envFrom[].secretRef", Mapped),
+    both("spec.containers[].envFrom[].secretRef.name", Mapped),
+    both("spec.containers[].envFrom[].secretRef.optional", Mapped),
+    // EnvVarSource
+    both("spec.containers[].env[].valueFrom.configMapKeyRef", Mapped),
+    both(
+        "spec.containers[].env[].valueFrom.configMapKeyRef.key",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.configMapKeyRef.name",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.configMapKeyRef.optional",
+        Mapped,
+    ),
+    both("spec.containers[].env[].valueFrom.fieldRef", Mapped),
+    both(
+        "spec.containers[].env[].valueFrom.fieldRef.apiVersion",
+        Ignored("there is one version of a pod"),
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.fieldRef.fieldPath",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.fieldRef: status.podIP or status.podIPs",
+        Refused(
+            "the address is known only after the container group is made; let the program ask its network interface",
+        ),
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.fileKeyRef",
+        Refused("no container writes files before another starts; use a ConfigMap or Secret"),
+    ),
+    both("spec.containers[].env[].valueFrom.resourceFieldRef", Mapped),
+    both(
+        "spec.containers[].env[].valueFrom.resourceFieldRef.containerName",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.resourceFieldRef.divisor",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.resourceFieldRef.resource",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.resourceFieldRef: limits of a container that has none",
+        Ignored(
+            "a kubelet gives the node's capacity; here it is what the container asks ACI for: its request, else the \
+             connector's default",
+        ),
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.resourceFieldRef: other than cpu and memory",
+        Refused("ACI gives cores and memory only; remove it"),
+    ),
+    both("spec.containers[].env[].valueFrom.secretKeyRef", Mapped),
+    both("spec.containers[].env[].valueFrom.secretKeyRef.key", Mapped),
+    both(
+        "spec.containers[].env[].valueFrom.secretKeyRef.name",
+        Mapped,
+    ),
+    both(
+        "spec.containers[].env[].valueFrom.secretKeyRef.optional",
+        Mapped,
+    ),
+];
