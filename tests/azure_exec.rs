@@ -55,6 +55,7 @@ async fn running() -> (Emulator, ArmClient) {
         location: Some("eastus".to_owned()),
         properties: GroupProperties {
             os_type: "Linux".to_owned(),
+            restart_policy: Some("Never".to_owned()),
             containers: vec![Container {
                 name: "web".to_owned(),
                 properties: ContainerProperties {
@@ -152,22 +153,6 @@ async fn a_shell_without_pipes_runs_short_commands() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_cut_off_is_an_error() {
-    let (emulator, client) = running().await;
-    let socket = exec(&client, "/bin/sh").await;
-    let sleeping = converse(socket, &["sleep", "1000"], false);
-    let stop = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        emulator.stop().await;
-    };
-    let ((result, ..), ()) = tokio::join!(sleeping, stop);
-    assert!(
-        matches!(result, Err(ExecError::Lost | ExecError::NoShell(_))),
-        "{result:?}"
-    );
-}
-
-#[tokio::test]
 async fn attach_shows_the_output_and_what_is_not_there_is_said() {
     let (emulator, client) = running().await;
     exec(&client, "true").await;
@@ -187,7 +172,9 @@ async fn attach_shows_the_output_and_what_is_not_there_is_said() {
         }
         Bytes::from(all)
     };
-    let (shown, driven) = tokio::join!(collect, socket.driver.run());
+    let both = async { tokio::join!(collect, socket.driver.run()) };
+    let limit = Duration::from_secs(30);
+    let (shown, driven) = tokio::time::timeout(limit, both).await.unwrap();
     driven.unwrap();
     assert!(shown.ends_with(b"\r\nhello\r\n"), "{shown:?}");
     let missing = client.exec(RG, "web", "nope", "/bin/sh", (24, 80)).await;
