@@ -83,8 +83,8 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         .map(|(_, count)| count)
         .sum();
     Ok(vec![
-        Row::new("key → echo, through API server and vkc", "s", through),
-        Row::new("key → echo, the emulator's own", "s", direct),
+        Row::new("key → echo, through API server and vkc", "ms", through),
+        Row::new("key → echo, the emulator's own", "ms", direct),
         Row::new("open a session, 50 at once", "s", opened),
         Row::new("exec -- sh -c 'exit 7'", "s", commands),
         Row::one("ARM POST exec", "per session", execs / number(SESSIONS)),
@@ -116,7 +116,7 @@ async fn all<T: 'static, U: 'static>(
     Ok((ones, others))
 }
 
-/// Types in all of them; how long the keys took to be shown.
+/// Types in all of them; milliseconds until each key was shown.
 async fn keys(terminals: Vec<Terminal>) -> Result<(Vec<Terminal>, Vec<f64>)> {
     let mut typing = JoinSet::new();
     for (seed, terminal) in (1..).zip(terminals) {
@@ -134,7 +134,7 @@ async fn type_keys(mut terminal: Terminal, mut random: Random) -> Result<(Termin
         if begin.elapsed() > TYPING {
             break;
         }
-        times.push(terminal.echo(key).await?.as_secs_f64());
+        times.push(terminal.echo(key).await?.as_secs_f64() * 1000.0);
     }
     Ok((terminal, times))
 }

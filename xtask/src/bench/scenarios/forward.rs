@@ -163,13 +163,11 @@ async fn serve(listener: TcpListener) -> Result<()> {
     loop {
         let (mut tcp, _) = listener.accept().await?;
         connections.spawn(async move {
-            match tcp.read_u8().await? {
-                DOWN => write(&mut tcp).await,
-                _ => {
-                    read(&mut tcp).await?;
-                    tcp.write_u8(GOT).await
-                }
+            if tcp.read_u8().await? == DOWN {
+                return write(&mut tcp).await;
             }
+            read(&mut tcp).await?;
+            tcp.write_u8(GOT).await
         });
     }
 }

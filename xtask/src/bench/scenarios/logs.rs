@@ -126,13 +126,13 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let (_, after) = rig.usage()?;
     let idle_cpu = (after - before) / begin.elapsed().as_secs_f64() * 60.0;
 
-    let one = names.get(..1).context("no pods")?;
-    let alone = Followers::start(&rig.client, one);
+    let one = names.first().context("no pods")?;
+    let alone = Followers::start(&rig.client, std::slice::from_ref(one));
     sleep(Duration::from_secs(3)).await;
     let mut written = Vec::new();
     for line in 0..FEW {
         sleep(Duration::from_secs_f64(2.0 + 2.0 * random.next())).await;
-        written.push(write(&rig, group(&names[0])?, line).await?);
+        written.push(write(&rig, group(one)?, line).await?);
     }
     let (alone, _) = alone.delays(&written).await?;
 
