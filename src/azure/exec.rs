@@ -4,24 +4,27 @@
 //! goes out in binary messages, and what is shown comes in text or binary ones. The end of the process closes the
 //! socket. There is neither a resize nor an exit code (as the Azure CLI uses it).
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::{SinkExt as _, StreamExt as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use reqwest::Upgraded;
 use reqwest::header::{
     AUTHORIZATION, CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
+use self::frames::{Frame, Kind};
 use super::error::{AzureError, CONNECTION_FAILED, CONNECTION_LOST, ErrorClass, chain};
 use super::model::SecretText;
+
+mod frames;
 
 /// From the request to the first message.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -29,8 +32,12 @@ const CONNECT: Duration = Duration::from_secs(15);
 const SEND: Duration = Duration::from_secs(60);
 /// How often the other side is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
-/// Longest message in. A terminal's are a few kilobytes.
-const MAX_MESSAGE: usize = 1 << 20;
+/// Bytes read at a time.
+const READ: usize = 16 * 1024;
+/// Bytes collected for one write.
+const WRITE: usize = 16 * 1024;
+/// Answers to pings that wait; what asks for more is no server but a flood.
+const ANSWERS: usize = 16;
 /// Messages that wait on their way in or out.
 const QUEUE: usize = 16;
 
@@ -58,7 +65,7 @@ pub struct Socket {
 /// Moves the messages of a session.
 #[derive(Debug)]
 pub struct Driver {
-    socket: WebSocketStream<reqwest::Upgraded>,
+    socket: Upgraded,
     typed: mpsc::Receiver<Bytes>,
     shown: mpsc::Sender<Bytes>,
 }
@@ -94,7 +101,7 @@ async fn open(
     client: &reqwest::Client,
     uri: &str,
     authentication: Authentication,
-) -> Result<WebSocketStream<reqwest::Upgraded>, AzureError> {
+) -> Result<Upgraded, AzureError> {
     let unusable = |text: &str| AzureError::protocol(Some(200), text);
     // A password travels over it: nothing but TLS will do.
     let address = uri
@@ -108,7 +115,8 @@ async fn open(
         );
         AzureError::local(ErrorClass::Connection, CONNECTION_FAILED, &text)
     };
-    let key = generate_key();
+    // A nonce, not a secret: it proves that the answer was made for this request.
+    let key = STANDARD.encode([random(), random()].concat());
     let mut request = client
         .get(address)
         .header(CONNECTION, "Upgrade")
@@ -140,14 +148,28 @@ async fn open(
             &text,
         ));
     }
-    let upgraded = response.upgrade().await.map_err(failed)?;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE));
-    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
-    let first = Message::text(password.expose().to_owned());
-    socket.send(first).await.map_err(|error| broken(&error))?;
+    let mut socket = response.upgrade().await.map_err(failed)?;
+    let mut first = BytesMut::new();
+    frames::put(&mut first, Kind::Text, password.expose().as_bytes(), mask());
+    let sent = async {
+        socket.write_all(&first).await?;
+        socket.flush().await
+    };
+    let sent = sent.await;
+    // The copy is masked, not hidden.
+    first.fill(0);
+    sent.map_err(|error| broken(&error))?;
     Ok(socket)
+}
+
+fn random() -> [u8; 8] {
+    // A hasher with random keys is all the randomness a mask needs.
+    RandomState::new().hash_one(0).to_be_bytes()
+}
+
+fn mask() -> [u8; 4] {
+    let [a, b, c, d, ..] = random();
+    [a, b, c, d]
 }
 
 impl Driver {
@@ -161,42 +183,64 @@ impl Driver {
             mut typed,
             shown,
         } = self;
-        let (mut sink, mut stream) = socket.split();
+        let (mut input, mut output) = tokio::io::split(socket);
+        let (answer, mut answers) = mpsc::channel::<Bytes>(ANSWERS);
         let reading = async move {
-            while let Some(message) = stream.next().await {
-                let bytes = match message {
-                    Ok(Message::Binary(bytes)) => bytes,
-                    Ok(Message::Text(text)) => text.into(),
-                    Ok(Message::Close(_))
-                    | Err(SocketError::ConnectionClosed | SocketError::AlreadyClosed) => break,
-                    Ok(_) => continue,
+            let mut buffer = BytesMut::new();
+            loop {
+                while let Some(frame) =
+                    frames::decode(&mut buffer).map_err(|error| broken(&error))?
+                {
+                    match frame {
+                        Frame::Data(bytes) if bytes.is_empty() => {}
+                        Frame::Data(bytes) => {
+                            if shown.send(bytes).await.is_err() {
+                                return Ok(());
+                            }
+                        }
+                        Frame::Ping(bytes) => {
+                            // A ping that came before its predecessors were answered needs no answer of its own.
+                            let _ = answer.try_send(bytes);
+                        }
+                        Frame::Pong => {}
+                        Frame::Close => return Ok(()),
+                    }
+                }
+                buffer.reserve(READ);
+                match input.read_buf(&mut buffer).await {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
                     Err(error) => return Err(broken(&error)),
-                };
-                if !bytes.is_empty() && shown.send(bytes).await.is_err() {
-                    break;
                 }
             }
-            Ok(())
         };
         let writing = async {
             let mut pings = interval_at(Instant::now() + PING, PING);
             pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut buffer = BytesMut::new();
             loop {
-                let message = tokio::select! {
-                    bytes = typed.recv() => bytes.map_or(Message::Close(None), Message::Binary),
-                    _ = pings.tick() => Message::Ping(Bytes::new()),
+                let (kind, bytes) = tokio::select! {
+                    Some(bytes) = answers.recv() => (Kind::Pong, bytes),
+                    bytes = typed.recv() => match bytes {
+                        Some(bytes) => (Kind::Binary, bytes),
+                        None => (Kind::Close, Bytes::new()),
+                    },
+                    _ = pings.tick() => (Kind::Ping, Bytes::new()),
                 };
-                let last = matches!(message, Message::Close(_));
+                frames::put(&mut buffer, kind, &bytes, mask());
+                // What waits goes into the same write.
+                while kind != Kind::Close
+                    && buffer.len() < WRITE
+                    && let Ok(bytes) = typed.try_recv()
+                {
+                    frames::put(&mut buffer, Kind::Binary, &bytes, mask());
+                }
                 let sent = async {
-                    sink.feed(message).await?;
-                    // What waits goes into the same write.
-                    while let (false, Ok(bytes)) = (last, typed.try_recv()) {
-                        sink.feed(Message::Binary(bytes)).await?;
-                    }
-                    sink.flush().await
+                    output.write_all_buf(&mut buffer).await?;
+                    output.flush().await
                 };
                 match timeout(SEND, sent).await {
-                    Ok(Ok(())) if last => return Ok(()),
+                    Ok(Ok(())) if kind == Kind::Close => return Ok(()),
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return Err(broken(&error)),
                     Err(_) => {
@@ -212,7 +256,7 @@ impl Driver {
     }
 }
 
-fn broken(error: &SocketError) -> AzureError {
+fn broken(error: &(dyn std::error::Error + 'static)) -> AzureError {
     let text = format!("the container's session broke: {}", chain(error));
     AzureError::local(ErrorClass::Connection, CONNECTION_LOST, &text)
 }

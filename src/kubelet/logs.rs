@@ -26,6 +26,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::container::Life;
 use self::lines::Limit;
 use self::options::Options;
 use self::pace::{Pace, Turns};
@@ -155,6 +156,7 @@ impl Logs {
             pace: Pace::default(),
             window: Some(WINDOW),
             last: false,
+            another: None,
             backoff: Backoff::new(RETRY.0, RETRY.1),
             heard: Instant::now(),
             _count: Count::new(&self.followers),
@@ -235,6 +237,8 @@ struct Follower {
     window: Option<u32>,
     /// The run has ended: one more look shows the rest.
     last: bool,
+    /// Another run may have begun, after so many restarts.
+    another: Option<i32>,
     backoff: Backoff,
     /// When Azure last answered.
     heard: Instant,
@@ -289,7 +293,11 @@ impl Follower {
                 return None;
             }
             self.pace.idle();
-            self.last = self.has_ended().await;
+            match self.life().await {
+                Life::Goes => {}
+                Life::Ended => self.last = true,
+                Life::Another(restarts) => self.another = Some(restarts),
+            }
         }
     }
 
@@ -317,10 +325,17 @@ impl Follower {
                 }
                 Step::New(pieces) => {
                     self.window = Some(WINDOW);
+                    // The log goes on: the run was this one all the time.
+                    self.restarts = self.another.take().unwrap_or(self.restarts);
                     return Ok(self.out.write(&pieces));
                 }
                 Step::Gap(pieces) => {
                     self.window = Some(WINDOW);
+                    if self.another.is_some() || matches!(self.life().await, Life::Another(_)) {
+                        // The log of another run: that of ours is gone, and so are we.
+                        self.last = true;
+                        return Ok(Bytes::new());
+                    }
                     let mut bytes = Vec::new();
                     let mut pieces = pieces;
                     // The end of a line that was written in part comes before the notice.
@@ -348,23 +363,20 @@ impl Follower {
         let wait = self.backoff.next_delay();
         tokio::time::sleep(error.retry_after.unwrap_or_default().clamp(wait, GIVE_UP)).await;
         // A pod that is gone is not waited for.
-        self.last = self.last || self.has_ended().await;
+        self.last = self.last || self.life().await == Life::Ended;
         None
     }
 
-    /// The run that is followed writes no more, as far as the API server knows.
-    async fn has_ended(&self) -> bool {
-        match self
-            .logs
-            .pods
-            .get_cheaply(&self.key.namespace, &self.key.name)
-            .await
-        {
+    /// What the API server knows of the run that is followed.
+    async fn life(&self) -> Life {
+        let (namespace, name) = (&self.key.namespace, &self.key.name);
+        match self.logs.pods.get_cheaply(namespace, name).await {
             Ok(pod) if pod.metadata.uid.as_deref() == Some(&self.key.uid) => {
-                container::has_ended(&pod, &self.container, self.restarts)
+                container::life(&pod, &self.container, self.restarts)
             }
-            Ok(_) => true,
-            Err(refusal) => refusal.status == http::StatusCode::NOT_FOUND,
+            Ok(_) => Life::Ended,
+            Err(refusal) if refusal.status == http::StatusCode::NOT_FOUND => Life::Ended,
+            Err(_) => Life::Goes,
         }
     }
 }

@@ -196,6 +196,8 @@ async fn the_operator_may_do_its_work_and_no_more() {
         "create coordination.k8s.io:leases vkc-system",
         "update coordination.k8s.io:leases vkc-system",
         "delete coordination.k8s.io:leases kube-node-lease",
+        "get configmaps kube-system=extension-apiserver-authentication",
+        "watch configmaps kube-system=extension-apiserver-authentication",
         "create authentication.k8s.io:selfsubjectreviews",
         "create authorization.k8s.io:selfsubjectaccessreviews",
     ];
@@ -208,6 +210,9 @@ async fn the_operator_may_do_its_work_and_no_more() {
         "get secrets default",
         "list secrets",
         "get configmaps default",
+        "get configmaps kube-system",
+        "create authentication.k8s.io:tokenreviews",
+        "create authorization.k8s.io:subjectaccessreviews",
         "create secrets vkc-system",
         "create serviceaccounts/token default",
         "get namespaces =default",

@@ -23,6 +23,23 @@ fn foreign() -> String {
     params.self_signed(&key).unwrap().pem() + &key.serialize_pem()
 }
 
+/// The user and the service account `nurse` may ask for the node's health and figures; `visitor` is only known.
+async fn give_rights(fixture: &Fixture) {
+    let mut role = vec!["create", "clusterrole", "who-healthz", "--verb=get"];
+    role.push("--resource=nodes/healthz,nodes/stats");
+    let mut binding = vec!["create", "clusterrolebinding", "who-healthz"];
+    binding.extend(["--clusterrole=who-healthz", "--user=who-nurse"]);
+    binding.push("--serviceaccount=who:nurse");
+    for args in [
+        &role[..],
+        &binding,
+        &["create", "serviceaccount", "nurse"],
+        &["create", "serviceaccount", "visitor"],
+    ] {
+        printed(fixture, args).await;
+    }
+}
+
 #[test]
 fn who_may_ask() {
     run(async {
@@ -30,28 +47,7 @@ fn who_may_ask() {
         let fixture = Fixture::start(&operator, "who", "Linux").await;
         let at = address(&fixture).await;
         let healthz = format!("{at}/healthz");
-        let role = [
-            "create",
-            "clusterrole",
-            "who-healthz",
-            "--verb=get",
-            "--resource=nodes/healthz,nodes/stats",
-        ];
-        for args in [
-            &role[..],
-            &[
-                "create",
-                "clusterrolebinding",
-                "who-healthz",
-                "--clusterrole=who-healthz",
-                "--user=who-nurse",
-                "--serviceaccount=who:nurse",
-            ],
-            &["create", "serviceaccount", "nurse"],
-            &["create", "serviceaccount", "visitor"],
-        ] {
-            printed(&fixture, args).await;
-        }
+        give_rights(&fixture).await;
         let by = |identity: String, url: String| async move {
             get(&client(Some(&identity)), &url).await
         };

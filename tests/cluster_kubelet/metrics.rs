@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aci_emulator::Fault;
+use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, PATIENCE, is_running};
@@ -18,17 +19,15 @@ struct Point {
     milliseconds: i64,
 }
 
+/// Containers by namespace and name of their pod.
+type Pods = BTreeMap<(String, String), BTreeMap<String, Point>>;
+
 /// The text as metrics-server reads it: the name of a series up to its brace, each label by its first appearance behind
 /// the name, a time in milliseconds; a pod of which a container has no CPU or no memory is left out.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn as_metrics_server(
-    text: &str,
-) -> (
-    Option<Point>,
-    BTreeMap<(String, String), BTreeMap<String, Point>>,
-) {
+fn as_metrics_server(text: &str) -> (Option<Point>, Pods) {
     let mut node = Point::default();
-    let mut pods: BTreeMap<(String, String), BTreeMap<String, Point>> = BTreeMap::new();
+    let mut pods = Pods::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let end = line.find(['{', ' ']).unwrap();
         let (name, rest) = line.split_at(end);
@@ -78,6 +77,44 @@ fn monitor_calls(fixture: &Fixture) -> usize {
     requests
         .filter(|request| request.path.ends_with("/Microsoft.Insights/metrics"))
         .count()
+}
+
+/// `/stats/summary` of the same pods.
+async fn the_summary(fixture: &Fixture, client: &Client, at: &str) {
+    // The network costs a call more.
+    let (status, text) = get(client, &format!("{at}/stats/summary")).await;
+    assert_eq!(status, 200, "{text}");
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(summary["node"]["nodeName"], fixture.node_name("linux"));
+    let pod = |name: &str| {
+        let pods = summary["pods"].as_array().unwrap();
+        pods.iter()
+            .find(|pod| pod["podRef"]["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    let busy = pod("busy");
+    let uid = &fixture.pod("busy").await["metadata"]["uid"];
+    assert_eq!(
+        busy["podRef"],
+        json!({"name": "busy", "namespace": "top", "uid": uid})
+    );
+    assert_eq!(
+        busy["containers"][0]["cpu"]["usageNanoCores"],
+        1_500_000_000u64
+    );
+    assert_eq!(
+        busy["containers"][0]["memory"]["workingSetBytes"],
+        100_000_000
+    );
+    assert!(busy["network"]["rxBytes"].as_u64().unwrap() > 0, "{busy}");
+    for absent in [
+        &pod("silent")["containers"][0]["cpu"],
+        &pod("broken")["memory"],
+        &pod("broken")["network"],
+    ] {
+        assert_eq!(absent, &Value::Null);
+    }
 }
 
 #[test]
@@ -154,41 +191,7 @@ fn figures_of_pods_that_have_some() {
         assert_eq!(as_metrics_server(&again.1).1, pods);
         assert_eq!(monitor_calls(&fixture), calls);
 
-        // The network costs a call more.
-        let (status, text) = get(&client, &format!("{at}/stats/summary")).await;
-        assert_eq!(status, 200, "{text}");
-        let summary: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(summary["node"]["nodeName"], fixture.node_name("linux"));
-        let pod = |name: &str| {
-            let pods = summary["pods"].as_array().unwrap();
-            pods.iter()
-                .find(|pod| pod["podRef"]["name"] == name)
-                .unwrap()
-                .clone()
-        };
-        let busy = pod("busy");
-        let uid = &fixture.pod("busy").await["metadata"]["uid"];
-        assert_eq!(
-            busy["podRef"],
-            json!({"name": "busy", "namespace": "top", "uid": uid})
-        );
-        assert_eq!(
-            busy["containers"][0]["cpu"]["usageNanoCores"],
-            1_500_000_000u64
-        );
-        assert_eq!(
-            busy["containers"][0]["memory"]["workingSetBytes"],
-            100_000_000
-        );
-        assert!(busy["network"]["rxBytes"].as_u64().unwrap() > 0, "{busy}");
-        for absent in [
-            &pod("silent")["containers"][0]["cpu"],
-            &pod("broken")["memory"],
-            &pod("broken")["network"],
-        ] {
-            assert_eq!(absent, &Value::Null);
-        }
-
+        the_summary(&fixture, &client, &at).await;
         let (status, text) = get(&client, &format!("{at}/metrics")).await;
         assert_eq!(status, 200);
         assert!(text.contains("kubelet_running_pods 3\n"), "{text}");

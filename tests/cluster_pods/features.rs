@@ -64,6 +64,53 @@ fn annotation<'a>(pod: &'a Value, key: &str) -> &'a Value {
     &pod["metadata"]["annotations"][format!("virtual-kubelet.io/{key}")]
 }
 
+/// Confidential computing, a customer's key, and secrets of a Key Vault, with the identity `a`.
+async fn protected(fixture: &Fixture, a: &str) {
+    let policy = "cGFja2FnZSBwb2xpY3k=";
+    let secret = put(
+        fixture,
+        "secret",
+        &[("confidential-compute-cce-policy", policy)],
+    )
+    .await;
+    assert_eq!(secret["properties"]["sku"], "Confidential");
+    let confidential = &secret["properties"]["confidentialComputeProperties"];
+    assert_eq!(*confidential, json!({"ccePolicy": policy}));
+
+    let vault = [
+        ("encryption-vault-url", "https://v.vault.azure.net"),
+        ("encryption-key-name", "k"),
+        ("encryption-key-version", "0123456789abcdef0123456789abcdef"),
+        ("encryption-identity", a),
+    ];
+    let sealed = put(fixture, "sealed", &vault).await;
+    let expected = json!({"vaultBaseUrl": vault[0].1, "keyName": "k", "keyVersion": vault[2].1, "identity": a});
+    assert_eq!(sealed["properties"]["encryptionProperties"], expected);
+
+    let vault = "main/DB=https://v.vault.azure.net/secrets/db";
+    let keys = put(
+        fixture,
+        "keys",
+        &[("key-vault-env", vault), ("identity", a)],
+    )
+    .await;
+    let reference = &keys["properties"]["secretReferences"][0];
+    assert_eq!(reference["identity"], json!(a));
+    let environment = &keys["properties"]["containers"][0]["properties"]["environmentVariables"];
+    let variable = environment
+        .as_array()
+        .and_then(|all| all.iter().find(|it| it["name"] == "DB"));
+    assert_eq!(
+        variable.map(|it| &it["secureValueReference"]),
+        Some(&reference["name"])
+    );
+    let version = fixture
+        .requests("keys")
+        .into_iter()
+        .find(|it| it.method == "PUT");
+    assert!(version.unwrap().query.contains("2025-09-01"));
+}
+
 #[test]
 fn features_of_the_connector_and_of_annotations_reach_azure() {
     run(async {
@@ -97,50 +144,7 @@ fn features_of_the_connector_and_of_annotations_reach_azure() {
         assert_eq!(spot["properties"]["priority"], "Spot");
         assert!(spot["properties"].get("ipAddress").is_none());
 
-        let policy = "cGFja2FnZSBwb2xpY3k=";
-        let secret = put(
-            &fixture,
-            "secret",
-            &[("confidential-compute-cce-policy", policy)],
-        )
-        .await;
-        assert_eq!(secret["properties"]["sku"], "Confidential");
-        let confidential = &secret["properties"]["confidentialComputeProperties"];
-        assert_eq!(*confidential, json!({"ccePolicy": policy}));
-
-        let vault = [
-            ("encryption-vault-url", "https://v.vault.azure.net"),
-            ("encryption-key-name", "k"),
-            ("encryption-key-version", "0123456789abcdef0123456789abcdef"),
-            ("encryption-identity", &*a),
-        ];
-        let sealed = put(&fixture, "sealed", &vault).await;
-        let expected = json!({"vaultBaseUrl": vault[0].1, "keyName": "k", "keyVersion": vault[2].1, "identity": a});
-        assert_eq!(sealed["properties"]["encryptionProperties"], expected);
-
-        let vault = "main/DB=https://v.vault.azure.net/secrets/db";
-        let keys = put(
-            &fixture,
-            "keys",
-            &[("key-vault-env", vault), ("identity", &a)],
-        )
-        .await;
-        let reference = &keys["properties"]["secretReferences"][0];
-        assert_eq!(reference["identity"], json!(a));
-        let environment =
-            &keys["properties"]["containers"][0]["properties"]["environmentVariables"];
-        let variable = environment
-            .as_array()
-            .and_then(|all| all.iter().find(|it| it["name"] == "DB"));
-        assert_eq!(
-            variable.map(|it| &it["secureValueReference"]),
-            Some(&reference["name"])
-        );
-        let version = fixture
-            .requests("keys")
-            .into_iter()
-            .find(|it| it.method == "PUT");
-        assert!(version.unwrap().query.contains("2025-09-01"));
+        protected(&fixture, &a).await;
 
         apply(&fixture, "spott", &[("priorty", "Spot")], &json!({})).await;
         let (_, pod) = runs(&fixture, "spott").await;

@@ -34,7 +34,9 @@ fn commands_streams_and_exit_codes() {
                 "{wire:?}"
             );
             // Three megabytes of every byte, there and back.
-            let bytes: Vec<u8> = (0..3 << 20_u32).map(|n| (n ^ (n >> 8)) as u8).collect();
+            let bytes: Vec<u8> = (0..3_u32 << 20)
+                .map(|n| (n ^ (n >> 8)).to_le_bytes()[0])
+                .collect();
             let ended = exec(&["-i"], &["cat"], Some(bytes.clone())).await;
             assert_eq!(ended.code, 0, "{wire:?}: {}", ended.stderr);
             assert!(
@@ -88,7 +90,7 @@ fn files_are_copied_both_ways() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let bytes: Vec<u8> = (0..200_000_u32)
-            .map(|n| (n.wrapping_mul(n) >> 4) as u8)
+            .map(|n| n.wrapping_mul(n).to_le_bytes()[1])
             .collect();
         std::fs::write(path("here"), &bytes).unwrap();
         for (wire, there) in [

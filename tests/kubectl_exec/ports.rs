@@ -51,7 +51,7 @@ async fn talk(port: u16, words: Vec<u8>) -> Vec<u8> {
         to.shutdown().await.unwrap();
     };
     let mut answer = Vec::new();
-    let (_, read) = tokio::join!(send, from.read_to_end(&mut answer));
+    let ((), read) = tokio::join!(send, from.read_to_end(&mut answer));
     read.unwrap();
     answer
 }

@@ -141,7 +141,7 @@ async fn a_client_that_goes_while_its_input_waits_is_noticed() {
     let part = vec![0; 100_000];
     let fill = async {
         loop {
-            client.data(stdin, &part, false).await
+            client.data(stdin, &part, false).await;
         }
     };
     assert!(

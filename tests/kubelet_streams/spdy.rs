@@ -34,7 +34,9 @@ pub(crate) async fn request(
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let mut text = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n");
     for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
+        for part in [name, ": ", value, "\r\n"] {
+            text += part;
+        }
     }
     text += "\r\n";
     tcp.write_all(text.as_bytes()).await.unwrap();
@@ -135,19 +137,16 @@ impl Client {
     async fn frame(&mut self) -> Option<Frame> {
         let mut head = [0; 8];
         self.tcp.read_exact(&mut head).await.ok()?;
-        let [a, b, c, d, flags, e, f, g] = head;
-        let mut body = vec![0; u32::from_be_bytes([0, e, f, g]) as usize];
+        let number = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
+        let (first, flags) = (number(0), head[4]);
+        let mut body = vec![0; (number(4) & 0x00ff_ffff) as usize];
         self.tcp.read_exact(&mut body).await.ok()?;
         let word = |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().unwrap());
-        if a & 0x80 == 0 {
-            return Some(Frame::Data(
-                u32::from_be_bytes([a, b, c, d]),
-                body,
-                flags & 1 == 1,
-            ));
+        if first >> 31 == 0 {
+            return Some(Frame::Data(first, body, flags & 1 == 1));
         }
-        assert_eq!([a, b, c], [0x80, 3, 0]);
-        Some(match d {
+        assert_eq!(first >> 16, 0x8003);
+        Some(match first & 0xffff {
             2 => {
                 assert_eq!(self.unpack(&body[4..]), [0, 0, 0, 0]);
                 Frame::Reply(word(0))

@@ -21,6 +21,10 @@ use xtask::workspace;
 use session::Session;
 
 #[derive(clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Args {
     /// Check every row, walk the removal, and end: 0 if all was so, else the first thing that was not
     #[arg(long)]

@@ -87,15 +87,28 @@ pub fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> 
     all.find(|status| status.name == container)
 }
 
-/// Whether the run that began after `restarts` restarts has ended, as far as `pod` shows.
-pub fn has_ended(pod: &Pod, container: &str, restarts: i32) -> bool {
-    let over = pod
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It goes on.
+    Goes,
+    /// It has ended.
+    Ended,
+    /// This one, after so many restarts, has begun since; or the followed run is it, and the status was late.
+    Another(i32),
+}
+
+/// What became of the run that began after `restarts` restarts, as far as `pod` shows.
+pub fn life(pod: &Pod, container: &str, restarts: i32) -> Life {
+    let phase = pod
         .status
         .as_ref()
         .and_then(|status| status.phase.as_deref());
     match run(pod, container, false) {
-        Ok(run) => run.ended || run.restarts > restarts,
-        Err(_) => matches!(over, Some("Succeeded" | "Failed")),
+        Ok(run) if run.ended => Life::Ended,
+        Ok(run) if run.restarts > restarts => Life::Another(run.restarts),
+        Err(_) if matches!(phase, Some("Succeeded" | "Failed")) => Life::Ended,
+        Ok(_) | Err(_) => Life::Goes,
     }
 }
 
@@ -213,25 +226,19 @@ mod tests {
     }
 
     #[test]
-    fn ends() {
-        assert!(!has_ended(
-            &with(&json!({"running": {}}), &json!({})),
-            "c",
-            2
-        ));
-        assert!(
-            has_ended(&with(&json!({"running": {}}), &json!({})), "c", 1),
-            "another run"
-        );
-        assert!(has_ended(
-            &with(&json!({"terminated": {"exitCode": 0}}), &json!({})),
-            "c",
-            2
-        ));
-        assert!(!has_ended(
-            &with(&json!({"waiting": {}}), &json!({})),
-            "c",
-            2
-        ));
+    fn lives() {
+        for (state, restarts, expected) in [
+            (json!({"running": {}}), 2, Life::Goes),
+            (json!({"running": {}}), 1, Life::Another(2)),
+            (json!({"terminated": {"exitCode": 0}}), 2, Life::Ended),
+            (json!({"terminated": {"exitCode": 0}}), 1, Life::Ended),
+            (json!({"waiting": {}}), 2, Life::Goes),
+        ] {
+            assert_eq!(
+                life(&with(&state, &json!({})), "c", restarts),
+                expected,
+                "{state}"
+            );
+        }
     }
 }

@@ -67,14 +67,14 @@ fn error(class: ErrorClass, code: &str) -> AzureError {
 }
 
 /// A client of an API server that has the pod `p` of the node `n`, whose container is in a state that can be set.
-fn api_server(state: Arc<Mutex<Value>>) -> kube::Client {
+fn api_server(state: Arc<Mutex<Value>>, restarts: Arc<AtomicUsize>) -> kube::Client {
     let service = tower::service_fn(move |_: Request<KubeBody>| {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
             "spec": {"nodeName": "n", "containers": [{"name": "c"}]},
             "status": {"phase": "Running", "containerStatuses": [
-                {"name": "c", "image": "x", "imageID": "", "ready": true, "restartCount": 0, "state": *state.lock()}]},
+                {"name": "c", "image": "x", "imageID": "", "ready": true, "restartCount": restarts.load(Ordering::Relaxed), "state": *state.lock()}]},
         });
         let body = KubeBody::from(serde_json::to_vec(&pod).unwrap());
         async move { Ok::<_, Infallible>(HttpResponse::new(body)) }
@@ -86,6 +86,7 @@ struct Rig {
     logs: Logs,
     script: Arc<Script>,
     state: Arc<Mutex<Value>>,
+    restarts: Arc<AtomicUsize>,
     permits: Arc<Semaphore>,
     cancel: CancellationToken,
 }
@@ -97,12 +98,14 @@ impl Rig {
             answers: Mutex::new(answers.into()),
             looks: AtomicUsize::new(0),
         });
-        let pods = Pods::new(api_server(state.clone()), "n".to_owned());
+        let restarts = Arc::<AtomicUsize>::default();
+        let pods = Pods::new(api_server(state.clone(), restarts.clone()), "n".to_owned());
         let cancel = CancellationToken::new();
         Self {
             logs: Logs::new(pods, script.clone(), cancel.clone()),
             script,
             state,
+            restarts,
             permits: Arc::new(Semaphore::new(1)),
             cancel,
         }
@@ -237,4 +240,21 @@ async fn a_refusal_frees_its_place() {
     let refusal = rig.ask("").await.unwrap_err();
     assert_eq!(refusal.status.as_u16(), 502);
     assert!(rig.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_ends_where_another_run_begins() {
+    // The status is late in the first case: the log goes on, and so does the follower.
+    for (then, expected) in [(&["a", "b"][..], "a\nb\n"), (&["x"], "a\n")] {
+        let rig = Rig::new(vec![lines(&["a"]), lines(&["a"]), lines(then)]);
+        let (restarts, state) = (rig.restarts.clone(), rig.state.clone());
+        let ending = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            restarts.store(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            *state.lock() = json!({"terminated": {"exitCode": 0}});
+        };
+        let (all, ()) = tokio::join!(rig.all("follow=true"), ending);
+        assert_eq!(all, expected);
+    }
 }

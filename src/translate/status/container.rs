@@ -243,10 +243,17 @@ impl<'a> Seen<'a> {
                 ..ContainerState::default()
             },
         };
+        let image = self.image.unwrap_or_else(|| self.facts.image.to_string());
+        // ACI does not tell which image it has pulled, so that the ID is known only of one that is named by its digest.
+        let by_digest = image.contains("@sha256:") && self.id.is_some();
         ContainerStatus {
             name: self.facts.name.to_string(),
-            image: self.image.unwrap_or_else(|| self.facts.image.to_string()),
-            image_id: String::new(),
+            image_id: if by_digest {
+                image.clone()
+            } else {
+                String::new()
+            },
+            image,
             container_id: self.id,
             ready: self.ready,
             started: Some(running),

@@ -98,6 +98,13 @@ fn a_running_group_is_a_running_pod() {
     });
     assert_eq!(serde_json::to_value(&status).unwrap(), expected);
     assert!(!is_final(&status));
+    let pinned =
+        json!("alpine@sha256:0a4eaa0eecf5f8c050e5bba433f58c052be7587ee8af3e8b3910ef9ab5fbe9f5");
+    let image = "/properties/containers/0/properties/image";
+    let by_digest = observed(&web_facts(&[]), &group(RUNNING, &[(image, pinned.clone())]));
+    assert_eq!(first(&by_digest).image_id, pinned);
+    let waiting = observed(&web_facts(&[]), &group(PENDING, &[(image, pinned)]));
+    assert_eq!(first(&waiting).image_id, "");
 }
 
 #[test]

@@ -312,11 +312,10 @@ async fn what_an_image_lacks_is_done_without_or_said() {
     .await;
 }
 
-#[tokio::test]
-async fn no_shell_is_said_with_what_azure_said() {
-    let (input, _typed) = mpsc::channel(4);
+/// Runs `ls` on a console that shows `said` and then ends.
+async fn ended_after(said: &'static str) -> ExecError {
+    let (input, _typed) = mpsc::channel(64);
     let (shown, output) = mpsc::channel(4);
-    let said = "exec: \"/bin/sh\": no such file\r\n";
     shown
         .send(Bytes::from_static(said.as_bytes()))
         .await
@@ -335,10 +334,19 @@ async fn no_shell_is_said_with_what_azure_said() {
     let console = Console { input, output };
     let settings = Settings::default();
     let result = super::run(console, settings, &Mark::new(1), &command, &mut streams).await;
-    let text = result.unwrap_err().to_string();
+    result.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_end_before_its_time_is_said() {
+    let text = ended_after("exec: \"/bin/sh\": no such file\r\n")
+        .await
+        .to_string();
     assert!(
         text.contains("no usable /bin/sh")
             && text.ends_with("(it said: exec: \"/bin/sh\": no such file)"),
         "{text}"
     );
+    let lost = ended_after("^0000000000000001r:1\n^0000000000000001s\nhalf").await;
+    assert!(matches!(lost, ExecError::Lost), "{lost}");
 }
