@@ -17,5 +17,7 @@ pub use client::{ArmClient, Deletion, Observer};
 pub use cloud::{CloudError, Endpoints};
 pub use credential::Credential;
 pub use error::{AzureError, ErrorClass};
-pub use resources::{Provider, ResourceGroup, ResourceType};
+pub use resources::{
+    Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,
+};
 pub use throttle::{Limiter, Limiters};

@@ -27,6 +27,7 @@ mod exec;
 mod logs;
 mod monitor;
 mod operations;
+mod preflight;
 
 pub use operations::{API_VERSION, Deletion};
 

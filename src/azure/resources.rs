@@ -1,4 +1,5 @@
-//! What is read besides container groups: the resource provider and the resource group (api-version 2021-04-01).
+//! What is read besides container groups: the resource provider and the resource group (api-version 2021-04-01), quotas
+//! (2023-05-01), the subnet and its virtual network (2023-11-01).
 
 use std::collections::BTreeMap;
 
@@ -80,6 +81,131 @@ pub struct ResourceGroup {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What is used of one quota.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Which quota.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: UsageName,
+    /// How much is used.
+    #[serde(default)]
+    pub current_value: Option<f64>,
+    /// How much there is.
+    #[serde(default)]
+    pub limit: Option<f64>,
+}
+
+/// Name of a quota.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageName {
+    /// `ContainerGroups`, `StandardCores`, `StandardSpotCores` …
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub value: String,
+}
+
+/// The names in a subnet's ARM ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubnetPath {
+    /// Subscription.
+    pub subscription: String,
+    /// Resource group of the virtual network.
+    pub resource_group: String,
+    /// Virtual network.
+    pub virtual_network: String,
+    /// Name of the subnet.
+    pub name: String,
+}
+
+impl SubnetPath {
+    /// The names in `id`; `None` when it is not the ID of a subnet. ARM's fixed words are case-insensitive.
+    pub fn parse(id: &str) -> Option<Self> {
+        const WORDS: [(usize, &str); 5] = [
+            (0, "subscriptions"),
+            (2, "resourceGroups"),
+            (4, "providers"),
+            (5, "Microsoft.Network"),
+            (6, "virtualNetworks"),
+        ];
+        let parts: Vec<&str> = id.strip_prefix('/')?.split('/').collect();
+        let is =
+            |at: usize, word: &str| parts.get(at).is_some_and(|p| p.eq_ignore_ascii_case(word));
+        if parts.len() != 10 || !WORDS.iter().all(|(at, word)| is(*at, word)) || !is(8, "subnets") {
+            return None;
+        }
+        let name = |at: usize| {
+            let part = parts.get(at).filter(|part| !part.is_empty());
+            part.map(|part| (*part).to_owned())
+        };
+        Some(Self {
+            subscription: name(1)?,
+            resource_group: name(3)?,
+            virtual_network: name(7)?,
+            name: name(9)?,
+        })
+    }
+}
+
+/// A subnet: enough to say whether container groups may be in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// Its properties.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub properties: SubnetProperties,
+}
+
+/// Properties of a subnet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetProperties {
+    /// The services that have the subnet to themselves.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub delegations: Vec<Delegation>,
+}
+
+/// A delegation of a subnet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegation {
+    /// Its properties.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub properties: DelegationProperties,
+}
+
+/// Properties of a delegation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DelegationProperties {
+    /// `Microsoft.ContainerInstance/containerGroups` and others.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub service_name: String,
+}
+
+impl Subnet {
+    /// Whether it is delegated to container groups, which ACI demands.
+    pub fn is_delegated(&self) -> bool {
+        self.properties.delegations.iter().any(|delegation| {
+            delegation
+                .properties
+                .service_name
+                .eq_ignore_ascii_case("Microsoft.ContainerInstance/containerGroups")
+        })
+    }
+}
+
+/// A virtual network: where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualNetwork {
+    /// Its region, by its short name.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub location: String,
+}
+
+impl VirtualNetwork {
+    /// Whether it is in `region`, by its short or its display name.
+    pub fn is_in(&self, region: &str) -> bool {
+        normal_region(&self.location) == normal_region(region)
+    }
+}
+
 /// `East US` and `eastus` are one region.
 fn normal_region(region: &str) -> String {
     region
@@ -114,6 +240,29 @@ mod tests {
         assert!(provider.is_registered());
         assert!(provider.answers("2023-05-01"));
         assert!(!provider.answers("2021-10-01"));
+    }
+
+    #[test]
+    fn the_names_in_the_id_of_a_subnet() {
+        let id = "/subscriptions/s/resourcegroups/net/providers/microsoft.network/virtualnetworks/v/subnets/aci";
+        let path = SubnetPath::parse(id).unwrap();
+        let names = [
+            &path.subscription,
+            &path.resource_group,
+            &path.virtual_network,
+            &path.name,
+        ];
+        assert_eq!(names, ["s", "net", "v", "aci"]);
+        for bad in [
+            "",
+            "/",
+            &id[1..],
+            &format!("{id}/x"),
+            &id.replace("/v/", "//"),
+            &id.replace("subnets", "x"),
+        ] {
+            assert_eq!(SubnetPath::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

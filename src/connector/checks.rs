@@ -1,11 +1,15 @@
-//! What Azure says about a connector: token, resource provider, resource group.
+//! What Azure says about a connector: token, resource provider, resource group, subnet, quota.
 //!
 //! The judgement is pure ([`Report`] to [`Finding`]); [`ask`] is the only function that calls Azure.
 
+mod quota;
+mod subnet;
+
 use crate::api::conditions::{
-    CREDENTIALS_READY, PROVIDER_REGISTERED, RESOURCE_GROUP_READY, Status, Wanted, reason,
+    CREDENTIALS_READY, PROVIDER_REGISTERED, QUOTA_SUFFICIENT, RESOURCE_GROUP_READY, SUBNET_READY,
+    Status, Wanted, reason,
 };
-use crate::azure::{ArmClient, AzureError, ErrorClass, Provider, ResourceGroup};
+use crate::azure::{ArmClient, AzureError, ErrorClass, Provider, ResourceGroup, SubnetPath, Usage};
 
 /// What a check found, in the terms of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +96,8 @@ pub struct Subject {
     pub region: String,
     /// Resource group.
     pub resource_group: String,
+    /// ARM ID of the subnet, where there is one.
+    pub subnet: Option<String>,
 }
 
 /// Answers of Azure. An answer is absent when the question was not asked.
@@ -100,24 +106,39 @@ pub struct Report {
     token: Result<(), AzureError>,
     provider: Option<Result<Provider, AzureError>>,
     resource_group: Option<Result<Option<ResourceGroup>, AzureError>>,
+    usages: Option<Result<Vec<Usage>, AzureError>>,
+    subnet: Option<subnet::Answers>,
 }
 
-/// Asks Azure, in at most three calls; each has its own time-out in the client.
-pub async fn ask(arm: &ArmClient, resource_group: &str) -> Report {
+/// Asks Azure, in at most six calls; each has its own time-out in the client.
+pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
     let token = arm.check_token().await;
     if token.is_err() {
         return Report {
             token,
             provider: None,
             resource_group: None,
+            usages: None,
+            subnet: None,
         };
     }
-    let (provider, resource_group) =
-        tokio::join!(arm.provider(), arm.resource_group(resource_group));
+    let subnet = async {
+        let path = SubnetPath::parse(subject.subnet.as_deref()?)?;
+        let (subnet, network) = tokio::join!(arm.subnet(&path), arm.virtual_network(&path));
+        Some(subnet::Answers { subnet, network })
+    };
+    let (provider, resource_group, usages, subnet) = tokio::join!(
+        arm.provider(),
+        arm.resource_group(&subject.resource_group),
+        arm.usages(&subject.region),
+        subnet,
+    );
     Report {
         token,
         provider: Some(provider),
         resource_group: Some(resource_group),
+        usages: Some(usages),
+        subnet,
     }
 }
 
@@ -126,17 +147,35 @@ pub fn judge(report: &Report, subject: &Subject) -> Vec<Finding> {
     let waiting = "waits for the credentials";
     let provider = report.provider.as_ref();
     let group = report.resource_group.as_ref();
-    vec![
+    let registered = provider.map_or_else(
+        || Finding::skipped(PROVIDER_REGISTERED, waiting),
+        |answer| registration(answer, subject),
+    );
+    // Without the provider, or outside its regions, there are no quotas.
+    let usages = match (&report.usages, registered.blocks) {
+        (None, _) => Finding::skipped(QUOTA_SUFFICIENT, waiting),
+        (Some(_), true) => Finding::skipped(QUOTA_SUFFICIENT, "waits for the resource provider"),
+        (Some(answer), false) => quota::judge(answer, subject),
+    };
+    let subnet =
+        subject
+            .subnet
+            .as_deref()
+            .map(|id| match (&report.subnet, SubnetPath::parse(id)) {
+                (Some(answers), Some(path)) => subnet::judge(answers, id, &path, subject),
+                _ => Finding::skipped(SUBNET_READY, waiting),
+            });
+    let mut findings = vec![
         credentials(&report.token, provider, subject),
-        provider.map_or_else(
-            || Finding::skipped(PROVIDER_REGISTERED, waiting),
-            |answer| registration(answer, subject),
-        ),
+        registered,
         group.map_or_else(
             || Finding::skipped(RESOURCE_GROUP_READY, waiting),
             |answer| existence(answer, subject),
         ),
-    ]
+    ];
+    findings.extend(subnet);
+    findings.push(usages);
+    findings
 }
 
 /// Entra ID's word, and ARM's 401, which is about the same thing.
@@ -324,25 +363,27 @@ fn existence(answer: &Result<Option<ResourceGroup>, AzureError>, subject: &Subje
 
 /// ARM has not answered the question.
 fn trouble(condition: &'static str, error: &AzureError) -> Finding {
-    let (reason, what) = match error.class {
-        ErrorClass::Throttled => (
-            reason::ARM_THROTTLED,
-            "Azure Resource Manager throttles requests, trying again",
-        ),
-        ErrorClass::Unavailable | ErrorClass::Timeout | ErrorClass::Connection => (
-            reason::ARM_UNREACHABLE,
-            "Azure Resource Manager could not be reached, trying again",
-        ),
-        ErrorClass::Unauthenticated => (
-            reason::ARM_ERROR,
-            "Azure Resource Manager refused the token",
-        ),
-        _ => (
-            reason::ARM_ERROR,
-            "Azure Resource Manager answered unexpectedly, trying again",
-        ),
+    let what = match error.class {
+        ErrorClass::Throttled => "Azure Resource Manager throttles requests, trying again",
+        ErrorClass::Unavailable | ErrorClass::Timeout | ErrorClass::Connection => {
+            "Azure Resource Manager could not be reached, trying again"
+        }
+        ErrorClass::Unauthenticated => "Azure Resource Manager refused the token",
+        _ => "Azure Resource Manager answered unexpectedly, trying again",
     };
+    let reason = reason_of(error).unwrap_or(reason::ARM_ERROR);
     Finding::later(condition, reason, format!("{what}: {error}"))
+}
+
+/// The reason of an error that is about ARM as a whole.
+fn reason_of(error: &AzureError) -> Option<&'static str> {
+    match error.class {
+        ErrorClass::Throttled => Some(reason::ARM_THROTTLED),
+        ErrorClass::Unavailable | ErrorClass::Timeout | ErrorClass::Connection => {
+            Some(reason::ARM_UNREACHABLE)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

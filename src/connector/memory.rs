@@ -244,7 +244,7 @@ impl Asking {
         let answer = Arc::new(Mutex::new(None));
         let slot = answer.clone();
         let task = tokio::spawn(async move {
-            let report = ask(&arm, &subject.resource_group).await;
+            let report = ask(&arm, &subject).await;
             *slot.lock() = Some(judge(&report, &subject));
             // A closed channel means that the controller has ended.
             let _ = trigger.send(name).await;

@@ -213,6 +213,7 @@ impl Core {
             subscription: resolved.subscription.clone(),
             region: spec.region.clone(),
             resource_group: spec.aci_resource_group.clone(),
+            subnet: spec.subnet_id.clone(),
         };
         memory.check(&key, subject, &subjects.identity.name, &self.trigger)
     }

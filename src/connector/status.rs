@@ -9,8 +9,9 @@ use super::supervisor::StartError;
 use super::validate::Problem;
 use crate::agent::AgentStatus;
 use crate::api::conditions::{
-    self, CREDENTIALS_READY, NODES_READY, ORPHANS_FOUND, PROVIDER_REGISTERED, READY, RECONCILING,
-    RESOURCE_GROUP_READY, STALLED, SUSPENDED, Status, Wanted, reason,
+    self, CREDENTIALS_READY, NODES_READY, ORPHANS_FOUND, PROVIDER_REGISTERED, QUOTA_SUFFICIENT,
+    READY, RECONCILING, RESOURCE_GROUP_READY, STALLED, SUBNET_READY, SUSPENDED, Status, Wanted,
+    reason,
 };
 use crate::api::{
     IdentityStatus, Os, VirtualKubeletConnectorSpec, VirtualKubeletConnectorStatus,
@@ -380,28 +381,35 @@ fn orphans_condition(facts: &Facts) -> Option<Wanted> {
     })
 }
 
-/// `CredentialsReady`, `ProviderRegistered` and `ResourceGroupReady`: always all three.
+/// `CredentialsReady`, `ProviderRegistered`, `ResourceGroupReady` and `QuotaSufficient`: always; `SubnetReady`: where
+/// there is a subnet.
 fn azure_conditions(facts: &Facts) -> Vec<Wanted> {
     let pending = |type_| Wanted::unknown(type_, reason::PENDING, "not asked yet");
     let problem = facts.resolved.err();
-    [CREDENTIALS_READY, PROVIDER_REGISTERED, RESOURCE_GROUP_READY]
-        .into_iter()
-        .map(|type_| match (problem, facts.findings) {
-            (Some(problem), _) if problem.condition == type_ => {
-                let status = if problem.stalled {
-                    Status::False
-                } else {
-                    Status::Unknown
-                };
-                Wanted::new(type_, status, problem.reason, problem.message.clone())
-            }
-            (Some(_), _) | (None, None) => pending(type_),
-            (None, Some(findings)) => findings
-                .iter()
-                .find(|f| f.condition == type_)
-                .map_or_else(|| pending(type_), Finding::wanted),
-        })
-        .collect()
+    [
+        CREDENTIALS_READY,
+        PROVIDER_REGISTERED,
+        RESOURCE_GROUP_READY,
+        QUOTA_SUFFICIENT,
+    ]
+    .into_iter()
+    .chain(facts.spec.subnet_id.is_some().then_some(SUBNET_READY))
+    .map(|type_| match (problem, facts.findings) {
+        (Some(problem), _) if problem.condition == type_ => {
+            let status = if problem.stalled {
+                Status::False
+            } else {
+                Status::Unknown
+            };
+            Wanted::new(type_, status, problem.reason, problem.message.clone())
+        }
+        (Some(_), _) | (None, None) => pending(type_),
+        (None, Some(findings)) => findings
+            .iter()
+            .find(|f| f.condition == type_)
+            .map_or_else(|| pending(type_), Finding::wanted),
+    })
+    .collect()
 }
 
 #[cfg(test)]

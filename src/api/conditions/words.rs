@@ -31,7 +31,7 @@ words! {
     PROVIDER_REGISTERED = "ProviderRegistered";
     /// The resource group exists and may be read.
     RESOURCE_GROUP_READY = "ResourceGroupReady";
-    /// The subnet exists and is delegated. Absent without `spec.subnetID`.
+    /// The subnet exists, is in the region and is delegated. Absent without `spec.subnetID`.
     SUBNET_READY = "SubnetReady";
     /// The wanted nodes are registered and Ready.
     NODES_READY = "NodesReady";
@@ -116,7 +116,10 @@ pub mod reason {
         SUBNET_NOT_FOUND = "SubnetNotFound";
         /// The subnet is not delegated. Delegate it to Microsoft.ContainerInstance/containerGroups.
         SUBNET_NOT_DELEGATED = "SubnetNotDelegated";
-        /// The identity lacks a role on the subnet. Assign one with Microsoft.Network/virtualNetworks/subnets/join/action.
+        /// The subnet is in another region than the connector. Set subnetID to one in the connector's region.
+        SUBNET_IN_OTHER_REGION = "SubnetInOtherRegion";
+        /// The identity may not read the subnet, which is therefore not checked. Assign a role with
+        /// Microsoft.Network/virtualNetworks/subnets/read and, for pods, Microsoft.Network/virtualNetworks/subnets/join/action.
         SUBNET_FORBIDDEN = "SubnetForbidden";
         /// Azure Resource Manager could not be reached, or failed. The controller tries again; check the network and, with
         /// cloud Custom, resourceManagerEndpoint and caBundle.

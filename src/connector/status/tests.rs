@@ -313,6 +313,7 @@ fn the_list_is_sorted_and_names_the_generation() {
             NODES_READY,
             ORPHANS_FOUND,
             PROVIDER_REGISTERED,
+            QUOTA_SUFFICIENT,
             RESOURCE_GROUP_READY
         ]
     );

@@ -1,0 +1,84 @@
+//! Whether the region has quota left, by the usages API. PURE. Never keeps a connector from being Ready: what is used up
+//! now may be free in a minute, and ACI's own answer to a pod counts.
+
+use super::{Finding, Subject, reason_of};
+use crate::api::conditions::{QUOTA_SUFFICIENT, reason};
+use crate::azure::{AzureError, ErrorClass, Usage};
+
+/// The quotas that every container group needs, as ARM and as people name them.
+const NEEDED: [(&str, &str); 2] = [
+    ("ContainerGroups", "container groups"),
+    ("StandardCores", "standard cores"),
+];
+
+/// The finding from the answer. Its message has numbers only where they are the news: what is used moves by itself.
+pub(super) fn judge(answer: &Result<Vec<Usage>, AzureError>, subject: &Subject) -> Finding {
+    let (region, subscription) = (&subject.region, &subject.subscription);
+    let usages = match answer {
+        Ok(usages) => usages,
+        Err(error) if error.class == ErrorClass::Forbidden => {
+            return unknown(
+                reason::QUOTA_UNKNOWN,
+                format!(
+                    "the identity lacks Microsoft.ContainerInstance/locations/usages/read on /subscriptions/{subscription}, so the quota in {region} is not known; pods run all the same"
+                ),
+            );
+        }
+        Err(error) => {
+            return unknown(
+                reason_of(error).unwrap_or(reason::QUOTA_UNKNOWN),
+                format!("the quota in {region} could not be read, trying again: {error}"),
+            );
+        }
+    };
+    let known: Vec<(&str, f64, f64)> = NEEDED
+        .iter()
+        .filter_map(|(name, words)| {
+            let usage = usages
+                .iter()
+                .find(|usage| usage.name.value.eq_ignore_ascii_case(name))?;
+            Some((*words, usage.current_value?, usage.limit?))
+        })
+        .collect();
+    if known.is_empty() {
+        return unknown(
+            reason::QUOTA_UNKNOWN,
+            format!("Azure names no quota of container groups or cores in {region}"),
+        );
+    }
+    let full: Vec<String> = known
+        .iter()
+        .filter(|(_, current, limit)| limit - current < 1.0)
+        .map(|(words, current, limit)| format!("{current} of {limit} {words}"))
+        .collect();
+    if full.is_empty() {
+        let limits: Vec<String> = known
+            .iter()
+            .map(|(words, _, limit)| format!("{limit} {words}"))
+            .collect();
+        let message = format!(
+            "there is room below the limits in {region}: {}",
+            limits.join(", ")
+        );
+        return Finding::good(QUOTA_SUFFICIENT, reason::BELOW_LIMIT, message);
+    }
+    Finding {
+        blocks: false,
+        stalled: false,
+        ..Finding::bad(
+            QUOTA_SUFFICIENT,
+            reason::LIMIT_REACHED,
+            format!(
+                "{} are used in {region}, by everybody in subscription {subscription}; new pods wait: delete some, or ask Azure support for a higher limit; run: az rest --method get --url '/subscriptions/{subscription}/providers/Microsoft.ContainerInstance/locations/{region}/usages?api-version=2023-05-01'",
+                full.join(" and ")
+            ),
+        )
+    }
+}
+
+fn unknown(reason: &'static str, message: String) -> Finding {
+    Finding {
+        blocks: false,
+        ..Finding::later(QUOTA_SUFFICIENT, reason, message)
+    }
+}

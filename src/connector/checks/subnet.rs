@@ -1,0 +1,109 @@
+//! Whether container groups can be in the connector's subnet. PURE. Only what ARM says for certain keeps a connector
+//! from being Ready: to run pods the identity needs the right to join the subnet, not to read it.
+
+use super::{Finding, Subject, reason_of};
+use crate::api::conditions::{SUBNET_READY, reason};
+use crate::azure::{AzureError, ErrorClass, Subnet, SubnetPath, VirtualNetwork};
+
+/// What ARM said about a subnet and its virtual network.
+#[derive(Debug, Clone)]
+pub(super) struct Answers {
+    pub(super) subnet: Result<Subnet, AzureError>,
+    /// Asked for its region; it takes a right of its own, `Microsoft.Network/virtualNetworks/read`.
+    pub(super) network: Result<VirtualNetwork, AzureError>,
+}
+
+/// The finding from the answers about the subnet with this ID.
+pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Subject) -> Finding {
+    let Subject { region, client, .. } = subject;
+    let SubnetPath {
+        subscription,
+        resource_group,
+        virtual_network,
+        name,
+    } = path;
+    let bad = |reason, message| Finding::bad(SUBNET_READY, reason, message);
+    let subnet = match &answers.subnet {
+        Ok(subnet) => subnet,
+        Err(error) if error.class == ErrorClass::Forbidden => {
+            return unknown(
+                reason::SUBNET_FORBIDDEN,
+                format!(
+                    "the identity lacks Microsoft.Network/virtualNetworks/subnets/read on subnet {name}, which is not checked; pods also need …/subnets/join/action there; run: az role assignment create --assignee {client} --role 'Network Contributor' --scope {id}"
+                ),
+            );
+        }
+        Err(error) if error.class == ErrorClass::ResourceGroupNotFound => {
+            return bad(
+                reason::SUBNET_NOT_FOUND,
+                format!(
+                    "resource group {resource_group} of subnet {name} does not exist; correct spec.subnetID, or run: az group create --name {resource_group} --location {region} --subscription {subscription}"
+                ),
+            );
+        }
+        Err(error) if is_absent(error) => {
+            let no_network = answers.network.as_ref().err().is_some_and(is_absent);
+            let (what, command) = if no_network {
+                (
+                    format!("virtual network {virtual_network}"),
+                    format!("az network vnet create --location {region} --name {virtual_network}"),
+                )
+            } else {
+                (
+                    format!("subnet {name} of virtual network {virtual_network}"),
+                    format!(
+                        "az network vnet subnet create --vnet-name {virtual_network} --name {name} --address-prefixes PREFIX --delegations Microsoft.ContainerInstance/containerGroups"
+                    ),
+                )
+            };
+            return bad(
+                reason::SUBNET_NOT_FOUND,
+                format!(
+                    "{what} does not exist; correct spec.subnetID, or run: {command} --resource-group {resource_group} --subscription {subscription}"
+                ),
+            );
+        }
+        Err(error) => {
+            return unknown(
+                reason_of(error).unwrap_or(reason::ARM_ERROR),
+                format!("subnet {name} could not be read, trying again: {error}"),
+            );
+        }
+    };
+    if let Ok(network) = &answers.network
+        && !network.location.is_empty()
+        && !network.is_in(region)
+    {
+        let elsewhere = &network.location;
+        return bad(
+            reason::SUBNET_IN_OTHER_REGION,
+            format!(
+                "subnet {name} is in region {elsewhere} and the connector in {region}; set spec.subnetID to a subnet in {region} or create a connector in {elsewhere}; list them with: az network vnet list --subscription {subscription} --query \"[?location=='{region}'].subnets[].id\""
+            ),
+        );
+    }
+    if !subnet.is_delegated() {
+        return bad(
+            reason::SUBNET_NOT_DELEGATED,
+            format!(
+                "subnet {name} is not delegated to container groups; run: az network vnet subnet update --ids {id} --delegations Microsoft.ContainerInstance/containerGroups"
+            ),
+        );
+    }
+    let message = format!(
+        "subnet {name} of virtual network {virtual_network} exists and is delegated to container groups"
+    );
+    Finding::good(SUBNET_READY, reason::SUBNET_FOUND, message)
+}
+
+/// The network provider says `NotFound` where ARM itself says `ResourceNotFound`.
+fn is_absent(error: &AzureError) -> bool {
+    error.class == ErrorClass::NotFound || (error.status == Some(404) && error.code == "NotFound")
+}
+
+fn unknown(reason: &'static str, message: String) -> Finding {
+    Finding {
+        blocks: false,
+        ..Finding::later(SUBNET_READY, reason, message)
+    }
+}
