@@ -1,5 +1,5 @@
-//! Whether container groups can be in the connector's subnet. PURE. Only what ARM says for certain keeps a connector
-//! from being Ready: to run pods the identity needs the right to join the subnet, not to read it.
+//! Whether container groups can be in the connector's subnet. PURE. It tells beforehand what ACI would answer to a create,
+//! and keeps no connector from being Ready: to run pods the identity needs the right to join the subnet, not to read it.
 
 use super::{Finding, Subject, reason_of};
 use crate::api::conditions::{SUBNET_READY, reason};
@@ -22,7 +22,11 @@ pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Su
         virtual_network,
         name,
     } = path;
-    let bad = |reason, message| Finding::bad(SUBNET_READY, reason, message);
+    let bad = |reason, message| Finding {
+        blocks: false,
+        stalled: false,
+        ..Finding::bad(SUBNET_READY, reason, message)
+    };
     let subnet = match &answers.subnet {
         Ok(subnet) => subnet,
         Err(error) if error.class == ErrorClass::Forbidden => {
