@@ -142,6 +142,7 @@ async fn control(
         clients,
         namespace: settings.namespace.clone(),
         instance: settings.instance.clone(),
+        environment: connector::identity::Environment::read(|name| std::env::var(name).ok()),
         cluster_dns: settings.cluster_dns(),
         agents,
         limiters: Limiters::new(),

@@ -10,6 +10,7 @@ pub mod checks;
 mod controller;
 mod dereference;
 pub mod finalize;
+pub mod identity;
 mod memory;
 pub mod plan;
 mod reconcile;
@@ -42,6 +43,8 @@ pub struct Context {
     pub clients: Clients,
     /// The operator's namespace: default of Secret references, and where Secrets are watched.
     pub namespace: String,
+    /// The operator's own identity, for connectors without credentials and for workload identity.
+    pub environment: identity::Environment,
     /// The cluster's DNS, for pods in a subnet.
     pub cluster_dns: ClusterDns,
     /// Makes the agents.

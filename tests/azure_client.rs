@@ -54,6 +54,24 @@ fn client_with(arm: &str, server: &Server, observer: Arc<dyn Observer>) -> ArmCl
     .unwrap()
 }
 
+fn client_as(credential: Credential, server: &Server) -> ArmClient {
+    let endpoints = Endpoints::custom(
+        &server.address,
+        &server.address,
+        None,
+        Some(&server.ca_base64),
+    )
+    .unwrap();
+    ArmClient::new(
+        endpoints,
+        "sub".to_owned(),
+        credential,
+        &Limiters::new(),
+        Arc::new(()),
+    )
+    .unwrap()
+}
+
 fn client(server: &Server) -> ArmClient {
     client_with(&server.address, server, Arc::new(()))
 }

@@ -1,6 +1,10 @@
 //! Who we are to Azure, and how a token is had for it.
 
+mod assertion;
+mod refusal;
+
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,14 +12,19 @@ use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
-use azure_core::http::policies::{Policy, PolicyResult};
-use azure_core::http::{ClientOptions, Context, HttpClient, Request, RetryOptions, Transport};
-use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
+use azure_core::http::{ClientOptions, HttpClient, RetryOptions, Transport};
+use azure_identity::{
+    ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential,
+    ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId,
+};
 use parking_lot::Mutex;
 
 use super::cloud::Endpoints;
-use super::error::{AzureError, ErrorClass, chain, entra};
+use super::error::{AzureError, ErrorClass, chain};
 use super::model::SecretText;
+use assertion::{Sent, TokenFile};
+use refusal::ReadRefusal;
 
 /// Longest wait for a token, whatever the call it is for.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -35,23 +44,47 @@ pub enum Credential {
         /// Value of the client secret.
         secret: SecretText,
     },
+    /// An application or user-assigned identity that trusts the cluster's service account tokens.
+    WorkloadIdentity {
+        /// Directory (tenant) ID or domain.
+        tenant_id: String,
+        /// Application (client) ID.
+        client_id: String,
+        /// The federated token, read at each exchange: the kubelet renews it.
+        token_file: PathBuf,
+    },
+    /// An identity of the machine that we run on, from Azure's instance metadata service.
+    ManagedIdentity {
+        /// Client ID of a user-assigned identity; without it the system-assigned one.
+        client_id: Option<String>,
+    },
 }
 
 impl Credential {
     /// A stable name of the principal, without secrets: ARM counts requests per subscription and principal.
     pub fn principal(&self) -> String {
         match self {
+            // The same application, however it proves itself, is the same principal.
             Self::ServicePrincipalSecret {
+                tenant_id,
+                client_id,
+                ..
+            }
+            | Self::WorkloadIdentity {
                 tenant_id,
                 client_id,
                 ..
             } => {
                 format!(
                     "sp/{}/{}",
-                    tenant_id.to_ascii_lowercase(),
-                    client_id.to_ascii_lowercase()
+                    tenant_id.trim().to_ascii_lowercase(),
+                    client_id.trim().to_ascii_lowercase()
                 )
             }
+            Self::ManagedIdentity { client_id } => match client_id {
+                Some(client_id) => format!("mi/{}", client_id.trim().to_ascii_lowercase()),
+                None => "mi/system-assigned".to_owned(),
+            },
         }
     }
 }
@@ -68,6 +101,20 @@ impl fmt::Debug for Credential {
                 .field("tenant_id", tenant_id)
                 .field("client_id", client_id)
                 .finish_non_exhaustive(),
+            Self::WorkloadIdentity {
+                tenant_id,
+                client_id,
+                token_file,
+            } => f
+                .debug_struct("WorkloadIdentity")
+                .field("tenant_id", tenant_id)
+                .field("client_id", client_id)
+                .field("token_file", token_file)
+                .finish(),
+            Self::ManagedIdentity { client_id } => f
+                .debug_struct("ManagedIdentity")
+                .field("client_id", client_id)
+                .finish(),
         }
     }
 }
@@ -77,7 +124,8 @@ impl fmt::Debug for Credential {
 #[derive(Debug)]
 pub(super) struct TokenSource {
     inner: Arc<dyn TokenCredential>,
-    secret: SecretText,
+    /// What was last shown to the token service, to keep it out of errors.
+    sent: Sent,
     refused: Mutex<Option<(Instant, AzureError)>>,
 }
 
@@ -93,23 +141,12 @@ impl TokenSource {
             cloud: Some(Arc::new(CloudConfiguration::Custom(custom))),
             // The library's retry waits as long as the server asks; ours are above, with a cap.
             retry: RetryOptions::none(),
-            per_try_policies: vec![Arc::new(ReadRefusal)],
+            per_try_policies: vec![Arc::new(ReadRefusal::of(credential))],
             transport: Some(Transport::new(transport)),
             ..ClientOptions::default()
         };
-        let Credential::ServicePrincipalSecret {
-            tenant_id,
-            client_id,
-            secret,
-        } = credential;
-        // A value out of a file often ends in a line break, and none of the three ever does by itself.
-        let inner: Arc<dyn TokenCredential> = ClientSecretCredential::new(
-            tenant_id.trim(),
-            client_id.trim().to_owned(),
-            Secret::new(secret.expose().trim().to_owned()),
-            Some(ClientSecretCredentialOptions { client_options }),
-        )
-        .map_err(|error| {
+        let sent = Sent::default();
+        let inner = inner(credential, client_options, &sent).map_err(|error| {
             AzureError::local(
                 ErrorClass::BadCredentials,
                 "UnusableCredential",
@@ -118,7 +155,7 @@ impl TokenSource {
         })?;
         Ok(Arc::new(Self {
             inner,
-            secret: secret.clone(),
+            sent,
             refused: Mutex::new(None),
         }))
     }
@@ -153,10 +190,7 @@ impl TokenCredential for TokenSource {
                 AzureError::local(ErrorClass::Identity, "TokenTimeout", &text)
             }
         };
-        // Never empty: an empty secret makes no credential.
-        error.message = error
-            .message
-            .replace(self.secret.expose().trim(), "[redacted]");
+        error.message = self.sent.redact(&error.message);
         if error.class == ErrorClass::BadCredentials {
             *self.refused.lock() = Some((Instant::now(), error.clone()));
         }
@@ -164,50 +198,48 @@ impl TokenCredential for TokenSource {
     }
 }
 
-/// Turns a refusal of the token service into an [`AzureError`] before the identity library parses it: that parser
-/// fails on a description with an escaped line break, and the code would be lost.
-#[derive(Debug)]
-struct ReadRefusal;
-
-#[async_trait]
-impl Policy for ReadRefusal {
-    async fn send(
-        &self,
-        ctx: &Context,
-        request: &mut Request,
-        next: &[Arc<dyn Policy>],
-    ) -> PolicyResult {
-        let Some((first, rest)) = next.split_first() else {
-            return Err(azure_core::Error::with_message(
-                ErrorKind::Other,
-                "the pipeline has no transport",
-            ));
-        };
-        let response = first.send(ctx, request, rest).await?;
-        if response.status().is_success() {
-            return Ok(response);
+/// The identity library's credential of this kind.
+fn inner(
+    credential: &Credential,
+    client_options: ClientOptions,
+    sent: &Sent,
+) -> azure_core::Result<Arc<dyn TokenCredential>> {
+    // A value out of a file often ends in a line break, and none of these ever does by itself.
+    Ok(match credential {
+        Credential::ServicePrincipalSecret {
+            tenant_id,
+            client_id,
+            secret,
+        } => {
+            let secret = secret.expose().trim();
+            sent.set(SecretText::new(secret.to_owned()));
+            ClientSecretCredential::new(
+                tenant_id.trim(),
+                client_id.trim().to_owned(),
+                Secret::new(secret.to_owned()),
+                Some(ClientSecretCredentialOptions { client_options }),
+            )?
         }
-        let refusal = entra::from_answer(&response.try_into_raw_response().await?);
-        Err(azure_core::Error::new(ErrorKind::Credential, refusal))
-    }
+        // The library's own workload identity keeps the file for ten minutes and does not trim it.
+        Credential::WorkloadIdentity {
+            tenant_id,
+            client_id,
+            token_file,
+        } => ClientAssertionCredential::new(
+            tenant_id.trim().to_owned(),
+            client_id.trim().to_owned(),
+            TokenFile::new(token_file.clone(), sent.clone()),
+            Some(ClientAssertionCredentialOptions { client_options }),
+        )?,
+        Credential::ManagedIdentity { client_id } => {
+            let id = client_id.as_ref().map(|id| id.trim().to_owned());
+            ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
+                user_assigned_id: id.map(UserAssignedId::ClientId),
+                client_options,
+            }))?
+        }
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn credential() -> Credential {
-        Credential::ServicePrincipalSecret {
-            tenant_id: "Tenant".to_owned(),
-            client_id: "CLIENT".to_owned(),
-            secret: SecretText::new("hush".to_owned()),
-        }
-    }
-
-    #[test]
-    fn debug_and_principal_hold_no_secret() {
-        let shown = format!("{:?} {}", credential(), credential().principal());
-        assert!(!shown.contains("hush"), "{shown}");
-        assert_eq!(credential().principal(), "sp/tenant/client");
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
 use azure_core::http::response::PinnedStream;
-use azure_core::http::{AsyncRawResponse, HttpClient, Request};
+use azure_core::http::{AsyncRawResponse, HttpClient, Request, Url};
 use futures::StreamExt as _;
 
 use super::error::{AzureError, ErrorClass};
@@ -18,6 +18,8 @@ pub(super) const USER_AGENT: &str = concat!("vkc/", env!("CARGO_PKG_VERSION"));
 const MAX_BODY_BYTES: usize = 8 << 20;
 /// A host that does not answer is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where Azure's virtual machines have their metadata service, over plain HTTP; it never leaves the machine.
+const METADATA_HOST: &str = "169.254.169.254";
 /// ARM closes idle connections after about two minutes; we close them first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// All calls may share one HTTP/2 connection: one that died without a word must be found out before the calls on it
@@ -32,6 +34,8 @@ pub(super) struct HttpTransport {
     client: reqwest::Client,
     /// The same for upgrades to a `WebSocket`, which HTTP/1.1 alone has.
     sockets: reqwest::Client,
+    /// For the metadata service alone: no TLS, and never through a proxy.
+    metadata: reqwest::Client,
 }
 
 impl HttpTransport {
@@ -40,7 +44,17 @@ impl HttpTransport {
         Ok(Arc::new(Self {
             client: client(ca_bundle_pem)?,
             sockets: build(ca_bundle_pem, reqwest::ClientBuilder::http1_only)?,
+            metadata: build(None, |builder| builder.no_proxy().https_only(false))?,
         }))
+    }
+
+    /// Everything but the metadata service has to be https.
+    fn client_for(&self, url: &Url) -> &reqwest::Client {
+        if url.scheme() == "http" && url.host_str() == Some(METADATA_HOST) {
+            &self.metadata
+        } else {
+            &self.client
+        }
     }
 
     /// The client for upgrades to a `WebSocket`.
@@ -93,7 +107,8 @@ impl HttpClient for HttpTransport {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let mut request = request.clone();
         request.insert_header("user-agent", USER_AGENT);
-        let (status, headers, body) = self.client.execute_request(&request).await?.deconstruct();
+        let client = self.client_for(request.url());
+        let (status, headers, body) = client.execute_request(&request).await?.deconstruct();
         Ok(AsyncRawResponse::new(
             status,
             headers,

@@ -86,9 +86,11 @@ impl Finding {
 /// Who asks, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
-    /// `Secret <namespace>/<name>`.
-    pub secret: String,
-    /// Client ID of the identity.
+    /// Kind and client ID of the identity.
+    pub who: String,
+    /// Where it is set: `Secret <namespace>/<name>`.
+    pub source: String,
+    /// Client ID of the identity; empty for a system-assigned one.
     pub client: String,
     /// Subscription.
     pub subscription: String,
@@ -184,12 +186,12 @@ fn credentials(
     provider: Option<&Result<Provider, AzureError>>,
     subject: &Subject,
 ) -> Finding {
-    let Subject { secret, client, .. } = subject;
+    let Subject { who, source, .. } = subject;
     let error = match (token, provider) {
         (Err(error), _) => error,
         (Ok(()), Some(Err(error))) if error.class == ErrorClass::Unauthenticated => error,
         (Ok(()), _) => {
-            let message = format!("service principal {client} of {secret} was accepted");
+            let message = format!("{who} of {source} was accepted");
             return Finding::good(CREDENTIALS_READY, reason::TOKEN_ACQUIRED, message);
         }
     };
@@ -204,37 +206,37 @@ fn credentials(
             CREDENTIALS_READY,
             reason::CREDENTIALS_EXPIRED,
             format!(
-                "the client secret in {secret} has expired (AADSTS7000222); put a new one under key AZURE_CLIENT_SECRET of {secret}"
+                "the client secret in {source} has expired (AADSTS7000222); put a new one under key AZURE_CLIENT_SECRET of {source}"
             ),
         ),
         (ErrorClass::BadCredentials, "AADSTS7000215") => Finding::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_REJECTED,
             format!(
-                "client secret of service principal {client} was refused by Microsoft Entra ID (AADSTS7000215); put a current one under key AZURE_CLIENT_SECRET of {secret}"
+                "client secret of {who} was refused by Microsoft Entra ID (AADSTS7000215); put a current one under key AZURE_CLIENT_SECRET of {source}"
             ),
         ),
         (ErrorClass::BadCredentials, _) => Finding::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_REJECTED,
-            format!("the credentials in {secret} were refused by Microsoft Entra ID: {message}"),
+            format!("{who} of {source} was refused: {message}"),
         ),
         (ErrorClass::Unauthenticated, _) => Finding::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_REJECTED,
             format!(
-                "Azure Resource Manager refused the token of {secret} ({code}); check AZURE_TENANT_ID and the cloud's audience"
+                "Azure Resource Manager refused the token of {who} of {source} ({code}); check the tenant and the cloud's audience"
             ),
         ),
         (ErrorClass::Invalid, _) => Finding::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_REJECTED,
-            format!("{secret} cannot be used: {message}"),
+            format!("{who} of {source} cannot be used: {message}"),
         ),
         _ => Finding::later(
             CREDENTIALS_READY,
             reason::TOKEN_UNAVAILABLE,
-            format!("no token from Microsoft Entra ID, trying again: {error}"),
+            format!("no token for {who} of {source}, trying again: {error}"),
         ),
     }
 }
@@ -243,7 +245,6 @@ fn registration(answer: &Result<Provider, AzureError>, subject: &Subject) -> Fin
     let Subject {
         subscription,
         region,
-        secret,
         ..
     } = subject;
     let register = format!(
@@ -257,7 +258,7 @@ fn registration(answer: &Result<Provider, AzureError>, subject: &Subject) -> Fin
                     PROVIDER_REGISTERED,
                     reason::SUBSCRIPTION_NOT_FOUND,
                     format!(
-                        "subscription {subscription} does not exist or the identity has no role in it; correct spec.subscriptionID or key AZURE_SUBSCRIPTION_ID of {secret}, or give the identity a role"
+                        "subscription {subscription} does not exist or the identity has no role in it; correct spec.subscriptionID or AZURE_SUBSCRIPTION_ID of the credentials, or give the identity a role"
                     ),
                 ),
                 ErrorClass::ProviderNotRegistered => {
@@ -329,6 +330,11 @@ fn existence(answer: &Result<Option<ResourceGroup>, AzureError>, subject: &Subje
         client,
         ..
     } = subject;
+    let client = if client.is_empty() {
+        "PRINCIPAL-ID"
+    } else {
+        client
+    };
     match answer {
         Ok(Some(_)) => Finding::good(
             RESOURCE_GROUP_READY,

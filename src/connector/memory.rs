@@ -21,6 +21,8 @@ use crate::kube::backoff::{Backoff, jitter};
 
 /// An idle connector asks Azure so often, spread by a third either way: 5 to 10 minutes.
 const RECHECK: Duration = Duration::from_secs(450);
+/// One whose identity is refused so often: it is put right in Azure, where we do not watch.
+const RECHECK_REFUSED: Duration = Duration::from_secs(45);
 /// A stalled one so often, besides at once on a change of its spec or Secret.
 const RECHECK_STALLED: Duration = Duration::from_mins(5);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
@@ -88,7 +90,7 @@ impl Memory {
             Problem {
                 condition,
                 reason,
-                message: format!("{}: {error}", resolved.secret),
+                message: format!("{}: {error}", resolved.source),
                 stalled: true,
             }
         };
@@ -276,7 +278,13 @@ impl Checks {
             }
             Some(finding) if finding.stalled => {
                 self.backoff.reset();
-                jitter(RECHECK_STALLED, 0.2)
+                let refused = finding.condition == CREDENTIALS_READY;
+                let pause = if refused {
+                    RECHECK_REFUSED
+                } else {
+                    RECHECK_STALLED
+                };
+                jitter(pause, 0.2)
             }
             Some(_) => self.backoff.next_delay(),
         };

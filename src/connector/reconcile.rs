@@ -112,8 +112,13 @@ impl Core {
         };
         let reference = secret_reference(&connector.spec, &self.context.namespace);
         let secret = dereference::secret(&manager, reference.as_ref()).await;
-        let resolved = resolve(&connector.spec, &secret, &self.context.namespace)
-            .and_then(|resolved| memory.arm(&self.context, &resolved).map(|_| resolved));
+        let resolved = resolve(
+            &connector.spec,
+            &secret,
+            &self.context.namespace,
+            &self.context.environment,
+        )
+        .and_then(|resolved| memory.arm(&self.context, &resolved).map(|_| resolved));
         let checked = match &resolved {
             Ok(resolved) => self.check(&subjects, memory, resolved),
             Err(_) => Checked::default(),
@@ -208,7 +213,8 @@ impl Core {
             arm: memory.arm.as_ref().map_or(0, |arm| arm.number),
         };
         let subject = Subject {
-            secret: resolved.secret.clone(),
+            who: resolved.who.clone(),
+            source: resolved.source.clone(),
             client: resolved.identity.client_id.clone().unwrap_or_default(),
             subscription: resolved.subscription.clone(),
             region: spec.region.clone(),

@@ -4,12 +4,11 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::Secret;
 
+use super::identity::{self, Environment};
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
 use crate::api::{
-    Cloud, Credentials, CredentialsType, IdentityStatus, VirtualKubeletConnectorSpec,
-    subnet_problem, validate,
+    Cloud, CredentialsType, IdentityStatus, VirtualKubeletConnectorSpec, subnet_problem, validate,
 };
-use crate::azure::model::SecretText;
 use crate::azure::{Credential, Endpoints};
 
 /// What became of reading `spec.credentials.secretRef`.
@@ -51,8 +50,10 @@ pub struct Resolved {
     pub credential: Credential,
     /// The same for the status, without secrets.
     pub identity: IdentityStatus,
-    /// `Secret <namespace>/<name>`, for messages.
-    pub secret: String,
+    /// Kind and client ID of the identity, for messages.
+    pub who: String,
+    /// Where the identity is set, for messages: `Secret <namespace>/<name>`.
+    pub source: String,
 }
 
 /// Why a connector cannot be acted on.
@@ -69,7 +70,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn spec(message: impl Into<String>) -> Self {
+    pub(super) fn spec(message: impl Into<String>) -> Self {
         Self {
             condition: READY,
             reason: reason::INVALID_SPEC,
@@ -78,7 +79,7 @@ impl Problem {
         }
     }
 
-    fn credentials(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn credentials(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             condition: CREDENTIALS_READY,
             reason,
@@ -101,7 +102,7 @@ pub fn secret_reference(
     Some((namespace, reference.name.clone()))
 }
 
-/// Brings spec and Secret together.
+/// Brings spec, Secret and the operator's environment together.
 ///
 /// # Errors
 /// The first thing that a person has to put right.
@@ -109,35 +110,67 @@ pub fn resolve(
     spec: &VirtualKubeletConnectorSpec,
     secret: &SecretState,
     operator_namespace: &str,
+    environment: &Environment,
 ) -> Result<Resolved, Problem> {
     let problems: Vec<String> = validate(spec).iter().map(ToString::to_string).collect();
     if !problems.is_empty() {
         return Err(Problem::spec(problems.join("; ")));
     }
     let endpoints = endpoints(spec)?;
-    let Some(credentials) = &spec.credentials else {
+    let chosen = match &spec.credentials {
+        None => identity::own(environment)?,
+        Some(credentials) if credentials.type_ == CredentialsType::ServicePrincipal => {
+            let Some((namespace, name)) = secret_reference(spec, operator_namespace) else {
+                return Err(Problem::spec(
+                    "spec.credentials.secretRef is required for type ServicePrincipal",
+                ));
+            };
+            let title = format!("Secret {namespace}/{name}");
+            let secret = found(secret, &title, operator_namespace)?;
+            identity::service_principal(credentials, secret, title)?
+        }
+        Some(credentials) => identity::named(credentials, environment)?,
+    };
+    let subscription = subscription(spec, &chosen)?;
+    Ok(Resolved {
+        endpoints,
+        subscription,
+        credential: chosen.credential,
+        identity: chosen.status,
+        who: chosen.who,
+        source: chosen.source,
+    })
+}
+
+/// The subscription of the spec, else the one that came with the identity.
+fn subscription(
+    spec: &VirtualKubeletConnectorSpec,
+    chosen: &identity::Chosen,
+) -> Result<String, Problem> {
+    let key = &chosen.subscription_key;
+    let subscription = spec
+        .subscription_id
+        .clone()
+        .or_else(|| chosen.subscription.clone());
+    let Some(subscription) = subscription else {
         return Err(Problem::credentials(
-            reason::SECRET_INVALID,
-            "the operator has no identity of its own for Azure; set spec.credentials to type ServicePrincipal with a secretRef",
+            reason::SUBSCRIPTION_UNKNOWN,
+            format!("the subscription is not known; set spec.subscriptionID or {key}"),
         ));
     };
-    if credentials.type_ != CredentialsType::ServicePrincipal {
+    // It becomes a part of URLs.
+    if !is_guid(&subscription) {
         return Err(Problem::credentials(
             reason::SECRET_INVALID,
             format!(
-                "credentials of type {} are not available in this version; use type ServicePrincipal with a secretRef",
-                credentials.type_.as_str()
+                "{key} is not a subscription ID; it is a GUID, like 11111111-2222-3333-4444-555555555555"
             ),
         ));
     }
-    let Some((namespace, name)) = secret_reference(spec, operator_namespace) else {
-        return Err(Problem::spec(
-            "spec.credentials.secretRef is required for type ServicePrincipal",
-        ));
-    };
-    let title = format!("Secret {namespace}/{name}");
-    let secret = found(secret, &title, operator_namespace)?;
-    service_principal(spec, credentials, secret, endpoints, title)
+    match subnet_problem(spec, &subscription) {
+        Some(problem) => Err(Problem::spec(problem.to_string())),
+        None => Ok(subscription),
+    }
 }
 
 fn endpoints(spec: &VirtualKubeletConnectorSpec) -> Result<Endpoints, Problem> {
@@ -184,83 +217,6 @@ fn found<'a>(
             stalled: false,
         }),
     }
-}
-
-fn service_principal(
-    spec: &VirtualKubeletConnectorSpec,
-    credentials: &Credentials,
-    secret: &Secret,
-    endpoints: Endpoints,
-    title: String,
-) -> Result<Resolved, Problem> {
-    let missing = |key: &str, instead: &str| {
-        Problem::credentials(
-            reason::SECRET_INVALID,
-            format!("{title} has no value under key {key}; add it{instead}"),
-        )
-    };
-    let tenant = credentials
-        .tenant_id
-        .clone()
-        .or_else(|| value(secret, "AZURE_TENANT_ID"));
-    let tenant =
-        tenant.ok_or_else(|| missing("AZURE_TENANT_ID", " or set spec.credentials.tenantID"))?;
-    let client = credentials
-        .client_id
-        .clone()
-        .or_else(|| value(secret, "AZURE_CLIENT_ID"));
-    let client =
-        client.ok_or_else(|| missing("AZURE_CLIENT_ID", " or set spec.credentials.clientID"))?;
-    let Some(password) = value(secret, "AZURE_CLIENT_SECRET") else {
-        let why = if value(secret, "AZURE_CLIENT_CERTIFICATE").is_some() {
-            ": certificates are not available in this version"
-        } else {
-            ""
-        };
-        return Err(missing("AZURE_CLIENT_SECRET", why));
-    };
-    let subscription = spec
-        .subscription_id
-        .clone()
-        .or_else(|| value(secret, "AZURE_SUBSCRIPTION_ID"));
-    let Some(subscription) = subscription else {
-        return Err(Problem::credentials(
-            reason::SUBSCRIPTION_UNKNOWN,
-            format!(
-                "the subscription is not known; set spec.subscriptionID or key AZURE_SUBSCRIPTION_ID of {title}"
-            ),
-        ));
-    };
-    // It becomes a part of URLs.
-    if !is_guid(&subscription) {
-        return Err(Problem::credentials(
-            reason::SECRET_INVALID,
-            format!(
-                "AZURE_SUBSCRIPTION_ID of {title} is not a subscription ID; it is a GUID, like 11111111-2222-3333-4444-555555555555"
-            ),
-        ));
-    }
-    if let Some(problem) = subnet_problem(spec, &subscription) {
-        return Err(Problem::spec(problem.to_string()));
-    }
-    let identity = IdentityStatus {
-        type_: Some(CredentialsType::ServicePrincipal.as_str().to_owned()),
-        client_id: Some(client.clone()),
-        tenant_id: Some(tenant.clone()),
-        secret_resource_version: secret.metadata.resource_version.clone(),
-    };
-    let credential = Credential::ServicePrincipalSecret {
-        tenant_id: tenant,
-        client_id: client,
-        secret: SecretText::new(password),
-    };
-    Ok(Resolved {
-        endpoints,
-        subscription,
-        credential,
-        identity,
-        secret: title,
-    })
 }
 
 /// A value without the line end that `echo` and editors leave behind; an empty one counts as missing.
@@ -315,14 +271,35 @@ pub(super) mod tests {
         }))
     }
 
+    const GUID: &str = "11111111-2222-3333-4444-555555555555";
+
+    #[test]
+    fn an_identity_without_a_secret_takes_the_subscription_of_the_spec() {
+        let more = json!({"credentials": {"type": "ManagedIdentity"}, "subscriptionID": GUID});
+        let none = Environment::default();
+        let resolved = resolve(&spec(&more), &SecretState::NotNamed, "vkc-system", &none).unwrap();
+        assert_eq!(resolved.subscription, GUID);
+        assert_eq!(resolved.source, "spec.credentials");
+        assert_eq!(resolved.who, "system-assigned managed identity");
+    }
+
     #[test]
     fn a_good_secret_resolves_and_line_ends_are_cut() {
-        let resolved = resolve(&spec(&json!({})), &secret(""), "vkc-system").unwrap();
+        let resolved = resolve(
+            &spec(&json!({})),
+            &secret(""),
+            "vkc-system",
+            &Environment::default(),
+        )
+        .unwrap();
         let Credential::ServicePrincipalSecret {
             secret, tenant_id, ..
-        } = &resolved.credential;
+        } = &resolved.credential
+        else {
+            panic!("{resolved:?}");
+        };
         assert_eq!((secret.expose(), tenant_id.as_str()), ("s3cr3t", "t"));
-        assert_eq!(resolved.secret, "Secret vkc-system/sp");
+        assert_eq!(resolved.source, "Secret vkc-system/sp");
         assert!(!format!("{resolved:?}").contains("s3cr3t"));
         let bytes = format!("{:?}", "s3cr3t".as_bytes());
         let state = format!("{:?}", super::tests::secret(""));
@@ -390,22 +367,23 @@ pub(super) mod tests {
                 true,
             ),
             (
-                json!({"credentials": {"type": "WorkloadIdentity", "clientID": "c", "tenantID": "t"}}),
-                secret(""),
-                reason::SECRET_INVALID,
-                "ServicePrincipal",
+                json!({"credentials": {"type": "WorkloadIdentity", "clientID": GUID, "tenantID": GUID}}),
+                SecretState::NotNamed,
+                reason::IDENTITY_MISSING,
+                "has no AZURE_FEDERATED_TOKEN_FILE",
                 true,
             ),
             (
                 json!({"credentials": null}),
                 SecretState::NotNamed,
-                reason::SECRET_INVALID,
-                "set spec.credentials",
+                reason::SUBSCRIPTION_UNKNOWN,
+                "AZURE_SUBSCRIPTION_ID in the operator's environment",
                 true,
             ),
         ];
         for (more, secret, reason, text, stalled) in cases {
-            let problem = resolve(&spec(&more), &secret, "vkc-system").unwrap_err();
+            let problem =
+                resolve(&spec(&more), &secret, "vkc-system", &Environment::default()).unwrap_err();
             assert_eq!(
                 (problem.reason, problem.stalled),
                 (reason, stalled),

@@ -136,3 +136,96 @@ async fn a_token_service_that_hangs_is_given_up() {
     assert_eq!(started.elapsed().as_secs(), 20);
     assert!(!error.may_have_taken_effect());
 }
+
+fn workload(server: &Server, token_file: &std::path::Path) -> ArmClient {
+    let credential = Credential::WorkloadIdentity {
+        tenant_id: "tenant".to_owned(),
+        client_id: "client".to_owned(),
+        token_file: token_file.to_owned(),
+    };
+    client_as(credential, server)
+}
+
+#[tokio::test]
+async fn a_federated_token_is_read_anew_and_trimmed_at_each_exchange() {
+    let exchanges = AtomicUsize::new(0);
+    let server = Server::start_raw(move |seen| {
+        if !seen.target.ends_with("/tenant/oauth2/v2.0/token") {
+            return match seen.bearer() {
+                "token-2" => Answer::json(200, &group("g")),
+                _ => Answer::error(401, "ExpiredAuthenticationToken"),
+            };
+        }
+        let turn = exchanges.fetch_add(1, Ordering::Relaxed) + 1;
+        let sent = format!("client_assertion=jwt-{turn}&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_id=client&grant_type=client_credentials&");
+        if seen.body.starts_with(&sent) {
+            Answer::token(&format!("token-{turn}"))
+        } else {
+            Answer::refusal(401, 50_027)
+        }
+    })
+    .await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "jwt-1\n").unwrap();
+    let client = workload(&server, file.path());
+    client.check_token().await.unwrap();
+    assert_eq!(server.token_requests(), 1);
+    // The kubelet renews the file; ARM wants a new token.
+    std::fs::write(&file, "\njwt-2\r\n").unwrap();
+    assert!(client.get_group("rg", "g").await.unwrap().is_some());
+    assert_eq!(server.token_requests(), 2);
+}
+
+#[tokio::test]
+async fn a_federated_token_that_is_not_there_is_waited_for() {
+    let server = Server::start(|_| Answer::json(200, &group("g"))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let client = workload(&server, &file);
+    let check = async |wanted: &str| {
+        let error = client.check_token().await.unwrap_err();
+        assert_eq!(
+            (error.class, error.code.as_str()),
+            (ErrorClass::Identity, "TokenFileUnreadable"),
+            "{error}"
+        );
+        assert!(error.message.contains(wanted), "{error}");
+        assert!(error.is_retryable());
+    };
+    check("cannot be read").await;
+    std::fs::write(&file, " \n").unwrap();
+    check("is empty").await;
+    std::fs::write(&file, "x".repeat(70_000)).unwrap();
+    check("has more than").await;
+    assert_eq!(server.token_requests(), 0);
+    std::fs::write(&file, SECRET).unwrap();
+    client.check_token().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_federated_token_that_is_refused_says_what_to_do_and_is_not_shown() {
+    let server = Server::start_raw(|_| {
+        let text = format!("AADSTS700213: No matching record for subject 'system:serviceaccount:a:b' {SECRET}. Trace ID: 1");
+        let body = json!({"error": "invalid_client", "error_description": text, "error_codes": [700_213]});
+        Answer::json(401, &body)
+    })
+    .await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let error = workload(&server, file.path())
+        .check_token()
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.class, error.code.as_str()),
+        (ErrorClass::BadCredentials, "AADSTS700213")
+    );
+    for text in [
+        "system:serviceaccount:a:b",
+        "federated credential",
+        "[redacted]",
+    ] {
+        assert!(error.message.contains(text), "{text:?} not in {error}");
+    }
+    assert_silent(&error);
+}

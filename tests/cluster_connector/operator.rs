@@ -77,6 +77,7 @@ async fn operate(kubeconfig: &Path) {
     let context = Context {
         clients: clients.clone(),
         namespace: super::NAMESPACE.to_owned(),
+        environment: vkc::connector::identity::Environment::default(),
         cluster_dns: ClusterDns::default(),
         agents: Arc::new(Agents(clients)),
         limiters: Limiters::new(),

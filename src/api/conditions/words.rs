@@ -80,6 +80,8 @@ pub mod reason {
         SECRET_FORBIDDEN = "SecretForbidden";
         /// The Secret lacks a key, or a value is malformed. The message names the key.
         SECRET_INVALID = "SecretInvalid";
+        /// The operator's pod lacks something that the identity needs. The message names the environment variable.
+        IDENTITY_MISSING = "IdentityMissing";
         /// Microsoft Entra ID refused the credentials. Compare tenant, client ID and secret with the app registration.
         CREDENTIALS_REJECTED = "CredentialsRejected";
         /// The client secret or certificate has expired. Make a new one and put it into the Secret.

@@ -77,9 +77,11 @@ pub(in crate::azure) fn from_answer(response: &RawResponse) -> AzureError {
             &first_line(&refusal.error_description),
         );
     }
-    let message = match advice(number) {
-        Some(advice) => format!("{advice} ({code})"),
-        None => first_line(&refusal.error_description),
+    let message = match (advice(number), trust_advice(number)) {
+        (Some(advice), _) => format!("{advice} ({code})"),
+        // Entra's own sentence has the subject or the thumbprint.
+        (None, Some(advice)) => format!("{} {advice}", first_line(&refusal.error_description)),
+        (None, None) => first_line(&refusal.error_description),
     };
     local(ErrorClass::BadCredentials, &code, &message)
 }
@@ -109,6 +111,40 @@ fn advice(number: u32) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// What to do when an assertion is not believed.
+fn trust_advice(number: u32) -> Option<&'static str> {
+    Some(match number {
+        70_021 | 700_211 | 700_212 | 700_213 => {
+            "Give the application or managed identity a federated credential with the cluster's issuer, the subject \
+             system:serviceaccount:NAMESPACE:NAME of the operator and the audience api://AzureADTokenExchange"
+        }
+        700_024 | 50_027 => {
+            "Check that the clock is right and that the token file is a projected service account token"
+        }
+        _ => return None,
+    })
+}
+
+/// An answer of Azure's instance metadata service that is not a token: Microsoft's page "How to use managed identities
+/// for Azure resources on an Azure VM to acquire an access token", error handling.
+pub(in crate::azure) fn from_metadata(response: &RawResponse) -> AzureError {
+    let error = from_answer(response);
+    if error.status != Some(400) || error.code != "TokenRefused" {
+        return error;
+    }
+    let refusal: Refusal = serde_json::from_slice(response.body()).unwrap_or_default();
+    let text = format!(
+        "the instance metadata service says {:?}: assign the identity to the virtual machines or scale set of the node \
+         that the operator runs on, and name its client ID if there is more than one",
+        first_line(&refusal.error_description)
+    );
+    AzureError {
+        status: error.status,
+        request_id: error.request_id,
+        ..AzureError::local(ErrorClass::BadCredentials, "IdentityNotAssigned", &text)
+    }
 }
 
 /// The number of the first `AADSTS…` in `text`.

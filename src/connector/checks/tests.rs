@@ -4,7 +4,8 @@ use serde_json::json;
 
 fn subject() -> Subject {
     Subject {
-        secret: "Secret vkc-system/aci-credentials".to_owned(),
+        who: "service principal client-1".to_owned(),
+        source: "Secret vkc-system/aci-credentials".to_owned(),
         client: "client-1".to_owned(),
         subscription: "sub-1".to_owned(),
         region: "eastus".to_owned(),

@@ -1,0 +1,69 @@
+//! What a token service says no with, read before the identity library does.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use azure_core::error::ErrorKind;
+use azure_core::http::policies::{Policy, PolicyResult};
+use azure_core::http::{Context, Request};
+
+use super::Credential;
+use crate::azure::error::{AzureError, ErrorClass, chain, entra};
+
+/// Turns a refusal of the token service into an [`AzureError`] before the identity library parses it: that parser
+/// fails on a description with an escaped line break, and the code would be lost. It also ends the library's own
+/// repeats, which for a managed identity last longer than a token may take; ours are above, with a cap.
+#[derive(Debug)]
+pub(super) struct ReadRefusal {
+    /// The instance metadata service is asked, not Entra ID.
+    metadata: bool,
+}
+
+impl ReadRefusal {
+    pub(super) fn of(credential: &Credential) -> Self {
+        Self {
+            metadata: matches!(credential, Credential::ManagedIdentity { .. }),
+        }
+    }
+}
+
+#[async_trait]
+impl Policy for ReadRefusal {
+    async fn send(
+        &self,
+        ctx: &Context,
+        request: &mut Request,
+        next: &[Arc<dyn Policy>],
+    ) -> PolicyResult {
+        let Some((first, rest)) = next.split_first() else {
+            return Err(azure_core::Error::with_message(
+                ErrorKind::Other,
+                "the pipeline has no transport",
+            ));
+        };
+        let response = match first.send(ctx, request, rest).await {
+            Ok(response) if response.status().is_success() => return Ok(response),
+            Ok(response) => response,
+            Err(error) if self.metadata => return Err(unreachable(&error)),
+            Err(error) => return Err(error),
+        };
+        let response = response.try_into_raw_response().await?;
+        let refusal = if self.metadata {
+            entra::from_metadata(&response)
+        } else {
+            entra::from_answer(&response)
+        };
+        Err(azure_core::Error::new(ErrorKind::Credential, refusal))
+    }
+}
+
+/// Nobody answers where Azure's machines have their metadata service.
+fn unreachable(error: &azure_core::Error) -> azure_core::Error {
+    let text = format!(
+        "the instance metadata service at 169.254.169.254 could not be reached ({}): a managed identity needs nodes that \
+         are Azure virtual machines, and no network policy between the operator and that address",
+        chain(error)
+    );
+    let error = AzureError::local(ErrorClass::Identity, "MetadataUnreachable", &text);
+    azure_core::Error::new(ErrorKind::Credential, error)
+}
