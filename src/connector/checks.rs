@@ -2,10 +2,15 @@
 //!
 //! The judgement is pure ([`Report`] to [`Finding`]); [`ask`] is the only function that calls Azure.
 
+use chrono::{DateTime, Utc};
+
 use crate::api::conditions::{
     CREDENTIALS_READY, PROVIDER_REGISTERED, RESOURCE_GROUP_READY, Status, Wanted, reason,
 };
 use crate::azure::{ArmClient, AzureError, ErrorClass, Provider, ResourceGroup};
+
+/// The end of a certificate is told so many days ahead.
+const EXPIRY_NOTICE_DAYS: i64 = 14;
 
 /// What a check found, in the terms of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +91,8 @@ pub struct Subject {
     pub who: String,
     /// Where it is set: `Secret <namespace>/<name>`.
     pub source: String,
+    /// When its certificate expires.
+    pub expires: Option<DateTime<Utc>>,
     /// Client ID of the identity; empty for a system-assigned one.
     pub client: String,
     /// Subscription.
@@ -124,12 +131,12 @@ pub async fn ask(arm: &ArmClient, resource_group: &str) -> Report {
 }
 
 /// The findings, in the order in which a person should cure them.
-pub fn judge(report: &Report, subject: &Subject) -> Vec<Finding> {
+pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Finding> {
     let waiting = "waits for the credentials";
     let provider = report.provider.as_ref();
     let group = report.resource_group.as_ref();
     vec![
-        credentials(&report.token, provider, subject),
+        credentials(&report.token, provider, subject, now),
         provider.map_or_else(
             || Finding::skipped(PROVIDER_REGISTERED, waiting),
             |answer| registration(answer, subject),
@@ -146,13 +153,23 @@ fn credentials(
     token: &Result<(), AzureError>,
     provider: Option<&Result<Provider, AzureError>>,
     subject: &Subject,
+    now: DateTime<Utc>,
 ) -> Finding {
-    let Subject { who, source, .. } = subject;
+    let Subject {
+        who,
+        source,
+        expires,
+        ..
+    } = subject;
     let error = match (token, provider) {
         (Err(error), _) => error,
         (Ok(()), Some(Err(error))) if error.class == ErrorClass::Unauthenticated => error,
         (Ok(()), _) => {
-            let message = format!("{who} of {source} was accepted");
+            let notice = expires.and_then(|at| expiry_notice(at, now));
+            let message = format!(
+                "{who} of {source} was accepted{}",
+                notice.unwrap_or_default()
+            );
             return Finding::good(CREDENTIALS_READY, reason::TOKEN_ACQUIRED, message);
         }
     };
@@ -163,6 +180,13 @@ fn credentials(
         ..
     } = error;
     match (class, code.as_str()) {
+        (ErrorClass::BadCredentials, _) if expires.is_some_and(|at| at <= now) => Finding::bad(
+            CREDENTIALS_READY,
+            reason::CREDENTIALS_EXPIRED,
+            format!(
+                "the certificate in {source} has expired ({code}); put a new one under key AZURE_CLIENT_CERTIFICATE of {source}"
+            ),
+        ),
         (ErrorClass::BadCredentials, "AADSTS7000222") => Finding::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_EXPIRED,
@@ -200,6 +224,17 @@ fn credentials(
             format!("no token for {who} of {source}, trying again: {error}"),
         ),
     }
+}
+
+/// What is added to good news about a certificate that ends soon.
+fn expiry_notice(at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
+    let days = (at - now).num_days();
+    (days < EXPIRY_NOTICE_DAYS).then(|| {
+        format!(
+            "; its certificate expires at {}: put a new one under key AZURE_CLIENT_CERTIFICATE before",
+            at.format("%Y-%m-%dT%H:%M:%SZ")
+        )
+    })
 }
 
 fn registration(answer: &Result<Provider, AzureError>, subject: &Subject) -> Finding {

@@ -5,10 +5,51 @@ fn subject() -> Subject {
     Subject {
         who: "service principal client-1".to_owned(),
         source: "Secret vkc-system/aci-credentials".to_owned(),
+        expires: None,
         client: "client-1".to_owned(),
         subscription: "sub-1".to_owned(),
         region: "eastus".to_owned(),
         resource_group: "rg".to_owned(),
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+}
+
+#[test]
+fn the_end_of_a_certificate_is_told_ahead() {
+    let refused = Report {
+        token: Err(error(ErrorClass::BadCredentials, "AADSTS700027")),
+        ..good()
+    };
+    let soon = "accepted; its certificate expires at 2027-01-";
+    for (report, seconds, reason, text) in [
+        (good(), 14 * 86_400, reason::TOKEN_ACQUIRED, "accepted"),
+        (good(), 14 * 86_400 - 1, reason::TOKEN_ACQUIRED, soon),
+        (good(), 1, reason::TOKEN_ACQUIRED, soon),
+        (
+            refused.clone(),
+            1,
+            reason::CREDENTIALS_REJECTED,
+            "was refused",
+        ),
+        (
+            refused,
+            0,
+            reason::CREDENTIALS_EXPIRED,
+            "has expired (AADSTS700027); put a new one under key AZURE_CLIENT_CERTIFICATE",
+        ),
+    ] {
+        let subject = Subject {
+            expires: Some(now() + chrono::Duration::seconds(seconds)),
+            ..subject()
+        };
+        let finding = judge(&report, &subject, now()).remove(0);
+        assert_eq!(finding.reason, reason, "{seconds}");
+        assert!(finding.message.contains(text), "{}", finding.message);
+        let told = finding.message.contains("its certificate expires");
+        assert_eq!(told, text == soon, "{}", finding.message);
     }
 }
 
@@ -41,7 +82,7 @@ fn good() -> Report {
 
 #[test]
 fn all_is_well() {
-    let findings = judge(&good(), &subject());
+    let findings = judge(&good(), &subject(), now());
     assert!(
         findings
             .iter()
@@ -60,6 +101,7 @@ fn a_refused_secret_stalls_and_the_rest_waits() {
             resource_group: None,
         },
         &subject(),
+        now(),
     );
     assert_eq!(
         findings[0].message,
@@ -106,7 +148,7 @@ fn token_trouble() {
             provider: None,
             resource_group: None,
         };
-        let finding = judge(&report, &subject()).remove(0);
+        let finding = judge(&report, &subject(), now()).remove(0);
         assert_eq!(
             (finding.reason, finding.stalled, finding.blocks),
             (reason, stalled, true),
@@ -121,7 +163,7 @@ fn token_trouble() {
         ..good()
     };
     assert!(
-        judge(&refused, &subject())[0].stalled,
+        judge(&refused, &subject(), now())[0].stalled,
         "ARM's 401 is about the credentials"
     );
 }
@@ -191,6 +233,7 @@ fn provider_trouble() {
                 ..good()
             },
             &subject(),
+            now(),
         )
         .remove(1);
         assert_eq!(
@@ -206,7 +249,7 @@ fn provider_trouble() {
     }
     let mut elsewhere = subject();
     elsewhere.region = "atlantis".to_owned();
-    let finding = judge(&good(), &elsewhere).remove(1);
+    let finding = judge(&good(), &elsewhere, now()).remove(1);
     assert_eq!(
         (finding.reason, finding.stalled),
         (reason::REGION_NOT_AVAILABLE, true)
@@ -215,7 +258,7 @@ fn provider_trouble() {
         provider: Some(Err(error(ErrorClass::Forbidden, "x"))),
         ..good()
     };
-    let finding = judge(&unseen, &subject()).remove(1);
+    let finding = judge(&unseen, &subject(), now()).remove(1);
     assert_eq!(
         (finding.status, finding.blocks),
         (Status::Unknown, false),
@@ -252,6 +295,7 @@ fn resource_group_trouble() {
                 ..good()
             },
             &subject(),
+            now(),
         )
         .remove(2);
         assert_eq!(
