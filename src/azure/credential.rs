@@ -1,6 +1,7 @@
 //! Who we are to Azure, and how a token is had for it.
 
 mod assertion;
+mod certificate;
 mod refusal;
 
 use std::fmt;
@@ -24,7 +25,10 @@ use super::cloud::Endpoints;
 use super::error::{AzureError, ErrorClass, chain};
 use super::model::SecretText;
 use assertion::{Sent, TokenFile};
+use certificate::{Certificate, Signer};
 use refusal::ReadRefusal;
+
+pub use certificate::{CertificateError, certificate_expiry};
 
 /// Longest wait for a token, whatever the call it is for.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -43,6 +47,15 @@ pub enum Credential {
         client_id: String,
         /// Value of the client secret.
         secret: SecretText,
+    },
+    /// An application with a certificate.
+    ServicePrincipalCertificate {
+        /// Directory (tenant) ID or domain.
+        tenant_id: String,
+        /// Application (client) ID.
+        client_id: String,
+        /// Certificate and private key.
+        pem: SecretText,
     },
     /// An application or user-assigned identity that trusts the cluster's service account tokens.
     WorkloadIdentity {
@@ -66,6 +79,11 @@ impl Credential {
         match self {
             // The same application, however it proves itself, is the same principal.
             Self::ServicePrincipalSecret {
+                tenant_id,
+                client_id,
+                ..
+            }
+            | Self::ServicePrincipalCertificate {
                 tenant_id,
                 client_id,
                 ..
@@ -98,6 +116,15 @@ impl fmt::Debug for Credential {
                 ..
             } => f
                 .debug_struct("ServicePrincipalSecret")
+                .field("tenant_id", tenant_id)
+                .field("client_id", client_id)
+                .finish_non_exhaustive(),
+            Self::ServicePrincipalCertificate {
+                tenant_id,
+                client_id,
+                ..
+            } => f
+                .debug_struct("ServicePrincipalCertificate")
                 .field("tenant_id", tenant_id)
                 .field("client_id", client_id)
                 .finish_non_exhaustive(),
@@ -146,7 +173,7 @@ impl TokenSource {
             ..ClientOptions::default()
         };
         let sent = Sent::default();
-        let inner = inner(credential, client_options, &sent).map_err(|error| {
+        let inner = inner(credential, endpoints, client_options, &sent).map_err(|error| {
             AzureError::local(
                 ErrorClass::BadCredentials,
                 "UnusableCredential",
@@ -201,6 +228,7 @@ impl TokenCredential for TokenSource {
 /// The identity library's credential of this kind.
 fn inner(
     credential: &Credential,
+    endpoints: &Endpoints,
     client_options: ClientOptions,
     sent: &Sent,
 ) -> azure_core::Result<Arc<dyn TokenCredential>> {
@@ -219,6 +247,25 @@ fn inner(
                 Secret::new(secret.to_owned()),
                 Some(ClientSecretCredentialOptions { client_options }),
             )?
+        }
+        // The library's own certificate credential needs OpenSSL.
+        Credential::ServicePrincipalCertificate {
+            tenant_id,
+            client_id,
+            pem,
+        } => {
+            let (tenant_id, client_id) = (tenant_id.trim(), client_id.trim());
+            let certificate = Certificate::read(pem)
+                .map_err(|error| azure_core::Error::new(ErrorKind::Credential, error))?;
+            let signer = Signer {
+                certificate,
+                client_id: client_id.to_owned(),
+                audience: format!("{}/{tenant_id}/oauth2/v2.0/token", endpoints.authority_host),
+                sent: sent.clone(),
+            };
+            let options = ClientAssertionCredentialOptions { client_options };
+            let (tenant_id, client_id) = (tenant_id.to_owned(), client_id.to_owned());
+            ClientAssertionCredential::new(tenant_id, client_id, signer, Some(options))?
         }
         // The library's own workload identity keeps the file for ten minutes and does not trim it.
         Credential::WorkloadIdentity {

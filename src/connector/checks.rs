@@ -5,11 +5,16 @@
 mod quota;
 mod subnet;
 
+use chrono::{DateTime, Utc};
+
 use crate::api::conditions::{
     CREDENTIALS_READY, PROVIDER_REGISTERED, QUOTA_SUFFICIENT, RESOURCE_GROUP_READY, SUBNET_READY,
     Status, Wanted, reason,
 };
 use crate::azure::{ArmClient, AzureError, ErrorClass, Provider, ResourceGroup, SubnetPath, Usage};
+
+/// The end of a certificate is told so many days ahead.
+const EXPIRY_NOTICE_DAYS: i64 = 14;
 
 /// What a check found, in the terms of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +95,8 @@ pub struct Subject {
     pub who: String,
     /// Where it is set: `Secret <namespace>/<name>`.
     pub source: String,
+    /// When its certificate expires.
+    pub expires: Option<DateTime<Utc>>,
     /// Client ID of the identity; empty for a system-assigned one.
     pub client: String,
     /// Subscription.
@@ -145,7 +152,7 @@ pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
 }
 
 /// The findings, in the order in which a person should cure them.
-pub fn judge(report: &Report, subject: &Subject) -> Vec<Finding> {
+pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Finding> {
     let waiting = "waits for the credentials";
     let provider = report.provider.as_ref();
     let group = report.resource_group.as_ref();
@@ -168,7 +175,7 @@ pub fn judge(report: &Report, subject: &Subject) -> Vec<Finding> {
                 _ => Finding::skipped(SUBNET_READY, waiting),
             });
     let mut findings = vec![
-        credentials(&report.token, provider, subject),
+        credentials(&report.token, provider, subject, now),
         registered,
         group.map_or_else(
             || Finding::skipped(RESOURCE_GROUP_READY, waiting),
@@ -185,13 +192,23 @@ fn credentials(
     token: &Result<(), AzureError>,
     provider: Option<&Result<Provider, AzureError>>,
     subject: &Subject,
+    now: DateTime<Utc>,
 ) -> Finding {
-    let Subject { who, source, .. } = subject;
+    let Subject {
+        who,
+        source,
+        expires,
+        ..
+    } = subject;
     let error = match (token, provider) {
         (Err(error), _) => error,
         (Ok(()), Some(Err(error))) if error.class == ErrorClass::Unauthenticated => error,
         (Ok(()), _) => {
-            let message = format!("{who} of {source} was accepted");
+            let notice = expires.and_then(|at| expiry_notice(at, now));
+            let message = format!(
+                "{who} of {source} was accepted{}",
+                notice.unwrap_or_default()
+            );
             return Finding::good(CREDENTIALS_READY, reason::TOKEN_ACQUIRED, message);
         }
     };
@@ -202,6 +219,13 @@ fn credentials(
         ..
     } = error;
     match (class, code.as_str()) {
+        (ErrorClass::BadCredentials, _) if expires.is_some_and(|at| at <= now) => Finding::bad(
+            CREDENTIALS_READY,
+            reason::CREDENTIALS_EXPIRED,
+            format!(
+                "the certificate in {source} has expired ({code}); put a new one under key AZURE_CLIENT_CERTIFICATE of {source}"
+            ),
+        ),
         (ErrorClass::BadCredentials, "AADSTS7000222") => Finding::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_EXPIRED,
@@ -239,6 +263,17 @@ fn credentials(
             format!("no token for {who} of {source}, trying again: {error}"),
         ),
     }
+}
+
+/// What is added to good news about a certificate that ends soon.
+fn expiry_notice(at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
+    let days = (at - now).num_days();
+    (days < EXPIRY_NOTICE_DAYS).then(|| {
+        format!(
+            "; its certificate expires at {}: put a new one under key AZURE_CLIENT_CERTIFICATE before",
+            at.format("%Y-%m-%dT%H:%M:%SZ")
+        )
+    })
 }
 
 fn registration(answer: &Result<Provider, AzureError>, subject: &Subject) -> Finding {

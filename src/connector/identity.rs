@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::Secret;
 
 use super::validate::{Problem, value};
 use crate::api::conditions::reason;
 use crate::api::{Credentials, CredentialsType, IdentityStatus};
-use crate::azure::Credential;
 use crate::azure::model::SecretText;
+use crate::azure::{Credential, certificate_expiry};
 
 const TENANT: &str = "AZURE_TENANT_ID";
 const CLIENT: &str = "AZURE_CLIENT_ID";
@@ -57,6 +58,8 @@ pub(super) struct Chosen {
     pub(super) who: String,
     /// Where it is set, for messages: `Secret <namespace>/<name>`.
     pub(super) source: String,
+    /// When its certificate expires.
+    pub(super) expires: Option<DateTime<Utc>>,
     /// The subscription that came with it.
     pub(super) subscription: Option<String>,
     /// Where the subscription can be set besides the spec.
@@ -176,6 +179,11 @@ fn chosen(
             client_id,
             ..
         }
+        | Credential::ServicePrincipalCertificate {
+            tenant_id,
+            client_id,
+            ..
+        }
         | Credential::WorkloadIdentity {
             tenant_id,
             client_id,
@@ -193,6 +201,7 @@ fn chosen(
         },
         who,
         source,
+        expires: None,
         subscription: environment.subscription_id.clone(),
         subscription_key: format!("{SUBSCRIPTION} in {OWN}"),
     }
@@ -221,31 +230,54 @@ pub(super) fn service_principal(
     let client_id = client_id
         .or_else(|| value(secret, CLIENT))
         .ok_or_else(|| missing(CLIENT, " or set spec.credentials.clientID"))?;
-    let Some(password) = value(secret, SECRET) else {
-        let why = if value(secret, CERTIFICATE).is_some() {
-            ": certificates are not available in this version"
-        } else {
-            ""
+    let status = IdentityStatus {
+        type_: Some(CredentialsType::ServicePrincipal.as_str().to_owned()),
+        client_id: Some(client_id.clone()),
+        tenant_id: Some(tenant_id.clone()),
+        secret_resource_version: secret.metadata.resource_version.clone(),
+    };
+    let who = format!("service principal {client_id}");
+    // The secret goes first, as in the tools that these keys come from.
+    let (credential, expires) = if let Some(secret) = value(secret, SECRET) {
+        let credential = Credential::ServicePrincipalSecret {
+            tenant_id,
+            client_id,
+            secret: SecretText::new(secret),
         };
-        return Err(missing(SECRET, why));
+        (credential, None)
+    } else if let Some(pem) = certificate(secret) {
+        let expires = certificate_expiry(&pem).map_err(|error| {
+            let message = format!("key {CERTIFICATE} of {title} {error}");
+            Problem::credentials(reason::SECRET_INVALID, message)
+        })?;
+        let credential = Credential::ServicePrincipalCertificate {
+            tenant_id,
+            client_id,
+            pem,
+        };
+        (credential, Some(expires))
+    } else {
+        return Err(missing(
+            SECRET,
+            ", or a certificate with its key in PEM under AZURE_CLIENT_CERTIFICATE",
+        ));
     };
     Ok(Chosen {
-        status: IdentityStatus {
-            type_: Some(CredentialsType::ServicePrincipal.as_str().to_owned()),
-            client_id: Some(client_id.clone()),
-            tenant_id: Some(tenant_id.clone()),
-            secret_resource_version: secret.metadata.resource_version.clone(),
-        },
-        who: format!("service principal {client_id}"),
+        credential,
+        status,
+        who,
+        expires,
         subscription: value(secret, SUBSCRIPTION),
         subscription_key: format!("key {SUBSCRIPTION} of {title}"),
         source: title,
-        credential: Credential::ServicePrincipalSecret {
-            tenant_id,
-            client_id,
-            secret: SecretText::new(password),
-        },
     })
+}
+
+/// The certificate, or what stands in its place: PKCS#12 is not text.
+fn certificate(secret: &Secret) -> Option<SecretText> {
+    let bytes = &secret.data.as_ref()?.get(CERTIFICATE)?.0;
+    let text = String::from_utf8_lossy(bytes);
+    (!text.trim().is_empty()).then(|| SecretText::new(text.into_owned()))
 }
 
 #[cfg(test)]
@@ -353,6 +385,52 @@ mod tests {
             assert_eq!(chosen.who, who);
             assert_eq!(chosen.status.client_id, client_id);
             assert_eq!(chosen.credential, Credential::ManagedIdentity { client_id });
+        }
+    }
+
+    #[test]
+    fn a_certificate_stands_in_for_a_secret() {
+        const PEM: &str = include_str!("../azure/credential/certificate/good.pem");
+        let spec: Credentials = serde_json::from_value(json!({
+            "type": "ServicePrincipal", "clientID": "c", "tenantID": "t", "secretRef": {"name": "sp"},
+        }))
+        .unwrap();
+        let read = |data: &[(&str, &[u8])]| {
+            let data = data.iter();
+            let secret = Secret {
+                data: Some(
+                    data.map(|(key, value)| {
+                        ((*key).to_owned(), k8s_openapi::ByteString(value.to_vec()))
+                    })
+                    .collect(),
+                ),
+                ..Secret::default()
+            };
+            service_principal(&spec, &secret, "Secret ns/sp".to_owned())
+        };
+        let chosen = read(&[(CERTIFICATE, PEM.as_bytes())]).unwrap();
+        let Credential::ServicePrincipalCertificate { pem, .. } = &chosen.credential else {
+            panic!("{chosen:?}");
+        };
+        assert_eq!(pem.expose(), PEM);
+        assert!(chosen.expires.is_some() && !format!("{chosen:?}").contains("BEGIN"));
+
+        let both = read(&[(CERTIFICATE, PEM.as_bytes()), (SECRET, b"hush")]).unwrap();
+        assert!(matches!(
+            both.credential,
+            Credential::ServicePrincipalSecret { .. }
+        ));
+
+        for (value, text) in [
+            (
+                &b"\x30\x82\x0a\xff"[..],
+                "key AZURE_CLIENT_CERTIFICATE of Secret ns/sp is not PEM; convert",
+            ),
+            (&b" \n"[..], "or a certificate with its key in PEM"),
+        ] {
+            let problem = read(&[(CERTIFICATE, value)]).unwrap_err();
+            assert_eq!(problem.reason, reason::SECRET_INVALID);
+            assert!(problem.message.contains(text), "{}", problem.message);
         }
     }
 }

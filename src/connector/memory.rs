@@ -247,7 +247,7 @@ impl Asking {
         let slot = answer.clone();
         let task = tokio::spawn(async move {
             let report = ask(&arm, &subject).await;
-            *slot.lock() = Some(judge(&report, &subject));
+            *slot.lock() = Some(judge(&report, &subject, chrono::Utc::now()));
             // A closed channel means that the controller has ended.
             let _ = trigger.send(name).await;
         });

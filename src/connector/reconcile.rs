@@ -215,6 +215,7 @@ impl Core {
         let subject = Subject {
             who: resolved.who.clone(),
             source: resolved.source.clone(),
+            expires: resolved.expires,
             client: resolved.identity.client_id.clone().unwrap_or_default(),
             subscription: resolved.subscription.clone(),
             region: spec.region.clone(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::Secret;
 
 use super::identity::{self, Environment};
@@ -54,6 +55,8 @@ pub struct Resolved {
     pub who: String,
     /// Where the identity is set, for messages: `Secret <namespace>/<name>`.
     pub source: String,
+    /// When the identity's certificate expires, if it has one.
+    pub expires: Option<DateTime<Utc>>,
 }
 
 /// Why a connector cannot be acted on.
@@ -139,6 +142,7 @@ pub fn resolve(
         identity: chosen.status,
         who: chosen.who,
         source: chosen.source,
+        expires: chosen.expires,
     })
 }
 

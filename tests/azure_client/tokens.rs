@@ -1,5 +1,8 @@
 //! Tokens: refused, expired, not to be had.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 
 /// What must never be shown.
@@ -228,4 +231,49 @@ async fn a_federated_token_that_is_refused_says_what_to_do_and_is_not_shown() {
         assert!(error.message.contains(text), "{text:?} not in {error}");
     }
     assert_silent(&error);
+}
+
+#[tokio::test]
+async fn a_certificate_signs_a_new_assertion_for_each_exchange() {
+    const PEM: &str = include_str!("../../src/azure/credential/certificate/good.pem");
+    let assertions = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&assertions);
+    let server = Server::start_raw(move |seen| {
+        let sent = seen.body.strip_prefix("client_assertion=");
+        let Some(sent) = sent.and_then(|body| body.split('&').next()) else {
+            return Answer::error(401, "ExpiredAuthenticationToken");
+        };
+        log.lock().push(sent.to_owned());
+        if sent.matches('.').count() == 2 && seen.body.contains("&client_id=client&") {
+            Answer::token("token-1")
+        } else {
+            Answer::refusal(401, 50_027)
+        }
+    })
+    .await;
+    let credential = |pem: &str| Credential::ServicePrincipalCertificate {
+        tenant_id: "tenant".to_owned(),
+        client_id: "client".to_owned(),
+        pem: SecretText::new(pem.to_owned()),
+    };
+    let client = client_as(credential(PEM), &server);
+    client.check_token().await.unwrap();
+    let error = client.get_group("rg", "g").await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Unauthenticated);
+    let shown = format!("{client:?} {error:?}");
+    assert!(!shown.contains("BEGIN"), "{shown}");
+    {
+        let assertions = assertions.lock();
+        assert_eq!(assertions.len(), 2);
+        assert_ne!(assertions[0], assertions[1]);
+        let claims = URL_SAFE_NO_PAD.decode(assertions[0].split('.').nth(1).unwrap());
+        let claims: serde_json::Value = serde_json::from_slice(&claims.unwrap()).unwrap();
+        let endpoint = format!("{}/tenant/oauth2/v2.0/token", server.address);
+        assert_eq!(claims["aud"], endpoint);
+    }
+    // One that is none leaves the old one in use.
+    let error = client.replace_credential(credential("MIIK")).unwrap_err();
+    assert_eq!(error.class, ErrorClass::BadCredentials);
+    assert!(error.message.contains("openssl pkcs12"), "{error}");
+    client.check_token().await.unwrap();
 }

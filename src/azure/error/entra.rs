@@ -120,6 +120,10 @@ fn trust_advice(number: u32) -> Option<&'static str> {
             "Give the application or managed identity a federated credential with the cluster's issuer, the subject \
              system:serviceaccount:NAMESPACE:NAME of the operator and the audience api://AzureADTokenExchange"
         }
+        700_027 => {
+            "Upload the certificate under key AZURE_CLIENT_CERTIFICATE to the application (az ad app credential reset \
+             --append --cert @FILE.pem), or put the one that is there into the Secret"
+        }
         700_024 | 50_027 => {
             "Check that the clock is right and that the token file is a projected service account token"
         }

@@ -6,11 +6,52 @@ fn subject() -> Subject {
     Subject {
         who: "service principal client-1".to_owned(),
         source: "Secret vkc-system/aci-credentials".to_owned(),
+        expires: None,
         client: "client-1".to_owned(),
         subscription: "sub-1".to_owned(),
         region: "eastus".to_owned(),
         resource_group: "rg".to_owned(),
         subnet: None,
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+}
+
+#[test]
+fn the_end_of_a_certificate_is_told_ahead() {
+    let refused = Report {
+        token: Err(error(ErrorClass::BadCredentials, "AADSTS700027")),
+        ..good()
+    };
+    let soon = "accepted; its certificate expires at 2027-01-";
+    for (report, seconds, reason, text) in [
+        (good(), 14 * 86_400, reason::TOKEN_ACQUIRED, "accepted"),
+        (good(), 14 * 86_400 - 1, reason::TOKEN_ACQUIRED, soon),
+        (good(), 1, reason::TOKEN_ACQUIRED, soon),
+        (
+            refused.clone(),
+            1,
+            reason::CREDENTIALS_REJECTED,
+            "was refused",
+        ),
+        (
+            refused,
+            0,
+            reason::CREDENTIALS_EXPIRED,
+            "has expired (AADSTS700027); put a new one under key AZURE_CLIENT_CERTIFICATE",
+        ),
+    ] {
+        let subject = Subject {
+            expires: Some(now() + chrono::Duration::seconds(seconds)),
+            ..subject()
+        };
+        let finding = judge(&report, &subject, now()).remove(0);
+        assert_eq!(finding.reason, reason, "{seconds}");
+        assert!(finding.message.contains(text), "{}", finding.message);
+        let told = finding.message.contains("its certificate expires");
+        assert_eq!(told, text == soon, "{}", finding.message);
     }
 }
 
@@ -123,7 +164,7 @@ fn quota() {
             usages: Some(answer),
             ..good()
         };
-        let finding = judge(&report, &subject()).pop().unwrap();
+        let finding = judge(&report, &subject(), now()).pop().unwrap();
         assert_eq!(
             (finding.condition, finding.status, finding.reason),
             (QUOTA_SUFFICIENT, status, reason),
@@ -148,7 +189,7 @@ fn quota() {
         provider: Some(Ok(provider("NotRegistered"))),
         ..good()
     };
-    let finding = judge(&unregistered, &subject()).pop().unwrap();
+    let finding = judge(&unregistered, &subject(), now()).pop().unwrap();
     assert_eq!(
         (finding.status, finding.message.as_str()),
         (Status::Unknown, "waits for the resource provider")
@@ -162,7 +203,7 @@ fn more_room_and_less_is_the_same_message() {
             usages: Some(Ok(usages(json!([["ContainerGroups", used, 100]])))),
             ..good()
         };
-        judge(&report, &subject()).pop().unwrap().message
+        judge(&report, &subject(), now()).pop().unwrap().message
     };
     assert_eq!(message(0), message(98));
 }
@@ -186,7 +227,7 @@ fn in_subnet(
         client: "11111111-2222-3333-4444-555555555555".to_owned(),
         ..subject()
     };
-    judge(&report, &subject).remove(3)
+    judge(&report, &subject, now()).remove(3)
 }
 
 #[test]
@@ -305,7 +346,7 @@ fn subnet_trouble() {
 
 #[test]
 fn all_is_well() {
-    let findings = judge(&good(), &subject());
+    let findings = judge(&good(), &subject(), now());
     assert!(
         findings
             .iter()
@@ -326,6 +367,7 @@ fn a_refused_secret_stalls_and_the_rest_waits() {
             subnet: None,
         },
         &subject(),
+        now(),
     );
     assert_eq!(
         findings[0].message,
@@ -374,7 +416,7 @@ fn token_trouble() {
             usages: None,
             subnet: None,
         };
-        let finding = judge(&report, &subject()).remove(0);
+        let finding = judge(&report, &subject(), now()).remove(0);
         assert_eq!(
             (finding.reason, finding.stalled, finding.blocks),
             (reason, stalled, true),
@@ -389,7 +431,7 @@ fn token_trouble() {
         ..good()
     };
     assert!(
-        judge(&refused, &subject())[0].stalled,
+        judge(&refused, &subject(), now())[0].stalled,
         "ARM's 401 is about the credentials"
     );
 }
@@ -459,6 +501,7 @@ fn provider_trouble() {
                 ..good()
             },
             &subject(),
+            now(),
         )
         .remove(1);
         assert_eq!(
@@ -474,7 +517,7 @@ fn provider_trouble() {
     }
     let mut elsewhere = subject();
     elsewhere.region = "atlantis".to_owned();
-    let finding = judge(&good(), &elsewhere).remove(1);
+    let finding = judge(&good(), &elsewhere, now()).remove(1);
     assert_eq!(
         (finding.reason, finding.stalled),
         (reason::REGION_NOT_AVAILABLE, true)
@@ -483,7 +526,7 @@ fn provider_trouble() {
         provider: Some(Err(error(ErrorClass::Forbidden, "x"))),
         ..good()
     };
-    let finding = judge(&unseen, &subject()).remove(1);
+    let finding = judge(&unseen, &subject(), now()).remove(1);
     assert_eq!(
         (finding.status, finding.blocks),
         (Status::Unknown, false),
@@ -520,6 +563,7 @@ fn resource_group_trouble() {
                 ..good()
             },
             &subject(),
+            now(),
         )
         .remove(2);
         assert_eq!(
