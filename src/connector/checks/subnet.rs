@@ -16,6 +16,12 @@ pub(super) struct Answers {
 /// The finding from the answers about the subnet with this ID.
 pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Subject) -> Finding {
     let Subject { region, client, .. } = subject;
+    // A system-assigned identity has no client ID that is known here.
+    let client = if client.is_empty() {
+        "PRINCIPAL-ID"
+    } else {
+        client
+    };
     let SubnetPath {
         subscription,
         resource_group,
