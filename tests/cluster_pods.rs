@@ -25,6 +25,8 @@ mod fixture;
 mod gallery;
 #[path = "cluster_pods/images.rs"]
 mod images;
+#[path = "cluster_pods/last_resort.rs"]
+mod last_resort;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]
