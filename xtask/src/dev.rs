@@ -116,10 +116,8 @@ async fn walk(
     session.start_showing().await?;
     session.apply_samples().await?;
     session.see_it_run().await?;
-    if let Top::MetricsServer(program) = top {
-        // Not before the pods run: a first look that finds nothing costs another minute.
-        session.start_metrics_server(program).await?;
-    }
+    // Not before the pods run: a first look that finds nothing costs another minute.
+    session.start_top(top).await?;
     session.see_figures(top, args.once).await?;
     if args.gallery {
         session.see_the_gallery(args.once).await?;

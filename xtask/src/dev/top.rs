@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use serde_json::{Value, json};
 use xtask::control_plane::{Assets, kubeconfig, stderr_progress};
 use xtask::ports::free_port;
@@ -20,6 +22,8 @@ const NAME: &str = "metrics-server";
 const RBAC: &str = include_str!("../../control-plane/metrics-server/rbac.yaml");
 /// A rate needs two figures, and a node asks Azure once a minute; the rest is for busy machines.
 const DEADLINE: Duration = Duration::from_mins(3);
+/// A node gives up on Azure after seven seconds.
+const NODE_TIMEOUT: Duration = Duration::from_secs(9);
 const REPORT_EVERY: Duration = Duration::from_secs(15);
 
 /// Where the figures of the pods are read.
@@ -53,11 +57,26 @@ impl Top {
 }
 
 impl Session {
-    /// metrics-server as a process of its own, under the rights that it has in a cluster, and the API server sent to it.
-    pub(super) async fn start_metrics_server(&mut self, program: &Path) -> Result<()> {
+    /// The rights that metrics-server has in a cluster, and a kubeconfig with them. Then metrics-server, if it is there.
+    pub(super) async fn start_top(&mut self, top: &Top) -> Result<()> {
+        if matches!(top, Top::Nowhere) {
+            return Ok(());
+        }
         self.apply(RBAC).await?;
-        let config = self.dir().join("metrics-server.kubeconfig");
+        let config = self.metrics_server_kubeconfig();
         kubeconfig::for_service_account(self.admin_kubeconfig(), &config, NAMESPACE, NAME).await?;
+        match top {
+            Top::MetricsServer(program) => self.start_metrics_server(program, &config).await,
+            Top::Nodes | Top::Nowhere => Ok(()),
+        }
+    }
+
+    fn metrics_server_kubeconfig(&self) -> PathBuf {
+        self.dir().join("metrics-server.kubeconfig")
+    }
+
+    /// metrics-server as a process of its own, and the API server sent to it.
+    async fn start_metrics_server(&mut self, program: &Path, config: &Path) -> Result<()> {
         let port = free_port()?;
         let mut command = Command::new(program);
         for flag in [
@@ -131,7 +150,7 @@ impl Session {
         if matches!(top, Top::Nowhere) {
             return Ok(());
         }
-        self.say("waiting for figures of both pods: CPU needs two looks, and a node asks Azure once a minute");
+        self.say("waiting for figures of both pods; metrics-server needs two of each node, which asks Azure once a minute");
         let started = Instant::now();
         let mut next = REPORT_EVERY;
         loop {
@@ -158,9 +177,8 @@ impl Session {
         ));
         if matches!(top, Top::Nodes) {
             for os in [Os::Linux, Os::Windows] {
-                let path = resource_metrics(os);
-                println!("\n$ kubectl get --raw {path}");
-                print!("{}", self.kubectl(&["get", "--raw", &path]).await?);
+                println!("\n{}: GET /metrics/resource", os.node());
+                print!("{}", self.ask_node(os).await?);
             }
             return Ok(());
         }
@@ -178,18 +196,17 @@ impl Session {
 
     /// The first thing that has no figures yet.
     async fn figures(&self, top: &Top) -> Result<(), String> {
-        let get = async |path: &str| {
-            let text = self.kubectl(&["get", "--raw", path]).await;
-            text.map_err(|error| format!("{error:#}"))
-        };
         if matches!(top, Top::Nodes) {
             for os in [Os::Linux, Os::Windows] {
-                node_tells(os, &get(&resource_metrics(os)).await?)?;
+                let text = self.ask_node(os).await;
+                node_tells(os, &text.map_err(|error| format!("{error:#}"))?)?;
             }
             return Ok(());
         }
         let list = async |what: &str| -> Result<Value, String> {
-            let text = get(&format!("/apis/metrics.k8s.io/v1beta1/{what}")).await?;
+            let path = format!("/apis/metrics.k8s.io/v1beta1/{what}");
+            let text = self.kubectl(&["get", "--raw", &path]).await;
+            let text = text.map_err(|error| format!("{error:#}"))?;
             serde_json::from_str(&text).map_err(|error| error.to_string())
         };
         let pods = list("namespaces/default/pods").await?;
@@ -198,11 +215,31 @@ impl Session {
             .into_iter()
             .try_for_each(|os| metrics_server_tells(os, &pods, &nodes))
     }
-}
 
-/// Where a node's own figures are, by way of the API server.
-fn resource_metrics(os: Os) -> String {
-    format!("/api/v1/nodes/{}/proxy/metrics/resource", os.node())
+    /// What a node answers to metrics-server. Directly: the API server's proxy goes to no node on loopback.
+    async fn ask_node(&self, os: Os) -> Result<String> {
+        let node: Node = Api::all(self.client().await?).get(os.node()).await?;
+        let port = node
+            .status
+            .and_then(|status| status.daemon_endpoints)
+            .and_then(|endpoints| endpoints.kubelet_endpoint)
+            .map(|endpoint| endpoint.port)
+            .with_context(|| format!("node {} has no kubelet port", os.node()))?;
+        let config: Value =
+            serde_json::from_str(&std::fs::read_to_string(self.metrics_server_kubeconfig())?)?;
+        let token = config
+            .pointer("/users/0/user/token")
+            .and_then(Value::as_str)
+            .context("the kubeconfig has no token")?;
+        let client = reqwest::Client::builder()
+            .tls_danger_accept_invalid_certs(true)
+            .timeout(NODE_TIMEOUT)
+            .no_proxy()
+            .build()?;
+        let url = format!("https://127.0.0.1:{port}/metrics/resource");
+        let answer = client.get(url).bearer_auth(token).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
 }
 
 /// `text` is what a node answers: its pod is in it.
