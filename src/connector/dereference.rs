@@ -1,6 +1,9 @@
 //! Everything a connector refers to in the API server.
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Secret};
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use kube::api::ListParams;
 use kube::{Api, Client};
 
 use super::validate::SecretState;
@@ -36,4 +39,29 @@ pub(super) async fn node_exists(manager: &Client, name: &str) -> Result<bool, Ku
             .await?
             .is_some(),
     )
+}
+
+/// UIDs of the pods of these nodes that have not ended: what the scheduler counts.
+pub(super) async fn live_pods(
+    manager: &Client,
+    nodes: impl IntoIterator<Item = &str>,
+) -> Result<BTreeSet<String>, KubeError> {
+    let api = Api::<Pod>::all(manager.clone());
+    let mut pods = BTreeSet::new();
+    for node in nodes {
+        let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
+        let params = ListParams::default().fields(&fields);
+        let list = call(
+            "list the pods of a node",
+            TIMEOUT,
+            api.list_metadata(&params),
+        );
+        pods.extend(
+            list.await?
+                .items
+                .into_iter()
+                .filter_map(|pod| pod.metadata.uid),
+        );
+    }
+    Ok(pods)
 }
