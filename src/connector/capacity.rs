@@ -1,14 +1,18 @@
 //! What the region leaves to a connector's nodes and pods. PURE.
 //!
 //! A quota is the subscription's in the region: our container groups use it, and so do others. What is allocatable on a
-//! node is what others leave: what is free, and what the node's own pods use. The nodes of a connector share what is
-//! free: each shows all of it, so that a node is not full while Azure has room, and what one takes is off the other
-//! at the next look.
+//! node is what others leave: what is free, and what the node's own pods ask for, which is what the scheduler takes off
+//! again. A pod that asks for less than its container group has costs the node the difference. The nodes of a connector
+//! share what is free: each shows all of it, so that a node is not full while Azure has room, and what one takes is off
+//! the other at the next look.
 //!
 //! Of two looks the lower counts, so that a neighbour's coming and going writes no Node, and freed quota is believed when
 //! it is still free at the second look.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::api::{Os, parse_quantity};
 use crate::azure::model::ContainerGroup;
@@ -65,7 +69,7 @@ impl Amounts {
 /// What the quota leaves, at one look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Room {
-    /// To each node, with what its own pods use.
+    /// To each node, with what its own pods ask for.
     pub nodes: BTreeMap<Os, Amounts>,
     /// To the connector, with what all its pods use.
     pub all: Amounts,
@@ -124,6 +128,9 @@ impl Region {
     }
 }
 
+/// Thousandths of a core that pods ask for, by their UIDs.
+pub type Requests = BTreeMap<String, i64>;
+
 /// Whose container groups are ours.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
@@ -133,9 +140,9 @@ pub struct Scope<'a> {
     pub connector: &'a str,
     /// Names of its nodes.
     pub nodes: &'a BTreeMap<Os, String>,
-    /// UIDs of its pods that have not ended. The scheduler counts no others, and so their container groups are as lost as
-    /// those of others.
-    pub pods: &'a BTreeSet<String>,
+    /// The pods that have not ended, with what they ask for. The scheduler counts no others, and so their container groups
+    /// are as lost as those of others.
+    pub pods: &'a Requests,
     /// Its region.
     pub region: &'a str,
     /// Its groups are Spot ones.
@@ -171,58 +178,72 @@ pub fn room(usages: &[Usage], groups: &[ContainerGroup], scope: &Scope<'_>) -> O
         pods: [free.pods, by_cores].into_iter().flatten().min(),
         ..free
     };
-    let left = |used: Amounts| free.with(used, |free, used| (free + used).max(0));
-    let mut all = Amounts {
-        millicores: Some(0),
-        pods: Some(0),
+    let left = |millicores: i64, pods: i64| Amounts {
+        millicores: free.millicores.map(|free| (free + millicores).max(0)),
+        pods: free.pods.map(|free| (free + pods).max(0)),
     };
-    let nodes = scope.nodes.iter().map(|(os, node)| {
-        let used = used(groups, node, scope);
-        all = all.with(used, |a, b| a + b);
-        (*os, known(left(used), free))
-    });
-    let nodes = nodes.collect();
-    Some(Room {
-        nodes,
-        all: known(left(all), free),
+    let (mut cores, mut pods) = (0, 0);
+    let mut nodes = BTreeMap::new();
+    for (os, node) in scope.nodes {
+        let (mut asked, mut own) = (0, 0);
+        for (group, request) in ours(groups, node, scope) {
+            own += 1;
+            asked += request;
+            cores += millicores(group);
+        }
+        pods += own;
+        nodes.insert(*os, left(asked, own));
+    }
+    let all = left(cores, pods);
+    Some(Room { nodes, all })
+}
+
+/// The container groups in the region of the live pods of a node, with what the pods ask for.
+fn ours<'g>(
+    groups: &'g [ContainerGroup],
+    node: &str,
+    scope: &Scope<'_>,
+) -> impl Iterator<Item = (&'g ContainerGroup, i64)> {
+    groups.iter().filter_map(move |group| {
+        let here = normal_region(group.location.as_deref()?) == normal_region(scope.region);
+        let owner = ownership(&group.tags)?;
+        let ours = owner.cluster_uid == scope.cluster
+            && owner.connector_uid == scope.connector
+            && owner.node == node;
+        let request = scope.pods.get(&owner.key.uid)?;
+        (here && ours).then_some((group, *request))
     })
 }
 
-/// `amounts` where there is a quota.
-fn known(amounts: Amounts, free: Amounts) -> Amounts {
-    Amounts {
-        millicores: free.millicores.and(amounts.millicores),
-        pods: free.pods.and(amounts.pods),
-    }
+/// Thousandths of a core that a container group has.
+fn millicores(group: &ContainerGroup) -> i64 {
+    let containers = group.properties.containers.iter();
+    let cores = containers.filter_map(|container| {
+        let resources = container.properties.resources.as_ref()?;
+        Some(resources.requests.cpu)
+    });
+    whole(cores.sum::<f64>() * 1000.0)
 }
 
-/// What the live pods of a node use in the region.
-fn used(groups: &[ContainerGroup], node: &str, scope: &Scope<'_>) -> Amounts {
-    let ours = groups.iter().filter(|group| {
-        let here = group
-            .location
-            .as_deref()
-            .is_some_and(|place| normal_region(place) == normal_region(scope.region));
-        here && ownership(&group.tags).is_some_and(|owner| {
-            owner.cluster_uid == scope.cluster
-                && owner.connector_uid == scope.connector
-                && owner.node == node
-                && scope.pods.contains(&owner.key.uid)
-        })
-    });
-    let (mut millicores, mut pods) = (0, 0);
-    for group in ours {
-        pods += 1;
-        let requests = group.properties.containers.iter().filter_map(|container| {
-            let resources = container.properties.resources.as_ref()?;
-            Some(resources.requests.cpu)
-        });
-        millicores += whole(requests.sum::<f64>() * 1000.0);
-    }
-    Amounts {
-        millicores: Some(millicores),
-        pods: Some(pods),
-    }
+/// Thousandths of a core that the scheduler takes off a node for `pod`: the sum over its containers (those among the init
+/// containers that stay, too), or its largest init container, and the overhead.
+pub fn request(pod: &Pod) -> i64 {
+    let Some(spec) = &pod.spec else { return 0 };
+    let cpu = |map: Option<&BTreeMap<String, Quantity>>| {
+        let text = map.and_then(|map| map.get("cpu"));
+        let amount = text.and_then(|text| parse_quantity(&text.0));
+        amount.map_or(0, |cores| whole((cores * 1000.0).ceil()))
+    };
+    let of = |container: &Container| {
+        let resources = container.resources.as_ref();
+        cpu(resources.and_then(|it| it.requests.as_ref()))
+    };
+    let inits = || spec.init_containers.iter().flatten();
+    let stays = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
+    let containers: i64 = spec.containers.iter().map(of).sum();
+    let sidecars: i64 = inits().filter(stays).map(of).sum();
+    let largest = inits().filter(|it| !stays(it)).map(of).max().unwrap_or(0);
+    (containers + sidecars).max(largest) + cpu(spec.overhead.as_ref())
 }
 
 /// Rounded down; what is less than a thousandth below a whole number is noise of the fraction.

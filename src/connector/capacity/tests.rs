@@ -23,16 +23,22 @@ fn group(node: &str, pod: &str, cores: f64) -> ContainerGroup {
     .unwrap()
 }
 
-fn look(quota: &Value, groups: &[ContainerGroup], live: &[&str], spot: bool) -> Option<Room> {
+fn look(
+    quota: &Value,
+    groups: &[ContainerGroup],
+    live: &[(&str, i64)],
+    spot: bool,
+) -> Option<Room> {
     let nodes = BTreeMap::from([
         (Os::Linux, "linux".to_owned()),
         (Os::Windows, "windows".to_owned()),
     ]);
+    let pods = live.iter().map(|(uid, asks)| ((*uid).to_owned(), *asks));
     let scope = Scope {
         cluster: "cluster",
         connector: "connector",
         nodes: &nodes,
-        pods: &live.iter().map(|uid| (*uid).to_owned()).collect(),
+        pods: &pods.collect(),
         region: "eastus",
         spot,
     };
@@ -61,97 +67,94 @@ fn what_others_leave_is_allocatable_and_what_we_use_is_ours() {
         group("linux", "ended", 1.0),
         group("else", "c", 1.0),
     ];
-    for (quota, groups, live, spot, linux, windows, all) in [
+    let full: &[(&str, i64)] = &[("a", 2_000), ("b", 1_500)];
+    let (none, all) = (&ours[..0], &ours[..]);
+    for (quota, groups, live, spot, expected) in [
         // Nobody is there: cores bound the pods, because each has one at least.
-        (
-            quota(0, 0.0),
-            &ours[..0],
-            &[][..],
-            false,
-            (10_000, 10),
-            (10_000, 10),
-            (10_000, 10),
-        ),
+        (quota(0, 0.0), none, &[][..], false, [(10_000, 10); 3]),
         // Others have four cores in three groups.
-        (
-            quota(3, 4.0),
-            &ours[..0],
-            &[],
-            false,
-            (6_000, 6),
-            (6_000, 6),
-            (6_000, 6),
-        ),
+        (quota(3, 4.0), none, &[], false, [(6_000, 6); 3]),
         // The same, and our two: 2.5 cores are free.
         (
             quota(5, 7.5),
             &ours[..2],
-            &["a", "b"],
+            full,
             false,
-            (4_500, 3),
-            (4_000, 3),
-            (6_000, 4),
+            [(4_500, 3), (4_000, 3), (6_000, 4)],
         ),
-        // A pod that has ended and another connector's count as others.
+        // A pod that asks for less than its group has costs the difference.
+        (
+            quota(5, 7.5),
+            &ours[..2],
+            &[("a", 250), ("b", 0)],
+            false,
+            [(2_750, 3), (2_500, 3), (6_000, 4)],
+        ),
+        // A pod that has ended and another connector's count as others; one without a group is the scheduler's alone.
         (
             quota(7, 8.0),
-            &ours[..],
-            &["a", "b"],
+            all,
+            full,
             false,
-            (4_000, 3),
-            (3_500, 3),
-            (5_500, 4),
+            [(4_000, 3), (3_500, 3), (5_500, 4)],
         ),
+        (quota(3, 4.0), none, full, false, [(6_000, 6); 3]),
         // Groups can be scarcer than cores.
-        (
-            quota(99, 1.0),
-            &ours[..0],
-            &[],
-            false,
-            (9_000, 1),
-            (9_000, 1),
-            (9_000, 1),
-        ),
+        (quota(99, 1.0), none, &[], false, [(9_000, 1); 3]),
         // Somebody has lowered the limit below what is used.
-        (
-            quota(9, 12.0),
-            &ours[..1],
-            &["a"],
-            false,
-            (0, 0),
-            (0, 0),
-            (0, 0),
-        ),
+        (quota(9, 12.0), &ours[..1], full, false, [(0, 0); 3]),
         (
             quota(9, 11.0),
             &ours[..1],
-            &["a"],
+            full,
             false,
-            (1_000, 0),
-            (0, 0),
-            (1_000, 0),
+            [(1_000, 0), (0, 0), (1_000, 0)],
         ),
         // Spot has cores of its own.
-        (
-            quota(3, 10.0),
-            &ours[..0],
-            &[],
-            true,
-            (4_000, 4),
-            (4_000, 4),
-            (4_000, 4),
-        ),
+        (quota(3, 10.0), none, &[], true, [(4_000, 4); 3]),
     ] {
         let room = look(&quota, groups, live, spot).unwrap();
+        let [linux, windows, all] = expected.map(|(millicores, pods)| amounts(millicores, pods));
         let expected = Room {
-            nodes: BTreeMap::from([
-                (Os::Linux, amounts(linux.0, linux.1)),
-                (Os::Windows, amounts(windows.0, windows.1)),
-            ]),
-            all: amounts(all.0, all.1),
+            nodes: BTreeMap::from([(Os::Linux, linux), (Os::Windows, windows)]),
+            all,
         };
         assert_eq!(room, expected, "{quota} {live:?}");
     }
+}
+
+#[test]
+fn a_pod_asks_for_what_the_scheduler_counts() {
+    let container = |cpu: Option<&str>, policy: Option<&str>| json!({"name": "c", "image": "i", "restartPolicy": policy, "resources": {"requests": cpu.map(|cpu| json!({"cpu": cpu}))}});
+    let plain = |cpu| container(Some(cpu), None);
+    for (containers, inits, overhead, asked) in [
+        (vec![container(None, None)], vec![], Value::Null, 0),
+        (vec![plain("250m"), plain("1")], vec![], Value::Null, 1_250),
+        (
+            vec![plain("100m")],
+            vec![plain("2"), plain("1")],
+            Value::Null,
+            2_000,
+        ),
+        (
+            vec![plain("1")],
+            vec![container(Some("500m"), Some("Always"))],
+            Value::Null,
+            1_500,
+        ),
+        (
+            vec![plain("1")],
+            vec![plain("500m")],
+            json!({"cpu": "250m"}),
+            1_250,
+        ),
+        (vec![plain("100u")], vec![], Value::Null, 1),
+    ] {
+        let spec = json!({"containers": containers, "initContainers": inits, "overhead": overhead});
+        let pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+        assert_eq!(request(&pod), asked, "{spec}");
+    }
+    assert_eq!(request(&Pod::default()), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Questions to Azure about a connector: asked in the background, answered into the memory, asked again at a pace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::capacity::{Quota, Region, Room, Scope, largest, room};
+use super::super::capacity::{Quota, Region, Requests, Room, Scope, largest, room};
 use super::super::checks::{Finding, Register, Report, Subject, ask, judge};
 use super::super::dereference;
 use super::{BACKOFF_BASE, BACKOFF_CAP};
@@ -179,7 +179,7 @@ impl Question {
             let nodes = self.nodes.values().map(String::as_str);
             dereference::live_pods(&self.manager, nodes).await
         } else {
-            Ok(BTreeSet::new())
+            Ok(Requests::new())
         };
         let report = ask(arm, &self.subject).await;
         let quota = match pods {
@@ -198,7 +198,7 @@ impl Question {
         }
     }
 
-    fn look(&self, report: &Report, pods: &BTreeSet<String>) -> Option<Look> {
+    fn look(&self, report: &Report, pods: &Requests) -> Option<Look> {
         let usages = match report.usages()? {
             Ok(usages) => usages,
             Err(error) if error.class == ErrorClass::Forbidden => return Some(Look::Untold),
