@@ -33,6 +33,8 @@ mod life;
 mod operator;
 #[path = "cluster_pods/quiet.rs"]
 mod quiet;
+#[path = "cluster_pods/quota.rs"]
+mod quota;
 #[path = "cluster_pods/references.rs"]
 mod references;
 #[path = "cluster_pods/refusals.rs"]

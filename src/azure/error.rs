@@ -10,6 +10,9 @@ use azure_core::error::ErrorKind;
 
 pub(super) mod body;
 pub(super) mod entra;
+mod lacking;
+
+pub use lacking::Lacking;
 
 /// Longest message kept, in characters.
 const MAX_MESSAGE: usize = 512;
@@ -120,6 +123,13 @@ impl AzureError {
                 .is_none_or(|status| (200..300).contains(&status)),
             _ => false,
         }
+    }
+
+    /// The right that is missing, when that is what ARM says.
+    pub fn lacking(&self) -> Option<Lacking<'_>> {
+        (self.class == ErrorClass::Forbidden)
+            .then(|| Lacking::read(&self.message))
+            .flatten()
     }
 
     /// A `CamelCase` word for a condition or an event.
