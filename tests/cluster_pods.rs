@@ -11,6 +11,8 @@
 mod away;
 #[path = "cluster_pods/changes.rs"]
 mod changes;
+#[path = "cluster_pods/classes.rs"]
+mod classes;
 #[path = "cluster_pods/deadlines.rs"]
 mod deadlines;
 #[path = "cluster_pods/ends.rs"]
