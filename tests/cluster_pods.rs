@@ -27,6 +27,8 @@ mod fixture;
 mod gallery;
 #[path = "cluster_pods/images.rs"]
 mod images;
+#[path = "cluster_pods/lasting.rs"]
+mod lasting;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]
