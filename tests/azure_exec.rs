@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use vkc::azure::exec::Socket;
 use vkc::azure::model::{
     Container, ContainerGroup, ContainerProperties, GroupProperties, ResourceAmounts, Resources,
@@ -100,6 +101,7 @@ async fn converse(
         stdin: None,
         output,
         resize: None,
+        gone: CancellationToken::new(),
     };
     let command = Command {
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),

@@ -6,10 +6,13 @@ mod socket;
 mod spdy;
 mod status;
 
+use std::time::Duration;
+
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
 
 pub use options::{Options, command};
 pub use status::Status;
@@ -36,11 +39,13 @@ const SOCKET: &[&str] = &[
 const STDIN: usize = 8;
 /// Parts of output that wait for the client.
 const OUTPUT: usize = 16;
+/// When the client has gone, or the node ends, what runs has this long to be interrupted and to end.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Sizes that wait; more than the first have no use.
 const SIZES: usize = 4;
 
 /// Answers `request` and runs `backend` on what it becomes. `permit` is held until the session ends; when the client
-/// goes away first, the backend is dropped.
+/// goes away first, the backend is told, and dropped a moment later.
 pub fn serve<B, F>(
     request: Request,
     options: Options,
@@ -59,19 +64,27 @@ where
     let (times, stop) = (sessions.times, sessions.stop().clone());
     let chosen = upgrade.clone();
     sessions.start(request, &upgrade, permit, move |connection| async move {
+        let gone = stop.child_token();
         let work = move |streams: Streams| async move {
-            let run = backend(streams);
-            tokio::select! {
-                result = run => Status::of(result),
-                () = stop.cancelled() => Status::ended("the virtual node is being stopped"),
+            let given_up = async {
+                stop.cancelled().await;
+                tokio::time::sleep(FAREWELL).await;
+            };
+            let ended = tokio::select! {
+                result = backend(streams) => Some(result),
+                () = given_up => None,
+            };
+            match ended {
+                Some(result) if result.is_ok() || !stop.is_cancelled() => Status::of(result),
+                _ => Status::ended("the virtual node is being stopped"),
             }
         };
         match chosen {
             Upgrade::Spdy(protocol) => {
-                spdy::serve(connection, protocol, options, times, work).await;
+                spdy::serve(connection, protocol, options, times, gone, work).await;
             }
             Upgrade::WebSocket { protocol, .. } => {
-                socket::serve(connection, protocol, options, times, work).await;
+                socket::serve(connection, protocol, options, times, gone, work).await;
             }
         }
     })
@@ -84,7 +97,7 @@ struct Ends {
     resize: Option<mpsc::Sender<TerminalSize>>,
 }
 
-fn streams(options: Options) -> (Streams, Ends) {
+fn streams(options: Options, gone: &CancellationToken) -> (Streams, Ends) {
     let (output, written) = mpsc::channel(OUTPUT);
     let (stdin, typed) = mpsc::channel(STDIN);
     let (resize, sizes) = mpsc::channel(SIZES);
@@ -92,6 +105,7 @@ fn streams(options: Options) -> (Streams, Ends) {
         stdin: options.stdin.then_some(typed),
         output,
         resize: options.tty.then_some(sizes),
+        gone: gone.clone(),
     };
     let ends = Ends {
         stdin: options.stdin.then_some(stdin),

@@ -38,7 +38,7 @@ pub trait Containers: Send + Sync {
         network: bool,
     ) -> Result<Vec<Series>, AzureError>;
 
-    /// Runs `command` in `container` until it ends. Dropping the call interrupts the command. Its steps are bounded in
+    /// Runs `command` in `container` until it ends; when the client has gone, interrupts it. Its steps are bounded in
     /// time, the command itself is not.
     async fn exec(
         &self,

@@ -8,6 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::azure::AzureError;
 
@@ -44,7 +45,7 @@ impl Default for TerminalSize {
     }
 }
 
-/// The client's side of a session. The client's going away is not told here: it drops the call.
+/// The client's side of a session.
 pub struct Streams {
     /// Standard input, closed at its end; `None` when the client sends none.
     pub stdin: Option<mpsc::Receiver<Bytes>>,
@@ -52,6 +53,9 @@ pub struct Streams {
     pub output: mpsc::Sender<(Output, Bytes)>,
     /// Sizes of the client's terminal, the first one at the start.
     pub resize: Option<mpsc::Receiver<TerminalSize>>,
+    /// Cancelled when nobody wants the session any more: what runs should be interrupted, and the call end within a
+    /// second. After that it is dropped.
+    pub gone: CancellationToken,
 }
 
 impl fmt::Debug for Streams {

@@ -2,9 +2,10 @@
 
 use aci_emulator::Fault;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::client::{Wire, declare, finish, kubectl, on_terminal, run_kubectl};
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, eventually};
 use crate::operator::{log, run, shared};
 
 const WIRES: [Wire; 3] = [Wire::WebSocket, Wire::Translated, Wire::Spdy];
@@ -205,6 +206,40 @@ fn what_azure_answers_is_said() {
             }
             let ended = run_kubectl(&fixture, wire, &["exec", "web", "--", "true"]).await;
             assert_eq!(ended.code, 0, "{wire:?}: {}", ended.stderr);
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_interrupts_its_command() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "exec-gone", "Linux").await;
+        fixture.run_pod("web").await;
+        let folder = tempfile::tempdir().unwrap();
+        for wire in WIRES {
+            declare(&fixture, wire == Wire::WebSocket).await;
+            let file = folder.path().join(format!("{wire:?}"));
+            let command = format!(
+                "trap 'echo yes > {}; exit 0' INT; echo ready; while :; do sleep 0.1; done",
+                file.display()
+            );
+            let args = ["exec", "web", "--", "sh", "-c", &command];
+            let mut child = kubectl(&fixture, wire, &args).await.spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let ready = lines.next_line().await.unwrap();
+            assert_eq!(ready.as_deref(), Some("ready"), "{wire:?}");
+            child.kill().await.unwrap();
+            eventually("it was interrupted", 30, || async {
+                let written = std::fs::read_to_string(&file).unwrap_or_default();
+                if written == "yes\n" {
+                    Ok(())
+                } else {
+                    Err(format!("{wire:?}: {written:?}"))
+                }
+            })
+            .await;
         }
         fixture.finish().await;
     });

@@ -1,5 +1,6 @@
 //! Clients that break the rules, or go away in the middle.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -165,5 +166,28 @@ async fn an_idle_session_ends() {
     let mut client = Client::connect(server.address, path, "v4.channel.k8s.io").await;
     while client.read().await.is_some() {}
     let _socket = sockets::connect(&server, path, Some("v5.channel.k8s.io")).await;
+    server.is_idle().await;
+}
+
+#[tokio::test]
+async fn what_runs_is_told_that_its_client_has_gone() {
+    let server = Server::start().await;
+    let path = "/exec?command=watch&output=1&input=1";
+    let mut client = Client::connect(server.address, path, "v4.channel.k8s.io").await;
+    for kind in ["error", "stdin", "stdout"] {
+        client.open(&[("streamtype", kind)]).await;
+    }
+    let socket = sockets::connect(&server, path, Some("v5.channel.k8s.io")).await;
+    server.runs(2).await;
+    drop((client, socket));
+    server.is_idle().await;
+    assert_eq!(server.told.load(Ordering::SeqCst), 2);
+    // And that its node ends.
+    let socket = sockets::connect(&server, path, Some("v5.channel.k8s.io")).await;
+    server.runs(1).await;
+    server.stop.cancel();
+    server.runs(0).await;
+    assert_eq!(server.told.load(Ordering::SeqCst), 3);
+    drop(socket);
     server.is_idle().await;
 }

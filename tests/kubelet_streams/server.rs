@@ -28,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) permits: Arc<Semaphore>,
     /// Backends that run now.
     pub(crate) running: Arc<AtomicUsize>,
+    /// Backends that were told that their client has gone.
+    pub(crate) told: Arc<AtomicUsize>,
     target: Target,
 }
 
@@ -56,6 +58,7 @@ impl Server {
             stop,
             permits: Arc::new(Semaphore::new(PERMITS)),
             running: Arc::default(),
+            told: Arc::default(),
             target,
         };
         let router = Router::new()
@@ -107,7 +110,7 @@ async fn exec(State(server): State<Server>, request: Request) -> Response {
     };
     let argv = remote::command(request.uri()).unwrap();
     let permit = server.permits.clone().try_acquire_owned().unwrap();
-    let running = server.running.clone();
+    let (running, told) = (server.running.clone(), server.told.clone());
     remote::serve(
         request,
         options,
@@ -116,7 +119,7 @@ async fn exec(State(server): State<Server>, request: Request) -> Response {
         |streams| async move {
             running.fetch_add(1, Ordering::SeqCst);
             let _running = Running(running);
-            backend(&argv, streams).await
+            backend(&argv, streams, &told).await
         },
     )
 }
@@ -133,7 +136,11 @@ async fn forward(State(server): State<Server>, request: Request) -> Response {
     )
 }
 
-async fn backend(argv: &[String], mut streams: Streams) -> Result<Exit, ExecError> {
+async fn backend(
+    argv: &[String],
+    mut streams: Streams,
+    told: &AtomicUsize,
+) -> Result<Exit, ExecError> {
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
     let say = async |to, text: String| {
         streams.output.send((to, Bytes::from(text))).await.unwrap();
@@ -158,6 +165,11 @@ async fn backend(argv: &[String], mut streams: Streams) -> Result<Exit, ExecErro
         }
         ["fail"] => Err(ExecError::Lost),
         ["wait"] => std::future::pending().await,
+        ["watch"] => {
+            streams.gone.cancelled().await;
+            told.fetch_add(1, Ordering::SeqCst);
+            Err(ExecError::Lost)
+        }
         _ => panic!("{words:?}"),
     }
 }

@@ -12,9 +12,10 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
 
 use super::options::Sizes;
-use super::{Options, Status, streams};
+use super::{FAREWELL, Options, Status, streams};
 use crate::kubelet::upgrade::{Connection, Times};
 use crate::kubelet::websocket::{self, Incoming, Outgoing};
 use crate::provider::exec::{Output, Streams};
@@ -74,6 +75,7 @@ pub(super) async fn serve<W, F>(
     protocol: Option<&'static str>,
     options: Options,
     times: Times,
+    gone: CancellationToken,
     work: W,
 ) where
     W: FnOnce(Streams) -> F,
@@ -83,11 +85,13 @@ pub(super) async fn serve<W, F>(
     let protocol = protocol.unwrap_or("channel.k8s.io");
     let codec = Codec::of(protocol);
     let (mut outgoing, mut incoming) = websocket::accept(connection).await;
-    let (streams, ends) = streams(options);
+    let (streams, ends) = streams(options, &gone);
     let moved = Arc::new(Mutex::new(Instant::now()));
     let read = read(&mut incoming, codec, ends.stdin, ends.resize, &moved);
     let idle = idle(&moved, times.idle);
     let mut output = ends.output;
+    let mut work = pin!(work(streams));
+    let mut status = None;
     let talk = async {
         // Says that the session is there, as the kubelet does.
         let first = match options {
@@ -96,8 +100,6 @@ pub(super) async fn serve<W, F>(
             _ => channel::ERROR,
         };
         send(&mut outgoing, codec.encode(first, &[]), times).await?;
-        let mut work = pin!(work(streams));
-        let mut status = None;
         let mut pings = interval_at(Instant::now() + times.ping, times.ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -122,11 +124,12 @@ pub(super) async fn serve<W, F>(
             };
             send(&mut outgoing, message, times).await?;
         }
-        let status = match status {
-            Some(status) => status,
-            None => work.await,
+        let ended = match status.take() {
+            Some(ended) => ended,
+            None => work.as_mut().await,
         };
-        let last = codec.encode(channel::ERROR, &status.bytes(protocol));
+        let last = codec.encode(channel::ERROR, &ended.bytes(protocol));
+        status = Some(ended);
         send(&mut outgoing, last, times).await?;
         // Without a code, clients take the end for an accident.
         let end = CloseFrame {
@@ -148,7 +151,14 @@ pub(super) async fn serve<W, F>(
                 tracing::debug!("a client did not close its session");
             }
         }
-        Err(error) => tracing::debug!(%error, "the client of a session has gone"),
+        Err(error) => {
+            tracing::debug!(%error, "the client of a session has gone");
+            gone.cancel();
+            drop(output);
+            if status.is_none() {
+                let _ = timeout(FAREWELL, work).await;
+            }
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::options::Sizes;
-use super::{Ends, Options, Status, beside, streams};
+use super::{Ends, FAREWELL, Options, Status, beside, streams};
 use crate::kubelet::spdy::{self, Session, Stream};
 use crate::kubelet::upgrade::{Connection, Times};
 use crate::provider::exec::{Output, Streams};
@@ -49,6 +51,7 @@ pub(super) async fn serve<W, F>(
     protocol: &'static str,
     options: Options,
     times: Times,
+    gone: CancellationToken,
     work: W,
 ) where
     W: FnOnce(Streams) -> F,
@@ -57,14 +60,23 @@ pub(super) async fn serve<W, F>(
     // A command that does not read its input for hours is no fault: the idle time is the only limit.
     let (session, driver) = spdy::serve(connection, times.spdy(STREAMS, times.idle));
     let mut driver = pin!(driver);
-    let talk = talk(session, protocol, options, times.creation, work);
+    let mut talk = pin!(talk(
+        session,
+        protocol,
+        options,
+        times.creation,
+        &gone,
+        work
+    ));
     let ended = tokio::select! {
         // The client has gone, or broke the protocol: there is nobody to tell anything.
         result = &mut driver => {
             tracing::debug!(error = result.err().map(tracing::field::display), "the client of a session has gone");
+            gone.cancel();
+            let _ = tokio::time::timeout(FAREWELL, talk).await;
             return;
         }
-        ended = talk => ended,
+        ended = &mut talk => ended,
     };
     // The streams live until the client has read them to their end.
     let Some((session, _opened)) = ended else {
@@ -82,6 +94,7 @@ async fn talk<W, F>(
     protocol: &'static str,
     options: Options,
     creation: Duration,
+    gone: &CancellationToken,
     work: W,
 ) -> Option<(Session, Opened)>
 where
@@ -92,7 +105,7 @@ where
     let resize = options.tty && !matches!(protocol, "v2.channel.k8s.io" | "channel.k8s.io");
     let opening = open(&mut session, options, resize);
     let mut opened = tokio::time::timeout(creation, opening).await.ok()??;
-    let (streams, ends) = streams(options);
+    let (streams, ends) = streams(options, gone);
     let Ends {
         stdin,
         mut output,
@@ -106,7 +119,12 @@ where
         resize: resized,
     } = &mut opened;
     let show = async {
-        while let Some((to, bytes)) = output.recv().await {
+        loop {
+            let part = tokio::select! {
+                part = output.recv() => part,
+                () = gone.cancelled() => None,
+            };
+            let Some((to, bytes)) = part else { break };
             let stream = match to {
                 Output::Stdout => &*stdout,
                 Output::Stderr => &*stderr,
@@ -116,6 +134,8 @@ where
                 let _ = stream.writer.write(bytes).await;
             }
         }
+        // Nobody shows more.
+        output.close();
     };
     let feed = async move {
         if let (Some(typed), Some(stdin)) = (typed, stdin) {

@@ -4,7 +4,6 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::dialog::{self, Console, Settings};
 use super::script::Mark;
@@ -89,7 +88,7 @@ impl Aci {
             let _ = streams.output.send(remark(NO_INPUT)).await;
         }
         let (console, driver) = parts(socket);
-        drive(driver, follow(console, tty, streams.output)).await
+        drive(driver, follow(console, tty, streams)).await
     }
 
     async fn open(
@@ -128,17 +127,19 @@ async fn drive(
 }
 
 /// Passes output on. ACI shows it as a terminal would, with CR LF; to a client without a terminal newlines are newlines.
-async fn follow(
-    console: Console,
-    tty: bool,
-    output: mpsc::Sender<(Output, Bytes)>,
-) -> Result<Exit, ExecError> {
+async fn follow(console: Console, tty: bool, streams: Streams) -> Result<Exit, ExecError> {
+    let Streams { output, gone, .. } = streams;
     let Console {
         input: _input,
         output: mut shown,
     } = console;
     let mut held = false;
-    while let Some(bytes) = shown.recv().await {
+    loop {
+        let bytes = tokio::select! {
+            bytes = shown.recv() => bytes,
+            () = gone.cancelled() => None,
+        };
+        let Some(bytes) = bytes else { break };
         let bytes = if tty {
             bytes
         } else {

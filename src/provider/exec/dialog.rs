@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::scan::{Event, Scanner};
 use super::script::{self, Mark};
@@ -15,6 +16,8 @@ use super::{Command, ExecError, Exit, Output, Streams, input};
 const ANSWER: Duration = Duration::from_secs(30);
 /// Bytes typed that the shell has not taken yet. A terminal holds 4,096 of them, and what carries them some more.
 const WINDOW: usize = 32 * 1024;
+/// A command that was interrupted has this long to end, before its terminal is taken away.
+const GRACE: Duration = Duration::from_millis(700);
 /// What ends input on a terminal (Ctrl-D).
 const END_OF_INPUT: u8 = 0x04;
 /// What interrupts a command on a terminal (Ctrl-C).
@@ -54,7 +57,8 @@ pub async fn run(
     command: &Command,
     streams: &mut Streams,
 ) -> Result<Exit, ExecError> {
-    let mut dialog = Dialog::new(console, settings, Scanner::new(mark, command.tty));
+    let scanner = Scanner::new(mark, command.tty);
+    let mut dialog = Dialog::new(console, settings, scanner, streams.gone.clone());
     let shell = dialog.probe(mark, command.tty).await?;
     let packed = !command.tty && shell.pipes;
     dialog.start(mark, command, shell, streams).await?;
@@ -65,7 +69,11 @@ pub async fn run(
         packing: packed.then_some(shell.base64),
         at_line_start: true,
     };
-    dialog.converse(&mut feed, &streams.output).await
+    let ended = dialog.converse(&mut feed, &streams.output).await;
+    if ended.is_err() {
+        dialog.interrupt().await;
+    }
+    ended
 }
 
 /// Runs whatever `console` is the terminal of, without a shell between: bytes as they are, exit code unknown.
@@ -88,6 +96,12 @@ pub async fn raw(
                 Some(bytes) => queue.push(&bytes),
                 None => stdin = None,
             },
+            () = streams.gone.cancelled() => {
+                let interrupt = input.send(Bytes::from_static(&[INTERRUPT]));
+                // Who does not take it has gone already.
+                let _ = tokio::time::timeout(GRACE, interrupt).await;
+                return Err(ExecError::Lost);
+            }
         }
     }
 }
@@ -109,21 +123,17 @@ struct Dialog {
     events: VecDeque<Event>,
     /// Lengths of what the shell has not acknowledged, and whether more may be typed before it does.
     unanswered: VecDeque<(usize, bool)>,
-    /// Whether the command runs: an interrupt is sent when the session is dropped then.
-    running: bool,
-}
-
-impl Drop for Dialog {
-    /// The client is gone: the command gets the interrupt that a terminal's user would send, and the shell its end.
-    fn drop(&mut self) {
-        if self.running {
-            let _ = self.input.try_send(Bytes::from_static(&[INTERRUPT]));
-        }
-    }
+    /// Nobody wants the session any more.
+    gone: CancellationToken,
 }
 
 impl Dialog {
-    fn new(console: Console, settings: Settings, scanner: Scanner) -> Self {
+    fn new(
+        console: Console,
+        settings: Settings,
+        scanner: Scanner,
+        gone: CancellationToken,
+    ) -> Self {
         Self {
             input: console.input,
             output: console.output,
@@ -131,7 +141,7 @@ impl Dialog {
             scanner,
             events: VecDeque::new(),
             unanswered: VecDeque::new(),
-            running: false,
+            gone,
         }
     }
 
@@ -190,7 +200,6 @@ impl Dialog {
         let deadline = Instant::now() + ANSWER;
         while self.event(deadline).await? != Event::Start {}
         self.unanswered.clear();
-        self.running = true;
         Ok(())
     }
 
@@ -220,6 +229,7 @@ impl Dialog {
                 () = tokio::time::sleep_until(deadline) => {
                     return Err(ExecError::Silent(ANSWER.as_secs()));
                 }
+                () = self.gone.cancelled() => return Err(ExecError::Lost),
             }
         }
     }
@@ -238,7 +248,6 @@ impl Dialog {
                         self.unanswered.pop_front();
                     }
                     Event::Exit(code) => {
-                        self.running = false;
                         self.release(feed).await;
                         return Ok(Exit::Code(code));
                     }
@@ -260,8 +269,27 @@ impl Dialog {
                         self.queue.push(&packet.text);
                     }
                 }
+                () = self.gone.cancelled() => return Err(ExecError::Lost),
             }
         }
+    }
+
+    /// The client has gone: the command gets the interrupt that a terminal's user would send, and a moment to end.
+    async fn interrupt(&mut self) {
+        let ending = async {
+            let interrupt = Bytes::from_static(&[INTERRUPT]);
+            if self.input.send(interrupt).await.is_err() {
+                return;
+            }
+            while let Some(bytes) = self.output.recv().await {
+                let events = self.scanner.feed(&bytes);
+                if events.iter().any(|event| matches!(event, Event::Exit(_))) {
+                    return;
+                }
+            }
+        };
+        // What goes on all the same loses its terminal.
+        let _ = tokio::time::timeout(GRACE, ending).await;
     }
 
     /// The loop that reads standard input ends before its shell does; without an end it would wait for more.

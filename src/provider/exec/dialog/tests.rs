@@ -129,6 +129,7 @@ async fn run_and_type(
         stdin: has_stdin.then_some(keyboard),
         output: out,
         resize: None,
+        gone: CancellationToken::new(),
     };
     let command = Command {
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
@@ -326,6 +327,7 @@ async fn ended_after(said: &'static str) -> ExecError {
         stdin: None,
         output: out,
         resize: None,
+        gone: CancellationToken::new(),
     };
     let command = Command {
         argv: vec!["ls".to_owned()],
@@ -349,4 +351,36 @@ async fn an_end_before_its_time_is_said() {
     );
     let lost = ended_after("^0000000000000001r:1\n^0000000000000001s\nhalf").await;
     assert!(matches!(lost, ExecError::Lost), "{lost}");
+}
+
+#[tokio::test]
+async fn the_command_of_a_client_that_has_gone_is_interrupted() {
+    let (input, mut typed) = mpsc::channel(64);
+    let (shown, output) = mpsc::channel(4);
+    let (out, mut collected) = mpsc::channel(4);
+    let gone = CancellationToken::new();
+    let mut streams = Streams {
+        stdin: None,
+        output: out,
+        resize: None,
+        gone: gone.clone(),
+    };
+    let command = Command {
+        argv: vec!["sleep".to_owned(), "100".to_owned()],
+        tty: false,
+    };
+    let (console, mark) = (Console { input, output }, Mark::new(1));
+    let session = super::run(console, Settings::default(), &mark, &command, &mut streams);
+    let shell = async {
+        let say = async |text: &'static str| shown.send(text.into()).await.unwrap();
+        say("^0000000000000001r:0\n^0000000000000001s\nit runs").await;
+        collected.recv().await.unwrap();
+        gone.cancel();
+        while typed.recv().await.unwrap()[..] != [INTERRUPT] {}
+        // It has a moment to end by itself.
+        say("^0000000000000001x130\n").await;
+    };
+    let both = async { tokio::join!(session, shell).0 };
+    let result = tokio::time::timeout(Duration::from_secs(20), both).await;
+    assert!(matches!(result, Ok(Err(ExecError::Lost))), "{result:?}");
 }
