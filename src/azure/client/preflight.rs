@@ -3,7 +3,7 @@
 
 use super::super::error::AzureError;
 use super::super::resources::{Capability, Provider, Subnet, SubnetPath, Usage, VirtualNetwork};
-use super::super::throttle::Class;
+use super::super::throttle::{Class, Urgency};
 use super::operations::{RESOURCES_API_VERSION, get};
 use super::{ArmClient, Call, parse};
 use azure_core::http::Method;
@@ -57,6 +57,7 @@ impl ArmClient {
         let call = Call {
             operation: "register_provider",
             class: Class::Write,
+            urgency: Urgency::default(),
             method: Method::Post,
             url: self.url(&path, RESOURCES_API_VERSION)?,
             body: None,
