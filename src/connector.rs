@@ -6,6 +6,7 @@
 //! * An idle connector writes nothing; see [`status::status`].
 
 mod apply;
+pub mod capacity;
 pub mod checks;
 mod controller;
 mod dereference;
@@ -28,6 +29,7 @@ use crate::kube::client::Clients;
 use crate::translate::ClusterDns;
 
 pub use controller::run;
+pub use memory::Pace;
 pub use supervisor::{AgentFactory, RunningAgent, StartError};
 
 pub use crate::api::names::{
@@ -53,6 +55,8 @@ pub struct Context {
     pub limiters: azure::Limiters,
     /// Sees every call to ARM.
     pub arm_observer: Arc<dyn azure::Observer>,
+    /// How often Azure is asked about a connector.
+    pub pace: Pace,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
     /// Called once the connectors are listed and watched: a gate of `/readyz`.
