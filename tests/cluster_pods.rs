@@ -27,6 +27,8 @@ mod fixture;
 mod gallery;
 #[path = "cluster_pods/images.rs"]
 mod images;
+#[path = "cluster_pods/last_resort.rs"]
+mod last_resort;
 #[path = "cluster_pods/lasting.rs"]
 mod lasting;
 #[path = "cluster_pods/life.rs"]

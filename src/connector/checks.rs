@@ -2,19 +2,17 @@
 //!
 //! The judgement is pure ([`Report`] to [`Finding`]); [`ask`] is the only function that calls Azure.
 
+mod credentials;
 mod quota;
 mod subnet;
 
 use chrono::{DateTime, Utc};
 
 use crate::api::conditions::{
-    CREDENTIALS_READY, PROVIDER_REGISTERED, QUOTA_SUFFICIENT, RESOURCE_GROUP_READY, SUBNET_READY,
-    Status, Wanted, reason,
+    PROVIDER_REGISTERED, QUOTA_SUFFICIENT, RESOURCE_GROUP_READY, SUBNET_READY, Status, Wanted,
+    reason,
 };
 use crate::azure::{ArmClient, AzureError, ErrorClass, Provider, ResourceGroup, SubnetPath, Usage};
-
-/// The end of a certificate is told so many days ahead.
-const EXPIRY_NOTICE_DAYS: i64 = 14;
 
 /// What a check found, in the terms of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,7 +173,7 @@ pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Find
                 _ => Finding::skipped(SUBNET_READY, waiting),
             });
     let mut findings = vec![
-        credentials(&report.token, provider, subject, now),
+        credentials::judge(&report.token, provider, subject, now),
         registered,
         group.map_or_else(
             || Finding::skipped(RESOURCE_GROUP_READY, waiting),
@@ -185,95 +183,6 @@ pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Find
     findings.extend(subnet);
     findings.push(usages);
     findings
-}
-
-/// Entra ID's word, and ARM's 401, which is about the same thing.
-fn credentials(
-    token: &Result<(), AzureError>,
-    provider: Option<&Result<Provider, AzureError>>,
-    subject: &Subject,
-    now: DateTime<Utc>,
-) -> Finding {
-    let Subject {
-        who,
-        source,
-        expires,
-        ..
-    } = subject;
-    let error = match (token, provider) {
-        (Err(error), _) => error,
-        (Ok(()), Some(Err(error))) if error.class == ErrorClass::Unauthenticated => error,
-        (Ok(()), _) => {
-            let notice = expires.and_then(|at| expiry_notice(at, now));
-            let message = format!(
-                "{who} of {source} was accepted{}",
-                notice.unwrap_or_default()
-            );
-            return Finding::good(CREDENTIALS_READY, reason::TOKEN_ACQUIRED, message);
-        }
-    };
-    let AzureError {
-        class,
-        code,
-        message,
-        ..
-    } = error;
-    match (class, code.as_str()) {
-        (ErrorClass::BadCredentials, _) if expires.is_some_and(|at| at <= now) => Finding::bad(
-            CREDENTIALS_READY,
-            reason::CREDENTIALS_EXPIRED,
-            format!(
-                "the certificate in {source} has expired ({code}); put a new one under key AZURE_CLIENT_CERTIFICATE of {source}"
-            ),
-        ),
-        (ErrorClass::BadCredentials, "AADSTS7000222") => Finding::bad(
-            CREDENTIALS_READY,
-            reason::CREDENTIALS_EXPIRED,
-            format!(
-                "the client secret in {source} has expired (AADSTS7000222); put a new one under key AZURE_CLIENT_SECRET of {source}"
-            ),
-        ),
-        (ErrorClass::BadCredentials, "AADSTS7000215") => Finding::bad(
-            CREDENTIALS_READY,
-            reason::CREDENTIALS_REJECTED,
-            format!(
-                "client secret of {who} was refused by Microsoft Entra ID (AADSTS7000215); put a current one under key AZURE_CLIENT_SECRET of {source}"
-            ),
-        ),
-        (ErrorClass::BadCredentials, _) => Finding::bad(
-            CREDENTIALS_READY,
-            reason::CREDENTIALS_REJECTED,
-            format!("{who} of {source} was refused: {message}"),
-        ),
-        (ErrorClass::Unauthenticated, _) => Finding::bad(
-            CREDENTIALS_READY,
-            reason::CREDENTIALS_REJECTED,
-            format!(
-                "Azure Resource Manager refused the token of {who} of {source} ({code}); check the tenant and the cloud's audience"
-            ),
-        ),
-        (ErrorClass::Invalid, _) => Finding::bad(
-            CREDENTIALS_READY,
-            reason::CREDENTIALS_REJECTED,
-            format!("{who} of {source} cannot be used: {message}"),
-        ),
-        _ => Finding::later(
-            CREDENTIALS_READY,
-            reason::TOKEN_UNAVAILABLE,
-            format!("no token for {who} of {source}, trying again: {error}"),
-        ),
-    }
-}
-
-/// What is added to good news about a certificate that ends soon.
-fn expiry_notice(at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
-    let days = (at - now).num_days();
-    (days < EXPIRY_NOTICE_DAYS).then(|| {
-        format!(
-            "; its certificate expires at {}: put a new one under key AZURE_CLIENT_CERTIFICATE before",
-            at.format("%Y-%m-%dT%H:%M:%SZ")
-        )
-    })
 }
 
 fn registration(answer: &Result<Provider, AzureError>, subject: &Subject) -> Finding {
