@@ -11,6 +11,8 @@
 mod away;
 #[path = "cluster_pods/changes.rs"]
 mod changes;
+#[path = "cluster_pods/classes.rs"]
+mod classes;
 #[path = "cluster_pods/deadlines.rs"]
 mod deadlines;
 #[path = "cluster_pods/ends.rs"]
@@ -25,6 +27,10 @@ mod fixture;
 mod gallery;
 #[path = "cluster_pods/images.rs"]
 mod images;
+#[path = "cluster_pods/last_resort.rs"]
+mod last_resort;
+#[path = "cluster_pods/lasting.rs"]
+mod lasting;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]

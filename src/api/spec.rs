@@ -343,8 +343,8 @@ pub struct NodeTemplate {
     #[schemars(schema_with = "schema::node_annotations")]
     pub annotations: BTreeMap<String, String>,
 
-    /// Taints of the nodes. Omitted, there is one: virtual-kubelet.io/provider=azure:NoSchedule; an empty list means
-    /// none.
+    /// Taints of the nodes. Omitted, there are virtual-kubelet.io/provider=azure:NoSchedule and, so that other nodes are
+    /// filled first, virtual-kubelet.io/last-resort:PreferNoSchedule. A list replaces both; an empty list means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into(), "effect".into()]))]
