@@ -9,6 +9,7 @@ pub mod error;
 pub mod exec;
 pub mod model;
 pub mod monitor;
+pub mod permissions;
 pub mod resources;
 pub mod throttle;
 pub(crate) mod transport;
@@ -17,6 +18,7 @@ pub use client::{ArmClient, Deletion, Observer};
 pub use cloud::{API_VERSION, CloudError, Endpoints};
 pub use credential::{CertificateError, Credential, certificate_expiry};
 pub use error::{AzureError, ErrorClass, Lacking};
+pub use permissions::Permission;
 pub use resources::{
     Capability, Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,
 };
