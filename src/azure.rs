@@ -15,7 +15,7 @@ pub(crate) mod transport;
 
 pub use client::{ArmClient, Deletion, Observer};
 pub use cloud::{CloudError, Endpoints};
-pub use credential::{CertificateError, Credential, certificate_expiry};
+pub use credential::{Certificate, CertificateError, Credential, MetadataHost, NotLocal};
 pub use error::{AzureError, ErrorClass};
 pub use resources::{
     Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,
