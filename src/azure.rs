@@ -9,6 +9,7 @@ pub mod error;
 pub mod exec;
 pub mod model;
 pub mod monitor;
+mod redact;
 pub mod resources;
 pub mod throttle;
 pub(crate) mod transport;

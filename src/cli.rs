@@ -146,7 +146,8 @@ async fn control(
         cluster_dns: settings.cluster_dns(),
         agents,
         limiters: Limiters::new(),
-        arm_observer: metrics,
+        arm_observer: metrics.clone(),
+        observer: metrics,
         ready: Arc::new(move || readiness.set("controller", true)),
     };
     tokio::select! {

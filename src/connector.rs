@@ -9,6 +9,7 @@ mod apply;
 pub mod checks;
 mod controller;
 mod dereference;
+mod expiry;
 pub mod finalize;
 pub mod identity;
 mod memory;
@@ -28,6 +29,7 @@ use crate::kube::client::Clients;
 use crate::translate::ClusterDns;
 
 pub use controller::run;
+pub use expiry::Observer;
 pub use supervisor::{AgentFactory, RunningAgent, StartError};
 
 pub use crate::api::names::{
@@ -53,6 +55,8 @@ pub struct Context {
     pub limiters: azure::Limiters,
     /// Sees every call to ARM.
     pub arm_observer: Arc<dyn azure::Observer>,
+    /// Sees what is known of the connectors.
+    pub observer: Arc<dyn Observer>,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
     /// Called once the connectors are listed and watched: a gate of `/readyz`.

@@ -82,6 +82,7 @@ async fn operate(kubeconfig: &Path) {
         agents: Arc::new(Agents(clients)),
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),
+        observer: Arc::new(()),
         instance: "test".to_owned(),
         ready: Arc::new(|| {}),
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
 use azure_core::http::policies::{Policy, PolicyResult};
-use azure_core::http::{Context, Request};
+use azure_core::http::{Body, Context, Request};
 
 use super::Credential;
 use super::metadata::MetadataHost;
@@ -63,7 +63,11 @@ impl Policy for ReadRefusal {
         let refusal = if self.metadata.is_some() {
             entra::from_metadata(&response)
         } else {
-            entra::from_answer(&response)
+            let sent = match request.body() {
+                Body::Bytes(bytes) => bytes.as_ref(),
+                Body::SeekableStream(_) => &[],
+            };
+            entra::from_answer(&response, sent)
         };
         Err(azure_core::Error::new(ErrorKind::Credential, refusal))
     }
