@@ -139,7 +139,7 @@ async fn run(
         node: node.clone(),
         manager: shared.clients.manager(),
         provider: provider.clone(),
-        events,
+        events: events.clone(),
         observer: shared.pods.clone(),
     };
     let parts = CancellationToken::new();
@@ -156,6 +156,7 @@ async fn run(
         ip: shared.node_ip,
         client: node.clone(),
         containers: provider.clone(),
+        events,
         shared: shared.kubelet.clone(),
     };
     let mut api = kubelet_part(dependencies, port_tx, parts.clone());
@@ -213,7 +214,8 @@ async fn run(
     parts.cancel();
     pods.finish().await;
     api.finish().await;
-    drop(pods);
+    // With the last of their recorders its task ends.
+    drop((pods, api));
     if tokio::time::timeout(Duration::from_secs(1), events_task)
         .await
         .is_err()

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 #[cfg(test)]
 use crd::default_status;
 pub use crd::{crd, crd_yaml};
-pub use defaults::{ContainerRequests, DEFAULT_TAINT_KEY, DEFAULT_TAINT_VALUE, node_name};
+pub use defaults::{
+    ContainerRequests, DEFAULT_TAINT_KEY, DEFAULT_TAINT_VALUE, LAST_RESORT_TAINT_KEY, node_name,
+};
 pub use duration::parse_duration;
 pub use quantity::parse_quantity;
 pub use spec::{

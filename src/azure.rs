@@ -15,10 +15,10 @@ pub mod throttle;
 pub(crate) mod transport;
 
 pub use client::{ArmClient, Deletion, Observer};
-pub use cloud::{CloudError, Endpoints};
+pub use cloud::{API_VERSION, CloudError, Endpoints};
 pub use credential::{Certificate, CertificateError, Credential, MetadataHost, NotLocal};
-pub use error::{AzureError, ErrorClass};
+pub use error::{AzureError, ErrorClass, Lacking};
 pub use resources::{
-    Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,
+    Capability, Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,
 };
 pub use throttle::{Limiter, Limiters};

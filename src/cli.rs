@@ -146,6 +146,7 @@ async fn control(
         cluster_dns: settings.cluster_dns(),
         agents,
         limiters: Limiters::new(),
+        pace: connector::Pace::default(),
         arm_observer: metrics.clone(),
         observer: metrics,
         ready: Arc::new(move || readiness.set("controller", true)),

@@ -6,6 +6,7 @@
 //! * An idle connector writes nothing; see [`status::status`].
 
 mod apply;
+pub mod capacity;
 pub mod checks;
 mod controller;
 mod dereference;
@@ -30,6 +31,7 @@ use crate::translate::ClusterDns;
 
 pub use controller::run;
 pub use expiry::Observer;
+pub use memory::Pace;
 pub use supervisor::{AgentFactory, RunningAgent, StartError};
 
 pub use crate::api::names::{
@@ -57,6 +59,8 @@ pub struct Context {
     pub arm_observer: Arc<dyn azure::Observer>,
     /// Sees what is known of the connectors.
     pub observer: Arc<dyn Observer>,
+    /// How often Azure is asked about a connector.
+    pub pace: Pace,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
     /// Called once the connectors are listed and watched: a gate of `/readyz`.

@@ -59,6 +59,12 @@ struct Outcome {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Trouble {
+    operation: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KubeletRequest {
     route: &'static str,
     code: u16,
@@ -83,6 +89,7 @@ pub struct Metrics {
     create_lag: Histogram,
     waiting: Family<Node, Gauge>,
     running: Family<Node, Gauge>,
+    troubles: Family<Trouble, Counter>,
     registry_looks: Family<Outcome, Counter>,
     kubelet_requests: Family<KubeletRequest, Counter>,
     kubelet_seconds: Seconds<KubeletRoute>,
@@ -108,6 +115,7 @@ impl Default for Metrics {
             create_lag: seconds(),
             waiting: Family::default(),
             running: Family::default(),
+            troubles: Family::default(),
             registry_looks: Family::default(),
             kubelet_requests: Family::default(),
             kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
@@ -174,6 +182,11 @@ impl Metrics {
             "pod_operations_running",
             "Operations that run",
             self.running.clone(),
+        );
+        r.register(
+            "pod_failures",
+            "Operations on container groups that failed, by the reason in the pod's status or Event",
+            self.troubles.clone(),
         );
         r.register(
             "registry_looks",
@@ -254,6 +267,11 @@ impl kube::client::Observer for Metrics {
 }
 
 impl pods::Observer for Metrics {
+    fn failure(&self, operation: &'static str, reason: &'static str) {
+        let trouble = Trouble { operation, reason };
+        self.troubles.get_or_create(&trouble).inc();
+    }
+
     fn status_lag(&self, lag: Duration) {
         self.status_lag.observe(lag.as_secs_f64());
     }

@@ -48,12 +48,15 @@ pub trait Observer: Send + Sync {
     fn create_lag(&self, lag: Duration);
     /// Operations that wait and run.
     fn queue(&self, node: &str, waiting: usize, running: usize);
+    /// An operation on a container group failed for this reason, which is that of the pod's status or Event.
+    fn failure(&self, operation: &'static str, reason: &'static str);
 }
 
 impl Observer for () {
     fn status_lag(&self, _: Duration) {}
     fn create_lag(&self, _: Duration) {}
     fn queue(&self, _: &str, _: usize, _: usize) {}
+    fn failure(&self, _: &'static str, _: &'static str) {}
 }
 
 /// What the loop needs from outside.
@@ -195,6 +198,9 @@ impl Loop {
     }
 
     fn step(&mut self, input: Input) {
+        if let Some((operation, reason)) = input.failed() {
+            self.observer.failure(operation, reason);
+        }
         let now = Instant::now();
         for effect in self.index.step(self.now(), input) {
             match effect {
@@ -219,6 +225,7 @@ impl Loop {
                     digest,
                 } => self.writer.put(now, key, status, digest),
                 Effect::Emit(event) => self.events.emit(to_event(event)),
+                Effect::Unprovisioned(reason) => self.observer.failure("provision", reason),
             }
         }
     }

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 pub use aci::{Aci, Scope};
 pub use containers::Containers;
-pub use failure::{Failure, FailureKind};
+pub use failure::{Failure, FailureKind, Row, follows};
 pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};
 

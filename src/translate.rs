@@ -80,6 +80,8 @@ pub struct GroupDefaults {
     pub cluster_dns: ClusterDns,
     /// ARM ID of the identity that pulls from Azure Container Registry where no pull secret does.
     pub registry_identity_id: Option<String>,
+    /// The largest group that the region takes; `None` where that is not known.
+    pub largest: Option<Largest>,
 }
 
 impl GroupDefaults {
@@ -101,8 +103,18 @@ impl GroupDefaults {
             log_analytics: None,
             cluster_dns: ClusterDns::default(),
             registry_identity_id: None,
+            largest: None,
         }
     }
+}
+
+/// How large a container group may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Largest {
+    /// Cores.
+    pub cpu: f64,
+    /// Gigabytes (10^9 bytes).
+    pub memory_gb: f64,
 }
 
 /// A Log Analytics workspace.

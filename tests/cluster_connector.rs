@@ -9,6 +9,8 @@
 
 #[path = "cluster_connector/operator.rs"]
 mod operator;
+#[path = "cluster_connector/preflight.rs"]
+mod preflight;
 #[path = "cluster_connector/removal.rs"]
 mod removal;
 

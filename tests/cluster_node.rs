@@ -118,6 +118,7 @@ fn node_spec(connector: &VirtualKubeletConnector) -> NodeSpec {
         annotations: BTreeMap::new(),
         taints: connector.spec.taints(),
         capacity: connector.spec.capacity(),
+        allocatable: None,
         unschedulable: false,
     }
 }

@@ -11,6 +11,8 @@
 mod away;
 #[path = "cluster_pods/changes.rs"]
 mod changes;
+#[path = "cluster_pods/classes.rs"]
+mod classes;
 #[path = "cluster_pods/deadlines.rs"]
 mod deadlines;
 #[path = "cluster_pods/ends.rs"]
@@ -25,12 +27,18 @@ mod fixture;
 mod gallery;
 #[path = "cluster_pods/images.rs"]
 mod images;
+#[path = "cluster_pods/last_resort.rs"]
+mod last_resort;
+#[path = "cluster_pods/lasting.rs"]
+mod lasting;
 #[path = "cluster_pods/life.rs"]
 mod life;
 #[path = "cluster_pods/operator.rs"]
 mod operator;
 #[path = "cluster_pods/quiet.rs"]
 mod quiet;
+#[path = "cluster_pods/quota.rs"]
+mod quota;
 #[path = "cluster_pods/references.rs"]
 mod references;
 #[path = "cluster_pods/refusals.rs"]

@@ -78,6 +78,7 @@ const PURE: &[&str] = &[
     "src/pods/index",
     "src/pods/queue.rs",
     "src/pods/writer.rs",
+    "src/connector/capacity.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",
     "src/registry/challenge.rs",

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    arm::network::Subnet,
     config::optional_seconds,
     control::{Control, ControlError},
     faults::Fault,
@@ -35,6 +36,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
             "/resourceGroups/{name}",
             post(add_resource_group).delete(remove_resource_group),
         )
+        .route("/subnets", post(set_subnet))
         .route("/clients", post(client))
         .route("/identities", post(identities))
         .route("/tokens", get(exchanges).delete(revoke))
@@ -165,6 +167,10 @@ async fn remove_resource_group(State(shared): Emulated, Path(name): Path<String>
     } else {
         StatusCode::NOT_FOUND
     }
+}
+
+async fn set_subnet(State(shared): Emulated, Json(subnet): Json<Subnet>) -> Json<Value> {
+    Json(json!({"id": control(&shared).set_subnet(subnet)}))
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,9 @@ pub(crate) mod groups;
 pub(crate) mod lifecycle;
 pub(crate) mod locations;
 pub(crate) mod monitor;
+pub(crate) mod network;
 pub(crate) mod resources;
+pub(crate) mod rights;
 pub(crate) mod rules;
 pub(crate) mod schema;
 pub(crate) mod streams;
@@ -219,6 +221,7 @@ pub(crate) fn route(call: &mut Call<'_>) -> Answer {
         words.get(2..).unwrap_or_default(),
         given.get(2..).unwrap_or_default(),
     );
+    rights::check(call, rest)?;
     match (rest, given) {
         ([], _) => resources::subscription(call),
         (["resourcegroups"], _) => resources::list(call),
@@ -273,6 +276,30 @@ pub(crate) fn route(call: &mut Call<'_>) -> Answer {
             ],
             _,
         ) => locations::route(call, location, what),
+        (
+            [
+                "resourcegroups",
+                _,
+                "providers",
+                "microsoft.network",
+                "virtualnetworks",
+                _,
+            ],
+            [_, group, _, _, _, network],
+        ) if *call.method == Method::GET => network::get(call, group, network, None),
+        (
+            [
+                "resourcegroups",
+                _,
+                "providers",
+                "microsoft.network",
+                "virtualnetworks",
+                _,
+                "subnets",
+                _,
+            ],
+            [_, group, _, _, _, network, _, subnet],
+        ) if *call.method == Method::GET => network::get(call, group, network, Some(subnet)),
         (
             [
                 "resourcegroups",

@@ -169,6 +169,16 @@ pub struct Settings {
     /// From the register call to `Registered`.
     #[serde(with = "seconds")]
     pub register_delay: Duration,
+    /// Container groups that others have in each region.
+    pub others_groups: u32,
+    /// Cores that they use there.
+    pub others_cores: f64,
+    /// Largest cpu sum of a group, which the capabilities of a region tell.
+    pub max_group_cpu: f64,
+    /// Largest memory sum of a group, in GB.
+    pub max_group_memory: f64,
+    /// Actions that the principal has no right to, such as `Microsoft.ContainerInstance/containerGroups/write`.
+    pub denied_actions: Vec<String>,
     /// Whether the principal has rights on resource groups only: everything at subscription scope
     /// (operations, provider, usages) answers 403.
     pub group_scoped: bool,
@@ -193,6 +203,11 @@ impl From<&Config> for Settings {
             crash_backoff: Duration::from_secs(10),
             exit_after: Duration::from_millis(500),
             register_delay: Duration::from_secs(2),
+            others_groups: 0,
+            others_cores: 0.0,
+            max_group_cpu: 31.0,
+            max_group_memory: 240.0,
+            denied_actions: Vec::new(),
             group_scoped: false,
         }
     }

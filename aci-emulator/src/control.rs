@@ -8,6 +8,7 @@ use crate::{
     arm::{
         lifecycle::{Outcome, Plan, Repair},
         monitor::Usage,
+        network::Subnet,
         view::{Look, render},
         world::{Group, Key, World},
     },
@@ -105,6 +106,23 @@ impl Control {
             .world
             .lock()
             .add_resource_group(name, location, Map::new());
+    }
+
+    /// Adds a subnet and its virtual network, or changes one; its ARM ID.
+    pub fn set_subnet(&self, subnet: Subnet) -> String {
+        let id = subnet.id(&self.shared.config.subscription_id);
+        let mut world = self.shared.world.lock();
+        if world.resource_group(&subnet.resource_group).is_err() {
+            world.add_resource_group(&subnet.resource_group, &subnet.location, Map::new());
+        }
+        world.subnets.insert(id.to_lowercase(), subnet);
+        id
+    }
+
+    /// Removes the subnet with this ARM ID; false when there is none.
+    pub fn remove_subnet(&self, id: &str) -> bool {
+        let mut world = self.shared.world.lock();
+        world.subnets.remove(&id.to_lowercase()).is_some()
     }
 
     /// Removes a resource group with everything in it; false when there is none.

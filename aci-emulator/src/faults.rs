@@ -1,11 +1,13 @@
 //! Faults on demand: a request that matches is answered with an error, late, or not at all.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::optional_seconds;
+
+mod recorded;
 
 /// One fault. The first one that matches a request is used up by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,11 @@ pub struct Fault {
     pub message: String,
     /// `Retry-After` in seconds.
     pub retry_after: Option<u64>,
+    /// More headers of the answer, or others.
+    pub headers: BTreeMap<String, String>,
+    /// Body of the answer in place of an error of ARM's, a proxy's page for instance; its type is `text/html` unless
+    /// `headers` say otherwise.
+    pub body: Option<String>,
     /// How many requests it hits before it is gone.
     pub times: u32,
     /// Whether the operation takes effect before the error is answered.
@@ -49,6 +56,8 @@ impl Default for Fault {
             message: "The server encountered an internal error. Please retry the request."
                 .to_owned(),
             retry_after: None,
+            headers: BTreeMap::new(),
+            body: None,
             times: 1,
             after_effect: false,
             hang: None,

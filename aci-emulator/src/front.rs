@@ -106,7 +106,7 @@ async fn faulty(
     parts: &Parts,
     body: Body,
     is_token: bool,
-    fault: Fault,
+    mut fault: Fault,
 ) -> Response {
     let mut body = Some(body);
     let mut response = None;
@@ -145,13 +145,30 @@ async fn faulty(
         );
         return (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     }
-    if is_token {
+    if is_token && fault.body.is_none() {
         return token::faulty(&fault, &echo);
     }
-    let message = fault.message + &echo;
-    let mut error = ApiError::new(fault.status, &fault.code, message);
+    fault.message.push_str(&echo);
+    answer(fault)
+}
+
+/// What a fault has somebody answer.
+fn answer(fault: Fault) -> Response {
+    let mut error = ApiError::new(fault.status, &fault.code, fault.message);
     error.retry_after = fault.retry_after;
-    error.into_response()
+    let mut response = error.into_response();
+    if let Some(body) = fault.body {
+        let html = HeaderValue::from_static("text/html");
+        response.headers_mut().insert(header::CONTENT_TYPE, html);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(body);
+    }
+    for (name, value) in fault.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 /// What the request does when no fault is in its way.

@@ -30,6 +30,7 @@ mod throttle;
 mod tls;
 mod token;
 
+pub use arm::network::Subnet;
 pub use config::{Config, Settings};
 pub use control::{Control, ControlError};
 pub use faults::Fault;

@@ -21,6 +21,8 @@ const ADMIN: &str = "ADMIN ENDPOINT (same listener, no token; every duration is 
                                             \"message\":\"…\",\"retryAfter\":20,\"times\":1,\"afterEffect\":true,\"hang\":2.5,\"dropConnection\":false}
   POST   /_emulator/provider               {\"state\":\"NotRegistered\"}
   POST   /_emulator/resourceGroups/{name}  {\"location\":\"eastus\"}
+  POST   /_emulator/subnets                {\"resourceGroup\":\"net\",\"network\":\"v\",\"name\":\"aci\",\"location\":\"eastus\",
+                                            \"prefix\":\"10.0.0.0/24\",\"service\":\"\",\"others\":3}
   POST   /_emulator/clients                {\"clientId\":\"…\",\"secret\":\"…\",\"certificate\":\"-----BEGIN…\"} (each may be absent)
   POST   /_emulator/identities             {\"system\":\"CLIENT-ID\",\"user\":[\"CLIENT-ID\"]}: the managed identities of the machine
   GET    /_emulator/tokens                 who got which token, and why

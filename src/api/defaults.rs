@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
-use super::{Os, OsType, VirtualKubeletConnectorSpec, parse_duration, parse_quantity};
+use super::{Os, OsType, TaintEffect, VirtualKubeletConnectorSpec, parse_duration, parse_quantity};
 
 /// Key of the taint of nodes whose connector names no taints.
 pub const DEFAULT_TAINT_KEY: &str = "virtual-kubelet.io/provider";
 /// Value of that taint; its effect is `NoSchedule`.
 pub const DEFAULT_TAINT_VALUE: &str = "azure";
+/// Key of the second taint of such nodes; its effect is `PreferNoSchedule` and it has no value.
+///
+/// It is a key of its own because pods commonly tolerate every effect of [`DEFAULT_TAINT_KEY`]: the scheduler gives no
+/// marks for a taint that is tolerated.
+pub const LAST_RESORT_TAINT_KEY: &str = "virtual-kubelet.io/last-resort";
 
 /// ACI's usual quota of one subscription in one region: 100 container groups and 100 cores (documentation of ACI's
 /// service limits); 4 GiB a core is the scheduler's view of its memory, which has no quota of its own.
@@ -50,8 +55,10 @@ impl VirtualKubeletConnectorSpec {
         node_name(connector, os, region)
     }
 
-    /// The taints of the nodes: the user's list, also an empty one, or else
-    /// `virtual-kubelet.io/provider=azure:NoSchedule`.
+    /// The taints of the nodes: the user's list, also an empty one, or else two.
+    /// `virtual-kubelet.io/provider=azure:NoSchedule` keeps off pods that do not ask for Azure, and
+    /// `virtual-kubelet.io/last-resort:PreferNoSchedule` makes the scheduler fill other nodes first with pods that can run
+    /// on either; it never keeps a pod off.
     pub fn taints(&self) -> Vec<Taint> {
         match &self.node.taints {
             Some(taints) => taints
@@ -63,12 +70,20 @@ impl VirtualKubeletConnectorSpec {
                     time_added: None,
                 })
                 .collect(),
-            None => vec![Taint {
-                key: DEFAULT_TAINT_KEY.to_owned(),
-                value: Some(DEFAULT_TAINT_VALUE.to_owned()),
-                effect: "NoSchedule".to_owned(),
-                time_added: None,
-            }],
+            None => vec![
+                Taint {
+                    key: DEFAULT_TAINT_KEY.to_owned(),
+                    value: Some(DEFAULT_TAINT_VALUE.to_owned()),
+                    effect: TaintEffect::NoSchedule.as_str().to_owned(),
+                    time_added: None,
+                },
+                Taint {
+                    key: LAST_RESORT_TAINT_KEY.to_owned(),
+                    value: None,
+                    effect: TaintEffect::PreferNoSchedule.as_str().to_owned(),
+                    time_added: None,
+                },
+            ],
         }
     }
 

@@ -75,6 +75,20 @@ pub struct VirtualKubeletConnectorSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_cloud: Option<CustomCloud>,
 
+    /// Version of Azure's container instance API that is spoken. Azure must list it for the subscription.
+    #[serde(
+        rename = "containerInstanceAPIVersion",
+        default = "default_api_version"
+    )]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^20[0-9]{2}-[0-9]{2}-[0-9]{2}(-preview)?$')").message("containerInstanceAPIVersion must be a version of the container instance API, like 2023-05-01"))]
+    pub container_instance_api_version: String,
+
+    /// Whether the operator registers the resource provider Microsoft.ContainerInstance in the subscription where it is
+    /// not. The identity needs Microsoft.ContainerInstance/register/action on the subscription for that.
+    #[serde(default)]
+    pub register_provider: bool,
+
     /// Azure subscription of the container groups, a GUID. Defaults to the subscription of the credentials.
     /// Immutable.
     #[serde(
@@ -156,6 +170,10 @@ pub struct VirtualKubeletConnectorSpec {
     /// period, Report only counts them.
     #[serde(default)]
     pub orphan_policy: OrphanPolicy,
+}
+
+fn default_api_version() -> String {
+    crate::azure::API_VERSION.to_owned()
 }
 
 fn default_drain_timeout() -> String {
@@ -325,8 +343,8 @@ pub struct NodeTemplate {
     #[schemars(schema_with = "schema::node_annotations")]
     pub annotations: BTreeMap<String, String>,
 
-    /// Taints of the nodes. Omitted, there is one: virtual-kubelet.io/provider=azure:NoSchedule; an empty list means
-    /// none.
+    /// Taints of the nodes. Omitted, there are virtual-kubelet.io/provider=azure:NoSchedule and, so that other nodes are
+    /// filled first, virtual-kubelet.io/last-resort:PreferNoSchedule. A list replaces both; an empty list means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into(), "effect".into()]))]

@@ -40,7 +40,8 @@ pub struct VirtualKubeletConnectorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<i32>,
 
-    /// Capacity that all nodes advertise together.
+    /// Capacity of the connector: what all nodes advertise together or, with capacitySource Quota, what the region's
+    /// quota leaves to them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capacity: BTreeMap<String, String>,
 
@@ -48,7 +49,8 @@ pub struct VirtualKubeletConnectorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityStatus>,
 
-    /// Value of the annotation virtual-kubelet.io/requestedAt that was last acted on.
+    /// Value of the annotation virtual-kubelet.io/requestedAt or reconcile.fluxcd.io/requestedAt that was last acted on:
+    /// Azure has been asked since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 }

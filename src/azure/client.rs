@@ -29,7 +29,7 @@ mod monitor;
 mod operations;
 mod preflight;
 
-pub use operations::{API_VERSION, Deletion};
+pub use operations::Deletion;
 
 /// A GET or DELETE that has no answer by then has failed.
 const SHORT_CALL: Duration = Duration::from_secs(30);

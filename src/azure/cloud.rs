@@ -9,7 +9,10 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// The addresses of one cloud. Addresses have no trailing slash.
+/// Version of the container instance API that is spoken unless a connector says else: every cloud and region has it.
+pub const API_VERSION: &str = "2023-05-01";
+
+/// The addresses of one cloud, and the version of its container instance API. Addresses have no trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
     /// Base address of ARM, `https://management.azure.com`.
@@ -20,6 +23,8 @@ pub struct Endpoints {
     pub scope: String,
     /// PEM certificates trusted besides the platform's own.
     pub ca_bundle_pem: Option<Vec<u8>>,
+    /// `api-version` of calls to `Microsoft.ContainerInstance`.
+    pub api_version: String,
 }
 
 /// Why the addresses of a custom cloud cannot be used. Each message says what to change.
@@ -120,7 +125,17 @@ impl Endpoints {
             authority_host,
             scope,
             ca_bundle_pem,
+            api_version: API_VERSION.to_owned(),
         })
+    }
+
+    /// The same cloud in another version of the container instance API. ARM refuses one that it does not know.
+    #[must_use]
+    pub fn with_api_version(self, api_version: &str) -> Self {
+        Self {
+            api_version: api_version.to_owned(),
+            ..self
+        }
     }
 
     fn known(resource_manager: &str, authority_host: &str) -> Self {
@@ -129,6 +144,7 @@ impl Endpoints {
             authority_host: authority_host.to_owned(),
             scope: format!("{resource_manager}/.default"),
             ca_bundle_pem: None,
+            api_version: API_VERSION.to_owned(),
         }
     }
 }

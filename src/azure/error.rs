@@ -9,7 +9,11 @@ use std::time::Duration;
 use azure_core::error::ErrorKind;
 
 pub(super) mod body;
+mod codes;
 pub(super) mod entra;
+mod lacking;
+
+pub use lacking::Lacking;
 
 /// Longest message kept, in characters.
 const MAX_MESSAGE: usize = 512;
@@ -23,14 +27,26 @@ pub enum ErrorClass {
     NotFound,
     /// The resource group does not exist.
     ResourceGroupNotFound,
+    /// The resource group is being deleted, with all that is in it.
+    ResourceGroupDeleting,
     /// The subscription does not exist or is not visible.
     SubscriptionNotFound,
+    /// The subscription is disabled: nothing can be written in it.
+    SubscriptionDisabled,
     /// The subscription is not registered for `Microsoft.ContainerInstance`.
     ProviderNotRegistered,
+    /// The region is not, or no longer, one of container groups.
+    RegionUnavailable,
     /// ARM refuses the token (401), also after it was renewed.
     Unauthenticated,
-    /// The principal may not do this, or a policy forbids it (403).
+    /// The principal may not do this (403).
     Forbidden,
+    /// An Azure Policy forbids it.
+    Policy,
+    /// A lock on the resource, its group or its subscription forbids it.
+    Locked,
+    /// The subnet cannot be used for container groups.
+    Subnet,
     /// Too many requests (429), or our own limiter had no turn in time.
     Throttled,
     /// An operation on the same resource is still running.
@@ -41,6 +57,8 @@ pub enum ErrorClass {
     Capacity,
     /// The image cannot be pulled.
     Image,
+    /// The image's registry refuses or fails for now.
+    Registry,
     /// Any other refusal of the request itself; the same request will fail again.
     Invalid,
     /// The request collides with another state (409).
@@ -57,6 +75,38 @@ pub enum ErrorClass {
     Identity,
     /// The answer cannot be read or is not one ARM gives.
     Protocol,
+}
+
+impl ErrorClass {
+    /// Every class, in the order of the documentation.
+    pub const ALL: [Self; 26] = [
+        Self::Image,
+        Self::Registry,
+        Self::Quota,
+        Self::Capacity,
+        Self::Invalid,
+        Self::Transitioning,
+        Self::Throttled,
+        Self::Policy,
+        Self::Locked,
+        Self::Forbidden,
+        Self::BadCredentials,
+        Self::Unauthenticated,
+        Self::ResourceGroupNotFound,
+        Self::ResourceGroupDeleting,
+        Self::SubscriptionDisabled,
+        Self::SubscriptionNotFound,
+        Self::ProviderNotRegistered,
+        Self::RegionUnavailable,
+        Self::Subnet,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Connection,
+        Self::Protocol,
+        Self::Identity,
+        Self::Conflict,
+        Self::NotFound,
+    ];
 }
 
 /// A failed call. `Display` is safe to show: `code: message`.
@@ -93,18 +143,25 @@ impl AzureError {
             | C::Quota
             | C::Capacity
             | C::Image
+            | C::Registry
+            | C::Conflict
             | C::Unavailable
             | C::Timeout
             | C::Connection
             | C::Identity
             | C::Protocol => true,
-            C::Conflict => self.code != "ScopeLocked",
             C::NotFound
             | C::ResourceGroupNotFound
+            | C::ResourceGroupDeleting
             | C::SubscriptionNotFound
+            | C::SubscriptionDisabled
             | C::ProviderNotRegistered
+            | C::RegionUnavailable
             | C::Unauthenticated
             | C::Forbidden
+            | C::Policy
+            | C::Locked
+            | C::Subnet
             | C::Invalid
             | C::BadCredentials => false,
         }
@@ -122,11 +179,25 @@ impl AzureError {
         }
     }
 
+    /// The right that is missing, when that is what ARM says.
+    pub fn lacking(&self) -> Option<Lacking<'_>> {
+        (self.class == ErrorClass::Forbidden)
+            .then(|| Lacking::read(&self.message))
+            .flatten()
+    }
+
     /// A `CamelCase` word for a condition or an event.
     pub fn reason(&self) -> &'static str {
         match self.class {
             ErrorClass::NotFound => "ResourceNotFound",
             ErrorClass::ResourceGroupNotFound => "ResourceGroupNotFound",
+            ErrorClass::ResourceGroupDeleting => "ResourceGroupBeingDeleted",
+            ErrorClass::SubscriptionDisabled => "SubscriptionDisabled",
+            ErrorClass::RegionUnavailable => "RegionNotAvailable",
+            ErrorClass::Policy => "DisallowedByPolicy",
+            ErrorClass::Locked => "Locked",
+            ErrorClass::Subnet => "SubnetNotUsable",
+            ErrorClass::Registry => "RegistryError",
             ErrorClass::SubscriptionNotFound => "SubscriptionNotFound",
             ErrorClass::ProviderNotRegistered => "ProviderNotRegistered",
             ErrorClass::Unauthenticated => "Unauthenticated",

@@ -1,5 +1,5 @@
-//! What is read besides container groups: the resource provider and the resource group (api-version 2021-04-01), quotas
-//! (2023-05-01), the subnet and its virtual network (2023-11-01).
+//! What is read besides container groups: the resource provider and the resource group (api-version 2021-04-01), quotas and
+//! capabilities of a region (container instance API), the subnet and its virtual network (2023-11-01).
 
 use std::collections::BTreeMap;
 
@@ -47,13 +47,23 @@ impl Provider {
             .any(|t| t.locations.iter().any(|l| normal_region(l) == wanted))
     }
 
-    /// Whether container groups answer `api_version`.
+    /// Whether it waits for somebody to register it.
+    pub fn is_unregistered(&self) -> bool {
+        ["", "NotRegistered", "Unregistered"]
+            .iter()
+            .any(|state| self.registration_state.eq_ignore_ascii_case(state))
+    }
+
+    /// Whether container groups answer `api_version`; taken to be so where ARM names no version at all.
     pub fn answers(&self, api_version: &str) -> bool {
-        self.container_groups().any(|t| {
-            t.api_versions
-                .iter()
-                .any(|v| v.eq_ignore_ascii_case(api_version))
-        })
+        let mut versions = self.api_versions().peekable();
+        versions.peek().is_none() || versions.any(|v| v.eq_ignore_ascii_case(api_version))
+    }
+
+    /// The versions that container groups answer, as ARM lists them: the newest first.
+    pub fn api_versions(&self) -> impl Iterator<Item = &str> {
+        self.container_groups()
+            .flat_map(|t| t.api_versions.iter().map(String::as_str))
     }
 
     fn container_groups(&self) -> impl Iterator<Item = &ResourceType> {
@@ -81,6 +91,13 @@ pub struct ResourceGroup {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Quota of container groups.
+pub const CONTAINER_GROUPS: &str = "ContainerGroups";
+/// Quota of cores of Standard container groups.
+pub const STANDARD_CORES: &str = "StandardCores";
+/// Quota of cores of Spot container groups.
+pub const SPOT_CORES: &str = "StandardSpotCores";
+
 /// What is used of one quota.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,6 +119,36 @@ pub struct UsageName {
     /// `ContainerGroups`, `StandardCores`, `StandardSpotCores` …
     #[serde(default, deserialize_with = "null_as_default")]
     pub value: String,
+}
+
+/// What container groups of a kind may have in a region.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capability {
+    /// `Linux` or `Windows`.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub os_type: String,
+    /// `Public`, `Private` or none.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub ip_address_type: String,
+    /// Kind of GPU, `None` without.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub gpu: String,
+    /// The amounts.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub capabilities: CapabilityAmounts,
+}
+
+/// The amounts of a [`Capability`]. Absent where ARM does not say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapabilityAmounts {
+    /// Cores.
+    #[serde(default)]
+    pub max_cpu: Option<f64>,
+    /// Gigabytes.
+    #[serde(default, rename = "maxMemoryInGB")]
+    pub max_memory_in_gb: Option<f64>,
 }
 
 /// The names in a subnet's ARM ID.
@@ -156,10 +203,20 @@ pub struct Subnet {
 
 /// Properties of a subnet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SubnetProperties {
     /// The services that have the subnet to themselves.
     #[serde(default, deserialize_with = "null_as_default")]
     pub delegations: Vec<Delegation>,
+    /// Its addresses, as a prefix.
+    #[serde(default)]
+    pub address_prefix: Option<String>,
+    /// Its addresses, when it has several prefixes.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub address_prefixes: Vec<String>,
+    /// What has an address there.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub ip_configurations: Vec<serde_json::Value>,
 }
 
 /// A delegation of a subnet.
@@ -179,7 +236,26 @@ pub struct DelegationProperties {
     pub service_name: String,
 }
 
+/// Addresses of each prefix that Azure keeps: the first four and the last one ("Virtual network FAQ").
+const KEPT: u64 = 5;
+
 impl Subnet {
+    /// How many IPv4 addresses it has for us and others; `None` when it names no prefix that can be read.
+    pub fn addresses(&self) -> Option<u64> {
+        let single = self.properties.address_prefix.iter();
+        let several = self.properties.address_prefixes.iter();
+        let prefixes: std::collections::BTreeSet<&str> =
+            single.chain(several).map(String::as_str).collect();
+        let sizes: Vec<u64> = prefixes.into_iter().filter_map(prefix_size).collect();
+        let sum = sizes.iter().map(|size| size.saturating_sub(KEPT)).sum();
+        (!sizes.is_empty()).then_some(sum)
+    }
+
+    /// How many of them are in use.
+    pub fn used_addresses(&self) -> u64 {
+        self.properties.ip_configurations.len() as u64
+    }
+
     /// Whether it is delegated to container groups, which ACI demands.
     pub fn is_delegated(&self) -> bool {
         self.properties.delegations.iter().any(|delegation| {
@@ -189,6 +265,14 @@ impl Subnet {
                 .eq_ignore_ascii_case("Microsoft.ContainerInstance/containerGroups")
         })
     }
+}
+
+/// Addresses of an IPv4 prefix: `10.0.0.0/24` has 256. ACI has no IPv6.
+fn prefix_size(prefix: &str) -> Option<u64> {
+    let (address, length) = prefix.split_once('/')?;
+    address.parse::<std::net::Ipv4Addr>().ok()?;
+    let length: u32 = length.parse().ok()?;
+    1_u64.checked_shl(32_u32.checked_sub(length)?)
 }
 
 /// A virtual network: where it is.
@@ -207,7 +291,7 @@ impl VirtualNetwork {
 }
 
 /// `East US` and `eastus` are one region.
-fn normal_region(region: &str) -> String {
+pub fn normal_region(region: &str) -> String {
     region
         .chars()
         .filter(char::is_ascii_alphanumeric)
@@ -262,6 +346,48 @@ mod tests {
             &id.replace("subnets", "x"),
         ] {
             assert_eq!(SubnetPath::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_a_subnet() {
+        let addresses = |properties: serde_json::Value| {
+            let subnet: Subnet =
+                serde_json::from_value(serde_json::json!({"properties": properties})).unwrap();
+            (subnet.addresses(), subnet.used_addresses())
+        };
+        for (properties, known) in [
+            (
+                serde_json::json!({"addressPrefix": "10.0.0.0/24"}),
+                (Some(251), 0),
+            ),
+            (
+                serde_json::json!({"addressPrefix": "10.0.0.0/29", "ipConfigurations": [{"id": "a"}]}),
+                (Some(3), 1),
+            ),
+            (
+                serde_json::json!({"addressPrefix": "10.0.0.0/29", "addressPrefixes": ["10.0.0.0/29"]}),
+                (Some(3), 0),
+            ),
+            (
+                serde_json::json!({"addressPrefixes": ["10.0.0.0/29", "10.1.0.0/28", "fd00::/64"]}),
+                (Some(14), 0),
+            ),
+            (
+                serde_json::json!({"addressPrefix": "fd00::/64", "ipConfigurations": null}),
+                (None, 0),
+            ),
+            (
+                serde_json::json!({"addressPrefix": "10.0.0.0/33"}),
+                (None, 0),
+            ),
+            (
+                serde_json::json!({"addressPrefix": "10.0.0.0/32"}),
+                (Some(0), 0),
+            ),
+            (serde_json::json!({}), (None, 0)),
+        ] {
+            assert_eq!(addresses(properties.clone()), known, "{properties}");
         }
     }
 

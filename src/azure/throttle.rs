@@ -15,9 +15,11 @@ use super::error::{AzureError, ErrorClass};
 use super::transport::HttpTransport;
 
 pub mod budget;
+pub mod looks;
 
 use budget::Budget;
 pub use budget::{Class, Observed, Settings};
+pub use looks::Looks;
 
 /// Limiters kept although nobody holds them, before the idle ones are dropped.
 const IDLE_LIMITERS: usize = 64;
@@ -92,6 +94,7 @@ pub struct Limiter {
     turns: [tokio::sync::Mutex<()>; Class::ALL.len()],
     /// An answer has changed the budget.
     changed: Notify,
+    looks: Arc<Looks>,
 }
 
 impl Limiter {
@@ -102,7 +105,13 @@ impl Limiter {
             budget: Mutex::new(Budget::new(settings)),
             turns: Class::ALL.map(|_| tokio::sync::Mutex::new(())),
             changed: Notify::new(),
+            looks: Arc::default(),
         }
+    }
+
+    /// The turns of followed logs within this budget.
+    pub fn looks(&self) -> Arc<Looks> {
+        Arc::clone(&self.looks)
     }
 
     /// Waits for a turn to make one call of `class`, at most until `deadline`. Callers of a class go in the order they

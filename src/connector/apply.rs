@@ -10,6 +10,7 @@ use super::memory::{Arm, Checked, Memory};
 use super::plan::{Seen, Split, Step, agent_spec, steps};
 use super::reconcile::{Core, Subjects};
 use super::supervisor::StartError;
+use crate::api::conditions::reason;
 use crate::api::{DeletionPolicy, Os, VirtualKubeletConnector};
 use crate::kube::call::KubeError;
 
@@ -28,7 +29,7 @@ impl Core {
             ..
         } = subjects;
         let manager = self.context.clients.manager();
-        let running: BTreeMap<Os, Seen> = self
+        let mut running: BTreeMap<Os, Seen> = self
             .supervisor
             .views(&identity.uid)
             .into_iter()
@@ -36,11 +37,17 @@ impl Core {
             .collect();
         let mut desired = BTreeMap::new();
         let mut may_start = BTreeSet::new();
-        let clear = checked.fresh
-            && checked
-                .findings
-                .as_ref()
-                .is_some_and(|all| !all.iter().any(|f| f.blocks));
+        let findings = || checked.findings.iter().flatten();
+        let clear =
+            checked.fresh && checked.findings.is_some() && !findings().any(|found| found.blocks);
+        // Another version of the API is spoken only once Azure has said that it knows it.
+        let settled =
+            checked.fresh && !findings().any(|it| it.reason == reason::API_VERSION_NOT_AVAILABLE);
+        if let Some(arm) = memory.arm.as_ref().filter(|_| !settled) {
+            for seen in running.values_mut() {
+                seen.arm = arm.number;
+            }
+        }
         for os in split.wanted.iter().chain(&split.retiring) {
             let spec = agent_spec(identity, &connector.spec, *os, split.retiring.contains(os));
             let wanted = split.wanted.contains(os);

@@ -3,7 +3,9 @@
 //! The judgement is pure ([`Report`] to [`Finding`]); [`ask`] is the only function that calls Azure.
 
 pub(super) mod credentials;
+mod provider;
 mod quota;
+mod resource_group;
 mod subnet;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +14,10 @@ use crate::api::conditions::{
     PROVIDER_REGISTERED, QUOTA_SUFFICIENT, RESOURCE_GROUP_READY, SUBNET_READY, Status, Wanted,
     reason,
 };
-use crate::azure::{ArmClient, AzureError, ErrorClass, Provider, ResourceGroup, SubnetPath, Usage};
+use crate::azure::model::ContainerGroup;
+use crate::azure::{
+    ArmClient, AzureError, Capability, ErrorClass, Provider, ResourceGroup, SubnetPath, Usage,
+};
 
 /// What a check found, in the terms of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +110,36 @@ pub struct Subject {
     pub resource_group: String,
     /// ARM ID of the subnet, where there is one.
     pub subnet: Option<String>,
+    /// Version of the container instance API.
+    pub api_version: String,
+    /// Whether we are to register the resource provider.
+    pub register: Register,
+    /// The container groups are Spot ones, which have a quota of their own.
+    pub spot: bool,
+    /// The nodes' capacity follows the quota, so that our own container groups have to be told from those of others.
+    pub follows_quota: bool,
+}
+
+impl Subject {
+    /// Whom a role is assigned to; a system-assigned identity has no client ID that is known here.
+    fn assignee(&self) -> &str {
+        if self.client.is_empty() {
+            "PRINCIPAL-ID"
+        } else {
+            &self.client
+        }
+    }
+}
+
+/// What is done about a resource provider that nobody has registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Register {
+    /// Nothing but saying so.
+    No,
+    /// It is registered.
+    Yes,
+    /// It was, a moment ago, and ARM has not noticed yet.
+    Asked,
 }
 
 /// Answers of Azure. An answer is absent when the question was not asked.
@@ -112,40 +147,98 @@ pub struct Subject {
 pub struct Report {
     token: Result<(), AzureError>,
     provider: Option<Result<Provider, AzureError>>,
+    /// What became of registering it.
+    registration: Option<Result<Provider, AzureError>>,
     resource_group: Option<Result<Option<ResourceGroup>, AzureError>>,
     usages: Option<Result<Vec<Usage>, AzureError>>,
+    capabilities: Option<Result<Vec<Capability>, AzureError>>,
     subnet: Option<subnet::Answers>,
+    /// Every container group of the resource group.
+    groups: Option<Result<Vec<ContainerGroup>, AzureError>>,
 }
 
-/// Asks Azure, in at most six calls; each has its own time-out in the client.
-pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
-    let token = arm.check_token().await;
-    if token.is_err() {
-        return Report {
-            token,
+impl Report {
+    fn without_token(error: AzureError) -> Self {
+        Self {
+            token: Err(error),
             provider: None,
+            registration: None,
             resource_group: None,
             usages: None,
+            capabilities: None,
             subnet: None,
-        };
+            groups: None,
+        }
     }
+
+    /// Quotas of the region.
+    pub fn usages(&self) -> Option<&Result<Vec<Usage>, AzureError>> {
+        self.usages.as_ref()
+    }
+
+    /// How large a container group may be in the region; `None` when that is not known.
+    pub fn capabilities(&self) -> Option<&[Capability]> {
+        self.capabilities.as_ref()?.as_deref().ok()
+    }
+
+    /// The container groups of the resource group, read before the quotas; `None` when they are not known.
+    pub fn groups(&self) -> Option<&[ContainerGroup]> {
+        self.groups.as_ref()?.as_deref().ok()
+    }
+
+    /// Whether ARM took our registration of the resource provider.
+    pub fn has_registered(&self) -> bool {
+        matches!(self.registration, Some(Ok(_)))
+    }
+}
+
+/// Asks Azure, in at most nine calls; each has its own time-out in the client.
+pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
+    let token = arm.check_token().await;
+    if let Err(error) = token {
+        return Report::without_token(error);
+    }
+    let provider = async {
+        let provider = arm.provider().await;
+        let registers = subject.register == Register::Yes
+            && provider.as_ref().is_ok_and(Provider::is_unregistered);
+        let registration = if registers {
+            Some(arm.register_provider().await)
+        } else {
+            None
+        };
+        (provider, registration)
+    };
     let subnet = async {
         let path = SubnetPath::parse(subject.subnet.as_deref()?)?;
         let (subnet, network) = tokio::join!(arm.subnet(&path), arm.virtual_network(&path));
         Some(subnet::Answers { subnet, network })
     };
-    let (provider, resource_group, usages, subnet) = tokio::join!(
-        arm.provider(),
+    // One after the other: a group that is made between the two then counts as somebody else's, for this once.
+    let usages = async {
+        let groups = if subject.follows_quota {
+            Some(arm.list_groups(&subject.resource_group).await)
+        } else {
+            None
+        };
+        (groups, arm.usages(&subject.region).await)
+    };
+    let ((provider, registration), resource_group, (groups, usages), capabilities, subnet) = tokio::join!(
+        provider,
         arm.resource_group(&subject.resource_group),
-        arm.usages(&subject.region),
+        usages,
+        arm.capabilities(&subject.region),
         subnet,
     );
     Report {
         token,
         provider: Some(provider),
+        registration,
         resource_group: Some(resource_group),
         usages: Some(usages),
+        capabilities: Some(capabilities),
         subnet,
+        groups,
     }
 }
 
@@ -156,7 +249,7 @@ pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Find
     let group = report.resource_group.as_ref();
     let registered = provider.map_or_else(
         || Finding::skipped(PROVIDER_REGISTERED, waiting),
-        |answer| registration(answer, subject),
+        |answer| provider::judge(answer, report.registration.as_ref(), subject),
     );
     // Without the provider, or outside its regions, there are no quotas.
     let usages = match (&report.usages, registered.blocks) {
@@ -177,7 +270,7 @@ pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Find
         registered,
         group.map_or_else(
             || Finding::skipped(RESOURCE_GROUP_READY, waiting),
-            |answer| existence(answer, subject),
+            |answer| resource_group::judge(answer, subject),
         ),
     ];
     findings.extend(subnet);
@@ -185,130 +278,24 @@ pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Find
     findings
 }
 
-fn registration(answer: &Result<Provider, AzureError>, subject: &Subject) -> Finding {
-    let Subject {
-        subscription,
-        region,
-        ..
-    } = subject;
-    let register = format!(
-        "az provider register --namespace Microsoft.ContainerInstance --subscription {subscription}"
-    );
-    let provider = match answer {
-        Ok(provider) => provider,
-        Err(error) => {
-            return match error.class {
-                ErrorClass::SubscriptionNotFound => Finding::bad(
-                    PROVIDER_REGISTERED,
-                    reason::SUBSCRIPTION_NOT_FOUND,
-                    format!(
-                        "subscription {subscription} does not exist or the identity has no role in it; correct spec.subscriptionID or AZURE_SUBSCRIPTION_ID of the credentials, or give the identity a role"
-                    ),
-                ),
-                ErrorClass::ProviderNotRegistered => {
-                    not_registered("NotRegistered", subscription, &register)
-                }
-                // A role on the resource group alone does not let us look, and is enough for everything else.
-                ErrorClass::Forbidden => Finding {
-                    blocks: false,
-                    ..Finding::later(
-                        PROVIDER_REGISTERED,
-                        reason::ARM_ERROR,
-                        format!(
-                            "the identity may not read the resource providers of subscription {subscription}; whether Microsoft.ContainerInstance is registered is not known"
-                        ),
-                    )
-                },
-                _ => trouble(PROVIDER_REGISTERED, error),
-            };
-        }
-    };
-    if provider
-        .registration_state
-        .eq_ignore_ascii_case("Registering")
-    {
-        return Finding::later(
-            PROVIDER_REGISTERED,
-            reason::REGISTERING,
-            format!(
-                "resource provider Microsoft.ContainerInstance is being registered in subscription {subscription}; this takes a few minutes"
-            ),
-        );
-    }
-    if !provider.is_registered() {
-        return not_registered(&provider.registration_state, subscription, &register);
-    }
-    if !provider.serves(region) {
-        return Finding::bad(
-            PROVIDER_REGISTERED,
-            reason::REGION_NOT_AVAILABLE,
-            format!(
-                "Azure Container Instances are not offered in region {region}; create a connector in another region and delete this one (list them with: az provider show --namespace Microsoft.ContainerInstance)"
-            ),
-        );
-    }
-    let message = format!("Microsoft.ContainerInstance is registered and serves {region}");
-    Finding::good(PROVIDER_REGISTERED, reason::REGISTERED, message)
-}
-
-fn not_registered(state: &str, subscription: &str, register: &str) -> Finding {
-    let state = if state.is_empty() {
-        "NotRegistered"
-    } else {
-        state
-    };
-    Finding::bad(
-        PROVIDER_REGISTERED,
-        reason::NOT_REGISTERED,
-        format!(
-            "resource provider Microsoft.ContainerInstance is {state} in subscription {subscription}; run: {register}"
-        ),
+/// The sentence about a missing right: what ARM says is lacking, else `action`, and the assignment that gives it.
+fn lacking(error: &AzureError, action: &str, grant: &Grant, subject: &Subject) -> String {
+    let lacking = error.lacking().map_or(action, |it| it.action);
+    let Grant { what, scope, role } = grant;
+    let client = subject.assignee();
+    format!(
+        "the identity lacks {lacking} on {what}; run: az role assignment create --assignee {client} --role {role} --scope {scope}"
     )
 }
 
-fn existence(answer: &Result<Option<ResourceGroup>, AzureError>, subject: &Subject) -> Finding {
-    let Subject {
-        subscription,
-        region,
-        resource_group,
-        client,
-        ..
-    } = subject;
-    let client = if client.is_empty() {
-        "PRINCIPAL-ID"
-    } else {
-        client
-    };
-    match answer {
-        Ok(Some(_)) => Finding::good(
-            RESOURCE_GROUP_READY,
-            reason::RESOURCE_GROUP_FOUND,
-            format!("resource group {resource_group} exists"),
-        ),
-        Ok(None) => Finding::bad(
-            RESOURCE_GROUP_READY,
-            reason::RESOURCE_GROUP_NOT_FOUND,
-            format!(
-                "resource group {resource_group} does not exist in subscription {subscription}; run: az group create --name {resource_group} --location {region} --subscription {subscription}"
-            ),
-        ),
-        Err(error) if error.class == ErrorClass::Forbidden => Finding::bad(
-            RESOURCE_GROUP_READY,
-            reason::RESOURCE_GROUP_FORBIDDEN,
-            format!(
-                "the identity has no role on resource group {resource_group}; run: az role assignment create --assignee {client} --role Contributor --scope /subscriptions/{subscription}/resourceGroups/{resource_group}"
-            ),
-        ),
-        Err(error) if error.class == ErrorClass::SubscriptionNotFound => Finding {
-            blocks: false,
-            ..Finding::bad(
-                RESOURCE_GROUP_READY,
-                reason::SUBSCRIPTION_NOT_FOUND,
-                format!("subscription {subscription} was not found"),
-            )
-        },
-        Err(error) => trouble(RESOURCE_GROUP_READY, error),
-    }
+/// A role on a scope.
+struct Grant<'a> {
+    /// The scope, in words.
+    what: &'a str,
+    /// Its ARM ID.
+    scope: &'a str,
+    /// A built-in role, quoted as a shell needs it.
+    role: &'a str,
 }
 
 /// ARM has not answered the question.

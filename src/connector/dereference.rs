@@ -1,8 +1,10 @@
 //! Everything a connector refers to in the API server.
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use kube::api::ListParams;
 use kube::{Api, Client};
 
+use super::capacity::{Requests, request};
 use super::validate::SecretState;
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
 
@@ -36,4 +38,21 @@ pub(super) async fn node_exists(manager: &Client, name: &str) -> Result<bool, Ku
             .await?
             .is_some(),
     )
+}
+
+/// The pods of these nodes that have not ended, with what they ask for: what the scheduler counts.
+pub(super) async fn live_pods(
+    manager: &Client,
+    nodes: impl IntoIterator<Item = &str>,
+) -> Result<Requests, KubeError> {
+    let api = Api::<Pod>::all(manager.clone());
+    let mut pods = Requests::new();
+    for node in nodes {
+        let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
+        let params = ListParams::default().fields(&fields);
+        let list = call("list the pods of a node", TIMEOUT, api.list(&params)).await?;
+        let asks = |pod: &Pod| Some((pod.metadata.uid.clone()?, request(pod)));
+        pods.extend(list.items.iter().filter_map(asks));
+    }
+    Ok(pods)
 }

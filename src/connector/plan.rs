@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::capacity::Region;
 use crate::agent::AgentSpec;
 use crate::api::{
-    OrphanPolicy, Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec, node_name,
+    CapacitySource, OrphanPolicy, Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec,
+    node_name,
 };
 use crate::azure::model::SecretText;
 use crate::node::spec::NodeSpec;
 use crate::translate::{ClusterDns, GroupDefaults, Workspace};
 
 /// The facts beside the spec that an agent is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
     /// Name of the connector.
     pub name: String,
@@ -23,6 +25,8 @@ pub struct Identity {
     pub cluster_dns: ClusterDns,
     /// Key of the Log Analytics workspace; `None` when the spec names none, or its Secret does not give it.
     pub workspace_key: Option<SecretText>,
+    /// What Azure has said of the region.
+    pub region: Region,
 }
 
 /// The agent of one operating system. `retiring`: its node is on its way out, takes no pods and makes no groups.
@@ -35,6 +39,11 @@ pub fn agent_spec(
     let requests = spec.container_requests();
     let template = &spec.container_group;
     let quiet = retiring || spec.suspend;
+    let capacity = spec.capacity();
+    let allocatable = match spec.node.capacity_source {
+        CapacitySource::Static => Some(capacity.clone()),
+        CapacitySource::Quota => identity.region.allocatable(os, capacity.clone()),
+    };
     AgentSpec {
         connector: identity.name.clone(),
         connector_uid: identity.uid.clone(),
@@ -49,7 +58,8 @@ pub fn agent_spec(
             labels: spec.node.labels.clone(),
             annotations: spec.node.annotations.clone(),
             taints: spec.taints(),
-            capacity: spec.capacity(),
+            capacity,
+            allocatable,
             unschedulable: quiet,
         },
         groups: GroupDefaults {
@@ -70,6 +80,7 @@ pub fn agent_spec(
             }),
             cluster_dns: identity.cluster_dns.clone(),
             registry_identity_id: template.registry_identity_id.clone(),
+            largest: identity.region.largest.get(&os).copied(),
         },
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,
@@ -156,6 +167,7 @@ pub(super) mod tests {
     use super::super::validate::tests::spec;
     use super::*;
     use crate::api::{VirtualKubeletConnectorStatus, VirtualNodeStatus};
+    use crate::connector::capacity::{Amounts, Quota, Room};
     use serde_json::json;
 
     pub(in crate::connector) fn identity() -> Identity {
@@ -165,6 +177,7 @@ pub(super) mod tests {
             cluster_uid: "cluster".to_owned(),
             cluster_dns: ClusterDns::default(),
             workspace_key: None,
+            region: Region::default(),
         }
     }
 
@@ -208,6 +221,34 @@ pub(super) mod tests {
             (leaving.suspended, leaving.node.unschedulable),
             (true, true)
         );
+    }
+
+    #[test]
+    fn the_quota_decides_what_is_allocatable_where_the_spec_says_so() {
+        let asked = |source: &str, region: Region| {
+            let spec = spec(&json!({"node": {"capacity": {"cpu": "8"}, "capacitySource": source}}));
+            let identity = Identity {
+                region,
+                ..identity()
+            };
+            let node = agent_spec(&identity, &spec, Os::Linux, false).node;
+            assert_eq!(node.capacity["cpu"], "8");
+            node.allocatable.map(|it| it["cpu"].clone())
+        };
+        let three = Amounts {
+            millicores: Some(3_000),
+            pods: Some(3),
+        };
+        let left = Region {
+            quota: Quota::Left(Room {
+                nodes: BTreeMap::from([(Os::Linux, three)]),
+                all: three,
+            }),
+            ..Region::default()
+        };
+        assert_eq!(asked("Static", left.clone()).as_deref(), Some("8"));
+        assert_eq!(asked("Quota", left).as_deref(), Some("3"));
+        assert_eq!(asked("Quota", Region::default()), None);
     }
 
     #[test]

@@ -12,15 +12,16 @@ use serde_json::json;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::Instant;
 
-use super::checks::{Finding, Subject};
-use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory};
+use super::capacity::Region;
+use super::checks::{Finding, Register, Subject};
+use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory, Question};
 use super::plan::{Identity, split};
 use super::supervisor::Supervisor;
 use super::validate::{Problem, Resolved, SecretState, resolve, secret_reference};
 use super::{
     Context, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference, workspace,
 };
-use crate::api::VirtualKubeletConnector;
+use crate::api::{CapacitySource, Os, Priority, VirtualKubeletConnector, node_name};
 use crate::kube::backoff::jitter;
 use crate::kube::call::{KubeError, TIMEOUT, optional};
 use crate::kube::events::Events;
@@ -29,6 +30,9 @@ use crate::kube::events::Events;
 const SECRET_RETRY: Duration = Duration::from_secs(5);
 /// A removal is looked at so often, besides whenever its agent has news.
 const REMOVAL_STEP: Duration = Duration::from_secs(2);
+
+/// Annotations that ask for a reconcile: ours, and the one that Flux sets.
+const REQUESTS: [&str; 2] = [REQUESTED_AT, FLUX_REQUESTED_AT];
 
 /// What all reconciles share.
 pub(super) struct Core {
@@ -47,7 +51,8 @@ pub(super) struct Subjects<'a> {
     pub(super) identity: Identity,
     pub(super) deleting: bool,
     pub(super) forced: bool,
-    pub(super) requested_at: Option<String>,
+    /// What the annotations say that ask for a reconcile.
+    pub(super) requested_at: [Option<String>; 2],
 }
 
 impl Core {
@@ -97,17 +102,18 @@ impl Core {
         let mut memory = memory.lock().await;
         let memory = &mut *memory;
         let workspace = self.workspace(connector, memory).await;
-        let subjects = Subjects {
+        let mut subjects = Subjects {
             identity: Identity {
                 name: connector.name_any(),
                 uid: uid.clone(),
                 cluster_uid,
                 cluster_dns: self.context.cluster_dns.clone(),
                 workspace_key: memory.workspace_key.clone(),
+                region: Region::default(),
             },
             deleting,
             forced: deleting && annotation(FORCE_DELETE).as_deref() == Some(uid.as_str()),
-            requested_at: annotation(REQUESTED_AT).or_else(|| annotation(FLUX_REQUESTED_AT)),
+            requested_at: REQUESTS.map(annotation),
             connector,
         };
         let reference = secret_reference(&connector.spec, &self.context.namespace);
@@ -122,6 +128,7 @@ impl Core {
             }
             Err(_) => Checked::default(),
         };
+        subjects.identity.region = checked.region.clone();
 
         let split = split(connector, self.supervisor.views(&uid).into_keys());
         self.apply(&subjects, memory, &split, &checked).await?;
@@ -242,6 +249,7 @@ impl Core {
             requested_at: subjects.requested_at.clone(),
             arm: memory.arm.as_ref().map_or(0, |arm| arm.number),
         };
+        let follows_quota = spec.node.capacity_source == CapacitySource::Quota;
         let subject = Subject {
             who: resolved.who.clone(),
             source: resolved.source.clone(),
@@ -251,8 +259,26 @@ impl Core {
             region: spec.region.clone(),
             resource_group: spec.aci_resource_group.clone(),
             subnet: spec.subnet_id.clone(),
+            api_version: spec.container_instance_api_version.clone(),
+            register: if spec.register_provider && !subjects.deleting {
+                Register::Yes
+            } else {
+                Register::No
+            },
+            spot: spec.container_group.priority == Priority::Spot,
+            follows_quota,
         };
-        memory.check(&key, subject, &subjects.identity.name, &self.trigger)
+        let identity = &subjects.identity;
+        let node = |os: Os| (os, node_name(&identity.name, os, &spec.region));
+        let question = Question {
+            subject,
+            connector: identity.name.clone(),
+            connector_uid: identity.uid.clone(),
+            cluster_uid: identity.cluster_uid.clone(),
+            nodes: [Os::Linux, Os::Windows].map(node).into(),
+            manager: self.context.clients.manager(),
+        };
+        memory.check(&key, question, self.context.pace, &self.trigger)
     }
 
     async fn ensure_finalizer(&self, connector: &VirtualKubeletConnector) -> Result<(), KubeError> {

@@ -77,12 +77,14 @@ impl Core {
             generation: connector.metadata.generation.unwrap_or_default(),
             spec: &connector.spec,
             previous,
-            requested_at: subjects.requested_at.clone(),
+            // Both are times, so that the later one is the greater.
+            requested_at: subjects.requested_at.iter().flatten().max().cloned(),
             deleting: subjects.deleting,
             resolved: resolved.as_ref().map(|resolved| &resolved.identity),
             workspace,
             findings: checked.findings.as_deref(),
             fresh: checked.fresh,
+            region: &checked.region,
             nodes,
         };
         let next = status(&facts, &Time(Timestamp::now()));

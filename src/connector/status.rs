@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::capacity::{Quota, Region};
 use super::checks::Finding;
 use super::supervisor::StartError;
 use super::validate::Problem;
@@ -14,7 +15,7 @@ use crate::api::conditions::{
     reason,
 };
 use crate::api::{
-    IdentityStatus, Os, VirtualKubeletConnectorSpec, VirtualKubeletConnectorStatus,
+    CapacitySource, IdentityStatus, Os, VirtualKubeletConnectorSpec, VirtualKubeletConnectorStatus,
     VirtualNodeStatus, parse_quantity,
 };
 
@@ -51,7 +52,7 @@ pub struct Facts<'a> {
     pub spec: &'a VirtualKubeletConnectorSpec,
     /// The status as it is.
     pub previous: Option<&'a VirtualKubeletConnectorStatus>,
-    /// The token of the `requestedAt` annotation.
+    /// The token of the `requestedAt` annotations.
     pub requested_at: Option<String>,
     /// The connector is being deleted.
     pub deleting: bool,
@@ -63,6 +64,8 @@ pub struct Facts<'a> {
     pub findings: Option<&'a [Finding]>,
     /// The findings are about this generation and this Secret.
     pub fresh: bool,
+    /// What Azure said of the region.
+    pub region: &'a Region,
     /// Nodes, Linux first; retiring ones included.
     pub nodes: &'a [NodeFacts],
 }
@@ -90,16 +93,12 @@ pub fn status(facts: &Facts, now: &Time) -> VirtualKubeletConnectorStatus {
                 .map(|agent| agent.pods)
                 .sum(),
         )),
-        capacity: capacity(facts.spec, all),
+        capacity: capacity(facts, all),
         identity: match facts.resolved {
             Ok(identity) => Some(identity.clone()),
             Err(_) => facts.previous.and_then(|status| status.identity.clone()),
         },
-        last_handled_reconcile_at: facts.requested_at.clone().or_else(|| {
-            facts
-                .previous
-                .and_then(|status| status.last_handled_reconcile_at.clone())
-        }),
+        last_handled_reconcile_at: handled(facts),
     }
 }
 
@@ -130,12 +129,23 @@ fn node_status(node: &NodeFacts) -> VirtualNodeStatus {
     }
 }
 
-/// The capacity of one node times the number of wanted nodes.
-fn capacity(spec: &VirtualKubeletConnectorSpec, nodes: usize) -> BTreeMap<String, String> {
-    spec.capacity()
-        .into_iter()
-        .map(|(name, amount)| (name, times(&amount, nodes)))
-        .collect()
+/// The request that is handled: once Azure's answer is about it, or Azure cannot be asked.
+fn handled(facts: &Facts) -> Option<String> {
+    let answered = facts.fresh || facts.resolved.is_err();
+    let asked = facts.requested_at.clone().filter(|_| answered);
+    asked.or_else(|| facts.previous?.last_handled_reconcile_at.clone())
+}
+
+/// The capacity of one node times the number of wanted nodes, as far as the quota goes.
+fn capacity(facts: &Facts, nodes: usize) -> BTreeMap<String, String> {
+    let capacity = facts.spec.capacity().into_iter();
+    let capacity = capacity.map(|(name, amount)| (name, times(&amount, nodes)));
+    match &facts.region.quota {
+        Quota::Left(room) if facts.spec.node.capacity_source == CapacitySource::Quota => {
+            room.all.bound(capacity.collect())
+        }
+        _ => capacity.collect(),
+    }
 }
 
 /// `400Gi` twice is `800Gi`: the unit stays as the user wrote it. What cannot be multiplied in words is a plain number.

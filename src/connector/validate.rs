@@ -119,7 +119,7 @@ pub fn resolve(
     if !problems.is_empty() {
         return Err(Problem::spec(problems.join("; ")));
     }
-    let endpoints = endpoints(spec)?;
+    let endpoints = endpoints(spec)?.with_api_version(&spec.container_instance_api_version);
     let chosen = match &spec.credentials {
         None => identity::own(environment)?,
         Some(credentials) if credentials.type_ == CredentialsType::ServicePrincipal => {

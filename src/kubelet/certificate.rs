@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use rustls::pki_types::pem::PemObject as _;
@@ -20,6 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::server::Observer;
 use super::tls::ServingCertificate;
 use crate::kube::call::KubeError;
+use crate::kube::events::{Event, EventType, Events};
 
 /// A certificate that could not be had is asked for again after this.
 const RETRY: Duration = Duration::from_mins(1);
@@ -119,6 +121,8 @@ pub struct Place<'a> {
     pub certificate: &'a ServingCertificate,
     /// Metrics.
     pub observer: &'a dyn Observer,
+    /// What a person should know of the node.
+    pub events: &'a Events,
 }
 
 impl Place<'_> {
@@ -136,6 +140,30 @@ impl Place<'_> {
             %error,
             "no new serving certificate for the kubelet API; trying again"
         );
+        self.warn(
+            "NoServingCertificate",
+            format!("No new serving certificate for the kubelet API: {error}"),
+        );
+    }
+
+    /// Tells who looks at the node.
+    fn warn(&self, reason: &str, note: String) {
+        self.events.emit(Event {
+            regarding: ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Node".to_owned()),
+                name: Some(self.node.to_owned()),
+                // As a kubelet refers to its node; kubectl describe looks for it.
+                uid: Some(self.node.to_owned()),
+                ..ObjectReference::default()
+            },
+            related: None,
+            reason: reason.to_owned(),
+            action: "RequestCertificate",
+            note,
+            kind: EventType::Warning,
+            origin: None,
+        });
     }
 }
 

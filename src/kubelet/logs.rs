@@ -18,10 +18,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::{Stream, stream};
+use futures::future::Either;
+use futures::{Stream, StreamExt as _, stream};
 use http::header;
 use k8s_openapi::jiff::Timestamp;
-use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::container::Life;
 use self::lines::Limit;
 use self::options::Options;
-use self::pace::{Pace, Turns};
+use self::pace::Pace;
 use self::seen::{Piece, Seen, Step};
 use super::pods::Pods;
 use super::refusal::Refusal;
@@ -48,6 +48,7 @@ const WIDEST: u32 = WINDOW * WIDER * WIDER;
 const GIVE_UP: Duration = Duration::from_mins(5);
 /// Waits after a failure of Azure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+const TEXT: &str = "text/plain; charset=utf-8";
 /// What a stream says where lines may be missing.
 const GAP: &str = "[virtual-kubelet] lines may be missing here: Azure keeps only the end of a log, and it has moved on\n";
 
@@ -57,7 +58,6 @@ pub struct Logs {
     pods: Pods,
     containers: Arc<dyn Containers>,
     followers: Arc<AtomicUsize>,
-    turns: Arc<Mutex<Turns>>,
     epoch: Instant,
     cancel: CancellationToken,
 }
@@ -80,7 +80,6 @@ impl Logs {
             pods,
             containers,
             followers: Arc::default(),
-            turns: Arc::default(),
             epoch: Instant::now(),
             cancel,
         }
@@ -89,11 +88,6 @@ impl Logs {
     /// How many logs are being followed.
     pub fn followers(&self) -> usize {
         self.followers.load(Ordering::Relaxed)
-    }
-
-    /// The wait for the next turn of a follower.
-    fn turn(&self) -> Duration {
-        self.turns.lock().take(self.epoch.elapsed())
     }
 
     /// Answers a request. `permit` is held for as long as the answer lasts.
@@ -106,6 +100,36 @@ impl Logs {
         options: Options,
         permit: OwnedSemaphorePermit,
     ) -> Result<Response, Refusal> {
+        let body = match self.open(target, &options).await? {
+            Log::Ended(bytes) => Body::from(bytes),
+            Log::Followed(mut follower) => {
+                follower.permit = Some(permit);
+                Body::from_stream(follower.stream().map(Ok::<_, Infallible>))
+            }
+        };
+        Ok(([(header::CONTENT_TYPE, TEXT)], body).into_response())
+    }
+
+    /// What the container writes from now on, until its run ends. Empty for one that has ended.
+    ///
+    /// # Errors
+    /// As a kubelet refuses to follow the log.
+    pub async fn from_now_on(
+        &self,
+        target: Target,
+    ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Refusal> {
+        let options = Options {
+            follow: true,
+            tail: Some(0),
+            ..Options::default()
+        };
+        Ok(match self.open(target, &options).await? {
+            Log::Ended(_) => Either::Left(stream::empty()),
+            Log::Followed(follower) => Either::Right(follower.stream()),
+        })
+    }
+
+    async fn open(&self, target: Target, options: &Options) -> Result<Log, Refusal> {
         let pod = self.pods.get(&target.namespace, &target.pod).await?;
         let run = container::run(&pod, &target.container, options.previous)?;
         let key = PodKey::of(&pod).ok_or_else(|| Refusal::not_found("the pod has no UID"))?;
@@ -134,18 +158,18 @@ impl Logs {
                 return Err(Refusal::azure(&about, &error));
             }
         };
-        let mut out = Writer::new(&options);
+        let mut out = Writer::new(options);
         let parsed = lines::parse(&content, timed);
         let tail = tail.map(|tail| usize::try_from(tail).unwrap_or(usize::MAX));
         if !follow {
             let from = tail.map_or(0, |tail| parsed.len().saturating_sub(tail));
             let shown = parsed.get(from..).unwrap_or_default();
             let bytes = out.write(&shown.iter().map(seen::whole_line).collect::<Vec<_>>());
-            return Ok(text(Body::from(bytes)));
+            return Ok(Log::Ended(bytes));
         }
         let mut seen = Seen::default();
         let first = out.write(&seen.begin(&parsed, tail));
-        let follower = Follower {
+        Ok(Log::Followed(Box::new(Follower {
             logs: self.clone(),
             key,
             container: target.container,
@@ -153,21 +177,24 @@ impl Logs {
             first: Some(first),
             out,
             seen,
-            pace: Pace::default(),
+            pace: Pace::new(self.epoch.elapsed()),
             window: Some(WINDOW),
             last: false,
             another: None,
             backoff: Backoff::new(RETRY.0, RETRY.1),
             heard: Instant::now(),
             _count: Count::new(&self.followers),
-            _permit: permit,
-        };
-        Ok(text(Body::from_stream(follower.stream())))
+            permit: None,
+        })))
     }
 }
 
-fn text(body: Body) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
+/// A log that was asked for.
+enum Log {
+    /// All that there is to show.
+    Ended(Bytes),
+    /// There may be more.
+    Followed(Box<Follower>),
 }
 
 /// From pieces to the bytes that are asked for.
@@ -243,11 +270,12 @@ struct Follower {
     /// When Azure last answered.
     heard: Instant,
     _count: Count,
-    _permit: OwnedSemaphorePermit,
+    /// A place among the node's streams.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Follower {
-    fn stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    fn stream(self: Box<Self>) -> impl Stream<Item = Bytes> + Send + use<> {
         stream::unfold(Some(self), |follower| async move {
             let mut follower = follower?;
             let cancel = follower.logs.cancel.clone();
@@ -255,7 +283,7 @@ impl Follower {
                 () = cancel.cancelled() => None,
                 next = follower.next() => next,
             };
-            next.map(|(bytes, goes_on)| (Ok(bytes), goes_on.then_some(follower)))
+            next.map(|(bytes, goes_on)| (bytes, goes_on.then_some(follower)))
         })
     }
 
@@ -269,9 +297,9 @@ impl Follower {
                 return None;
             }
             if !self.last {
-                tokio::time::sleep(self.pace.wait()).await;
-                let turn = self.logs.turn();
-                tokio::time::sleep(turn).await;
+                let looks = self.logs.containers.looks();
+                let wait = self.pace.wait(self.logs.epoch.elapsed(), looks.round());
+                looks.turn(wait).await;
             }
             let (bytes, done) = match self.look().await {
                 Ok(bytes) => {
@@ -286,7 +314,7 @@ impl Follower {
                 },
             };
             if !bytes.is_empty() {
-                self.pace.active();
+                self.pace.active(self.logs.epoch.elapsed());
                 return Some((bytes, !done));
             }
             if done {
@@ -322,6 +350,7 @@ impl Follower {
                 Step::Widen => {
                     self.window = self.window.map(|lines| lines.saturating_mul(WIDER));
                     self.window = self.window.filter(|lines| *lines <= WIDEST);
+                    logs.looks().charge();
                 }
                 Step::New(pieces) => {
                     self.window = Some(WINDOW);

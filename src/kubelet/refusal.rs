@@ -52,13 +52,20 @@ impl Refusal {
             C::Timeout => StatusCode::GATEWAY_TIMEOUT,
             C::Conflict => StatusCode::CONFLICT,
             C::ResourceGroupNotFound
+            | C::ResourceGroupDeleting
             | C::SubscriptionNotFound
+            | C::SubscriptionDisabled
             | C::ProviderNotRegistered
+            | C::RegionUnavailable
             | C::Unauthenticated
             | C::Forbidden
+            | C::Policy
+            | C::Locked
+            | C::Subnet
             | C::Quota
             | C::Capacity
             | C::Image
+            | C::Registry
             | C::Unavailable
             | C::Connection
             | C::BadCredentials

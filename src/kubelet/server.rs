@@ -22,6 +22,7 @@ use super::stats::Stats;
 use super::tls::{self, ServingCertificate};
 use super::upgrade::Sessions;
 use crate::kube::backoff::Backoff;
+use crate::kube::events::Events;
 use crate::provider::Containers;
 
 /// Logs, exec sessions and forwarded ports of one node at once.
@@ -67,6 +68,8 @@ pub struct Dependencies {
     pub client: Client,
     /// The containers.
     pub containers: Arc<dyn Containers>,
+    /// What happens to the node's serving certificate is told here.
+    pub events: Events,
     /// What all nodes share.
     pub shared: Shared,
 }
@@ -105,6 +108,7 @@ pub async fn run(
         client: &dependencies.client,
         certificate: &certificate,
         observer: observer.as_ref(),
+        events: &dependencies.events,
     };
     let keeper = certificate::keep(&dependencies.shared.serving, &place);
     tokio::select! {

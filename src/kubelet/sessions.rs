@@ -1,20 +1,26 @@
 //! The routes of exec, attach and port-forward: which pod and container, and whether it can be done.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::any;
+use bytes::Bytes;
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Container, ContainerState, Pod};
+use tokio::sync::mpsc;
 
+use super::logs::Logs;
 use super::portforward::{self, Target};
 use super::refusal::Refusal;
 use super::remote::{self, Options};
 use super::routes::{Kubelet, permit};
 use super::{logs, pods};
-use crate::provider::exec::{Command, Streams};
+use crate::azure::{AzureError, ErrorClass};
+use crate::provider::exec::{Command, ExecError, Exit, Output, Streams, remark};
 use crate::translate::PodKey;
 
 type Shared = State<Arc<Kubelet>>;
@@ -89,14 +95,62 @@ async fn attach(State(kubelet): Shared, Path(named): Path<Named>, request: Reque
     // The terminal is the container's own or none; the client cannot wish for one.
     let tty = options.tty && container.tty == Some(true);
     let permit = permit(&kubelet)?;
-    let containers = kubelet.containers.clone();
+    let (containers, logs) = (kubelet.containers.clone(), kubelet.logs.clone());
     let backend = move |streams: Streams| async move {
-        containers
-            .attach(&key, &named.container, tty, streams)
-            .await
+        let output = streams.output.clone();
+        let attached = containers.attach(&key, &named.container, tty, streams);
+        match attached.await {
+            // What is gone has no log either.
+            Err(ExecError::Attach(error)) if error.class != ErrorClass::NotFound => {
+                let target = logs::Target {
+                    namespace: named.namespace,
+                    pod: named.pod,
+                    container: named.container,
+                };
+                show_log(&logs, target, &error, tty, &output).await
+            }
+            ended => ended,
+        }
     };
     let sessions = &kubelet.sessions;
     Ok(remote::serve(request, options, sessions, permit, backend))
+}
+
+/// Shows a container's log from now on, in the place of an attach that Azure did not grant.
+async fn show_log(
+    logs: &Logs,
+    target: logs::Target,
+    error: &AzureError,
+    tty: bool,
+    output: &mpsc::Sender<(Output, Bytes)>,
+) -> Result<Exit, ExecError> {
+    let text = format!(
+        "Azure did not attach ({error}); this is what the log gets from now on, seconds late and without any input"
+    );
+    // Who is gone is noticed below.
+    let _ = output.send(remark(&text, tty)).await;
+    let lines = logs.from_now_on(target).await;
+    let lines = lines.map_err(|refusal| ExecError::Log(refusal.text))?;
+    let mut lines = pin!(lines);
+    while let Some(bytes) = lines.next().await {
+        let bytes = if tty { with_returns(&bytes) } else { bytes };
+        if output.send((Output::Stdout, bytes)).await.is_err() {
+            break;
+        }
+    }
+    Ok(Exit::Unknown)
+}
+
+/// LF as CR LF, which a terminal in raw mode needs. PURE.
+fn with_returns(bytes: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(bytes.len() + 16);
+    for byte in bytes {
+        if *byte == b'\n' && out.last() != Some(&b'\r') {
+            out.push(b'\r');
+        }
+        out.push(*byte);
+    }
+    Bytes::from(out)
 }
 
 async fn port_forward(

@@ -40,6 +40,8 @@ pub struct NodeSpec {
     pub taints: Vec<Taint>,
     /// Capacity by resource name, as quantities.
     pub capacity: BTreeMap<String, String>,
+    /// What of it pods may use now; `None` when that is not known, and the Node stays as it is.
+    pub allocatable: Option<BTreeMap<String, String>>,
     /// True while no new pod may be scheduled here (drain, suspend).
     pub unschedulable: bool,
 }
@@ -90,8 +92,10 @@ pub fn desired_node(spec: &NodeSpec, kubelet_version: &str) -> Node {
             ..ApiNodeSpec::default()
         }),
         status: Some(NodeStatus {
-            capacity: Some(capacity(spec)),
-            allocatable: Some(capacity(spec)),
+            capacity: Some(quantities(&spec.capacity)),
+            allocatable: Some(quantities(
+                spec.allocatable.as_ref().unwrap_or(&spec.capacity),
+            )),
             node_info: Some(node_info(spec, kubelet_version)),
             ..NodeStatus::default()
         }),
@@ -151,8 +155,8 @@ fn owner(spec: &NodeSpec) -> OwnerReference {
     }
 }
 
-fn capacity(spec: &NodeSpec) -> BTreeMap<String, Quantity> {
-    spec.capacity
+fn quantities(amounts: &BTreeMap<String, String>) -> BTreeMap<String, Quantity> {
+    amounts
         .iter()
         .map(|(name, amount)| (name.clone(), Quantity(amount.clone())))
         .collect()
@@ -169,7 +173,7 @@ fn node_info(spec: &NodeSpec, kubelet_version: &str) -> NodeSystemInfo {
     }
 }
 
-/// Sixteen hex digits over everything a connector decides about the Node, cordons apart.
+/// Sixteen hex digits over everything a connector decides about the Node, cordons and what is allocatable apart.
 pub fn hash(spec: &NodeSpec) -> String {
     let NodeSpec {
         name,
@@ -181,6 +185,7 @@ pub fn hash(spec: &NodeSpec) -> String {
         annotations,
         taints,
         capacity,
+        allocatable: _,
         unschedulable: _,
     } = spec;
     let text = serde_json::json!([
@@ -224,6 +229,7 @@ pub(crate) mod tests {
                 ("cpu".to_owned(), "200".to_owned()),
                 ("pods".to_owned(), "250".to_owned()),
             ]),
+            allocatable: None,
             unschedulable: false,
         }
     }

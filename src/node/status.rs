@@ -60,6 +60,11 @@ pub fn node_status(
     let mut status = desired_node(spec, kubelet_version)
         .status
         .unwrap_or_default();
+    if spec.allocatable.is_none() {
+        let before = previous.and_then(|node| node.status.as_ref());
+        let before = before.and_then(|status| status.allocatable.clone());
+        status.allocatable = before.or(status.allocatable);
+    }
     status.conditions = Some(vec![
         condition("Ready", ready.ready, &ready.reason, &ready.message),
         condition(
@@ -275,6 +280,27 @@ mod tests {
             up.conditions.unwrap()[1].last_transition_time,
             Some(Time(at(10)))
         );
+    }
+
+    #[test]
+    fn what_is_allocatable_stays_while_it_is_not_known() {
+        let with = |cpu: Option<&str>, previous: Option<&Node>| {
+            let allocatable = cpu
+                .map(|cpu| std::collections::BTreeMap::from([("cpu".to_owned(), cpu.to_owned())]));
+            let spec = crate::node::spec::NodeSpec {
+                allocatable,
+                ..spec()
+            };
+            node_status(&spec, "v1", &endpoint(None), &input(true), previous, at(10))
+        };
+        let cpu = |status: &NodeStatus| status.allocatable.as_ref().unwrap()["cpu"].0.clone();
+        assert_eq!(cpu(&with(None, None)), "200", "a new Node has its capacity");
+        let three = with(Some("3"), None);
+        assert_eq!(cpu(&three), "3");
+        assert_eq!(three.capacity.as_ref().unwrap()["cpu"].0, "200");
+        let live = node(three.clone());
+        assert_eq!(cpu(&with(None, Some(&live))), "3");
+        assert!(differs(Some(&three), &with(Some("2"), Some(&live))));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod pods;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -86,6 +87,19 @@ pub enum Input {
 }
 
 impl Input {
+    /// The operation that failed, and why.
+    pub(super) fn failed(&self) -> Option<(&'static str, &'static str)> {
+        let (operation, failure) = match self {
+            Self::GroupsListed(Err(failure)) => ("list", failure),
+            Self::Ensured(_, Err(failure)) => ("create", failure),
+            Self::Observed(_, Err(failure)) => ("look", failure),
+            Self::Deleted(_, Err(failure)) => ("delete", failure),
+            Self::Stopped(_, Err(failure)) => ("stop", failure),
+            _ => return None,
+        };
+        Some((operation, failure.reason))
+    }
+
     /// The pod of which this tells how it is, or that nothing is known of it for now.
     fn looked(&self) -> Option<PodKey> {
         match self {
@@ -168,6 +182,8 @@ pub enum Effect {
     },
     /// Tell the pod's owner.
     Emit(PodEvent),
+    /// Count that Azure took a group and did not provision it, for this reason.
+    Unprovisioned(&'static str),
 }
 
 /// More groups in creation than this are watched by LIST rather than one GET each.
@@ -233,7 +249,7 @@ impl Index {
             Input::Ensured(key, result) => self.ensured(now, &key, result, fx),
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
-            Input::Stopped(key, result) => self.stopped(&key, result, fx),
+            Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
             Input::Woken(key) => self.woken(now, &key, fx),
             Input::Confirmed(key, presence) => self.confirmed(&key, presence, fx),
             Input::StatusWritten(key, digest) => self.status_written(&key, digest, fx),

@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 
 use super::{Deleted, Ensured, Failure, GroupSummary, Images, Provider, References};
 use crate::api::Os;
+use crate::azure::ErrorClass;
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
 use crate::translate::{
@@ -188,17 +189,15 @@ impl Provider for Aci {
     }
 
     async fn delete(&self, name: &str) -> Result<Deleted, Failure> {
-        Ok(
-            match self
-                .arm
-                .delete_group(&self.scope.resource_group, name)
-                .await?
-            {
-                Deletion::Absent => Deleted::Absent,
-                Deletion::Accepted => Deleted::Accepted(None),
-                Deletion::Deleted(last) => Deleted::Accepted(last),
-            },
-        )
+        let resource_group = &self.scope.resource_group;
+        match self.arm.delete_group(resource_group, name).await {
+            Ok(Deletion::Absent) => Ok(Deleted::Absent),
+            Ok(Deletion::Accepted) => Ok(Deleted::Accepted(None)),
+            Ok(Deletion::Deleted(last)) => Ok(Deleted::Accepted(last)),
+            // ARM deletes a resource group after all that is in it: there is nothing left to delete.
+            Err(error) if error.class == ErrorClass::ResourceGroupNotFound => Ok(Deleted::Absent),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn stop(&self, name: &str) -> Result<(), Failure> {

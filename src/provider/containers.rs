@@ -1,5 +1,7 @@
 //! What the kubelet API does with the containers of a pod.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::Aci;
@@ -7,6 +9,7 @@ use super::Provider as _;
 use super::exec::{Command, ExecError, Exit, Streams};
 use crate::azure::AzureError;
 use crate::azure::monitor::{Metric, Series};
+use crate::azure::throttle::Looks;
 use crate::translate::PodKey;
 
 /// The containers of a node's pods. Calls are bounded in time by the implementation.
@@ -21,6 +24,9 @@ pub trait Containers: Send + Sync {
         tail: Option<u32>,
         timestamps: bool,
     ) -> Result<String, AzureError>;
+
+    /// The turns for looking again at a log that is followed: those of the ARM budget that [`Containers::logs`] uses.
+    fn looks(&self) -> Arc<Looks>;
 
     /// Averages of the minutes from `from` until `until` (seconds of the epoch): CPU and memory of each container, and
     /// with `network` those of the group's network.
@@ -71,6 +77,10 @@ impl Containers for Aci {
                 timestamps,
             )
             .await
+    }
+
+    fn looks(&self) -> Arc<Looks> {
+        self.arm.looks()
     }
 
     async fn usage(

@@ -63,6 +63,16 @@ impl fmt::Debug for Streams {
     }
 }
 
+/// A remark of ours at the beginning of a session: on standard error, or on the terminal, beside which there is none.
+pub fn remark(text: &str, tty: bool) -> (Output, Bytes) {
+    let (to, end) = if tty {
+        (Output::Stdout, "\r\n")
+    } else {
+        (Output::Stderr, "\n")
+    };
+    (to, Bytes::from(format!("[virtual-kubelet] {text}{end}")))
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -88,9 +98,12 @@ pub enum ExecError {
     /// Azure refused or could not be reached.
     #[error(transparent)]
     Azure(#[from] AzureError),
-    /// Azure did not attach.
-    #[error("{0}; kubectl logs -f shows the output, too")]
+    /// Azure did not attach; nothing was shown.
+    #[error("{0}")]
     Attach(AzureError),
+    /// The log that was shown in the place of an attach ended before its time.
+    #[error("{0}")]
+    Log(String),
     /// The session ended before the shell answered.
     #[error(
         "the container has no usable /bin/sh, which exec on Azure Container Instances needs for arguments and exit codes{}",

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use crate::azure::error::{AzureError, ErrorClass};
+use crate::azure::error::AzureError;
 use crate::translate::Refusals;
+
+mod table;
+
+pub use table::{Row, follows};
 
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +20,32 @@ pub enum FailureKind {
     Transient,
     /// Try again soon, but look first: the request may have taken effect.
     Uncertain,
-    /// Try again slowly: quota, capacity, permissions, configuration.
+    /// Try again slowly: quota, capacity.
     Slow,
+    /// It concerns every pod of the connector (rights, locks, a missing resource group): try again about once a minute,
+    /// and the others as soon as one has succeeded.
+    Shared,
+    /// Azure refuses the request itself: try again very slowly, at once when the pod changes.
+    Invalid,
     /// Try again slowly: ACI cannot pull an image.
     Image,
-    /// ACI is still busy with the group: try again in ten seconds.
+    /// ACI is still busy with the group: look in ten seconds, then try again.
     Transitioning,
+}
+
+impl FailureKind {
+    /// Whether a group may exist that nobody has seen: look before making one.
+    pub fn leaves_doubt(self) -> bool {
+        matches!(self, Self::Uncertain | Self::Transitioning)
+    }
+
+    /// Whether it passes by itself, mostly soon.
+    pub fn passes(self) -> bool {
+        matches!(
+            self,
+            Self::Transient | Self::Uncertain | Self::Transitioning
+        )
+    }
 }
 
 /// A failed operation.
@@ -78,41 +102,30 @@ impl From<Refusals> for Failure {
 
 impl From<AzureError> for Failure {
     fn from(error: AzureError) -> Self {
-        let (kind, reason) = match error.class {
-            ErrorClass::Transitioning => (FailureKind::Transitioning, "AciTransitioning"),
-            ErrorClass::Quota => (FailureKind::Slow, "AciQuotaExceeded"),
-            ErrorClass::Capacity => (FailureKind::Slow, "AciCapacity"),
-            // A kubelet's reason of the Event.
-            ErrorClass::Image => (FailureKind::Image, "Failed"),
-            ErrorClass::Invalid => (FailureKind::Slow, "AciRefused"),
-            ErrorClass::Forbidden => (FailureKind::Slow, "AzureForbidden"),
-            ErrorClass::BadCredentials | ErrorClass::Unauthenticated => {
-                (FailureKind::Slow, "AzureCredentials")
-            }
-            ErrorClass::NotFound
-            | ErrorClass::ResourceGroupNotFound
-            | ErrorClass::SubscriptionNotFound
-            | ErrorClass::ProviderNotRegistered => (FailureKind::Slow, error.reason()),
-            ErrorClass::Throttled => (FailureKind::Transient, "AzureThrottled"),
-            ErrorClass::Conflict
-            | ErrorClass::Unavailable
-            | ErrorClass::Timeout
-            | ErrorClass::Connection
-            | ErrorClass::Identity
-            | ErrorClass::Protocol => {
-                let kind = if error.may_have_taken_effect() {
-                    FailureKind::Uncertain
-                } else {
-                    FailureKind::Transient
-                };
-                (kind, "AzureUnavailable")
-            }
+        let row = follows(error.class);
+        // Another state than we know of: a group of that name may be the cause.
+        let doubt = error.may_have_taken_effect() || row.reason == "AzureConflict";
+        let kind = match row.kind {
+            FailureKind::Transient if doubt => FailureKind::Uncertain,
+            kind => kind,
         };
+        // A kubelet's words need no advice, and what passes none.
+        let silent = row.remedy.is_empty() || kind == FailureKind::Image || kind.passes();
+        let message = if silent {
+            error.message
+        } else {
+            let said = error.message.trim_end_matches('.');
+            format!("{said}. {}", row.remedy)
+        };
+        let retry_after = error.retry_after.unwrap_or_default().max(row.least);
         Self {
             kind,
-            reason,
-            message: error.message,
-            retry_after: error.retry_after,
+            reason: row.reason,
+            message,
+            retry_after: (!retry_after.is_zero()).then_some(retry_after),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,7 @@ pub fn container_group(
     for (container, resources) in containers.iter_mut().zip(resources::size(
         &needs,
         inits.least,
-        features.ceiling(),
+        features.ceiling().within(defaults.largest),
         &mut review,
     )) {
         container.properties.resources = Some(resources);

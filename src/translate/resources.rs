@@ -11,8 +11,8 @@ use std::fmt;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::GroupDefaults;
 use super::review::Review;
+use super::{GroupDefaults, Largest};
 use crate::azure::model::{Container, ResourceAmounts, Resources};
 
 /// Smallest group, in hundredths of a core and tenths of a gigabyte.
@@ -42,6 +42,27 @@ impl Ceiling {
             memory: gigabytes * 10,
         };
         Self { kind, most }
+    }
+
+    /// The same where a region takes no larger groups than `largest`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast saturates, and ACI's amounts are small and positive"
+    )]
+    pub(super) fn within(self, largest: Option<Largest>) -> Self {
+        let Some(largest) = largest else { return self };
+        let region = Amounts {
+            cpu: (largest.cpu * 100.0).round() as u64,
+            memory: (largest.memory_gb * 10.0).round() as u64,
+        };
+        if region.cpu >= self.most.cpu && region.memory >= self.most.memory {
+            return self;
+        }
+        Self {
+            kind: "container group of this region",
+            most: self.most.min(region),
+        }
     }
 }
 
@@ -92,6 +113,14 @@ impl Amounts {
         Self {
             cpu: self.cpu.max(other.cpu),
             memory: self.memory.max(other.memory),
+        }
+    }
+
+    /// The smaller of each.
+    fn min(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.min(other.cpu),
+            memory: self.memory.min(other.memory),
         }
     }
 

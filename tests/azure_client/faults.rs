@@ -108,6 +108,37 @@ async fn a_get_survives_a_short_failure() {
 }
 
 #[tokio::test]
+async fn a_hostile_retry_after_is_neither_slept_nor_believed() {
+    for (value, believed) in [
+        ("1800", Some(300)),
+        ("86400", Some(300)),
+        ("99999999999999999999", None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", Some(300)),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+        ("-1", None),
+        ("soon", None),
+    ] {
+        let server = answering(vec![
+            Answer::error(429, "TooManyRequests").with("retry-after", value),
+        ])
+        .await;
+        let started = Instant::now();
+        for write in [false, true] {
+            let error = if write {
+                let group = ContainerGroup::default();
+                client(&server).put_group("rg", "g", &group).await.err()
+            } else {
+                client(&server).get_group("rg", "g").await.err()
+            };
+            let asked = error.unwrap().retry_after;
+            assert_eq!(asked, believed.map(Duration::from_secs), "{value}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(2), "{value}");
+        assert_eq!(server.calls().len(), 2, "{value}");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_answer_is_waited_for_and_a_hanging_one_given_up() {
     let server = Server::start(|seen| match seen.path().rsplit('/').next() {
         Some("slow") => Answer::json(200, &group("slow")).after(Duration::from_millis(100)),

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use vkc::agent::{AgentSpec, AgentStatus};
 use vkc::api::VirtualKubeletConnector;
 use vkc::azure::{ArmClient, Limiters};
-use vkc::connector::{self, AgentFactory, Context, RunningAgent, StartError};
+use vkc::connector::{self, AgentFactory, Context, Pace, RunningAgent, StartError};
 use vkc::kube::client::Clients;
 use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
@@ -83,6 +83,10 @@ async fn operate(kubeconfig: &Path) {
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),
         observer: Arc::new(()),
+        pace: Pace {
+            wanting: Duration::from_millis(700),
+            ..Pace::default()
+        },
         instance: "test".to_owned(),
         ready: Arc::new(|| {}),
     };

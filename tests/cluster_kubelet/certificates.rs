@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vkc::azure::AzureError;
 use vkc::azure::monitor::Series;
+use vkc::azure::throttle::Looks;
 use vkc::kube::client::{Clients, Impersonation};
+use vkc::kube::events::Events;
 use vkc::kubelet::{self, Serving, client_ca};
 use vkc::provider::Containers;
 use vkc::provider::exec::{Command, ExecError, Exit, Streams};
@@ -37,6 +39,10 @@ impl Containers for Nothing {
         _: bool,
     ) -> Result<String, AzureError> {
         Ok(String::new())
+    }
+
+    fn looks(&self) -> Arc<Looks> {
+        Arc::default()
     }
 
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
@@ -73,11 +79,14 @@ impl Node {
         let clients = Clients::new(config.await.unwrap(), Arc::new(())).unwrap();
         let (sender, client_cas) = client_ca::channel();
         let follow = client_ca::follow(client_ca::Source::Cluster, clients.manager(), sender);
+        let client = clients.as_node(name, Impersonation::Constrained).unwrap();
+        let (events, recorder) = Events::spawn(client.clone(), "test");
         let dependencies = kubelet::Dependencies {
             node: name.to_owned(),
             ip: IpAddr::from([127, 0, 0, 1]),
-            client: clients.as_node(name, Impersonation::Constrained).unwrap(),
+            client,
             containers: Arc::new(Nothing),
+            events,
             shared: kubelet::Shared {
                 ports: 0..=0,
                 serving,
@@ -93,6 +102,7 @@ impl Node {
                 () = server => {}
                 () = follow => {}
             }
+            recorder.await.unwrap();
         });
         let port = port.wait_for(Option::is_some).await.unwrap().unwrap();
         Self {
@@ -142,6 +152,23 @@ fn by_a_request_that_somebody_approves() {
             "there is no certificate yet"
         );
         let name = request["metadata"]["name"].as_str().unwrap();
+        let object = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "csr-node"}});
+        let create = ["create", "-f", "-"];
+        let made = plane.kubectl_as(plane.kubeconfig(), &create, &object.to_string());
+        made.await.unwrap().ok().unwrap();
+        let advice = format!("kubectl certificate approve {name}");
+        eventually("who looks at the node is told", 10, || async {
+            let described = plane.kubectl_run(&["describe", "node", "csr-node"]).await;
+            let described = described.unwrap().ok().unwrap();
+            if described.contains("ServingCertificatePending") && described.contains(&advice) {
+                Ok(())
+            } else {
+                Err(described)
+            }
+        })
+        .await;
+        let delete = plane.kubectl_run(&["delete", "node", "csr-node"]).await;
+        delete.unwrap().ok().unwrap();
         let approve = plane.kubectl_run(&["certificate", "approve", name]).await;
         approve.unwrap().ok().unwrap();
         eventually("it serves what was issued", 30, || async {

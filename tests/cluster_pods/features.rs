@@ -1,5 +1,6 @@
 //! What container groups have besides containers: from the connector's `containerGroup`, and from annotations of pods.
 
+use aci_emulator::Subnet;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -242,6 +243,8 @@ fn pods_in_a_subnet_ask_the_cluster_s_dns() {
             "00000000-0000-4000-8000-000000000000",
             &fixture.config.subscription_id,
         );
+        let made = Subnet::new("rg", "v", "aci", "eastus");
+        assert_eq!(fixture.control.set_subnet(made), subnet);
         let edit = json!({"spec": {"subnetID": subnet}});
         let done = fixture
             .connectors()
@@ -251,7 +254,8 @@ fn pods_in_a_subnet_ask_the_cluster_s_dns() {
         eventually("pods are put into the subnet", PATIENCE, || async {
             let connector = fixture.connector().await;
             let seen = &connector["status"]["observedGeneration"];
-            let is_ready = condition(&connector, "Ready")["status"] == "True";
+            let is_true = |kind: &str| condition(&connector, kind)["status"] == "True";
+            let is_ready = is_true("Ready") && is_true("SubnetReady");
             if *seen == connector["metadata"]["generation"] && is_ready {
                 Ok(())
             } else {

@@ -104,6 +104,17 @@ impl Fixture {
         os: &str,
         patch: &Value,
     ) -> Self {
+        Self::start_at(operator, name, os, patch, |_| {}).await
+    }
+
+    /// The same at an Azure that was changed before.
+    pub(crate) async fn start_at(
+        operator: &impl Runs,
+        name: &str,
+        os: &str,
+        patch: &Value,
+        change: impl FnOnce(&Control),
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         assert!(!operator.metrics_url().is_empty());
         let plane = plane().await;
@@ -129,6 +140,7 @@ impl Fixture {
             ca_pem: emulator.ca_pem().to_owned(),
             config,
         };
+        change(&fixture.control);
         EMULATORS.lock().unwrap().push(emulator);
         let namespace: Namespace =
             serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();

@@ -29,8 +29,8 @@ pub(super) fn page(schema: &Value) -> String {
     refusals(schema, "", &mut page);
     page.push_str(
         "\n## Conditions\n\n`Ready` comes first, `Stalled` or `Reconciling` next while there is trouble or work. A \
-         connector that is `Stalled` is still retried every few minutes, and at once when its Secret or spec \
-         changes.\n\n| type | meaning |\n|---|---|\n",
+         connector that is `Stalled` is still looked at within a minute, and at once when its Secret or spec \
+         changes. [Preflight](preflight.md) says more.\n\n| type | meaning |\n|---|---|\n",
     );
     for (word, meaning) in TYPES {
         writeln!(page, "| `{word}` | {} |", meaning.trim()).unwrap();

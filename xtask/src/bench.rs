@@ -4,6 +4,7 @@
 //! no scenario finds the caches, budgets or leftovers of another.
 
 mod audit;
+mod kubelet;
 mod machine;
 mod pods;
 mod report;

@@ -8,6 +8,7 @@ mod gallery;
 mod session;
 mod show;
 mod steps;
+mod top;
 mod view;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use xtask::process::interrupted;
 use xtask::workspace;
 
 use session::Session;
+use top::Top;
 
 #[derive(clap::Args)]
 #[allow(
@@ -38,13 +40,16 @@ pub(crate) struct Args {
     /// Apply config/samples/gallery too, and show what becomes of each of its pods
     #[arg(long)]
     gallery: bool,
+    /// Leave out metrics-server, its build and the minute until `kubectl top` has figures
+    #[arg(long)]
+    no_top: bool,
     /// Run the release build
     #[arg(long)]
     release: bool,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    // Both builds come before the signals are watched: until then a Ctrl-C ends us and them as it ends any build.
+    // All builds come before the signals are watched: until then a Ctrl-C ends us and them as it ends any build.
     println!("Building vkc and aci-emulator.");
     let programs = workspace::build(if args.release { "release" } else { "dev" })?;
     let needed = args.kubeconfig.is_none() || session::on_path("kubectl").is_none();
@@ -53,12 +58,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     } else {
         None
     };
+    let top = Top::resolve(&args, assets.as_ref());
 
     let stop = interrupted()?;
     tokio::pin!(stop);
     let mut session = Session::new(programs, args.keep)?;
     let outcome = tokio::select! {
-        outcome = walk(&mut session, &args, assets.as_ref()) => outcome,
+        outcome = walk(&mut session, &args, assets.as_ref(), &top) => outcome,
         () = &mut stop => {
             println!("\nInterrupted.");
             if let Some(file) = &args.kubeconfig {
@@ -95,7 +101,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-async fn walk(session: &mut Session, args: &Args, assets: Option<&Assets>) -> Result<()> {
+async fn walk(
+    session: &mut Session,
+    args: &Args,
+    assets: Option<&Assets>,
+    top: &Top,
+) -> Result<()> {
     session
         .start_cluster(args.kubeconfig.as_deref(), assets)
         .await?;
@@ -105,6 +116,9 @@ async fn walk(session: &mut Session, args: &Args, assets: Option<&Assets>) -> Re
     session.start_showing().await?;
     session.apply_samples().await?;
     session.see_it_run().await?;
+    // Not before the pods run: a first look that finds nothing costs another minute.
+    session.start_top(top).await?;
+    session.see_figures(top, args.once).await?;
     if args.gallery {
         session.see_the_gallery(args.once).await?;
     }

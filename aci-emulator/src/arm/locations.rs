@@ -43,7 +43,7 @@ pub(crate) fn route(call: &Call<'_>, location: &str, what: &[&str]) -> Answer {
             }
             let value = match *kind {
                 "usages" => usages(call, &region),
-                "capabilities" => capabilities(&region),
+                "capabilities" => capabilities(call, &region),
                 _ => json!([]),
             };
             Ok(Json(json!({"value": value})).into_response())
@@ -148,7 +148,8 @@ fn usages(call: &Call<'_>, region: &str) -> Value {
     let cores: f64 = here()
         .filter(|group| group.life.uses_cores())
         .map(|group| group.cores)
-        .sum();
+        .sum::<f64>()
+        + settings.others_cores;
     let usage = |value: &str, localized: &str, current: Value, limit: Value| {
         json!({
             "id": format!("/subscriptions/{}/providers/Microsoft.ContainerInstance/locations/{region}/usages/{value}", call.shared.config.subscription_id),
@@ -159,7 +160,7 @@ fn usages(call: &Call<'_>, region: &str) -> Value {
         usage(
             "ContainerGroups",
             "Container Groups",
-            json!(here().count()),
+            json!(here().count() as u64 + u64::from(settings.others_groups)),
             json!(settings.quota_groups)
         ),
         usage(
@@ -177,11 +178,13 @@ fn usages(call: &Call<'_>, region: &str) -> Value {
     ])
 }
 
-fn capabilities(region: &str) -> Value {
+fn capabilities(call: &Call<'_>, region: &str) -> Value {
+    let settings = call.shared.settings();
+    let (cpu, memory) = (settings.max_group_cpu, settings.max_group_memory);
     let of = |os: &str, address: &str| {
         json!({
             "resourceType": "containerGroups", "osType": os, "location": display(region), "ipAddressType": address, "gpu": "None",
-            "capabilities": {"maxMemoryInGB": 240.0, "maxCpu": 31.0, "maxGpuCount": 0.0},
+            "capabilities": {"maxMemoryInGB": memory, "maxCpu": cpu, "maxGpuCount": 0.0},
         })
     };
     json!([

@@ -87,7 +87,7 @@ shapes! {
         req("containers", Arr(&Obj(&CONTAINER))), opt("initContainers", Arr(&Obj(&INIT))), opt("osType", Any),
         opt("restartPolicy", Enum(&["Always", "OnFailure", "Never"])), opt("ipAddress", Obj(&IP)), opt("subnetIds", Arr(&Obj(&SUBNET))),
         opt("dnsConfig", Obj(&DNS)), opt("imageRegistryCredentials", Arr(&Obj(&CREDENTIAL))), opt("volumes", Arr(&Obj(&VOLUME))),
-        opt("sku", Enum(&["Standard", "Dedicated", "Confidential", "NotSpecified"])), opt("priority", Enum(&["Regular", "Spot"])),
+        opt("sku", Enum(&["Standard", "Dedicated", "Confidential"])), opt("priority", Enum(&["Regular", "Spot"])),
         opt("diagnostics", Obj(&DIAGNOSTICS)), opt("encryptionProperties", Obj(&ENCRYPTION)), opt("confidentialComputeProperties", Obj(&CONFIDENTIAL)),
         opt("extensions", Arr(&Obj(&EXTENSION))), later("containerGroupProfile", Obj(&PROFILE)), later("standbyPoolProfile", Obj(&STANDBY)),
         later("secretReferences", Arr(&Obj(&SECRET_REFERENCE))), later("identityAcls", Obj(&ACLS)),

@@ -9,10 +9,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{errors::ApiError, lifecycle::Life, rules};
+use super::{errors::ApiError, lifecycle::Life, network::Subnets, rules};
 use crate::{
     clock::{Time, plus},
-    config::Config,
+    config::{Config, Settings},
 };
 
 /// Operations kept for their status; older ones are forgotten.
@@ -132,6 +132,7 @@ pub(crate) struct World {
     pub(crate) groups: BTreeMap<Key, Group>,
     pub(crate) operations: Operations,
     pub(crate) provider: Provider,
+    pub(crate) subnets: Subnets,
     /// PUTs that are to fail for lack of capacity, with the time of their late start.
     pub(crate) no_capacity: VecDeque<Option<Duration>>,
     next_ip: u32,
@@ -147,6 +148,7 @@ impl World {
                 state: config.provider_state.clone(),
                 registered_at: None,
             },
+            subnets: Subnets::new(),
             no_capacity: VecDeque::new(),
             next_ip: 0,
         };
@@ -256,12 +258,13 @@ impl World {
         key: &Key,
         location: &str,
         cores: f64,
-        quota: (u32, f64),
+        settings: &Settings,
         now: Time,
     ) -> Result<(), ApiError> {
         self.advance_all(now);
         let region = normal(location);
-        let (mut groups, mut used) = (0_u32, 0.0);
+        let quota = (settings.quota_groups, settings.quota_cores);
+        let (mut groups, mut used) = (settings.others_groups, settings.others_cores);
         for (_, group) in self
             .groups
             .iter()

@@ -41,6 +41,30 @@ async fn an_error_before_and_after_the_effect() {
 }
 
 #[tokio::test]
+async fn a_page_of_somebody_else_and_a_recorded_error() {
+    let test = Test::start().await;
+    test.control.inject(Fault {
+        status: 404,
+        body: Some("<html>Not Found</html>".to_owned()),
+        headers: [("retry-after".to_owned(), "soon".to_owned())].into(),
+        ..Fault::default()
+    });
+    let page = test.http.get(test.emulator.url()).send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/html");
+    assert_eq!(page.headers()["retry-after"], "soon");
+    assert_eq!(page.status().as_u16(), 404);
+    assert_eq!(page.text().await.unwrap(), "<html>Not Found</html>");
+
+    let locked = Fault::recorded("ScopeLocked").unwrap();
+    test.control.inject(locked.clone());
+    let reply = test.put("web", &small()).await;
+    assert_eq!(reply.code(), (409, "ScopeLocked"));
+    assert_eq!(reply.body["error"]["message"], locked.message);
+    assert_eq!(Fault::recorded("NoSuchThing"), None);
+    test.emulator.stop().await;
+}
+
+#[tokio::test]
 async fn a_dropped_connection_and_a_hang() {
     let test = Test::start().await;
     test.control.inject(Fault {

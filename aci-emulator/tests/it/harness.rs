@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aci_emulator::{Config, Control, Emulator};
+use aci_emulator::{Config, Control, Emulator, Subnet};
 use reqwest::{Client, Method, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -85,6 +85,9 @@ impl Test {
             token: String::new(),
         };
         test.token = test.new_token().await;
+        // The one of the large body.
+        let subnet = Subnet::new("n", "v", "aci", "eastus");
+        test.control.set_subnet(subnet);
         test
     }
 
@@ -213,5 +216,11 @@ pub(crate) fn small() -> Value {
 
 /// A group with everything a pod has.
 pub(crate) fn large() -> Value {
-    fixture("pod.json")
+    let mut body = fixture("pod.json");
+    let subscription = Config::default().subscription_id;
+    let id = format!(
+        "/subscriptions/{subscription}/resourceGroups/n/providers/Microsoft.Network/virtualNetworks/v/subnets/aci"
+    );
+    body["properties"]["subnetIds"] = json!([{"id": id}]);
+    body
 }

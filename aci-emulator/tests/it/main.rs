@@ -12,6 +12,7 @@ mod faults;
 mod groups;
 mod harness;
 mod live;
+mod network;
 mod pages;
 mod registry;
 mod token;

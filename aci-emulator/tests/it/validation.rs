@@ -2,6 +2,7 @@
 
 mod rules;
 mod shapes;
+mod strict;
 
 use reqwest::Method;
 use serde_json::{Value, json};

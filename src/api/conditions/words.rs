@@ -31,7 +31,7 @@ words! {
     PROVIDER_REGISTERED = "ProviderRegistered";
     /// The resource group exists and may be read.
     RESOURCE_GROUP_READY = "ResourceGroupReady";
-    /// The subnet exists, is in the region and is delegated. Absent without `spec.subnetID`.
+    /// The subnet exists, is in the region, is delegated and has room. Absent without `spec.subnetID`.
     SUBNET_READY = "SubnetReady";
     /// The wanted nodes are registered and Ready.
     NODES_READY = "NodesReady";
@@ -106,13 +106,15 @@ pub mod reason {
         PROVIDER_NOT_REGISTERED = "ProviderNotRegistered";
         /// Azure Container Instances are not offered in the region. The region is immutable: create another connector.
         REGION_NOT_AVAILABLE = "RegionNotAvailable";
+        /// Azure does not answer spec.containerInstanceAPIVersion. Set it to one of the versions in the message.
+        API_VERSION_NOT_AVAILABLE = "APIVersionNotAvailable";
         /// The resource group exists.
         RESOURCE_GROUP_FOUND = "ResourceGroupFound";
         /// The resource group does not exist. Create it with `az group create`; the connector never does.
         RESOURCE_GROUP_NOT_FOUND = "ResourceGroupNotFound";
         /// The identity lacks a role on the resource group. Assign one that may read, write and delete container groups.
         RESOURCE_GROUP_FORBIDDEN = "ResourceGroupForbidden";
-        /// The subnet exists and is delegated.
+        /// The subnet exists, is delegated and has room.
         SUBNET_FOUND = "SubnetFound";
         /// The subnet does not exist. Check subnetID.
         SUBNET_NOT_FOUND = "SubnetNotFound";
@@ -120,6 +122,8 @@ pub mod reason {
         SUBNET_NOT_DELEGATED = "SubnetNotDelegated";
         /// The subnet is in another region than the connector. Set subnetID to one in the connector's region.
         SUBNET_IN_OTHER_REGION = "SubnetInOtherRegion";
+        /// All addresses of the subnet are in use. New pods wait; free some, or set subnetID to a larger subnet.
+        SUBNET_FULL = "SubnetFull";
         /// The identity may not read the subnet, which is therefore not checked. Assign a role with
         /// Microsoft.Network/virtualNetworks/subnets/read and, for pods, Microsoft.Network/virtualNetworks/subnets/join/action.
         SUBNET_FORBIDDEN = "SubnetForbidden";

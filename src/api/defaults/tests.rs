@@ -65,15 +65,27 @@ fn node_names_are_the_predecessors() {
 #[test]
 fn omitted_taints_and_no_taints_differ() {
     let default = spec(&json!({})).taints();
-    assert_eq!(default.len(), 1);
+    let default: Vec<_> = default
+        .iter()
+        .map(|taint| {
+            (
+                taint.key.as_str(),
+                taint.value.as_deref(),
+                taint.effect.as_str(),
+            )
+        })
+        .collect();
     assert_eq!(
-        (default[0].key.as_str(), default[0].value.as_deref()),
-        ("virtual-kubelet.io/provider", Some("azure"))
+        default,
+        [
+            ("virtual-kubelet.io/provider", Some("azure"), "NoSchedule"),
+            ("virtual-kubelet.io/last-resort", None, "PreferNoSchedule"),
+        ]
     );
-    assert_eq!(default[0].effect, "NoSchedule");
     assert_eq!(spec(&json!({"node": {"taints": []}})).taints(), []);
     let own = spec(&json!({"node": {"taints": [{"key": "azure.com/aci", "effect": "NoExecute"}]}}))
         .taints();
+    assert_eq!(own.len(), 1, "a list replaces the default");
     assert_eq!(
         (
             own[0].key.as_str(),

@@ -1,11 +1,14 @@
 //! The log of a container.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::operations::get;
 use super::{ArmClient, parse};
 use crate::azure::error::AzureError;
 use crate::azure::model::null_as_default;
+use crate::azure::throttle::Looks;
 
 #[derive(Deserialize)]
 struct Logs {
@@ -39,5 +42,10 @@ impl ArmClient {
         }
         let logs: Logs = parse(&self.send(&get("container_logs", url)).await?)?;
         Ok(logs.content)
+    }
+
+    /// The turns of who follows logs, shared by everybody with this subscription and principal.
+    pub fn looks(&self) -> Arc<Looks> {
+        self.session().limiter.looks()
     }
 }

@@ -1,4 +1,4 @@
-//! The calls: container groups (api-version 2023-05-01), the provider and the resource group (2021-04-01).
+//! The calls: container groups (in the version of the endpoints), the provider and the resource group (2021-04-01).
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -12,13 +12,11 @@ use super::super::resources::{Provider, ResourceGroup};
 use super::super::throttle::Class;
 use super::{ArmClient, Call, parse};
 
-/// Version of the container group API that is spoken.
-pub const API_VERSION: &str = "2023-05-01";
-/// The version that has references to Key Vault secrets; only groups with such are sent in it, because not every cloud
-/// knows it.
+/// The first version that has references to Key Vault secrets; only groups with such are sent in it where the spoken one
+/// is older, because not every cloud knows it.
 const SECRETS_API_VERSION: &str = "2025-09-01";
 /// Version of the resources API (providers, resource groups).
-const RESOURCES_API_VERSION: &str = "2021-04-01";
+pub(super) const RESOURCES_API_VERSION: &str = "2021-04-01";
 /// A LIST with more pages is an error: something answers without end.
 const MAX_PAGES: usize = 500;
 /// All pages together.
@@ -60,10 +58,10 @@ impl ArmClient {
         name: &str,
         group: &ContainerGroup,
     ) -> Result<ContainerGroup, AzureError> {
-        let version = if group.properties.secret_references.is_empty() {
-            API_VERSION
-        } else {
-            SECRETS_API_VERSION
+        // Versions are dates, and sort as such.
+        let version = match self.api_version() {
+            spoken if group.properties.secret_references.is_empty() => spoken,
+            spoken => spoken.max(SECRETS_API_VERSION),
         };
         let call = Call {
             operation: "put_group",
@@ -224,7 +222,7 @@ impl ArmClient {
 
     /// The address of a container group, or of the collection.
     fn group_url(&self, rg: &str, name: Option<&str>) -> Result<Url, AzureError> {
-        self.group_url_in(API_VERSION, rg, name)
+        self.group_url_in(self.api_version(), rg, name)
     }
 
     fn group_url_in(&self, version: &str, rg: &str, name: Option<&str>) -> Result<Url, AzureError> {
@@ -262,7 +260,12 @@ impl ArmClient {
             container,
             action,
         ];
-        self.url(&path, API_VERSION)
+        self.url(&path, self.api_version())
+    }
+
+    /// The version of the container instance API that is spoken.
+    pub(super) fn api_version(&self) -> &str {
+        &self.endpoints.api_version
     }
 
     /// `path` below the base address, each segment percent-encoded.

@@ -1,35 +1,76 @@
-//! The calls that a connector's conditions need besides the provider and the resource group: quotas and the subnet.
+//! The calls that a connector's conditions need besides the provider and the resource group: quotas, capabilities, the
+//! subnet, and the registration of the provider.
 
 use super::super::error::AzureError;
-use super::super::resources::{Subnet, SubnetPath, Usage, VirtualNetwork};
-use super::operations::{API_VERSION, get};
-use super::{ArmClient, parse};
+use super::super::resources::{Capability, Provider, Subnet, SubnetPath, Usage, VirtualNetwork};
+use super::super::throttle::Class;
+use super::operations::{RESOURCES_API_VERSION, get};
+use super::{ArmClient, Call, parse};
+use azure_core::http::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Version of the network API (virtual networks and their subnets).
 const NETWORK_API_VERSION: &str = "2023-11-01";
 
+/// A list without pages.
 #[derive(Deserialize)]
-struct Usages {
-    /// Required: an answer without it says nothing about quotas.
-    value: Vec<Usage>,
+struct All<T> {
+    /// Required: an answer without it says nothing.
+    value: Vec<T>,
 }
 
 impl ArmClient {
     /// What is used of the subscription's quotas in `region` (its short name): "Location - List Usage" of the container
     /// instance API.
     pub async fn usages(&self, region: &str) -> Result<Vec<Usage>, AzureError> {
-        let path = [
+        self.location("usages", region, "usages").await
+    }
+
+    /// How large a container group may be in `region` (its short name): "Location - List Capabilities" of the container
+    /// instance API.
+    pub async fn capabilities(&self, region: &str) -> Result<Vec<Capability>, AzureError> {
+        self.location("capabilities", region, "capabilities").await
+    }
+
+    async fn location<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        region: &str,
+        what: &str,
+    ) -> Result<Vec<T>, AzureError> {
+        let mut path = self.container_instance();
+        path.extend(["locations", region, what]);
+        let call = get(operation, self.url(&path, self.api_version())?);
+        parse::<All<T>>(&self.send(&call).await?).map(|all| all.value)
+    }
+
+    /// Registers `Microsoft.ContainerInstance` in the subscription, which takes ARM minutes: "Providers - Register" of the
+    /// resources API. What is registered stays as it is.
+    ///
+    /// # Errors
+    /// [`ErrorClass::Forbidden`](super::super::ErrorClass::Forbidden) without `Microsoft.ContainerInstance/register/action`
+    /// on the subscription.
+    pub async fn register_provider(&self) -> Result<Provider, AzureError> {
+        let mut path = self.container_instance();
+        path.push("register");
+        let call = Call {
+            operation: "register_provider",
+            class: Class::Write,
+            method: Method::Post,
+            url: self.url(&path, RESOURCES_API_VERSION)?,
+            body: None,
+        };
+        parse(&self.send(&call).await?)
+    }
+
+    fn container_instance(&self) -> Vec<&str> {
+        vec![
             "subscriptions",
             self.subscription_id(),
             "providers",
             "Microsoft.ContainerInstance",
-            "locations",
-            region,
-            "usages",
-        ];
-        let call = get("usages", self.url(&path, API_VERSION)?);
-        parse::<Usages>(&self.send(&call).await?).map(|usages| usages.value)
+        ]
     }
 
     /// A subnet: "Subnets - Get" of the network API.

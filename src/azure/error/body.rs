@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::super::redact::Secrets;
+use super::codes::classify;
 use super::{AzureError, ErrorClass, MAX_RETRY_AFTER, one_line};
 
 /// An answer whose status is not one of success, to a request with the body `sent`.
@@ -41,6 +42,10 @@ pub(in crate::azure) fn from_response(
             code = detail;
         }
     }
+    // A page is not ARM's word: what it refuses is not the request.
+    if !said.is_json && matches!(class, ErrorClass::Invalid | ErrorClass::Conflict) {
+        class = ErrorClass::Protocol;
+    }
     let message = if said.message.is_empty() {
         format!("HTTP {status} without a message")
     } else {
@@ -62,42 +67,11 @@ pub(in crate::azure) fn from_response(
     }
 }
 
-/// The class of an error code, else of the status.
-pub(in crate::azure) fn classify(status: u16, code: &str, message: &str) -> ErrorClass {
-    use ErrorClass as C;
-    match (status, code) {
-        (404, "ResourceNotFound") => C::NotFound,
-        (_, "ResourceGroupNotFound") => C::ResourceGroupNotFound,
-        (_, "SubscriptionNotFound" | "InvalidSubscriptionId") => C::SubscriptionNotFound,
-        (_, "MissingSubscriptionRegistration" | "SubscriptionNotRegistered") => {
-            C::ProviderNotRegistered
-        }
-        (401, _) => C::Unauthenticated,
-        (403, _) => C::Forbidden,
-        (429, _) => C::Throttled,
-        (
-            _,
-            "ContainerGroupTransitioning"
-            | "ContainerGroupDeploymentNotReady"
-            | "ContainerLogNotAvailable",
-        ) => C::Transitioning,
-        (_, "ContainerGroupQuotaReached") => C::Quota,
-        // The same code is capacity and quota; only the text tells them apart.
-        (409, "ServiceUnavailable") if message.to_ascii_lowercase().contains("quota") => C::Quota,
-        (409, "ServiceUnavailable") => C::Capacity,
-        (_, "InaccessibleImage" | "RegistryErrorResponse") => C::Image,
-        (408 | 500..=599, _) => C::Unavailable,
-        (409, _) => C::Conflict,
-        // Without a code it is not ARM that answers, and "not there" would be a lie about the resource.
-        (404, "") => C::Protocol,
-        (400..=499, _) => C::Invalid,
-        _ => C::Protocol,
-    }
-}
-
 /// Code, message and the first detail's code of an error body.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Said {
+    /// Whether there was no body, or one of JSON.
+    is_json: bool,
     code: String,
     message: String,
     detail_code: Option<String>,
@@ -105,7 +79,10 @@ struct Said {
 
 fn read(body: &[u8], content_type: &str) -> Said {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Said::default();
+        return Said {
+            is_json: true,
+            ..Said::default()
+        };
     }
     // A byte order mark is legal to send and illegal to parse.
     let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
@@ -124,6 +101,7 @@ fn read(body: &[u8], content_type: &str) -> Said {
     };
     match member(&value, "error") {
         Some(Value::String(code)) => Said {
+            is_json: true,
             code: code.clone(),
             message: text(&value, &["error_description", "message"]),
             detail_code: None,
@@ -147,6 +125,7 @@ fn from_object(error: &Value) -> Said {
         .map(|d| text(d, &["code"]))
         .filter(|code| !code.is_empty());
     Said {
+        is_json: true,
         code: text(error, &["code"]),
         message,
         detail_code,

@@ -59,6 +59,12 @@ fn only_a_broken_connection_may_have_done_something() {
 }
 
 #[test]
+fn every_class_is_listed_once() {
+    let listed: std::collections::HashSet<_> = ErrorClass::ALL.into_iter().collect();
+    assert_eq!(listed.len(), ErrorClass::Protocol as usize + 1);
+}
+
+#[test]
 fn display_is_code_and_message() {
     let error = AzureError::local(ErrorClass::Throttled, "BudgetUsedUp", "later");
     assert_eq!(error.to_string(), "BudgetUsedUp: later");

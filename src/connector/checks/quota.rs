@@ -1,15 +1,20 @@
 //! Whether the region has quota left, by the usages API. PURE. Never keeps a connector from being Ready: what is used up
 //! now may be free in a minute, and ACI's own answer to a pod counts.
 
-use super::{Finding, Subject, reason_of};
+use super::{Finding, Grant, Subject, lacking, reason_of};
 use crate::api::conditions::{QUOTA_SUFFICIENT, reason};
+use crate::azure::resources::{CONTAINER_GROUPS, SPOT_CORES, STANDARD_CORES};
 use crate::azure::{AzureError, ErrorClass, Usage};
 
 /// The quotas that every container group needs, as ARM and as people name them.
-const NEEDED: [(&str, &str); 2] = [
-    ("ContainerGroups", "container groups"),
-    ("StandardCores", "standard cores"),
-];
+fn needed(spot: bool) -> [(&'static str, &'static str); 2] {
+    let cores = if spot {
+        (SPOT_CORES, "Spot cores")
+    } else {
+        (STANDARD_CORES, "standard cores")
+    };
+    [(CONTAINER_GROUPS, "container groups"), cores]
+}
 
 /// The finding from the answer. Its message has numbers only where they are the news: what is used moves by itself.
 pub(super) fn judge(answer: &Result<Vec<Usage>, AzureError>, subject: &Subject) -> Finding {
@@ -17,11 +22,16 @@ pub(super) fn judge(answer: &Result<Vec<Usage>, AzureError>, subject: &Subject) 
     let usages = match answer {
         Ok(usages) => usages,
         Err(error) if error.class == ErrorClass::Forbidden => {
+            let grant = Grant {
+                what: "the subscription",
+                scope: &format!("/subscriptions/{subscription}"),
+                role: "Reader",
+            };
+            let action = "Microsoft.ContainerInstance/locations/usages/read";
+            let why = lacking(error, action, &grant, subject);
             return unknown(
                 reason::QUOTA_UNKNOWN,
-                format!(
-                    "the identity lacks Microsoft.ContainerInstance/locations/usages/read on /subscriptions/{subscription}, so the quota in {region} is not known; pods run all the same"
-                ),
+                format!("the quota in {region} is not known, and pods run all the same: {why}"),
             );
         }
         Err(error) => {
@@ -31,13 +41,13 @@ pub(super) fn judge(answer: &Result<Vec<Usage>, AzureError>, subject: &Subject) 
             );
         }
     };
-    let known: Vec<(&str, f64, f64)> = NEEDED
-        .iter()
+    let known: Vec<(&str, f64, f64)> = needed(subject.spot)
+        .into_iter()
         .filter_map(|(name, words)| {
             let usage = usages
                 .iter()
                 .find(|usage| usage.name.value.eq_ignore_ascii_case(name))?;
-            Some((*words, usage.current_value?, usage.limit?))
+            Some((words, usage.current_value?, usage.limit?))
         })
         .collect();
     if known.is_empty() {

@@ -1,7 +1,9 @@
-//! Whether container groups can be in the connector's subnet. PURE. It tells beforehand what ACI would answer to a create,
-//! and keeps no connector from being Ready: to run pods the identity needs the right to join the subnet, not to read it.
+//! Whether container groups can be in the connector's subnet. PURE. It tells beforehand what ACI would answer to a create.
+//!
+//! To run pods the identity needs the right to join the subnet, not to read it: what cannot be read keeps no connector
+//! from being Ready, and neither does one full subnet. A subnet that is there and wrong for every pod does.
 
-use super::{Finding, Subject, reason_of};
+use super::{Finding, Grant, Subject, lacking, reason_of};
 use crate::api::conditions::{SUBNET_READY, reason};
 use crate::azure::{AzureError, ErrorClass, Subnet, SubnetPath, VirtualNetwork};
 
@@ -15,36 +17,36 @@ pub(super) struct Answers {
 
 /// The finding from the answers about the subnet with this ID.
 pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Subject) -> Finding {
-    let Subject { region, client, .. } = subject;
-    // A system-assigned identity has no client ID that is known here.
-    let client = if client.is_empty() {
-        "PRINCIPAL-ID"
-    } else {
-        client
-    };
+    let Subject { region, .. } = subject;
     let SubnetPath {
         subscription,
         resource_group,
         virtual_network,
         name,
     } = path;
-    let bad = |reason, message| Finding {
+    let told = |reason, message| Finding {
         blocks: false,
         stalled: false,
         ..Finding::bad(SUBNET_READY, reason, message)
     };
+    let bad = |reason, message| Finding::bad(SUBNET_READY, reason, message);
     let subnet = match &answers.subnet {
         Ok(subnet) => subnet,
         Err(error) if error.class == ErrorClass::Forbidden => {
+            let grant = Grant {
+                what: &format!("subnet {name}"),
+                scope: id,
+                role: "'Network Contributor'",
+            };
+            let action = "Microsoft.Network/virtualNetworks/subnets/read";
+            let why = lacking(error, action, &grant, subject);
             return unknown(
                 reason::SUBNET_FORBIDDEN,
-                format!(
-                    "the identity lacks Microsoft.Network/virtualNetworks/subnets/read on subnet {name}, which is not checked; pods also need …/subnets/join/action there; run: az role assignment create --assignee {client} --role 'Network Contributor' --scope {id}"
-                ),
+                format!("the subnet is not checked, and pods need its join/action, too: {why}"),
             );
         }
         Err(error) if error.class == ErrorClass::ResourceGroupNotFound => {
-            return bad(
+            return told(
                 reason::SUBNET_NOT_FOUND,
                 format!(
                     "resource group {resource_group} of subnet {name} does not exist; correct spec.subnetID, or run: az group create --name {resource_group} --location {region} --subscription {subscription}"
@@ -66,7 +68,7 @@ pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Su
                     ),
                 )
             };
-            return bad(
+            return told(
                 reason::SUBNET_NOT_FOUND,
                 format!(
                     "{what} does not exist; correct spec.subnetID, or run: {command} --resource-group {resource_group} --subscription {subscription}"
@@ -100,8 +102,22 @@ pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Su
             ),
         );
     }
+    // The number of addresses in use moves by itself: only where it is the news is it told.
+    let (addresses, used) = (subnet.addresses(), subnet.used_addresses());
+    let size = match addresses {
+        Some(addresses) if used >= addresses => {
+            return told(
+                reason::SUBNET_FULL,
+                format!(
+                    "all {addresses} addresses of subnet {name} are in use, and each container group takes one; new pods wait: delete some, or set spec.subnetID to a larger subnet; list what is there with: az network vnet subnet show --ids {id} --query ipConfigurations[].id"
+                ),
+            );
+        }
+        Some(addresses) => format!(" and has room below its {addresses} addresses"),
+        None => String::new(),
+    };
     let message = format!(
-        "subnet {name} of virtual network {virtual_network} exists and is delegated to container groups"
+        "subnet {name} of virtual network {virtual_network} exists, is delegated to container groups{size}"
     );
     Finding::good(SUBNET_READY, reason::SUBNET_FOUND, message)
 }

@@ -2,6 +2,7 @@ use super::*;
 use serde_json::json;
 
 mod preflight;
+mod rights;
 
 fn subject() -> Subject {
     Subject {
@@ -13,6 +14,10 @@ fn subject() -> Subject {
         region: "eastus".to_owned(),
         resource_group: "rg".to_owned(),
         subnet: None,
+        api_version: "2023-05-01".to_owned(),
+        register: Register::No,
+        spot: false,
+        follows_quota: false,
     }
 }
 
@@ -84,7 +89,10 @@ fn good() -> Report {
             ["ContainerGroups", 3, 100],
             ["StandardCores", 4, 10]
         ])))),
+        registration: None,
+        capabilities: None,
         subnet: None,
+        groups: None,
     }
 }
 
@@ -110,18 +118,8 @@ fn all_is_well() {
 
 #[test]
 fn a_refused_secret_stalls_and_the_rest_waits() {
-    let token = Err(error(ErrorClass::BadCredentials, "AADSTS7000215"));
-    let findings = judge(
-        &Report {
-            token,
-            provider: None,
-            resource_group: None,
-            usages: None,
-            subnet: None,
-        },
-        &subject(),
-        now(),
-    );
+    let token = error(ErrorClass::BadCredentials, "AADSTS7000215");
+    let findings = judge(&Report::without_token(token), &subject(), now());
     assert_eq!(
         findings[0].message,
         "client secret of service principal client-1 was refused by Microsoft Entra ID (AADSTS7000215); put a current one under key AZURE_CLIENT_SECRET of Secret vkc-system/aci-credentials"
@@ -162,13 +160,7 @@ fn token_trouble() {
             false,
         ),
     ] {
-        let report = Report {
-            token: Err(error(class, code)),
-            provider: None,
-            resource_group: None,
-            usages: None,
-            subnet: None,
-        };
+        let report = Report::without_token(error(class, code));
         let finding = judge(&report, &subject(), now()).remove(0);
         assert_eq!(
             (finding.reason, finding.stalled, finding.blocks),

@@ -11,6 +11,8 @@ struct Case {
     workspace: Option<Problem>,
     findings: Option<Vec<Finding>>,
     fresh: bool,
+    region: Region,
+    requested_at: Option<String>,
     nodes: Vec<NodeFacts>,
 }
 
@@ -28,6 +30,8 @@ impl Case {
                 finding(PROVIDER_REGISTERED, false, false),
             ]),
             fresh: true,
+            region: Region::default(),
+            requested_at: None,
             nodes: vec![node(Os::Linux, true), node(Os::Windows, true)],
         }
     }
@@ -37,12 +41,13 @@ impl Case {
             generation: 3,
             spec: &self.spec,
             previous: self.previous.as_ref(),
-            requested_at: None,
+            requested_at: self.requested_at.clone(),
             deleting: self.deleting,
             resolved: self.resolved.as_ref(),
             workspace: self.workspace.as_ref(),
             findings: self.findings.as_deref(),
             fresh: self.fresh,
+            region: &self.region,
             nodes: &self.nodes,
         };
         status(&facts, &Time(Timestamp::from_second(second).unwrap()))
@@ -386,4 +391,52 @@ fn without_the_key_of_the_workspace_the_connector_is_not_ready() {
             "Azure has nothing to do with it"
         );
     }
+}
+
+#[test]
+fn a_request_is_handled_when_azure_has_answered_it() {
+    let mut case = Case::good();
+    case.requested_at = Some("now".to_owned());
+    case.fresh = false;
+    let mut before = case.status(1);
+    before.last_handled_reconcile_at = Some("before".to_owned());
+    case.previous = Some(before);
+    let handled = |case: &Case| case.status(1).last_handled_reconcile_at;
+    assert_eq!(handled(&case).as_deref(), Some("before"));
+    case.fresh = true;
+    assert_eq!(handled(&case).as_deref(), Some("now"));
+    // What cannot be asked is handled, too: the connector says what it lacks.
+    case.fresh = false;
+    case.resolved = Err(Problem::spec("wrong"));
+    assert_eq!(handled(&case).as_deref(), Some("now"));
+    case.requested_at = None;
+    assert_eq!(handled(&case).as_deref(), Some("before"));
+}
+
+#[test]
+fn the_quota_bounds_the_capacity_of_both_nodes_together() {
+    use crate::connector::capacity::{Amounts, Room};
+    let mut case = Case::good();
+    let all = Amounts {
+        millicores: Some(6_500),
+        pods: Some(6),
+    };
+    let room = Room {
+        all,
+        ..Room::default()
+    };
+    case.region.quota = Quota::Left(room);
+    assert_eq!(case.status(1).capacity["cpu"], "200", "static");
+    case.spec = spec(&json!({"publicIP": true, "node": {"capacitySource": "Quota"}}));
+    let capacity = case.status(1).capacity;
+    assert_eq!(
+        (
+            capacity["cpu"].as_str(),
+            capacity["pods"].as_str(),
+            capacity["memory"].as_str()
+        ),
+        ("6500m", "6", "800Gi")
+    );
+    case.region.quota = Quota::NotAsked;
+    assert_eq!(case.status(1).capacity["cpu"], "200");
 }

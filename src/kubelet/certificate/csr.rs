@@ -86,6 +86,12 @@ async fn request(place: &Place<'_>) -> Result<Certified, CertificateError> {
                 request = name,
                 "the kubelet API has no (new) serving certificate until somebody approves the request: kubectl certificate approve {name}"
             );
+            place.warn(
+                "ServingCertificatePending",
+                format!(
+                    "The kubelet API waits for its serving certificate, and kubectl logs and exec with it: approve the request with kubectl certificate approve {name}"
+                ),
+            );
         }
         tokio::time::sleep(jitter(LOOK_EVERY, 0.2)).await;
     }

@@ -1,32 +1,39 @@
-//! How often a follower looks. PURE.
+//! How often a follower wants to look. PURE.
 
 use std::time::Duration;
 
 /// The wait after something new.
 const FAST: Duration = Duration::from_secs(1);
-/// The longest wait while nothing happens.
+/// The longest wait while nothing happens, and there are turns enough.
 const SLOW: Duration = Duration::from_secs(10);
 /// Each wait while nothing happens is so much longer than the one before.
 const STRETCH: f64 = 1.5;
-/// A node's followers together look at most so often: the rest of ARM's 25 reads a second is for statuses.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(125);
+/// A log without anything new for so long is still: while many want turns, it leaves some of its own to the others.
+const STILL: Duration = Duration::from_mins(2);
+/// The wait of a still log, in rounds of all followers: at least one, and up to so much more.
+const MORE: f64 = 0.75;
+/// Multiples of the golden ratio, without their whole parts, lie evenly between 0 and 1.
+const GOLDEN: f64 = 0.618_033_988_75;
 
-/// The pace of one follower.
+/// The pace of one follower. Times are those of one clock, since any moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     wait: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { wait: FAST }
-    }
+    active: Duration,
 }
 
 impl Pace {
+    /// The pace of one who begins `now`.
+    pub fn new(now: Duration) -> Self {
+        Self {
+            wait: FAST,
+            active: now,
+        }
+    }
+
     /// Something new was seen.
-    pub fn active(&mut self) {
-        self.wait = FAST;
+    pub fn active(&mut self, now: Duration) {
+        *self = Self::new(now);
     }
 
     /// Nothing new was seen.
@@ -34,59 +41,130 @@ impl Pace {
         self.wait = self.wait.mul_f64(STRETCH).min(SLOW);
     }
 
-    /// The wait before this follower wants to look again.
-    pub fn wait(&self) -> Duration {
-        self.wait
-    }
-}
-
-/// The turns of a node's followers: first come, first served, and never two too close together.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Turns {
-    next: Duration,
-}
-
-impl Turns {
-    /// Takes the next turn; how long to wait for it.
-    pub fn take(&mut self, now: Duration) -> Duration {
-        let at = self.next.max(now);
-        self.next = at + BETWEEN_LOOKS;
-        at.saturating_sub(now)
+    /// The wait before this follower wants to look again, when all followers have had a turn after `round`.
+    pub fn wait(&self, now: Duration, round: Duration) -> Duration {
+        if now.saturating_sub(self.active) < STILL {
+            self.wait
+        } else {
+            // Each another wait: in a row, still logs would let nobody in between.
+            let spread = (now.as_secs_f64() * 8.0 * GOLDEN).fract();
+            self.wait.max(round.mul_f64(1.0 + MORE * spread))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+    use std::collections::BinaryHeap;
+
     use super::*;
+    use crate::azure::throttle::looks::{Calendar, start};
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
 
     #[test]
     fn idle_followers_look_less() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.wait(), FAST);
+        let mut pace = Pace::new(s(7));
+        let wait = |pace: &Pace| pace.wait(s(7), s(0));
+        assert_eq!(wait(&pace), FAST);
         let mut waits = 0;
-        while pace.wait() < SLOW {
+        while wait(&pace) < SLOW {
             pace.idle();
             waits += 1;
         }
         assert_eq!(waits, 6);
         pace.idle();
-        assert_eq!(pace.wait(), SLOW);
-        pace.active();
-        assert_eq!(pace.wait(), FAST);
+        assert_eq!(wait(&pace), SLOW);
+        pace.active(s(8));
+        assert_eq!(wait(&pace), FAST);
     }
 
     #[test]
-    fn many_followers_take_turns() {
-        let mut turns = Turns::default();
-        let now = Duration::from_secs(7);
-        assert_eq!(turns.take(now), Duration::ZERO);
-        assert_eq!(turns.take(now), BETWEEN_LOOKS);
-        assert_eq!(turns.take(now), BETWEEN_LOOKS * 2);
-        assert_eq!(turns.take(now + BETWEEN_LOOKS), BETWEEN_LOOKS * 2);
-        assert_eq!(
-            turns.take(now + BETWEEN_LOOKS * 9),
-            Duration::ZERO,
-            "unused turns are not saved up"
+    fn a_still_log_waits_longer_while_there_are_many() {
+        let mut pace = Pace::new(s(100));
+        for _ in 0..9 {
+            pace.idle();
+        }
+        assert_eq!(pace.wait(s(219), s(20)), s(10));
+        assert_eq!(pace.wait(s(220), s(2)), s(10));
+        let waits: Vec<_> = (220..240).map(|now| pace.wait(s(now), s(20))).collect();
+        for least in (20..34).step_by(2) {
+            let between = |wait: &&Duration| (s(least)..s(least + 2)).contains(*wait);
+            assert!(
+                waits.iter().any(|wait| between(&wait)),
+                "{least}: {waits:?}"
+            );
+        }
+        assert!(
+            waits.iter().all(|wait| (s(20)..s(35)).contains(wait)),
+            "{waits:?}"
+        );
+    }
+
+    /// The longest times between two looks, of `busy` logs with something new at each look, and of `others` with
+    /// something new every `every` seconds; and the looks a second.
+    fn simulate(busy: usize, others: usize, every: u64) -> (Duration, Duration, f64) {
+        let (begin, end) = (s(300), s(900));
+        let mut calendar = Calendar::default();
+        let mut paces = vec![Pace::new(s(0)); busy + others];
+        let mut last = vec![s(0); busy + others];
+        let mut gaps = [s(0); 2];
+        let mut looks = 0_u32;
+        let mut turns: BinaryHeap<_> = (0..busy + others)
+            .map(|who| Reverse((calendar.book(s(0), FAST), who)))
+            .collect();
+        while let Some(Reverse((turn, who))) = turns.pop() {
+            // A look takes a moment.
+            let now = start(turn) + Duration::from_millis(60);
+            if now > end {
+                break;
+            }
+            if now > begin {
+                looks += 1;
+                let gap = &mut gaps[usize::from(who >= busy)];
+                *gap = (*gap).max(now - last[who]);
+            }
+            let shift = u64::try_from(who).unwrap();
+            let lines = |at: Duration| (at.as_secs() + shift) / every;
+            if who < busy || lines(now) > lines(last[who]) {
+                paces[who].active(now);
+            } else {
+                paces[who].idle();
+            }
+            last[who] = now;
+            let wait = paces[who].wait(now, calendar.round(now));
+            turns.push(Reverse((calendar.book(now, wait), who)));
+        }
+        let [busy, others] = gaps;
+        (busy, others, f64::from(looks) / (end - begin).as_secs_f64())
+    }
+
+    #[test]
+    fn a_hundred_followers_take_turns() {
+        // All busy, or all with a line now and then: a turn every 100 / 8 s, whoever has something new.
+        for (busy, others, every) in [(100, 0, 1), (0, 100, 40), (50, 50, 40)] {
+            let (busy, others, looks) = simulate(busy, others, every);
+            assert!(
+                busy.max(others) <= Duration::from_millis(12_750),
+                "{busy:?} {others:?}"
+            );
+            assert!(looks <= 8.0 && looks > 7.8, "{looks}");
+        }
+    }
+
+    #[test]
+    fn still_logs_leave_turns_to_busy_ones() {
+        let (busy, still, looks) = simulate(10, 90, 10_000);
+        assert!(busy < s(6), "{busy:?}");
+        assert!(still < s(23), "{still:?}");
+        assert!(looks <= 8.0, "{looks}");
+        let (alone, _, looks) = simulate(1, 0, 1);
+        assert!(
+            alone <= Duration::from_millis(1_250) && looks < 1.0,
+            "{alone:?}"
         );
     }
 }

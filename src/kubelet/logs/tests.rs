@@ -2,14 +2,17 @@ use std::collections::VecDeque;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use http::{Request, Response as HttpResponse};
 use http_body_util::BodyExt as _;
 use kube::client::Body as KubeBody;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::azure::monitor::Series;
+use crate::azure::throttle::Looks;
 use crate::provider::exec::{Command, ExecError, Exit, Streams};
 
 const T: &str = "2026-01-02T03:04:05Z";
@@ -18,6 +21,7 @@ const T: &str = "2026-01-02T03:04:05Z";
 struct Script {
     answers: Mutex<VecDeque<Result<String, AzureError>>>,
     looks: AtomicUsize,
+    turns: Arc<Looks>,
 }
 
 #[async_trait]
@@ -40,6 +44,10 @@ impl Containers for Script {
             return next;
         }
         next.map(|content| content.replace(&format!("{T} "), ""))
+    }
+
+    fn looks(&self) -> Arc<Looks> {
+        self.turns.clone()
     }
 
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
@@ -93,10 +101,16 @@ struct Rig {
 
 impl Rig {
     fn new(answers: Vec<Result<String, AzureError>>) -> Self {
+        Self::with(answers, 1, Arc::default())
+    }
+
+    /// With room for so many streams, and the turns of somebody else, too.
+    fn with(answers: Vec<Result<String, AzureError>>, permits: usize, turns: Arc<Looks>) -> Self {
         let state = Arc::new(Mutex::new(json!({"running": {}})));
         let script = Arc::new(Script {
             answers: Mutex::new(answers.into()),
             looks: AtomicUsize::new(0),
+            turns,
         });
         let restarts = Arc::<AtomicUsize>::default();
         let pods = Pods::new(api_server(state.clone(), restarts.clone()), "n".to_owned());
@@ -106,7 +120,7 @@ impl Rig {
             script,
             state,
             restarts,
-            permits: Arc::new(Semaphore::new(1)),
+            permits: Arc::new(Semaphore::new(permits)),
             cancel,
         }
     }
@@ -198,6 +212,32 @@ async fn a_follower_ends_with_the_node() {
         (10..20).contains(&looks),
         "{looks} looks in 90 idle seconds"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_of_two_nodes_share_one_budget() {
+    let turns = Arc::<Looks>::default();
+    let one = Rig::with(vec![lines(&["a"])], 50, turns.clone());
+    let two = Rig::with(vec![lines(&["a"])], 50, turns);
+    let looks = || [&one, &two].map(|rig| rig.script.looks.load(Ordering::Relaxed));
+    let mut followers = FuturesUnordered::new();
+    for rig in [&one, &two] {
+        for _ in 0..50 {
+            followers.push(rig.all("follow=true"));
+        }
+    }
+    let minute = tokio::time::sleep(Duration::from_secs(60));
+    tokio::select! {
+        Some(ended) = followers.next() => panic!("a follower has ended with {ended:?}"),
+        () = minute => {}
+    }
+    // The first looks are not followers' yet.
+    let [first, second] = looks().map(|looks| looks - 50);
+    assert!(
+        (450..=481).contains(&(first + second)),
+        "{first} and {second} looks"
+    );
+    assert!(first.abs_diff(second) <= 50, "{first} and {second} looks");
 }
 
 #[tokio::test(start_paused = true)]

@@ -61,6 +61,7 @@ impl Entry {
             // Nothing is lost: most often the image was wrong.
             self.stage = Stage::Clearing;
             self.attempts = 0;
+            self.failed_starts = 0;
             fx.push(self.schedule(Operation::Delete, Weight::Change, Duration::ZERO));
             return;
         }

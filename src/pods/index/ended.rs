@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use super::entry::{Entry, Stage};
-use super::looks::tell;
-use super::{Effect, Index, Operation, cadence};
+use super::looks::tell_end;
+use super::{Effect, Index, Now, Operation, cadence};
 use crate::pods::queue::Weight;
 use crate::provider::Failure;
 use crate::translate::{GroupPhase, PodKey, RestartPolicy};
@@ -60,6 +60,7 @@ impl Entry {
 impl Index {
     pub(super) fn stopped(
         &mut self,
+        now: Now,
         key: &PodKey,
         result: Result<(), Failure>,
         fx: &mut Vec<Effect>,
@@ -78,7 +79,7 @@ impl Index {
                 fx.push(entry.schedule(Operation::Observe, Weight::Steady, wait));
             }
             Err(failure) => {
-                tell(entry, &failure, fx);
+                tell_end(entry, now, &failure, fx);
                 let wait = cadence::after_failure(&failure, entry.attempts);
                 fx.push(entry.schedule(Operation::Stop, Weight::Retry, wait));
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::jiff::Timestamp;
 
 use super::{Effect, Now, Operation, cadence, deadline};
 use crate::azure::model::ContainerGroup;
@@ -49,6 +50,12 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
     /// Tries of the current step that failed.
     pub(super) attempts: u32,
+    /// The reason for which Azure refused the last call, when it was not one that passes.
+    pub(super) refused_for: Option<&'static str>,
+    /// How often in a row Azure took the group and did not provision it.
+    pub(super) failed_starts: u32,
+    /// Since when it has not been provisioned, once that is too long.
+    pub(super) slow_since: Option<Timestamp>,
     /// The pod is older than our lists: a group of it may exist that no list shows yet.
     pub(super) inherited: bool,
     /// Digest of the status that is, or is about to be, in the API server.
@@ -71,6 +78,9 @@ impl Entry {
             group,
             stage: Stage::Held,
             attempts: 0,
+            refused_for: None,
+            failed_starts: 0,
+            slow_since: None,
             inherited,
             current,
             recent: [0; 4],

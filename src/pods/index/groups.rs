@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::entry::Stage;
-use super::looks::{BULK_LOOK, is_settling, saw_group, tell};
+use super::looks::{BULK_LOOK, is_settling, saw_group, tell, tell_end};
 use super::{BULK_THRESHOLD, Effect, Index, Now, Operation, PodEvent, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
@@ -118,6 +118,9 @@ impl Index {
         if self.orphan_ensured(key) {
             return;
         }
+        if result.is_ok() {
+            self.accepted(key, fx);
+        }
         let host_ip = self.host_ip.clone();
         let Some(entry) = self.pods.get_mut(key) else {
             return;
@@ -128,6 +131,7 @@ impl Index {
         match result {
             Ok(ensured) => {
                 entry.attempts = 0;
+                entry.slow_since = None;
                 entry.inherited = false;
                 for note in &ensured.notes {
                     fx.push(Effect::Emit(PodEvent {
@@ -165,27 +169,36 @@ impl Index {
                     ));
                 }
             }
-            Err(failure) => {
-                entry.attempts = entry.attempts.saturating_add(1);
-                let (facts, message) = (&entry.facts, &failure.message);
-                let host_ip = host_ip.as_deref();
-                let status = if failure.kind == FailureKind::Image {
-                    status_unpulled(facts, entry.attempts > 1, message, host_ip, now.wall)
-                } else {
-                    status_waiting(facts, failure.reason, message, host_ip, now.wall)
-                };
-                entry.write(status, fx);
-                tell(entry, &failure, fx);
-                if failure.kind == FailureKind::Refused {
-                    entry.stage = Stage::Refused;
-                    fx.extend(entry.schedule_deadline(now));
-                } else {
-                    let look_first = entry.inherited || failure.kind == FailureKind::Uncertain;
-                    entry.inherited = look_first;
-                    let wait = cadence::after_failure(&failure, entry.attempts);
-                    fx.push(entry.schedule(Operation::Ensure { look_first }, Weight::Retry, wait));
-                }
-            }
+            Err(failure) => self.not_ensured(now, key, &failure, fx),
+        }
+    }
+
+    fn not_ensured(&mut self, now: Now, key: &PodKey, failure: &Failure, fx: &mut Vec<Effect>) {
+        let host_ip = self.host_ip.clone();
+        let Some(entry) = self.pods.get_mut(key) else {
+            return;
+        };
+        entry.attempts = entry.attempts.saturating_add(1);
+        entry.refused(failure);
+        let (facts, message, host_ip) = (&entry.facts, &failure.message, host_ip.as_deref());
+        let status = if failure.kind == FailureKind::Image {
+            status_unpulled(facts, entry.attempts > 1, message, host_ip, now.wall)
+        } else {
+            status_waiting(facts, failure.reason, message, host_ip, now.wall)
+        };
+        entry.write(status, fx);
+        tell(entry, now, failure, fx);
+        if failure.kind == FailureKind::Refused {
+            entry.stage = Stage::Refused;
+            fx.extend(entry.schedule_deadline(now));
+            return;
+        }
+        let look_first = entry.inherited || failure.kind.leaves_doubt();
+        entry.inherited = look_first;
+        let crowd = self.crowd(failure.reason);
+        if let Some(entry) = self.pods.get(key) {
+            let wait = cadence::after_refusal(failure, entry.attempts, crowd);
+            fx.push(entry.schedule(Operation::Ensure { look_first }, Weight::Retry, wait));
         }
     }
 
@@ -199,6 +212,9 @@ impl Index {
         let exists = result.as_ref().ok().map(Option::is_some);
         if self.orphan_observed(key, exists, fx) {
             return;
+        }
+        if exists.is_some() {
+            self.accepted(key, fx);
         }
         let pods = self.pods.len();
         let Some(entry) = self.pods.get_mut(key) else {
@@ -224,8 +240,21 @@ impl Index {
             }
             Err(failure) => {
                 entry.attempts = entry.attempts.saturating_add(1);
+                entry.refused(&failure);
+                let lasts = !failure.kind.passes();
+                if lasts {
+                    tell(entry, now, &failure, fx);
+                }
+                let operation = match entry.stage {
+                    // Where no look is had the delete says as much, and more: all that was in a resource group which is
+                    // gone is gone.
+                    Stage::Deleting { .. } | Stage::Expiring { .. } | Stage::Clearing if lasts => {
+                        Operation::Delete
+                    }
+                    _ => Operation::Observe,
+                };
                 let wait = cadence::after_failure(&failure, entry.attempts);
-                fx.push(entry.schedule(Operation::Observe, Weight::Retry, wait));
+                fx.push(entry.schedule(operation, Weight::Retry, wait));
             }
         }
     }
@@ -240,9 +269,8 @@ impl Index {
             Stage::Expiring { .. } => self.expired(now, key, fx),
             Stage::Clearing => {
                 entry.stage = Stage::Ensuring;
-                entry.attempts = entry.attempts.saturating_add(1);
-                let wait = cadence::retry(entry.attempts, Duration::from_secs(300))
-                    .max(Duration::from_secs(5));
+                entry.attempts = 0;
+                let wait = cadence::provision(entry.failed_starts);
                 fx.push(entry.schedule(
                     Operation::Ensure { look_first: true },
                     Weight::Retry,
@@ -307,6 +335,9 @@ impl Index {
         if self.orphan_deleted(key, &result, fx) {
             return;
         }
+        if result.is_ok() {
+            self.accepted(key, fx);
+        }
         let Some(entry) = self.pods.get_mut(key) else {
             return;
         };
@@ -320,7 +351,8 @@ impl Index {
             }
             Err(failure) => {
                 entry.attempts = entry.attempts.saturating_add(1);
-                tell(entry, &failure, fx);
+                entry.refused(&failure);
+                tell_end(entry, now, &failure, fx);
                 let wait = cadence::after_failure(&failure, entry.attempts);
                 fx.push(entry.schedule(Operation::Delete, Weight::Retry, wait));
             }

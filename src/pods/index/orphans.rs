@@ -168,7 +168,7 @@ impl Index {
         } else {
             orphan.attempts = orphan.attempts.saturating_add(1);
             // Most looks find the delete still going on; now and then it has to be asked for again.
-            let operation = if orphan.attempts.is_multiple_of(4) {
+            let operation = if cadence::asks_again(orphan.attempts) {
                 Operation::Delete
             } else {
                 Operation::Observe

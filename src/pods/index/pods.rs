@@ -103,6 +103,7 @@ impl Index {
             return;
         };
         entry.attempts = 0;
+        entry.refused_for = None;
         let nothing_made = match entry.stage {
             Stage::Held => synced && !entry.inherited,
             Stage::Refused => true,
@@ -146,6 +147,7 @@ impl Index {
         if written.is_none() {
             fx.push(entry.schedule(Operation::Remove, Weight::Change, Duration::ZERO));
         }
+        self.room(fx);
     }
 
     pub(super) fn status_written(&mut self, key: &PodKey, digest: u64, fx: &mut Vec<Effect>) {

@@ -201,7 +201,7 @@ impl World {
                     }
                     self.step(Input::StatusWritten(key, digest));
                 }
-                Effect::Emit(_) => {}
+                Effect::Emit(_) | Effect::Unprovisioned(_) => {}
             }
         }
     }

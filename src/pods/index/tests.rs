@@ -3,7 +3,10 @@ mod deadline;
 mod ended;
 mod failures;
 mod orphans;
+mod page;
+mod slow;
 mod told;
+mod waiting;
 
 use std::time::Duration;
 

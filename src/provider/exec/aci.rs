@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::dialog::{self, Console, Settings};
 use super::script::Mark;
-use super::{Command, ExecError, Exit, Output, Streams, TerminalSize};
+use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, remark};
 use crate::api::Os;
 use crate::azure::AzureError;
 use crate::azure::exec::Socket;
@@ -18,7 +18,8 @@ use crate::translate::PodKey;
 /// How long the client's terminal has to tell its size: ACI takes it at the start or never.
 const SIZE: Duration = Duration::from_millis(300);
 /// Told to who attaches with an input.
-const NO_INPUT: &str = "Azure Container Instances shows the output of a container and takes no input for it: use kubectl exec -i\n";
+const NO_INPUT: &str =
+    "Azure shows the output of a container and takes no input for it: use kubectl exec -i";
 /// The shell that every command goes through on Linux.
 const SHELL: &str = "/bin/sh";
 
@@ -84,9 +85,8 @@ impl Aci {
             .await
             .map_err(ExecError::Attach)?;
         if streams.stdin.is_some() {
-            let note = Bytes::from_static(NO_INPUT.as_bytes());
-            // Who is gone needs no note.
-            let _ = streams.output.send((Output::Stderr, note)).await;
+            // Who is gone needs no remark.
+            let _ = streams.output.send(remark(NO_INPUT, tty)).await;
         }
         let (console, driver) = parts(socket);
         drive(driver, follow(console, tty, streams.output)).await

@@ -15,20 +15,24 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use xtask::control_plane::ControlPlane;
 use xtask::stack::Emulator;
 
 use super::rig::{CONTAINER, RESOURCE_GROUP};
 
-type Socket = WebSocketStream<TlsStream<TcpStream>>;
+/// What is measured is not this side: it reads much at a time.
+pub(super) type Tls = TlsStream<BufReader<TcpStream>>;
+pub(super) type Socket = WebSocketStream<Tls>;
 
 /// KEP-4006: the first byte of a message is the number of its channel.
 const PROTOCOL: &str = "v5.channel.k8s.io";
@@ -37,12 +41,30 @@ const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const STATUS: u8 = 3;
 const RESIZE: u8 = 4;
+/// Bytes read from a connection at a time, and of what was decrypted.
+const READ: usize = 64 * 1024;
+const READ_MESSAGES: usize = 16 * 1024;
 /// Any one thing on a socket, on a busy machine.
 const STEP: Duration = Duration::from_secs(30);
 /// A terminal that has been still for so long has said what it had to say.
 const STILL: Duration = Duration::from_millis(500);
 
-async fn connect(tls: &TlsConnector, url: &str, protocol: Option<&'static str>) -> Result<Socket> {
+/// A TLS connection to `host:port`.
+pub(super) async fn encrypted(tls: &TlsConnector, address: &str) -> Result<Tls> {
+    let (host, _) = address.rsplit_once(':').context("no port")?;
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    let tcp = BufReader::with_capacity(READ, tcp);
+    Ok(tls
+        .connect(ServerName::try_from(host.to_owned())?, tcp)
+        .await?)
+}
+
+pub(super) async fn connect(
+    tls: &TlsConnector,
+    url: &str,
+    protocol: Option<&'static str>,
+) -> Result<Socket> {
     let opening = async {
         let mut request = url.into_client_request()?;
         let address = request.uri().authority().context("no host")?.clone();
@@ -52,11 +74,11 @@ async fn connect(tls: &TlsConnector, url: &str, protocol: Option<&'static str>) 
                 .headers_mut()
                 .insert("sec-websocket-protocol", value);
         }
-        let tcp = TcpStream::connect(address.as_str()).await?;
-        tcp.set_nodelay(true)?;
-        let name = ServerName::try_from(address.host().to_owned())?;
-        let stream = tls.connect(name, tcp).await?;
-        Ok::<_, anyhow::Error>(tokio_tungstenite::client_async(request, stream).await?.0)
+        let stream = encrypted(tls, address.as_str()).await?;
+        // The library fills all of this buffer with zeros before each read.
+        let config = WebSocketConfig::default().read_buffer_size(READ_MESSAGES);
+        let opened = client_async_with_config(request, stream, Some(config)).await?;
+        Ok::<_, anyhow::Error>(opened.0)
     };
     let opened = timeout(STEP, opening).await.context("too slow")?;
     opened.with_context(|| format!("no WebSocket at {url}"))

@@ -53,6 +53,18 @@ const HELM: Module = Module {
     programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
 };
 
+const METRICS_SERVER: Module = Module {
+    name: "metrics-server",
+    go_mod: include_str!("../../control-plane/metrics-server/go.mod"),
+    go_sum: include_str!("../../control-plane/metrics-server/go.sum"),
+    programs: &[(
+        "metrics-server",
+        "sigs.k8s.io/metrics-server/cmd/metrics-server",
+    )],
+};
+/// The release of metrics-server that is built.
+const METRICS_SERVER_VERSION: &str = "v0.8.0";
+
 /// A directory with every program of a control plane.
 #[derive(Debug, Clone)]
 pub struct Assets {
@@ -94,6 +106,7 @@ impl Assets {
             &root.join("control-plane"),
             &[ETCD, KUBERNETES],
             KUBERNETES_VERSION,
+            &kubernetes_flags(),
             progress,
         )?;
         Ok(Self { dir })
@@ -118,7 +131,28 @@ impl Assets {
         if beside.is_file() {
             return Ok(beside);
         }
-        Ok(cached_programs(&cache_root()?.join("helm"), &[HELM], "v4", progress)?.join("helm"))
+        let base = cache_root()?.join("helm");
+        let bin = cached_programs(&base, &[HELM], "v4", &kubernetes_flags(), progress)?;
+        Ok(bin.join("helm"))
+    }
+
+    /// The path of metrics-server, found beside the others or built into the cache at the first call.
+    ///
+    /// # Errors
+    /// The build failed.
+    pub fn metrics_server(&self, progress: impl FnMut(&str)) -> Result<PathBuf> {
+        let beside = self.program("metrics-server");
+        if beside.is_file() {
+            return Ok(beside);
+        }
+        let bin = cached_programs(
+            &cache_root()?.join("metrics-server"),
+            &[METRICS_SERVER],
+            METRICS_SERVER_VERSION,
+            &metrics_server_flags(),
+            progress,
+        )?;
+        Ok(bin.join("metrics-server"))
     }
 }
 
@@ -155,8 +189,8 @@ fn program_names(modules: &'static [Module]) -> impl Iterator<Item = &'static st
 }
 
 /// The version, and a hash of all that decides what is built.
-fn version_key(modules: &[Module], version: &str) -> String {
-    let mut text = link_flags();
+fn version_key(modules: &[Module], version: &str, link_flags: &str) -> String {
+    let mut text = link_flags.to_owned();
     for module in modules {
         text.push_str(module.go_mod);
         text.push_str(module.go_sum);
@@ -172,9 +206,12 @@ fn version_key(modules: &[Module], version: &str) -> String {
     format!("{version}-{hash:016x}")
 }
 
-/// Strips the programs and stamps the release, which otherwise comes from Kubernetes' own build scripts.
-fn link_flags() -> String {
-    let mut flags = String::from("-s -w");
+/// Leaves out symbols and debug information.
+const STRIPPED: &str = "-s -w";
+
+/// Stamps the release, which otherwise comes from Kubernetes' own build scripts.
+fn kubernetes_flags() -> String {
+    let mut flags = String::from(STRIPPED);
     let numbers = KUBERNETES_VERSION.trim_start_matches('v');
     let mut parts = numbers.split('.');
     let (major, minor) = (
@@ -197,14 +234,21 @@ fn link_flags() -> String {
     flags
 }
 
+/// Stamps the release where metrics-server's own build does. Its feature gates follow another version, that of the
+/// Kubernetes libraries it is made of, which stands in their code.
+fn metrics_server_flags() -> String {
+    format!("{STRIPPED} -X k8s.io/client-go/pkg/version.gitVersion={METRICS_SERVER_VERSION}")
+}
+
 /// The `bin` directory with the programs of `modules`, built when it is not there.
 fn cached_programs(
     base: &Path,
     modules: &'static [Module],
     version: &str,
+    link_flags: &str,
     mut progress: impl FnMut(&str),
 ) -> Result<PathBuf> {
-    let key = version_key(modules, version);
+    let key = version_key(modules, version, link_flags);
     let home = base.join(&key);
     let bin = home.join("bin");
     // The directory appears by one rename, after the last program: if it exists it is complete.
@@ -240,7 +284,7 @@ fn cached_programs(
             done += 1;
             let what = format!("{name} ({done}/{})", names.len());
             let output = work.join("bin").join(name);
-            go::build(&dir, &output, package, &link_flags(), &what, &mut progress)?;
+            go::build(&dir, &output, package, link_flags, &what, &mut progress)?;
         }
     }
     fs::rename(&work, &home)
@@ -299,24 +343,35 @@ mod tests {
     #[test]
     fn the_key_follows_the_pins() {
         let edited = Module { go_sum: "", ..ETCD };
-        assert_eq!(version_key(&[ETCD], "v1"), version_key(&[ETCD], "v1"));
-        assert_ne!(version_key(&[ETCD], "v1"), version_key(&[edited], "v1"));
-        assert!(version_key(&[ETCD], "v1").starts_with("v1-"));
+        let key = version_key(&[ETCD], "v1", "-s");
+        assert!(key.starts_with("v1-"), "{key}");
+        assert_eq!(version_key(&[ETCD], "v1", "-s"), key);
+        assert_ne!(version_key(&[edited], "v1", "-s"), key);
+        assert_ne!(version_key(&[ETCD], "v1", "-w"), key);
     }
 
     #[test]
     fn the_release_is_the_pinned_one() {
-        let pin = format!("k8s.io/kubernetes {KUBERNETES_VERSION}");
-        assert!(
-            KUBERNETES.go_mod.contains(&pin),
-            "go.mod does not require {pin}"
-        );
+        for (module, path, version) in [
+            (KUBERNETES, "k8s.io/kubernetes", KUBERNETES_VERSION),
+            (
+                METRICS_SERVER,
+                "sigs.k8s.io/metrics-server",
+                METRICS_SERVER_VERSION,
+            ),
+        ] {
+            let pin = format!("{path} {version}");
+            assert!(
+                module.go_mod.contains(&pin),
+                "go.mod does not require {pin}"
+            );
+        }
     }
 
     #[test]
     fn a_complete_cache_is_used_as_it_is() {
         let root = tempfile::tempdir().unwrap();
-        let key = version_key(&[ETCD, KUBERNETES], KUBERNETES_VERSION);
+        let key = version_key(&[ETCD, KUBERNETES], KUBERNETES_VERSION, &kubernetes_flags());
         let bin = root.path().join("control-plane").join(key).join("bin");
         fs::create_dir_all(&bin).unwrap();
         let assets =

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use kube::Client;
 use xtask::control_plane::{Assets, ControlPlane, Options, Output, kubeconfig, run_kubectl};
-use xtask::process::StateDir;
+use xtask::process::{Process, StateDir};
 use xtask::stack::{Emulator, Operator, Principal};
 use xtask::workspace::{self, Programs};
 
@@ -24,6 +24,7 @@ pub(super) const CONNECTOR: &str = "virtual-kubelet";
 pub(super) struct Session {
     // Fields drop in this order: what depends on others first.
     show: Option<Show>,
+    pub(super) metrics_server: Option<Process>,
     operator: Option<Operator>,
     emulator: Option<Emulator>,
     plane: Option<ControlPlane>,
@@ -44,6 +45,7 @@ impl Session {
         println!("State and logs: {}", dir.path().display());
         Ok(Self {
             show: None,
+            metrics_server: None,
             operator: None,
             emulator: None,
             plane: None,
@@ -69,6 +71,11 @@ impl Session {
     /// Where state and logs are.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The administrator's kubeconfig.
+    pub(super) fn admin_kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     pub(super) async fn client(&self) -> Result<Client> {
@@ -199,6 +206,9 @@ impl Session {
         if let Some(operator) = &mut self.operator {
             operator.process().check()?;
         }
+        if let Some(metrics_server) = &mut self.metrics_server {
+            metrics_server.check()?;
+        }
         Ok(())
     }
 
@@ -206,6 +216,8 @@ impl Session {
     pub(super) async fn stop(&mut self) -> Result<()> {
         self.show = None;
         let mut outcome = Ok(());
+        // It has nothing to say goodbye to: dropping it kills it.
+        self.metrics_server = None;
         if let Some(mut operator) = self.operator.take() {
             outcome = operator.stop().await;
         }

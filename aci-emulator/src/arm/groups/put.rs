@@ -12,7 +12,7 @@ use crate::{
         Answer, Call,
         errors::ApiError,
         lifecycle::{ContainerLife, Life, Outcome, Plan, Policy},
-        locations, rules, schema,
+        locations, network, rules, schema,
         view::{self, Look, render},
         world::{Group, Key, World, normal},
     },
@@ -53,13 +53,8 @@ pub(super) fn put(call: &mut Call<'_>, version: &str, resource_group: &str, name
     if let Some(old) = &old {
         check_update(old, name, &location, &body, &call.now)?;
     }
-    world.check_quota(
-        &key,
-        &location,
-        cores,
-        (settings.quota_groups, settings.quota_cores),
-        now,
-    )?;
+    network::admit(call, &world, name, &body, old.is_none())?;
+    world.check_quota(&key, &location, cores, &settings, now)?;
 
     let outcome = outcome(&mut world, &body);
     let ip = match &old {

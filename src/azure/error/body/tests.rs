@@ -46,7 +46,53 @@ const CODES: &[(u16, &str, ErrorClass, bool)] = &[
     (400, "InaccessibleImage", ErrorClass::Image, true),
     (400, "InvalidOsType", ErrorClass::Invalid, false),
     (400, "InvalidRequestContent", ErrorClass::Invalid, false),
-    (400, "OsVersionNotSupported", ErrorClass::Invalid, false),
+    (400, "OsVersionNotSupported", ErrorClass::Image, true),
+    (
+        400,
+        "ImageOsTypeNotMatchContainerGroup",
+        ErrorClass::Image,
+        true,
+    ),
+    (403, "ContainerGroupQuotaReached", ErrorClass::Quota, true),
+    (409, "ContainerGroupQuotaReached", ErrorClass::Quota, true),
+    (409, "InsufficientCapacity", ErrorClass::Capacity, true),
+    (409, "InsufficientCapacity.", ErrorClass::Capacity, true),
+    (
+        409,
+        "ReadOnlyDisabledSubscription",
+        ErrorClass::SubscriptionDisabled,
+        false,
+    ),
+    (
+        409,
+        "ResourceGroupBeingDeleted",
+        ErrorClass::ResourceGroupDeleting,
+        false,
+    ),
+    (
+        400,
+        "LocationNotAvailableForResourceType",
+        ErrorClass::RegionUnavailable,
+        false,
+    ),
+    (
+        400,
+        "NoRegisteredProviderFound",
+        ErrorClass::RegionUnavailable,
+        false,
+    ),
+    (
+        401,
+        "AuthenticationFailed",
+        ErrorClass::Unauthenticated,
+        false,
+    ),
+    (
+        429,
+        "ContainerGroupQuotaReached",
+        ErrorClass::Throttled,
+        true,
+    ),
     (
         400,
         "ResourceRequestsNotSpecified",
@@ -56,7 +102,7 @@ const CODES: &[(u16, &str, ErrorClass, bool)] = &[
     (
         400,
         "SubnetMissingRequiredDelegation",
-        ErrorClass::Invalid,
+        ErrorClass::Subnet,
         false,
     ),
     (
@@ -78,12 +124,7 @@ const CODES: &[(u16, &str, ErrorClass, bool)] = &[
         ErrorClass::Forbidden,
         false,
     ),
-    (
-        403,
-        "RequestDisallowedByPolicy",
-        ErrorClass::Forbidden,
-        false,
-    ),
+    (403, "RequestDisallowedByPolicy", ErrorClass::Policy, false),
     (
         404,
         "ContainerLogNotAvailable",
@@ -116,9 +157,9 @@ const CODES: &[(u16, &str, ErrorClass, bool)] = &[
         ErrorClass::ProviderNotRegistered,
         false,
     ),
-    (409, "RegistryErrorResponse", ErrorClass::Image, true),
+    (409, "RegistryErrorResponse", ErrorClass::Registry, true),
     (409, "ServiceUnavailable", ErrorClass::Capacity, true),
-    (409, "ScopeLocked", ErrorClass::Conflict, false),
+    (409, "ScopeLocked", ErrorClass::Locked, false),
     (
         409,
         "AnotherOperationInProgress",
@@ -152,6 +193,18 @@ fn every_known_code_has_its_class() {
         );
         assert_eq!((error.status, error.code.as_str()), (Some(*status), *code));
         assert_eq!(error.message, "Please retry later.");
+    }
+    for (code, _) in crate::azure::error::codes::CODES {
+        assert!(
+            CODES.iter().any(|(_, tested, _, _)| tested == code)
+                || [
+                    "InvalidSubscriptionId",
+                    "SubscriptionNotRegistered",
+                    "ContainerGroupDeploymentNotReady"
+                ]
+                .contains(code),
+            "{code} has no row here"
+        );
     }
 }
 
@@ -253,7 +306,7 @@ fn other_forms_of_bodies_are_read() {
         (
             409,
             "\u{feff}{\"error\":{\"code\":\"ScopeLocked\",\"message\":\"m\"}}",
-            C::Conflict,
+            C::Locked,
             "ScopeLocked",
             "m",
         ),
@@ -272,6 +325,8 @@ fn a_proxys_page_is_never_arms_word() {
     let page = "<html><head><title>404 ResourceNotFound</title></head></html>";
     for (status, class) in [
         (404, ErrorClass::Protocol),
+        (400, ErrorClass::Protocol),
+        (409, ErrorClass::Protocol),
         (502, ErrorClass::Unavailable),
         (403, ErrorClass::Forbidden),
     ] {

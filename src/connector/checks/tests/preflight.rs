@@ -51,7 +51,7 @@ fn quota() {
             Err(error(ErrorClass::Forbidden, "AuthorizationFailed")),
             Status::Unknown,
             reason::QUOTA_UNKNOWN,
-            "lacks Microsoft.ContainerInstance/locations/usages/read on /subscriptions/sub-1",
+            "lacks Microsoft.ContainerInstance/locations/usages/read on the subscription; run: az role assignment create --assignee client-1 --role Reader --scope /subscriptions/sub-1",
         ),
         (
             Err(error(ErrorClass::Throttled, "x")),
@@ -92,6 +92,23 @@ fn quota() {
             finding.message
         );
     }
+    let spot = Subject {
+        spot: true,
+        ..subject()
+    };
+    let cores = json!([["StandardCores", 10, 10], ["StandardSpotCores", 1, 4]]);
+    let report = Report {
+        usages: Some(Ok(usages(&cores))),
+        ..good()
+    };
+    let finding = judge(&report, &spot, now()).pop().unwrap();
+    assert_eq!(
+        (finding.reason, finding.message.as_str()),
+        (
+            reason::BELOW_LIMIT,
+            "there is room below the limits in eastus: 4 Spot cores"
+        )
+    );
     let unregistered = Report {
         provider: Some(Ok(provider("NotRegistered"))),
         ..good()
@@ -143,6 +160,13 @@ fn subnet_trouble() {
         let service = "Microsoft.ContainerInstance/containerGroups";
         json!({"properties": {"addressPrefix": "10.0.0.0/24", "delegations": [{"name": "d", "properties": {"serviceName": service}}]}})
     };
+    let with = |used: u32| {
+        let mut subnet = delegated();
+        subnet["properties"]["addressPrefix"] = json!("10.0.0.0/28");
+        let used: Vec<_> = (0..used).map(|n| json!({"id": n.to_string()})).collect();
+        subnet["properties"]["ipConfigurations"] = json!(used);
+        subnet
+    };
     let refused = || error(ErrorClass::Forbidden, "AuthorizationFailed");
     let other = json!({"properties": {"delegations": [{"properties": {"serviceName": "Microsoft.Web/serverFarms"}}]}});
     check([
@@ -150,7 +174,19 @@ fn subnet_trouble() {
             in_subnet(Ok(delegated()), Ok("eastus")),
             reason::SUBNET_FOUND,
             Some(true),
-            "subnet aci of virtual network v exists",
+            "subnet aci of virtual network v exists, is delegated to container groups and has room below its 251 addresses",
+        ),
+        (
+            in_subnet(Ok(with(10)), Ok("eastus")),
+            reason::SUBNET_FOUND,
+            Some(true),
+            "room below its 11 addresses",
+        ),
+        (
+            in_subnet(Ok(with(11)), Ok("eastus")),
+            reason::SUBNET_FULL,
+            Some(false),
+            "all 11 addresses of subnet aci are in use",
         ),
         (
             in_subnet(Ok(delegated()), Err(refused())),
@@ -250,7 +286,13 @@ fn check<'a>(cases: impl IntoIterator<Item = Case<'a>>) {
             (SUBNET_READY, status, reason),
             "{finding:?}"
         );
-        assert!(!finding.blocks && !finding.stalled, "{finding:?}");
+        let wrong =
+            [reason::SUBNET_NOT_DELEGATED, reason::SUBNET_IN_OTHER_REGION].contains(&reason);
+        assert_eq!(
+            (finding.blocks, finding.stalled),
+            (wrong, wrong),
+            "{finding:?}"
+        );
         assert!(
             finding.message.contains(text),
             "{text:?} not in {:?}",

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 mod features;
+mod shape;
 
 type Checked = Result<(), String>;
 
@@ -67,6 +68,7 @@ fn label(name: &str, length: std::ops::RangeInclusive<usize>) -> bool {
 
 /// Whether ACI would take `body`.
 pub(super) fn check(body: &Value) -> Checked {
+    shape::check(body)?;
     let group = object(
         body,
         "group",
