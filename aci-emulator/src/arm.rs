@@ -281,6 +281,16 @@ pub(crate) fn route(call: &mut Call<'_>) -> Answer {
                 "resourcegroups",
                 _,
                 "providers",
+                "microsoft.authorization",
+                "permissions",
+            ],
+            [_, group, ..],
+        ) if *call.method == Method::GET => rights::permissions(call, group),
+        (
+            [
+                "resourcegroups",
+                _,
+                "providers",
                 "microsoft.network",
                 "virtualnetworks",
                 _,

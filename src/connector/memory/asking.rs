@@ -40,7 +40,7 @@ impl Default for Pace {
         Self {
             idle: Duration::from_secs(450),
             quota: Duration::from_secs(45),
-            wanting: Duration::from_secs(45),
+            wanting: Duration::from_secs(30),
         }
     }
 }
