@@ -127,7 +127,7 @@ impl Core {
         .and_then(|resolved| memory.arm(&self.context, &resolved).map(|_| resolved));
         let checked = match &resolved {
             Ok(resolved) => self.check(&subjects, memory, resolved),
-            Err(_) => Checked::default(),
+            Err(_) => memory.unchecked(),
         };
         subjects.identity.region = checked.region.clone();
 
