@@ -43,7 +43,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "connector",
         &["api", "azure", "translate", "node", "agent", "kube"],
     ),
-    ("metrics", &["azure", "registry", "kube", "kubelet", "pods"]),
+    (
+        "metrics",
+        &["azure", "connector", "registry", "kube", "kubelet", "pods"],
+    ),
     ("admin", &["metrics"]),
     (
         "cli",
@@ -83,6 +86,11 @@ const PURE: &[&str] = &[
     "src/registry/manifest.rs",
     "src/registry/reference.rs",
     "src/azure/monitor.rs",
+    "src/azure/redact.rs",
+    "src/azure/credential/metadata.rs",
+    "src/azure/credential/pkcs12.rs",
+    "src/azure/credential/pkcs12",
+    "src/connector/checks/credentials.rs",
     "src/kubelet/cache.rs",
     "src/kubelet/logs/container.rs",
     "src/kubelet/logs/lines.rs",

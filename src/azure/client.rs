@@ -308,7 +308,8 @@ impl ArmClient {
         if response.status().is_success() {
             return Ok(response);
         }
-        let error = body::from_response(&response, chrono::Utc::now());
+        let sent = call.body.as_deref().unwrap_or_default();
+        let error = body::from_response(&response, sent, chrono::Utc::now());
         tracing::debug!(
             operation = call.operation,
             status,

@@ -2,7 +2,7 @@
 //!
 //! The judgement is pure ([`Report`] to [`Finding`]); [`ask`] is the only function that calls Azure.
 
-mod credentials;
+pub(super) mod credentials;
 mod provider;
 mod quota;
 mod resource_group;

@@ -16,6 +16,7 @@ fn secret() -> Credential {
 fn managed(client_id: Option<&str>) -> Credential {
     Credential::ManagedIdentity {
         client_id: client_id.map(str::to_owned),
+        metadata: MetadataHost::default(),
     }
 }
 
