@@ -7,16 +7,20 @@ pub mod cloud;
 pub mod credential;
 pub mod error;
 pub mod exec;
+pub mod listing;
 pub mod model;
 pub mod monitor;
+pub mod permissions;
+mod redact;
 pub mod resources;
 pub mod throttle;
 pub(crate) mod transport;
 
 pub use client::{ArmClient, Deletion, Observer};
 pub use cloud::{API_VERSION, CloudError, Endpoints};
-pub use credential::{CertificateError, Credential, certificate_expiry};
+pub use credential::{Certificate, CertificateError, Credential, MetadataHost, NotLocal};
 pub use error::{AzureError, ErrorClass, Lacking};
+pub use permissions::Permission;
 pub use resources::{
     Capability, Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,
 };

@@ -147,7 +147,8 @@ async fn control(
         agents,
         limiters: Limiters::new(),
         pace: connector::Pace::default(),
-        arm_observer: metrics,
+        arm_observer: metrics.clone(),
+        observer: metrics,
         ready: Arc::new(move || readiness.set("controller", true)),
     };
     tokio::select! {

@@ -10,6 +10,7 @@ pub mod capacity;
 pub mod checks;
 mod controller;
 mod dereference;
+mod expiry;
 pub mod finalize;
 pub mod identity;
 mod memory;
@@ -29,6 +30,7 @@ use crate::kube::client::Clients;
 use crate::translate::ClusterDns;
 
 pub use controller::run;
+pub use expiry::Observer;
 pub use memory::Pace;
 pub use supervisor::{AgentFactory, RunningAgent, StartError};
 
@@ -55,6 +57,8 @@ pub struct Context {
     pub limiters: azure::Limiters,
     /// Sees every call to ARM.
     pub arm_observer: Arc<dyn azure::Observer>,
+    /// Sees what is known of the connectors.
+    pub observer: Arc<dyn Observer>,
     /// How often Azure is asked about a connector.
     pub pace: Pace,
     /// `reportingInstance` of events: the name of the operator's pod.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::{azure, kube, kubelet, pods, registry};
+use crate::{azure, connector, kube, kubelet, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ArmCall {
@@ -46,6 +46,11 @@ struct ApiVerb {
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Node {
     node: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Connector {
+    connector: String,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -89,6 +94,7 @@ pub struct Metrics {
     kubelet_requests: Family<KubeletRequest, Counter>,
     kubelet_seconds: Seconds<KubeletRoute>,
     certificate_expiry: Family<Node, Gauge>,
+    credential_expiry: Family<Connector, Gauge>,
 }
 
 fn seconds() -> Histogram {
@@ -114,6 +120,7 @@ impl Default for Metrics {
             kubelet_requests: Family::default(),
             kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
             certificate_expiry: Family::default(),
+            credential_expiry: Family::default(),
         };
         metrics.register();
         metrics
@@ -205,6 +212,14 @@ impl Metrics {
             Unit::Seconds,
             self.certificate_expiry.clone(),
         );
+        let help =
+            "End of the credential of a connector, where it is known, in seconds of the epoch";
+        r.register_with_unit(
+            "credential_expiry_timestamp",
+            help,
+            Unit::Seconds,
+            self.credential_expiry.clone(),
+        );
         *self.registry.lock() = registry;
     }
 
@@ -286,6 +301,24 @@ impl registry::Observer for Metrics {
     }
 }
 
+impl connector::Observer for Metrics {
+    fn credential_expiry(&self, connector: &str, seconds: Option<i64>) {
+        let connector = Connector {
+            connector: connector.to_string(),
+        };
+        match seconds {
+            Some(seconds) => {
+                self.credential_expiry
+                    .get_or_create(&connector)
+                    .set(seconds);
+            }
+            None => {
+                self.credential_expiry.remove(&connector);
+            }
+        }
+    }
+}
+
 impl kubelet::Observer for Metrics {
     fn request(&self, route: &'static str, status: u16, elapsed: Duration) {
         self.kubelet_requests
@@ -333,10 +366,12 @@ mod tests {
         registry::Observer::look(&metrics, "not_found");
         kubelet::Observer::request(&metrics, "pods", 200, Duration::from_millis(3));
         kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
+        connector::Observer::credential_expiry(&metrics, "azure", Some(8));
         let text = metrics.encode().unwrap();
         for line in [
             "vkc_kubelet_requests_total{route=\"pods\",code=\"200\"} 1",
             "vkc_kubelet_certificate_expiry_seconds{node=\"node\"} 7",
+            "vkc_credential_expiry_timestamp_seconds{connector=\"azure\"} 8",
             "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
             "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
             "vkc_pod_operations_waiting{node=\"node\"} 3",
@@ -346,7 +381,11 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         kubelet::Observer::certificate_expiry(&metrics, "node", None);
+        connector::Observer::credential_expiry(&metrics, "azure", None);
         let text = metrics.encode().unwrap();
-        assert!(!text.contains("expiry_seconds{"), "{text}");
+        assert!(
+            !text.contains("expiry_seconds{") && !text.contains("timestamp_seconds{"),
+            "{text}"
+        );
     }
 }

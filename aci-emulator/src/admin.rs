@@ -38,7 +38,8 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         )
         .route("/subnets", post(set_subnet))
         .route("/clients", post(client))
-        .route("/tokens", axum::routing::delete(revoke))
+        .route("/identities", post(identities))
+        .route("/tokens", get(exchanges).delete(revoke))
         .route("/failNextPuts", post(fail_next))
         .route("/images", get(images).post(push))
         .route("/groups/{group}", get(group).delete(delete))
@@ -174,18 +175,44 @@ async fn set_subnet(State(shared): Emulated, Json(subnet): Json<Subnet>) -> Json
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ClientSecret {
+struct ClientProof {
     /// The configured client when absent.
     client_id: Option<String>,
-    secret: String,
+    secret: Option<String>,
+    /// Certificates in PEM.
+    certificate: Option<String>,
 }
 
-async fn client(State(shared): Emulated, Json(client): Json<ClientSecret>) -> StatusCode {
-    match &client.client_id {
-        Some(id) => control(&shared).add_client(id, &client.secret),
-        None => control(&shared).set_client_secret(&client.secret),
+async fn client(State(shared): Emulated, Json(client): Json<ClientProof>) -> StatusCode {
+    let control = control(&shared);
+    let id = client
+        .client_id
+        .as_deref()
+        .unwrap_or(&shared.config.client_id);
+    if let Some(secret) = &client.secret {
+        control.add_client(id, secret);
     }
+    match &client.certificate {
+        Some(pem) if !control.set_certificates(id, pem) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::NO_CONTENT,
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct Identities {
+    system: Option<String>,
+    user: Vec<String>,
+}
+
+async fn identities(State(shared): Emulated, Json(machine): Json<Identities>) -> StatusCode {
+    let user: Vec<&str> = machine.user.iter().map(String::as_str).collect();
+    control(&shared).assign_identities(machine.system.as_deref(), &user);
     StatusCode::NO_CONTENT
+}
+
+async fn exchanges(State(shared): Emulated) -> Response {
+    Json(control(&shared).exchanges()).into_response()
 }
 
 async fn revoke(State(shared): Emulated) -> StatusCode {

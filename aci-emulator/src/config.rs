@@ -11,6 +11,8 @@ use crate::registry::Image;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the metadata service of the machine listens, over plain HTTP; port 0 takes a free one.
+    pub metadata_listen: SocketAddr,
     /// Entra tenant that issues tokens.
     pub tenant_id: String,
     /// Application (client) id of the one service principal known from the start.
@@ -18,8 +20,8 @@ pub struct Config {
     /// Its secret.
     pub client_secret: String,
     /// Federated credentials `(issuer, subject)` accepted as client assertion; when empty, any
-    /// unexpired assertion for the audience `api://AzureADTokenExchange` is accepted. Signatures
-    /// are never checked.
+    /// unexpired assertion for the audience `api://AzureADTokenExchange` is accepted. Their signatures
+    /// are not checked.
     pub federated: Vec<(String, String)>,
     /// The one subscription.
     pub subscription_id: String,
@@ -66,6 +68,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            metadata_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tenant_id: "72f988bf-0000-4000-8000-2d7cd011db47".to_owned(),
             client_id: "11111111-1111-4111-8111-111111111111".to_owned(),
             client_secret: "emulator-secret".to_owned(),

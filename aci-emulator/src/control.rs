@@ -18,6 +18,7 @@ use crate::{
     record::{Counts, Request},
     registry::Image,
     shared::Shared,
+    token::Exchange,
 };
 
 /// Why a knob could not be turned.
@@ -142,6 +143,29 @@ impl Control {
     /// Adds another client (or changes its secret); it is throttled on its own.
     pub fn add_client(&self, client_id: &str, secret: &str) {
         self.shared.entra.lock().set_client(client_id, secret);
+    }
+
+    /// Lets a client prove itself with one of the certificates in `pem`, and no other; false when there is none. Adds the
+    /// client if need be.
+    pub fn set_certificates(&self, client_id: &str, pem: &str) -> bool {
+        self.shared.entra.lock().set_certificates(client_id, pem)
+    }
+
+    /// Sets the managed identities of the machine whose metadata service this is, by client ID. At the start it is the
+    /// configured client, user-assigned.
+    pub fn assign_identities(&self, system: Option<&str>, user: &[&str]) {
+        self.shared.entra.lock().assign(system, user);
+    }
+
+    /// The last 10,000 tokens that were issued, oldest first.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.shared.entra.lock().exchanges()
+    }
+
+    /// The bodies of the last 10,000 requests to the token endpoint exactly as they were sent, secrets included. In
+    /// process only: no HTTP answer has them.
+    pub fn token_bodies(&self) -> Vec<String> {
+        self.shared.entra.lock().bodies()
     }
 
     /// Makes every token issued so far invalid.

@@ -39,6 +39,10 @@ pub struct Fault {
     pub hang: Option<Duration>,
     /// Close the connection instead of answering.
     pub drop_connection: bool,
+    /// Add the body of the request to the message.
+    pub echo: bool,
+    /// Answer with JSON that breaks off in the message.
+    pub broken: bool,
 }
 
 impl Default for Fault {
@@ -58,6 +62,8 @@ impl Default for Fault {
             after_effect: false,
             hang: None,
             drop_connection: false,
+            echo: false,
+            broken: false,
         }
     }
 }

@@ -31,6 +31,27 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DropConnection;
 
+/// The number of the token that a call came with.
+#[derive(Debug, Clone, Copy)]
+struct Token(u64);
+
+/// Marks a request that came without TLS: the machine's metadata service, nothing else.
+#[derive(Debug, Clone, Copy)]
+struct Plain;
+
+/// All there is on the listener of the metadata service.
+pub(crate) fn metadata_router(shared: Arc<Shared>) -> Router {
+    Router::new().fallback(metadata_entry).with_state(shared)
+}
+
+async fn metadata_entry(shared: State<Arc<Shared>>, mut request: Request) -> Response {
+    if !token::is_metadata_path(request.uri().path()) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    request.extensions_mut().insert(Plain);
+    entry(shared, request).await
+}
+
 /// All there is on the listener.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -44,7 +65,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 async fn entry(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let correlation = correlation_id(&parts);
-    let is_token = token::is_token_path(parts.uri.path());
+    let is_token =
+        parts.extensions.get::<Plain>().is_some() || token::is_token_path(parts.uri.path());
     let class = if is_token {
         "token"
     } else if registry::is_registry_path(parts.uri.path()) {
@@ -72,6 +94,7 @@ async fn entry(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         },
         correlation_id: correlation.clone(),
         class,
+        token: response.extensions().get::<Token>().map(|token| token.0),
     });
     common_headers(&parts, &mut response, &correlation);
     response
@@ -83,10 +106,17 @@ async fn faulty(
     parts: &Parts,
     body: Body,
     is_token: bool,
-    fault: Fault,
+    mut fault: Fault,
 ) -> Response {
     let mut body = Some(body);
     let mut response = None;
+    let mut echo = String::new();
+    if fault.echo {
+        let read = axum::body::to_bytes(body.take().unwrap_or_default(), BODY_BYTES).await;
+        let read = read.unwrap_or_default();
+        echo = format!(" {}", String::from_utf8_lossy(&read));
+        body = Some(Body::from(read));
+    }
     if fault.after_effect {
         response = Some(effect(shared, parts, body.take().unwrap_or_default(), is_token).await);
     }
@@ -107,6 +137,18 @@ async fn faulty(
             None => effect(shared, parts, body.unwrap_or_default(), is_token).await,
         };
     }
+    if fault.broken {
+        let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let body = format!(
+            "{{\"error\": {{\"code\": \"{}\", \"message\": \"{}{echo}",
+            fault.code, fault.message
+        );
+        return (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    }
+    if is_token && fault.body.is_none() {
+        return token::faulty(&fault, &echo);
+    }
+    fault.message.push_str(&echo);
     answer(fault)
 }
 
@@ -170,10 +212,11 @@ async fn effect(shared: &Shared, parts: &Parts, body: Body, is_token: bool) -> R
 
 fn arm_call(shared: &Shared, parts: &Parts, query: &str, body: &Bytes) -> Response {
     let now = shared.clock.now();
-    let principal = match token::authenticate(shared, &parts.headers, now) {
-        Ok(principal) => principal,
+    let caller = match token::authenticate(shared, &parts.headers, now) {
+        Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
+    let principal = caller.principal;
     let mut remaining = None;
     if shared.settings().throttle {
         let class = Class::of(&parts.method);
@@ -205,6 +248,7 @@ fn arm_call(shared: &Shared, parts: &Parts, query: &str, body: &Bytes) -> Respon
     if parts.method == Method::HEAD {
         *response.body_mut() = Body::empty();
     }
+    response.extensions_mut().insert(Token(caller.token));
     response
 }
 

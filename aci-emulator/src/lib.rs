@@ -37,6 +37,7 @@ pub use faults::Fault;
 pub use record::{Counts, Request};
 pub use registry::{Access, Image, ImagePlatform};
 pub use server::{Emulator, Error};
+pub use token::{Exchange, Proof};
 
 /// Whether a PUT of `body` as the container group `name` passes everything that does not depend on what is there: the
 /// shape of api-version 2023-05-01 and the rules between members.

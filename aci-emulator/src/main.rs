@@ -9,8 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 const ABOUT: &str = "A stand-in for Azure Resource Manager, Microsoft Entra ID and Azure Container Instances.
 
-When ready it prints one JSON line: {\"url\":…,\"ca\":…}. The URL is ARM endpoint and authority host alike;
-its certificate is signed by the CA in STATE_DIR/ca.pem.";
+When ready it prints one JSON line: {\"url\":…,\"ca\":…,\"metadata\":…}. The URL is ARM endpoint and authority host alike;
+its certificate is signed by the CA in STATE_DIR/ca.pem. The metadata service of a virtual machine, which has the
+tokens of managed identities, is plain HTTP (AZURE_POD_IDENTITY_AUTHORITY_HOST of a client).";
 
 const ADMIN: &str = "ADMIN ENDPOINT (same listener, no token; every duration is in seconds)
   GET    /_emulator/state | requests | counts | settings | faults | groups/{group}
@@ -22,7 +23,9 @@ const ADMIN: &str = "ADMIN ENDPOINT (same listener, no token; every duration is 
   POST   /_emulator/resourceGroups/{name}  {\"location\":\"eastus\"}
   POST   /_emulator/subnets                {\"resourceGroup\":\"net\",\"network\":\"v\",\"name\":\"aci\",\"location\":\"eastus\",
                                             \"prefix\":\"10.0.0.0/24\",\"service\":\"\",\"others\":3}
-  POST   /_emulator/clients                {\"secret\":\"…\"} or {\"clientId\":\"…\",\"secret\":\"…\"}
+  POST   /_emulator/clients                {\"clientId\":\"…\",\"secret\":\"…\",\"certificate\":\"-----BEGIN…\"} (each may be absent)
+  POST   /_emulator/identities             {\"system\":\"CLIENT-ID\",\"user\":[\"CLIENT-ID\"]}: the managed identities of the machine
+  GET    /_emulator/tokens                 who got which token, and why
   GET    /_emulator/images
   POST   /_emulator/images                 {\"name\":\"team/app:1\",\"access\":{\"bearer\":{\"username\":\"u\",\"password\":\"p\"}},
                                             \"platforms\":[{\"os\":\"linux\",\"entrypoint\":[\"/app\"],\"cmd\":[]}]}
@@ -48,6 +51,9 @@ struct Arguments {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, env = "EMULATOR_LISTEN", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
+    /// Where the metadata service listens, over plain HTTP; port 0 takes a free one.
+    #[arg(long, env = "EMULATOR_METADATA_LISTEN", default_value = "127.0.0.1:0")]
+    metadata_listen: SocketAddr,
     /// Where ca.pem is written.
     #[arg(long, env = "EMULATOR_STATE_DIR", default_value = "aci-emulator-state")]
     state_dir: PathBuf,
@@ -147,6 +153,7 @@ impl Arguments {
         let or = |list: Vec<_>, default| if list.is_empty() { default } else { list };
         Config {
             listen: self.listen,
+            metadata_listen: self.metadata_listen,
             tenant_id: self.tenant_id.unwrap_or(default.tenant_id),
             client_id: self.client_id.unwrap_or(default.client_id),
             client_secret: secret.unwrap_or(default.client_secret),
@@ -216,7 +223,8 @@ async fn main() -> anyhow::Result<()> {
     let ca = config.state_dir.as_ref().map(|dir| dir.join("ca.pem"));
     let ca = ca.map(std::path::absolute).transpose()?;
     let emulator = Emulator::start(config).await?;
-    let ready = serde_json::json!({"url": emulator.url(), "ca": ca});
+    let ready =
+        serde_json::json!({"url": emulator.url(), "ca": ca, "metadata": emulator.metadata_url()});
     writeln!(std::io::stdout(), "{ready}")?;
     tokio::select! {
         _ = term.recv() => {}

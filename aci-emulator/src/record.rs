@@ -26,6 +26,8 @@ pub struct Request {
     pub correlation_id: String,
     /// `token`, `registry`, `read`, `write` or `delete`.
     pub class: &'static str,
+    /// Number of the token it came with, for a call to ARM with a valid one.
+    pub token: Option<u64>,
 }
 
 /// Counts of all requests since the start or the last reset.

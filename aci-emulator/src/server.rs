@@ -10,7 +10,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rustls::ServerConfig;
-use tokio::{net::TcpListener, net::TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{config::Config, control::Control, front, pages, shared::Shared, tls};
@@ -47,6 +48,7 @@ pub enum Error {
 pub struct Emulator {
     shared: Arc<Shared>,
     ca_pem: String,
+    metadata_url: String,
 }
 
 impl Emulator {
@@ -70,17 +72,35 @@ impl Emulator {
                 source,
             })?;
         }
+        let metadata = TcpListener::bind(config.metadata_listen).await;
+        let metadata = metadata.map_err(|source| Error::Listen {
+            address: config.metadata_listen,
+            source,
+        })?;
+        let metadata_port = metadata.local_addr().map_err(listen)?.port();
         let shared = Arc::new(Shared::new(config, format!("https://127.0.0.1:{port}")));
         shared
             .tasks
             .spawn(accept(Arc::clone(&shared), listener, tls));
+        shared
+            .tasks
+            .spawn(accept_plain(Arc::clone(&shared), metadata));
         shared.tasks.spawn(pages::run(Arc::clone(&shared)));
-        Ok(Self { shared, ca_pem })
+        Ok(Self {
+            shared,
+            ca_pem,
+            metadata_url: format!("http://127.0.0.1:{metadata_port}"),
+        })
     }
 
     /// `https://127.0.0.1:PORT`: ARM endpoint and authority host alike.
     pub fn url(&self) -> &str {
         &self.shared.url
+    }
+
+    /// `http://127.0.0.1:PORT`: the metadata service of the machine, for `AZURE_POD_IDENTITY_AUTHORITY_HOST`.
+    pub fn metadata_url(&self) -> &str {
+        &self.metadata_url
     }
 
     /// `127.0.0.1:PORT`: the container registry, as the names of its images begin.
@@ -116,24 +136,40 @@ impl Drop for Emulator {
 async fn accept(shared: Arc<Shared>, listener: TcpListener, tls: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(tls);
     let service = TowerToHyperService::new(front::router(Arc::clone(&shared)));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shared.stop.cancelled() => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, most likely: a pause lets connections end.
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
+    while let Some(stream) = next(&shared, &listener).await {
         let (acceptor, service, shared_) = (acceptor.clone(), service.clone(), Arc::clone(&shared));
         shared
             .tasks
             .spawn(connection(shared_, acceptor, service, stream));
+    }
+}
+
+/// The metadata service: HTTP as it is.
+async fn accept_plain(shared: Arc<Shared>, listener: TcpListener) {
+    let service = TowerToHyperService::new(front::metadata_router(Arc::clone(&shared)));
+    while let Some(stream) = next(&shared, &listener).await {
+        let (service, shared_) = (service.clone(), Arc::clone(&shared));
+        shared
+            .tasks
+            .spawn(async move { serve(&shared_, service, stream).await });
+    }
+}
+
+/// The next connection; `None` when the emulator stops.
+async fn next(shared: &Shared, listener: &TcpListener) -> Option<TcpStream> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.stop.cancelled() => return None,
+        };
+        match accepted {
+            Ok((stream, _)) => return Some(stream),
+            Err(error) => {
+                // Out of file descriptors, most likely: a pause lets connections end.
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
 }
 
@@ -155,6 +191,14 @@ async fn connection(shared: Arc<Shared>, acceptor: TlsAcceptor, front: Front, st
         },
         () = shared.stop.cancelled() => return,
     };
+    serve(&shared, front, stream).await;
+}
+
+async fn serve(
+    shared: &Shared,
+    front: Front,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) {
     // An error of the service closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let answer = front.call(request);

@@ -2,8 +2,8 @@
 
 mod assertion;
 mod bearer;
-
-use std::collections::HashMap;
+mod directory;
+mod metadata;
 
 use axum::{
     Json,
@@ -16,14 +16,16 @@ use serde_json::{Value, json};
 use crate::{
     arm::parameter,
     clock::{Time, plus},
-    config::Config,
+    faults::Fault,
     shared::Shared,
 };
 
 pub(crate) use bearer::authenticate;
+pub(crate) use directory::Entra;
+use directory::Issued;
+pub use directory::{Exchange, Proof};
+pub(crate) use metadata::is_metadata_path;
 
-/// Tokens kept before the expired ones are thrown out.
-const TOKENS: usize = 10_000;
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Resources tokens are issued for besides this emulator's own address.
 const RESOURCES: [&str; 5] = [
@@ -33,59 +35,6 @@ const RESOURCES: [&str; 5] = [
     "https://storage.azure.com",
     "https://graph.microsoft.com",
 ];
-
-/// Principals and issued tokens. No `Debug`: it holds secrets.
-pub(crate) struct Entra {
-    clients: HashMap<String, Client>,
-    tokens: HashMap<String, Issued>,
-}
-
-struct Client {
-    secret: String,
-    object_id: String,
-}
-
-#[derive(Clone)]
-struct Issued {
-    object_id: String,
-    audience: String,
-    expires: Time,
-}
-
-impl Entra {
-    pub(crate) fn new(config: &Config) -> Self {
-        let mut entra = Self {
-            clients: HashMap::new(),
-            tokens: HashMap::new(),
-        };
-        entra.set_client(&config.client_id, &config.client_secret);
-        entra
-    }
-
-    /// Adds a client or changes its secret; tokens it has stay valid.
-    pub(crate) fn set_client(&mut self, id: &str, secret: &str) {
-        let client = self
-            .clients
-            .entry(id.to_lowercase())
-            .or_insert_with(|| Client {
-                secret: String::new(),
-                object_id: uuid::Uuid::new_v4().to_string(),
-            });
-        secret.clone_into(&mut client.secret);
-    }
-
-    /// Makes every token unknown.
-    pub(crate) fn revoke(&mut self) {
-        self.tokens.clear();
-    }
-
-    fn issue(&mut self, token: String, issued: Issued, now: Time) {
-        if self.tokens.len() >= TOKENS {
-            self.tokens.retain(|_, issued| issued.expires > now);
-        }
-        self.tokens.insert(token, issued);
-    }
-}
 
 /// An OAuth error as Entra writes it.
 struct OAuthError {
@@ -121,6 +70,28 @@ impl OAuthError {
     }
 }
 
+/// A fault of the token endpoint, in the words that its clients understand: a message that begins with `AADSTS…` has its
+/// number among the codes.
+pub(crate) fn faulty(fault: &Fault, echo: &str) -> Response {
+    let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let number = fault.message.strip_prefix("AADSTS").and_then(|rest| {
+        let (number, _) = rest.split_once(':')?;
+        number.parse::<u32>().ok()
+    });
+    let mut body =
+        json!({"error": fault.code, "error_description": format!("{}{echo}", fault.message)});
+    if let (Some(number), Some(body)) = (number, body.as_object_mut()) {
+        body.insert("error_codes".to_owned(), json!([number]));
+    }
+    let mut response = (status, Json(body)).into_response();
+    if let Some(seconds) = fault.retry_after {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
 /// Answers what belongs to Entra (and IMDS), `None` for any other path.
 pub(crate) fn route(
     shared: &Shared,
@@ -139,7 +110,7 @@ pub(crate) fn route(
                 Err(error) => error.answer(now),
             })
         }
-        ["metadata", "identity", "oauth2", "token"] => Some(managed_identity(shared, query, headers, now)),
+        ["metadata", ..] => Some(metadata::answer(shared, path, query, headers, now)),
         [tenant, "v2.0", ".well-known", "openid-configuration"] => Some(openid(shared, tenant)),
         ["common", "discovery", "instance"] => Some(
             Json(json!({
@@ -155,7 +126,6 @@ pub(crate) fn route(
 /// Whether a path belongs to this module, for the request log.
 pub(crate) fn is_token_path(path: &str) -> bool {
     path.ends_with("/oauth2/v2.0/token")
-        || path.starts_with("/metadata/identity/")
         || path.contains("/.well-known/")
         || path.contains("/discovery/instance")
 }
@@ -220,7 +190,8 @@ fn token(shared: &Shared, tenant: &str, form: &str, now: Time) -> Result<Value, 
     };
     let audience = audience(shared, field("scope").as_deref())?;
     let mut entra = shared.entra.lock();
-    let Some(client) = entra.clients.get(&client_id.to_lowercase()) else {
+    entra.keep_body(form);
+    let Some(client) = entra.client(&client_id) else {
         return Err(OAuthError::new(
             400,
             "unauthorized_client",
@@ -230,8 +201,8 @@ fn token(shared: &Shared, tenant: &str, form: &str, now: Time) -> Result<Value, 
             ),
         ));
     };
-    match (field("client_secret"), field("client_assertion")) {
-        (Some(secret), _) if secret == client.secret => {}
+    let proof = match (field("client_secret"), field("client_assertion")) {
+        (Some(secret), _) if client.has_secret(&secret) => Proof::Secret,
         (Some(_), _) => {
             return Err(OAuthError::new(
                 401,
@@ -251,7 +222,15 @@ fn token(shared: &Shared, tenant: &str, form: &str, now: Time) -> Result<Value, 
                     "The request body must contain the following parameter: 'client_assertion_type'.",
                 ));
             }
-            assertion::check(&shared.config.federated, &assertion, now)?;
+            let endpoint = format!("{}/{tenant}", shared.url);
+            assertion::check(
+                client,
+                &client_id,
+                &endpoint,
+                &shared.config.federated,
+                &assertion,
+                now,
+            )?
         }
         (None, None) => {
             return Err(OAuthError::new(
@@ -261,10 +240,10 @@ fn token(shared: &Shared, tenant: &str, form: &str, now: Time) -> Result<Value, 
                 "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
             ));
         }
-    }
+    };
     let object_id = client.object_id.clone();
     Ok(issue(
-        shared, &mut entra, object_id, audience, &client_id, now,
+        shared, &mut entra, object_id, audience, &client_id, proof, now,
     ))
 }
 
@@ -274,6 +253,7 @@ fn issue(
     object_id: String,
     audience: String,
     client_id: &str,
+    proof: Proof,
     now: Time,
 ) -> Value {
     let lifetime = shared.settings().token_lifetime;
@@ -297,7 +277,10 @@ fn issue(
             object_id,
             audience,
             expires,
+            number: 0,
         },
+        client_id,
+        proof,
         now,
     );
     let seconds = lifetime.as_secs();
@@ -345,45 +328,4 @@ fn own(shared: &Shared, resource: &str) -> bool {
     ["127.0.0.1", "localhost", "[::1]"]
         .iter()
         .any(|host| resource == format!("https://{host}:{port}"))
-}
-
-/// The shape of the instance metadata service: numbers are texts there.
-fn managed_identity(shared: &Shared, query: &str, headers: &HeaderMap, now: Time) -> Response {
-    let bad = |text: &str| {
-        (
-            StatusCode::BAD_REQUEST,
-            Json(json!({"error": "invalid_request", "error_description": text})),
-        )
-            .into_response()
-    };
-    if headers.get("metadata").is_none_or(|value| value != "true") {
-        return bad("Required metadata header not specified");
-    }
-    let Some(resource) = parameter(query, "resource") else {
-        return bad("Required audience parameter not specified");
-    };
-    let audience = match audience(
-        shared,
-        Some(&format!("{}/.default", resource.trim_end_matches('/'))),
-    ) {
-        Ok(audience) => audience,
-        Err(error) => return error.answer(now),
-    };
-    let client_id =
-        parameter(query, "client_id").unwrap_or_else(|| shared.config.client_id.clone());
-    let mut entra = shared.entra.lock();
-    let Some(client) = entra.clients.get(&client_id.to_lowercase()) else {
-        return bad("Identity not found");
-    };
-    let object_id = client.object_id.clone();
-    let issued = issue(shared, &mut entra, object_id, audience, &client_id, now);
-    let seconds = issued
-        .get("expires_in")
-        .and_then(Value::as_i64)
-        .unwrap_or_default();
-    Json(json!({
-        "access_token": issued.get("access_token"), "client_id": client_id, "expires_in": seconds.to_string(), "ext_expires_in": seconds.to_string(),
-        "expires_on": (now.timestamp() + seconds).to_string(), "not_before": now.timestamp().to_string(), "resource": resource, "token_type": "Bearer",
-    }))
-    .into_response()
 }

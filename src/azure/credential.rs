@@ -2,6 +2,8 @@
 
 mod assertion;
 mod certificate;
+pub(super) mod metadata;
+mod pkcs12;
 mod refusal;
 
 use std::fmt;
@@ -25,10 +27,11 @@ use super::cloud::Endpoints;
 use super::error::{AzureError, ErrorClass, chain};
 use super::model::SecretText;
 use assertion::{Sent, TokenFile};
-use certificate::{Certificate, Signer};
+use certificate::{Signer, SigningKey};
 use refusal::ReadRefusal;
 
-pub use certificate::{CertificateError, certificate_expiry};
+pub use certificate::{Certificate, CertificateError};
+pub use metadata::{MetadataHost, NotLocal};
 
 /// Longest wait for a token, whatever the call it is for.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -70,6 +73,8 @@ pub enum Credential {
     ManagedIdentity {
         /// Client ID of a user-assigned identity; without it the system-assigned one.
         client_id: Option<String>,
+        /// Where that service is.
+        metadata: MetadataHost,
     },
 }
 
@@ -99,7 +104,7 @@ impl Credential {
                     client_id.trim().to_ascii_lowercase()
                 )
             }
-            Self::ManagedIdentity { client_id } => match client_id {
+            Self::ManagedIdentity { client_id, .. } => match client_id {
                 Some(client_id) => format!("mi/{}", client_id.trim().to_ascii_lowercase()),
                 None => "mi/system-assigned".to_owned(),
             },
@@ -138,9 +143,13 @@ impl fmt::Debug for Credential {
                 .field("client_id", client_id)
                 .field("token_file", token_file)
                 .finish(),
-            Self::ManagedIdentity { client_id } => f
+            Self::ManagedIdentity {
+                client_id,
+                metadata,
+            } => f
                 .debug_struct("ManagedIdentity")
                 .field("client_id", client_id)
+                .field("metadata", metadata)
                 .finish(),
         }
     }
@@ -255,10 +264,10 @@ fn inner(
             pem,
         } => {
             let (tenant_id, client_id) = (tenant_id.trim(), client_id.trim());
-            let certificate = Certificate::read(pem)
+            let key = SigningKey::read(pem)
                 .map_err(|error| azure_core::Error::new(ErrorKind::Credential, error))?;
             let signer = Signer {
-                certificate,
+                key,
                 client_id: client_id.to_owned(),
                 audience: format!("{}/{tenant_id}/oauth2/v2.0/token", endpoints.authority_host),
                 sent: sent.clone(),
@@ -278,7 +287,7 @@ fn inner(
             TokenFile::new(token_file.clone(), sent.clone()),
             Some(ClientAssertionCredentialOptions { client_options }),
         )?,
-        Credential::ManagedIdentity { client_id } => {
+        Credential::ManagedIdentity { client_id, .. } => {
             let id = client_id.as_ref().map(|id| id.trim().to_owned());
             ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
                 user_assigned_id: id.map(UserAssignedId::ClientId),

@@ -10,6 +10,7 @@ use azure_core::http::response::PinnedStream;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, Url};
 use futures::StreamExt as _;
 
+use super::credential::metadata::is_token_request;
 use super::error::{AzureError, ErrorClass};
 
 /// What ARM and the token service read about us.
@@ -18,8 +19,6 @@ pub(super) const USER_AGENT: &str = concat!("vkc/", env!("CARGO_PKG_VERSION"));
 const MAX_BODY_BYTES: usize = 8 << 20;
 /// A host that does not answer is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Where Azure's virtual machines have their metadata service, over plain HTTP; it never leaves the machine.
-const METADATA_HOST: &str = "169.254.169.254";
 /// ARM closes idle connections after about two minutes; we close them first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// All calls may share one HTTP/2 connection: one that died without a word must be found out before the calls on it
@@ -50,7 +49,7 @@ impl HttpTransport {
 
     /// Everything but the metadata service has to be https.
     fn client_for(&self, url: &Url) -> &reqwest::Client {
-        if url.scheme() == "http" && url.host_str() == Some(METADATA_HOST) {
+        if is_token_request(url) {
             &self.metadata
         } else {
             &self.client

@@ -10,13 +10,15 @@ use super::validate::{Problem, value};
 use crate::api::conditions::reason;
 use crate::api::{Credentials, CredentialsType, IdentityStatus};
 use crate::azure::model::SecretText;
-use crate::azure::{Credential, certificate_expiry};
+use crate::azure::{Certificate, CertificateError, Credential, MetadataHost};
 
 const TENANT: &str = "AZURE_TENANT_ID";
 const CLIENT: &str = "AZURE_CLIENT_ID";
 const SECRET: &str = "AZURE_CLIENT_SECRET";
 const CERTIFICATE: &str = "AZURE_CLIENT_CERTIFICATE";
+const PASSWORD: &str = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
 const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+const METADATA: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
 const SUBSCRIPTION: &str = "AZURE_SUBSCRIPTION_ID";
 /// Where credentials of the operator's own come from, for messages.
 const OWN: &str = "the operator's environment";
@@ -29,6 +31,7 @@ pub struct Environment {
     client_id: Option<String>,
     client_secret: Option<SecretText>,
     token_file: Option<PathBuf>,
+    metadata: Option<String>,
     subscription_id: Option<String>,
 }
 
@@ -44,6 +47,7 @@ impl Environment {
             client_id: text(CLIENT),
             client_secret: text(SECRET).map(SecretText::new),
             token_file: text(TOKEN_FILE).map(PathBuf::from),
+            metadata: text(METADATA),
             subscription_id: text(SUBSCRIPTION),
         }
     }
@@ -105,7 +109,7 @@ pub(super) fn own(environment: &Environment) -> Result<Chosen, Problem> {
         };
         (CredentialsType::ServicePrincipal, who, credential)
     } else {
-        managed_identity(client_id.clone())
+        managed_identity(client_id.clone(), environment)?
     };
     Ok(chosen(type_, who, credential, OWN.to_owned(), environment))
 }
@@ -119,7 +123,7 @@ pub(super) fn named(
     environment: &Environment,
 ) -> Result<Chosen, Problem> {
     let (type_, who, credential) = if credentials.type_ == CredentialsType::ManagedIdentity {
-        managed_identity(credentials.client_id.clone())
+        managed_identity(credentials.client_id.clone(), environment)?
     } else {
         let (Some(tenant_id), Some(client_id)) = (&credentials.tenant_id, &credentials.client_id)
         else {
@@ -157,13 +161,25 @@ fn workload_identity(
     (CredentialsType::WorkloadIdentity, who, credential)
 }
 
-fn managed_identity(client_id: Option<String>) -> (CredentialsType, String, Credential) {
+fn managed_identity(
+    client_id: Option<String>,
+    environment: &Environment,
+) -> Result<(CredentialsType, String, Credential), Problem> {
     let who = match &client_id {
         Some(client_id) => format!("managed identity {client_id}"),
         None => "system-assigned managed identity".to_owned(),
     };
-    let credential = Credential::ManagedIdentity { client_id };
-    (CredentialsType::ManagedIdentity, who, credential)
+    let metadata = match &environment.metadata {
+        Some(address) => MetadataHost::parse(address).map_err(|error| {
+            missing(format!("{METADATA} in {OWN} {error}; correct or unset it"))
+        })?,
+        None => MetadataHost::default(),
+    };
+    let credential = Credential::ManagedIdentity {
+        client_id,
+        metadata,
+    };
+    Ok((CredentialsType::ManagedIdentity, who, credential))
 }
 
 fn chosen(
@@ -189,7 +205,7 @@ fn chosen(
             client_id,
             ..
         } => (Some(tenant_id.clone()), Some(client_id.clone())),
-        Credential::ManagedIdentity { client_id } => (None, client_id.clone()),
+        Credential::ManagedIdentity { client_id, .. } => (None, client_id.clone()),
     };
     Chosen {
         credential,
@@ -245,21 +261,21 @@ pub(super) fn service_principal(
             secret: SecretText::new(secret),
         };
         (credential, None)
-    } else if let Some(pem) = certificate(secret) {
-        let expires = certificate_expiry(&pem).map_err(|error| {
+    } else if let Some(certificate) = certificate(secret) {
+        let certificate = certificate.map_err(|error| {
             let message = format!("key {CERTIFICATE} of {title} {error}");
             Problem::credentials(reason::SECRET_INVALID, message)
         })?;
         let credential = Credential::ServicePrincipalCertificate {
             tenant_id,
             client_id,
-            pem,
+            pem: certificate.pem,
         };
-        (credential, Some(expires))
+        (credential, Some(certificate.not_after))
     } else {
         return Err(missing(
             SECRET,
-            ", or a certificate with its key in PEM under AZURE_CLIENT_CERTIFICATE",
+            ", or a certificate with its key, in PEM or PKCS#12, under AZURE_CLIENT_CERTIFICATE",
         ));
     };
     Ok(Chosen {
@@ -273,164 +289,16 @@ pub(super) fn service_principal(
     })
 }
 
-/// The certificate, or what stands in its place: PKCS#12 is not text.
-fn certificate(secret: &Secret) -> Option<SecretText> {
+/// The certificate with its key; `None` where there is nothing under its key of the Secret.
+fn certificate(secret: &Secret) -> Option<Result<Certificate, CertificateError>> {
     let bytes = &secret.data.as_ref()?.get(CERTIFICATE)?.0;
-    let text = String::from_utf8_lossy(bytes);
-    (!text.trim().is_empty()).then(|| SecretText::new(text.into_owned()))
+    let empty = bytes.iter().all(u8::is_ascii_whitespace);
+    // A password may begin or end in a blank; a line end is the editor's.
+    let password = secret.data.as_ref()?.get(PASSWORD);
+    let password = password.and_then(|text| std::str::from_utf8(&text.0).ok());
+    let password = password.unwrap_or_default().trim_end_matches(['\r', '\n']);
+    (!empty).then(|| Certificate::open(bytes, password))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn environment(given: &[(&str, &str)]) -> Environment {
-        Environment::read(|name| {
-            let found = given.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    const ALL: [(&str, &str); 5] = [
-        (TENANT, "t"),
-        (CLIENT, "c"),
-        (SECRET, "hush\n"),
-        (TOKEN_FILE, "/f"),
-        (SUBSCRIPTION, "s"),
-    ];
-
-    #[test]
-    fn the_operators_own_identity_is_chosen_from_its_environment() {
-        let cases: [(&[&str], Result<&str, &str>); 9] = [
-            (&[], Ok("workload identity c")),
-            (&[SECRET], Ok("workload identity c")),
-            (&[TOKEN_FILE], Ok("service principal c")),
-            (&[TOKEN_FILE, SECRET], Ok("managed identity c")),
-            (
-                &[TOKEN_FILE, SECRET, CLIENT, TENANT],
-                Ok("system-assigned managed identity"),
-            ),
-            (
-                &[CLIENT],
-                Err("has AZURE_FEDERATED_TOKEN_FILE and no AZURE_CLIENT_ID"),
-            ),
-            (
-                &[TENANT],
-                Err("has AZURE_FEDERATED_TOKEN_FILE and no AZURE_TENANT_ID"),
-            ),
-            (
-                &[TOKEN_FILE, CLIENT],
-                Err("has AZURE_CLIENT_SECRET and no AZURE_CLIENT_ID"),
-            ),
-            (
-                &[TOKEN_FILE, TENANT],
-                Err("has AZURE_CLIENT_SECRET and no AZURE_TENANT_ID"),
-            ),
-        ];
-        for (without, wanted) in cases {
-            // An empty variable is a missing one.
-            let given =
-                ALL.map(|(key, value)| (key, if without.contains(&key) { " " } else { value }));
-            let environment = environment(&given);
-            assert!(!format!("{environment:?}").contains("hush"));
-            match (own(&environment), wanted) {
-                (Ok(chosen), Ok(who)) => {
-                    assert_eq!((chosen.who.as_str(), chosen.source.as_str()), (who, OWN));
-                    assert_eq!(chosen.subscription.as_deref(), Some("s"));
-                    assert!(!format!("{chosen:?}").contains("hush"));
-                }
-                (Err(problem), Err(text)) => {
-                    assert_eq!(problem.reason, reason::IDENTITY_MISSING);
-                    assert!(problem.message.contains(text), "{}", problem.message);
-                }
-                (got, wanted) => panic!("without {without:?}: {got:?}, not {wanted:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_spec_names_is_what_is_used() {
-        let credentials = |value| serde_json::from_value::<Credentials>(value).unwrap();
-        let workload =
-            credentials(json!({"type": "WorkloadIdentity", "clientID": "w", "tenantID": "x"}));
-        let chosen = named(&workload, &environment(&ALL)).unwrap();
-        let wanted = Credential::WorkloadIdentity {
-            tenant_id: "x".to_owned(),
-            client_id: "w".to_owned(),
-            token_file: PathBuf::from("/f"),
-        };
-        assert_eq!(chosen.credential, wanted);
-        assert_eq!(chosen.status.type_.as_deref(), Some("WorkloadIdentity"));
-        assert_eq!(chosen.status.tenant_id.as_deref(), Some("x"));
-        // A secret in the environment is nobody's substitute for the token.
-        let problem = named(&workload, &environment(&[(SECRET, "hush")])).unwrap_err();
-        assert_eq!(problem.reason, reason::IDENTITY_MISSING);
-        assert!(problem.message.contains("azure.workload.identity/use"));
-
-        for (spec, who, client_id) in [
-            (
-                json!({"type": "ManagedIdentity"}),
-                "system-assigned managed identity",
-                None,
-            ),
-            (
-                json!({"type": "ManagedIdentity", "clientID": "m"}),
-                "managed identity m",
-                Some("m"),
-            ),
-        ] {
-            let chosen = named(&credentials(spec), &environment(&ALL)).unwrap();
-            let client_id = client_id.map(str::to_owned);
-            assert_eq!(chosen.who, who);
-            assert_eq!(chosen.status.client_id, client_id);
-            assert_eq!(chosen.credential, Credential::ManagedIdentity { client_id });
-        }
-    }
-
-    #[test]
-    fn a_certificate_stands_in_for_a_secret() {
-        const PEM: &str = include_str!("../azure/credential/certificate/good.pem");
-        let spec: Credentials = serde_json::from_value(json!({
-            "type": "ServicePrincipal", "clientID": "c", "tenantID": "t", "secretRef": {"name": "sp"},
-        }))
-        .unwrap();
-        let read = |data: &[(&str, &[u8])]| {
-            let data = data.iter();
-            let secret = Secret {
-                data: Some(
-                    data.map(|(key, value)| {
-                        ((*key).to_owned(), k8s_openapi::ByteString(value.to_vec()))
-                    })
-                    .collect(),
-                ),
-                ..Secret::default()
-            };
-            service_principal(&spec, &secret, "Secret ns/sp".to_owned())
-        };
-        let chosen = read(&[(CERTIFICATE, PEM.as_bytes())]).unwrap();
-        let Credential::ServicePrincipalCertificate { pem, .. } = &chosen.credential else {
-            panic!("{chosen:?}");
-        };
-        assert_eq!(pem.expose(), PEM);
-        assert!(chosen.expires.is_some() && !format!("{chosen:?}").contains("BEGIN"));
-
-        let both = read(&[(CERTIFICATE, PEM.as_bytes()), (SECRET, b"hush")]).unwrap();
-        assert!(matches!(
-            both.credential,
-            Credential::ServicePrincipalSecret { .. }
-        ));
-
-        for (value, text) in [
-            (
-                &b"\x30\x82\x0a\xff"[..],
-                "key AZURE_CLIENT_CERTIFICATE of Secret ns/sp is not PEM; convert",
-            ),
-            (&b" \n"[..], "or a certificate with its key in PEM"),
-        ] {
-            let problem = read(&[(CERTIFICATE, value)]).unwrap_err();
-            assert_eq!(problem.reason, reason::SECRET_INVALID);
-            assert!(problem.message.contains(text), "{}", problem.message);
-        }
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use self::asking::Checks;
 pub use self::asking::Pace;
 pub(super) use self::asking::{CheckKey, Checked, Question};
 use super::Context;
+use super::expiry::Shown;
 use super::supervisor::StartError;
 use super::validate::{Problem, Resolved};
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
@@ -35,6 +36,10 @@ pub(super) struct Memory {
     /// The last key of the Log Analytics workspace that its Secret gave.
     pub(super) workspace_key: Option<SecretText>,
     checks: Checks,
+    /// What was made of spec and Secret, and of which.
+    pub(super) resolved: Option<(Source, Result<Resolved, Problem>)>,
+    /// The end of the credential, where it is known.
+    pub(super) expiry: Option<Shown>,
     /// Why agents did not start, and when to try again.
     pub(super) start_errors: BTreeMap<Os, (StartError, Instant)>,
     pub(super) start_backoff: Backoff,
@@ -50,6 +55,8 @@ impl Default for Memory {
             arm: None,
             workspace_key: None,
             checks: Checks::default(),
+            resolved: None,
+            expiry: None,
             start_errors: BTreeMap::new(),
             start_backoff: Backoff::new(BACKOFF_BASE, START_CAP),
             retiring_since: BTreeMap::new(),
@@ -57,6 +64,9 @@ impl Default for Memory {
         }
     }
 }
+
+/// A version of the spec, and of the Secret with its UID.
+pub(super) type Source = (Option<i64>, Option<String>, Option<String>);
 
 /// An ARM client and what it was made of.
 #[derive(Debug, Clone)]
@@ -141,7 +151,12 @@ impl Memory {
     ) -> Checked {
         match &self.arm {
             Some(arm) => self.checks.check(&arm.client, key, question, pace, trigger),
-            None => Checked::default(),
+            None => self.unchecked(),
         }
+    }
+
+    /// What is known while Azure cannot be asked.
+    pub(super) fn unchecked(&self) -> Checked {
+        self.checks.unchecked()
     }
 }

@@ -17,7 +17,7 @@ use super::checks::{Finding, Register, Subject};
 use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory, Question};
 use super::plan::{Identity, split};
 use super::supervisor::Supervisor;
-use super::validate::{Problem, Resolved, resolve, secret_reference};
+use super::validate::{Problem, Resolved, SecretState, resolve, secret_reference};
 use super::{
     Context, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference, workspace,
 };
@@ -118,16 +118,15 @@ impl Core {
         };
         let reference = secret_reference(&connector.spec, &self.context.namespace);
         let secret = dereference::secret(&manager, reference.as_ref()).await;
-        let resolved = resolve(
-            &connector.spec,
-            &secret,
-            &self.context.namespace,
-            &self.context.environment,
-        )
-        .and_then(|resolved| memory.arm(&self.context, &resolved).map(|_| resolved));
+        let resolved = self
+            .resolve(connector, &secret, memory)
+            .and_then(|resolved| memory.arm(&self.context, &resolved).map(|_| resolved));
         let checked = match &resolved {
-            Ok(resolved) => self.check(&subjects, memory, resolved),
-            Err(_) => Checked::default(),
+            Ok(resolved) => {
+                self.watch_expiry(connector, memory, resolved);
+                self.check(&subjects, memory, resolved)
+            }
+            Err(_) => memory.unchecked(),
         };
         subjects.identity.region = checked.region.clone();
 
@@ -177,6 +176,37 @@ impl Core {
             wake.saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(100)),
         ))
+    }
+
+    /// What spec and Secret come to. To open a certificate may take a second, so it is done once for each version.
+    fn resolve(
+        &self,
+        connector: &VirtualKubeletConnector,
+        secret: &SecretState,
+        memory: &mut Memory,
+    ) -> Result<Resolved, Problem> {
+        let again = || {
+            let Context {
+                namespace,
+                environment,
+                ..
+            } = &self.context;
+            resolve(&connector.spec, secret, namespace, environment)
+        };
+        let SecretState::Found(found) = secret else {
+            memory.resolved = None;
+            return again();
+        };
+        let found = &found.metadata;
+        let source = (
+            connector.metadata.generation,
+            found.uid.clone(),
+            found.resource_version.clone(),
+        );
+        match &memory.resolved {
+            Some((known, resolved)) if *known == source => resolved.clone(),
+            _ => memory.resolved.insert((source, again())).1.clone(),
+        }
     }
 
     /// Reads the key of the Log Analytics workspace into `memory`. While the API server does not answer, the last one

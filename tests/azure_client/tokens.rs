@@ -274,6 +274,6 @@ async fn a_certificate_signs_a_new_assertion_for_each_exchange() {
     // One that is none leaves the old one in use.
     let error = client.replace_credential(credential("MIIK")).unwrap_err();
     assert_eq!(error.class, ErrorClass::BadCredentials);
-    assert!(error.message.contains("openssl pkcs12"), "{error}");
+    assert!(error.message.contains("neither PEM nor PKCS#12"), "{error}");
     client.check_token().await.unwrap();
 }

@@ -82,6 +82,7 @@ async fn operate(kubeconfig: &Path) {
         agents: Arc::new(Agents(clients)),
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),
+        observer: Arc::new(()),
         pace: Pace {
             wanting: Duration::from_millis(700),
             ..Pace::default()

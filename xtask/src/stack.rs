@@ -267,6 +267,21 @@ impl Operator {
         namespace: &str,
         args: &[&str],
     ) -> Result<Self> {
+        Self::start_in(program, dir, kubeconfig, namespace, args, &[]).await
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Operator::start`].
+    pub async fn start_in(
+        program: &Path,
+        dir: &Path,
+        kubeconfig: &Path,
+        namespace: &str,
+        args: &[&str],
+        environment: &[(&str, String)],
+    ) -> Result<Self> {
         let metrics = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(program);
         command
@@ -282,6 +297,7 @@ impl Operator {
                 &metrics,
             ])
             .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env_remove("KUBECONFIG");
         without_proxy(&mut command);
         let mut process = Process::spawn("vkc", command, dir)?;

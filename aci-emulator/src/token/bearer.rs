@@ -9,12 +9,20 @@ use crate::{
     shared::Shared,
 };
 
+/// Who calls.
+pub(crate) struct Caller {
+    /// Object ID of the principal.
+    pub(crate) principal: String,
+    /// Number of its token.
+    pub(crate) token: u64,
+}
+
 /// The principal behind a call's bearer token.
 pub(crate) fn authenticate(
     shared: &Shared,
     headers: &HeaderMap,
     now: Time,
-) -> Result<String, ApiError> {
+) -> Result<Caller, ApiError> {
     let refuse = |code: &str, message: String| {
         let mut error = ApiError::new(401, code, message.clone());
         error.challenge = Some(format!(
@@ -41,7 +49,7 @@ pub(crate) fn authenticate(
                 .to_owned(),
         );
     };
-    let Some(issued) = shared.entra.lock().tokens.get(token.trim()).cloned() else {
+    let Some(issued) = shared.entra.lock().token(token.trim()) else {
         return refuse(
             "InvalidAuthenticationToken",
             "The access token is invalid.".to_owned(),
@@ -58,7 +66,10 @@ pub(crate) fn authenticate(
     }
     let management = RESOURCES.get(..2).unwrap_or_default();
     if management.contains(&issued.audience.as_str()) || own(shared, &issued.audience) {
-        return Ok(issued.object_id);
+        return Ok(Caller {
+            principal: issued.object_id,
+            token: issued.number,
+        });
     }
     refuse(
         "InvalidAuthenticationTokenAudience",

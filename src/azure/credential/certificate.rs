@@ -8,7 +8,7 @@ use azure_core::error::ErrorKind;
 use azure_core::http::ClientMethodOptions;
 use azure_identity::ClientAssertion;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use ring::rand::SystemRandom;
 use ring::signature::{KeyPair as _, RSA_PSS_SHA256, RsaKeyPair};
@@ -16,9 +16,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::assertion::Sent;
+use super::pkcs12::{self, Pkcs12Error};
 use crate::azure::model::SecretText;
 
 /// How long an assertion may be used.
@@ -27,11 +28,12 @@ const LIFETIME_SECONDS: i64 = 600;
 /// Why a certificate cannot be used. No message has anything of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// PKCS#12, or something else.
-    #[error(
-        "is not PEM; convert a PKCS#12 file with: openssl pkcs12 -in FILE.pfx -nodes -out FILE.pem"
-    )]
-    NotPem,
+    /// Something else.
+    #[error("is neither PEM nor PKCS#12")]
+    Unknown,
+    /// PKCS#12 that does not open.
+    #[error(transparent)]
+    Pkcs12(#[from] Pkcs12Error),
     /// The key has a password.
     #[error("has a key with a password; remove it with: openssl pkey -in FILE.pem -out KEY.pem")]
     Encrypted,
@@ -46,8 +48,45 @@ pub enum CertificateError {
     NoCertificate,
 }
 
-/// A certificate with its key.
-pub(super) struct Certificate {
+/// A certificate with its key, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Both in PEM, the key without a password.
+    pub pem: SecretText,
+    /// When the certificate, the one that belongs to the key, expires.
+    pub not_after: DateTime<Utc>,
+}
+
+impl Certificate {
+    /// Reads PEM, or PKCS#12 with `password`; PKCS#12 may be in base64, as Azure Key Vault gives it out.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn open(bytes: &[u8], password: &str) -> Result<Self, CertificateError> {
+        let pem = match std::str::from_utf8(bytes) {
+            Ok(text) if text.contains("-----BEGIN ") => SecretText::new(text.to_owned()),
+            text => {
+                // The first byte of every PKCS#12 file, a SEQUENCE, is no letter of base64.
+                let compact = text.unwrap_or_default().split_whitespace();
+                let compact = Zeroizing::new(compact.collect::<String>());
+                let decoded = STANDARD.decode(compact.as_bytes()).map(Zeroizing::new);
+                let bytes = match &decoded {
+                    Ok(decoded) if !decoded.is_empty() => decoded.as_slice(),
+                    _ => bytes,
+                };
+                if !pkcs12::looks_like(bytes) {
+                    return Err(CertificateError::Unknown);
+                }
+                pkcs12::to_pem(bytes, password)?
+            }
+        };
+        let not_after = SigningKey::read(&pem)?.not_after;
+        Ok(Self { pem, not_after })
+    }
+}
+
+/// What signs assertions: the key of a certificate.
+pub(super) struct SigningKey {
     key: RsaKeyPair,
     /// `x5t#S256`.
     thumbprint: String,
@@ -55,29 +94,21 @@ pub(super) struct Certificate {
 }
 
 /// Without the key.
-impl fmt::Debug for Certificate {
+impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate")
+        f.debug_struct("SigningKey")
             .field("thumbprint", &self.thumbprint)
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
     }
 }
 
-/// When the certificate in `pem`, the one of the private key there, expires.
-///
-/// # Errors
-/// What is wrong with `pem`.
-pub fn certificate_expiry(pem: &SecretText) -> Result<DateTime<Utc>, CertificateError> {
-    Certificate::read(pem).map(|certificate| certificate.not_after)
-}
-
-impl Certificate {
+impl SigningKey {
     /// Reads certificate and key, in any order and with other certificates among them.
     pub(super) fn read(pem: &SecretText) -> Result<Self, CertificateError> {
         let text = pem.expose();
         if !text.contains("-----BEGIN ") {
-            return Err(CertificateError::NotPem);
+            return Err(CertificateError::Unknown);
         }
         if text.contains("ENCRYPTED") {
             return Err(CertificateError::Encrypted);
@@ -136,7 +167,7 @@ impl Certificate {
 /// Signs a new assertion for each exchange.
 #[derive(Debug)]
 pub(super) struct Signer {
-    pub(super) certificate: Certificate,
+    pub(super) key: SigningKey,
     pub(super) client_id: String,
     /// The token endpoint.
     pub(super) audience: String,
@@ -147,7 +178,7 @@ pub(super) struct Signer {
 impl ClientAssertion for Signer {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         let signed = self
-            .certificate
+            .key
             .assertion(&self.client_id, &self.audience, Utc::now());
         let Some(assertion) = signed else {
             let text = "the client assertion could not be signed";

@@ -10,11 +10,16 @@ use azure_core::http::headers::{HeaderName, Headers};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::super::redact::Secrets;
 use super::codes::classify;
 use super::{AzureError, ErrorClass, MAX_RETRY_AFTER, one_line};
 
-/// An answer whose status is not one of success.
-pub(in crate::azure) fn from_response(response: &RawResponse, now: DateTime<Utc>) -> AzureError {
+/// An answer whose status is not one of success, to a request with the body `sent`.
+pub(in crate::azure) fn from_response(
+    response: &RawResponse,
+    sent: &[u8],
+    now: DateTime<Utc>,
+) -> AzureError {
     let status = u16::from(response.status());
     let headers = response.headers();
     let said = read(
@@ -44,7 +49,7 @@ pub(in crate::azure) fn from_response(response: &RawResponse, now: DateTime<Utc>
     let message = if said.message.is_empty() {
         format!("HTTP {status} without a message")
     } else {
-        said.message
+        Secrets::of(sent).hide(&said.message)
     };
     AzureError {
         class,

@@ -8,6 +8,7 @@ use azure_core::error::ErrorKind;
 use azure_core::http::RawResponse;
 use serde::Deserialize;
 
+use super::super::redact::Secrets;
 use super::{AzureError, ErrorClass, body, chain};
 
 /// The token error inside `error`, if it is one.
@@ -36,10 +37,11 @@ struct Refusal {
     error_codes: Vec<u32>,
 }
 
-/// An answer of the token service that is not a token.
-pub(in crate::azure) fn from_answer(response: &RawResponse) -> AzureError {
+/// An answer of the token service that is not a token, to a request with the body `sent`.
+pub(in crate::azure) fn from_answer(response: &RawResponse, sent: &[u8]) -> AzureError {
     let status = u16::from(response.status());
-    let refusal: Refusal = serde_json::from_slice(response.body()).unwrap_or_default();
+    let mut refusal: Refusal = serde_json::from_slice(response.body()).unwrap_or_default();
+    refusal.error_description = Secrets::of(sent).hide(&refusal.error_description);
     let retry_after = body::retry_after(response.headers(), chrono::Utc::now());
     let local = |class, code: &str, message: &str| AzureError {
         status: Some(status),
@@ -134,7 +136,7 @@ fn trust_advice(number: u32) -> Option<&'static str> {
 /// An answer of Azure's instance metadata service that is not a token: Microsoft's page "How to use managed identities
 /// for Azure resources on an Azure VM to acquire an access token", error handling.
 pub(in crate::azure) fn from_metadata(response: &RawResponse) -> AzureError {
-    let error = from_answer(response);
+    let error = from_answer(response, b"");
     if error.status != Some(400) || error.code != "TokenRefused" {
         return error;
     }

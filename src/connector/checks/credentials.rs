@@ -8,6 +8,7 @@ use crate::azure::{AzureError, ErrorClass, Provider};
 
 /// The end of a certificate is told so many days ahead.
 const EXPIRY_NOTICE_DAYS: i64 = 14;
+const DAY_SECONDS: i64 = 86_400;
 
 /// Entra ID's word, and ARM's 401, which is about the same thing.
 pub(super) fn judge(
@@ -89,11 +90,90 @@ pub(super) fn judge(
 
 /// What is added to good news about a certificate that ends soon.
 fn expiry_notice(at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
-    let days = (at - now).num_days();
-    (days < EXPIRY_NOTICE_DAYS).then(|| {
+    days_left(at, now).map(|_| {
         format!(
             "; its certificate expires at {}: put a new one under key AZURE_CLIENT_CERTIFICATE before",
-            at.format("%Y-%m-%dT%H:%M:%SZ")
+            stamp(at)
         )
     })
+}
+
+/// A warning about a certificate that ends soon, once a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::connector) struct ExpiryWarning {
+    /// The same all day: lower-case letters and digits.
+    pub(in crate::connector) id: String,
+    /// For people.
+    pub(in crate::connector) note: String,
+}
+
+/// The warning of today; `None` while there is time, and when it is too late.
+pub(in crate::connector) fn expiry_warning(
+    at: DateTime<Utc>,
+    source: &str,
+    now: DateTime<Utc>,
+) -> Option<ExpiryWarning> {
+    let days = days_left(at, now).filter(|_| at > now)?;
+    let when = match days {
+        0 => "in less than a day".to_owned(),
+        1 => "in 1 day".to_owned(),
+        days => format!("in {days} days"),
+    };
+    Some(ExpiryWarning {
+        id: format!("expiry{:x}d{days}", at.timestamp()),
+        note: format!(
+            "the certificate in {source} expires {when}, at {}; put a new one under its key AZURE_CLIENT_CERTIFICATE before",
+            stamp(at)
+        ),
+    })
+}
+
+/// Whole days until `at`, once they are few.
+fn days_left(at: DateTime<Utc>, now: DateTime<Utc>) -> Option<i64> {
+    let seconds = (at - now).num_seconds();
+    (seconds < EXPIRY_NOTICE_DAYS * DAY_SECONDS).then(|| seconds.div_euclid(DAY_SECONDS))
+}
+
+fn stamp(at: DateTime<Utc>) -> impl std::fmt::Display {
+    at.format("%Y-%m-%dT%H:%M:%SZ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_told_once_a_day_from_two_weeks_before() {
+        let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let warning = |before: i64| {
+            let now = at - chrono::Duration::seconds(before);
+            expiry_warning(at, "Secret ns/sp", now)
+        };
+        for (before, wanted) in [
+            (14 * DAY_SECONDS, None),
+            (14 * DAY_SECONDS - 1, Some("in 13 days")),
+            (DAY_SECONDS + 1, Some("in 1 day,")),
+            (DAY_SECONDS - 1, Some("in less than a day")),
+            (0, None),
+            (-1, None),
+        ] {
+            let note = warning(before).map(|warning| warning.note);
+            assert_eq!(note.is_some(), wanted.is_some(), "{before}: {note:?}");
+            assert!(
+                note.unwrap_or_default()
+                    .contains(wanted.unwrap_or_default())
+            );
+        }
+        assert_eq!(
+            warning(3 * DAY_SECONDS + 5),
+            warning(3 * DAY_SECONDS + 50_000)
+        );
+        assert_ne!(warning(3 * DAY_SECONDS), warning(3 * DAY_SECONDS - 1));
+        let id = warning(1).unwrap().id;
+        assert!(
+            id.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()),
+            "{id}"
+        );
+    }
 }

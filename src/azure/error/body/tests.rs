@@ -6,7 +6,7 @@ proptest! {
     #[test]
     fn no_body_is_too_strange(status in 100_u16..600, body in prop::collection::vec(any::<u8>(), 0..200)) {
         let answer = RawResponse::from_bytes(status.into(), Headers::new(), body);
-        let error = from_response(&answer, now());
+        let error = from_response(&answer, b"", now());
         prop_assert!(error.class != ErrorClass::NotFound);
         prop_assert!(!error.code.is_empty() && !error.message.is_empty());
     }
@@ -31,7 +31,7 @@ fn now() -> DateTime<Utc> {
 }
 
 fn read_error(status: u16, body: &str) -> AzureError {
-    from_response(&response(status, &[], body), now())
+    from_response(&response(status, &[], body), b"", now())
 }
 
 /// Status, code, class and whether a later try may help, as documented or seen.
@@ -332,6 +332,7 @@ fn a_proxys_page_is_never_arms_word() {
     ] {
         let error = from_response(
             &response(status, &[("content-type", "text/html")], page),
+            b"",
             now(),
         );
         assert_eq!(error.class, class, "{status}");
@@ -351,6 +352,7 @@ fn the_code_may_come_in_a_header() {
             ],
             "",
         ),
+        b"",
         now(),
     );
     assert_eq!(error.class, ErrorClass::NotFound);

@@ -3,11 +3,8 @@ use azure_core::http::headers::Headers;
 use super::*;
 
 fn answer(status: u16, body: &str) -> AzureError {
-    from_answer(&RawResponse::from_bytes(
-        status.into(),
-        Headers::new(),
-        body.to_owned(),
-    ))
+    let answer = RawResponse::from_bytes(status.into(), Headers::new(), body.to_owned());
+    from_answer(&answer, b"")
 }
 
 fn refusal(error: &str, number: u32, text: &str) -> String {
