@@ -294,7 +294,7 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             connection(stream, acceptor, router, limits, CancellationToken::new()).await;
         };
-        let both = async { tokio::join!(client, server).0 };
+        let both = Box::pin(async { tokio::join!(client, server).0 });
         let limit = Duration::from_secs(20);
         tokio::time::timeout(limit, both).await.expect("an end")
     }

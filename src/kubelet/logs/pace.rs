@@ -125,7 +125,7 @@ mod tests {
             if now > begin {
                 looks += 1;
                 let gap = &mut gaps[usize::from(who >= busy)];
-                *gap = (*gap).max(now - last[who]);
+                *gap = (*gap).max(now.saturating_sub(last[who]));
             }
             let shift = u64::try_from(who).unwrap();
             let lines = |at: Duration| (at.as_secs() + shift) / every;
@@ -139,7 +139,11 @@ mod tests {
             turns.push(Reverse((calendar.book(now, wait), who)));
         }
         let [busy, others] = gaps;
-        (busy, others, f64::from(looks) / (end - begin).as_secs_f64())
+        (
+            busy,
+            others,
+            f64::from(looks) / end.saturating_sub(begin).as_secs_f64(),
+        )
     }
 
     #[test]
