@@ -359,6 +359,10 @@ fn no_secret_is_told_whatever_fails() {
                 content.contains("canary-secret"),
                 "{place} say nothing about the connector"
             );
+            // The answers that quote their request did arrive, and were told without it.
+            if ["the log", "the pods", "the events"].contains(&place) {
+                assert!(content.contains("[redacted]"), "{place} quote nothing");
+            }
             for needle in &needles {
                 let Some(at) = content.find(needle.as_str()) else {
                     continue;
