@@ -7,8 +7,10 @@ pub mod cloud;
 pub mod credential;
 pub mod error;
 pub mod exec;
+pub mod listing;
 pub mod model;
 pub mod monitor;
+pub mod permissions;
 mod redact;
 pub mod resources;
 pub mod throttle;
@@ -18,6 +20,7 @@ pub use client::{ArmClient, Deletion, Observer};
 pub use cloud::{API_VERSION, CloudError, Endpoints};
 pub use credential::{Certificate, CertificateError, Credential, MetadataHost, NotLocal};
 pub use error::{AzureError, ErrorClass, Lacking};
+pub use permissions::Permission;
 pub use resources::{
     Capability, Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,
 };

@@ -1,6 +1,6 @@
 //! Any bytes as a SPDY connection, in parts of any length: decoded or refused, in bounded memory.
 //!
-//! `cargo +nightly fuzz run spdy -- -max_len=65536 -rss_limit_mb=256`
+//! README.md says how to run it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -16,7 +16,8 @@ use crate::api::conditions::{
 };
 use crate::azure::model::ContainerGroup;
 use crate::azure::{
-    ArmClient, AzureError, Capability, ErrorClass, Provider, ResourceGroup, SubnetPath, Usage,
+    ArmClient, AzureError, Capability, ErrorClass, Permission, Provider, ResourceGroup, SubnetPath,
+    Usage,
 };
 
 /// What a check found, in the terms of a condition.
@@ -150,6 +151,8 @@ pub struct Report {
     /// What became of registering it.
     registration: Option<Result<Provider, AzureError>>,
     resource_group: Option<Result<Option<ResourceGroup>, AzureError>>,
+    /// What we may do there.
+    permissions: Option<Result<Vec<Permission>, AzureError>>,
     usages: Option<Result<Vec<Usage>, AzureError>>,
     capabilities: Option<Result<Vec<Capability>, AzureError>>,
     subnet: Option<subnet::Answers>,
@@ -164,6 +167,7 @@ impl Report {
             provider: None,
             registration: None,
             resource_group: None,
+            permissions: None,
             usages: None,
             capabilities: None,
             subnet: None,
@@ -192,7 +196,7 @@ impl Report {
     }
 }
 
-/// Asks Azure, in at most nine calls; each has its own time-out in the client.
+/// Asks Azure, in at most ten calls; each has its own time-out in the client.
 pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
     let token = arm.check_token().await;
     if let Err(error) = token {
@@ -223,9 +227,17 @@ pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
         };
         (groups, arm.usages(&subject.region).await)
     };
-    let ((provider, registration), resource_group, (groups, usages), capabilities, subnet) = tokio::join!(
+    let (
+        (provider, registration),
+        resource_group,
+        permissions,
+        (groups, usages),
+        capabilities,
+        subnet,
+    ) = tokio::join!(
         provider,
         arm.resource_group(&subject.resource_group),
+        arm.permissions(&subject.resource_group),
         usages,
         arm.capabilities(&subject.region),
         subnet,
@@ -235,6 +247,7 @@ pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
         provider: Some(provider),
         registration,
         resource_group: Some(resource_group),
+        permissions: Some(permissions),
         usages: Some(usages),
         capabilities: Some(capabilities),
         subnet,
@@ -270,7 +283,7 @@ pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Find
         registered,
         group.map_or_else(
             || Finding::skipped(RESOURCE_GROUP_READY, waiting),
-            |answer| resource_group::judge(answer, subject),
+            |answer| resource_group::judge(answer, report.permissions.as_ref(), subject),
         ),
     ];
     findings.extend(subnet);
@@ -281,10 +294,15 @@ pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Find
 /// The sentence about a missing right: what ARM says is lacking, else `action`, and the assignment that gives it.
 fn lacking(error: &AzureError, action: &str, grant: &Grant, subject: &Subject) -> String {
     let lacking = error.lacking().map_or(action, |it| it.action);
+    lacks(lacking, grant, subject)
+}
+
+/// The sentence about rights that are missing, and the assignment that gives them.
+fn lacks(actions: &str, grant: &Grant, subject: &Subject) -> String {
     let Grant { what, scope, role } = grant;
     let client = subject.assignee();
     format!(
-        "the identity lacks {lacking} on {what}; run: az role assignment create --assignee {client} --role {role} --scope {scope}"
+        "the identity lacks {actions} on {what}; run: az role assignment create --assignee {client} --role {role} --scope {scope}"
     )
 }
 

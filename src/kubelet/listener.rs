@@ -1,24 +1,33 @@
 //! Connections of one node's kubelet API: accepted, encrypted, bounded, and ended when the node's agent ends.
 
+mod idle;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::{Extension, Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A client that has not said hello, or has not sent a whole header, is given up after this.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+use self::idle::{Answers, Limits};
+
+/// A client that has not said hello, or has not sent a whole header, is given up after this; one that has asked nothing
+/// more, later, as by Go's servers.
+const LIMITS: Limits = Limits {
+    header: Duration::from_secs(10),
+    idle: Duration::from_secs(90),
+};
 /// Connections at once; each may carry many requests.
 const CONNECTIONS: usize = 512;
 /// Streams of one HTTP/2 connection: the API server sends everything through one.
@@ -26,6 +35,8 @@ const HTTP2_STREAMS: u32 = 512;
 /// A peer that does not answer a ping has gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes read from a connection at a time. By itself TLS reads 4 KiB, a quarter of a record.
+const READ: usize = 64 * 1024;
 /// What runs when the node ends gets this long to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -136,7 +147,7 @@ pub async fn serve(
         connections.spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = connection(stream, acceptor, router, cancel) => {}
+                () = connection(stream, acceptor, router, LIMITS, cancel) => {}
             }
             drop(permit);
         });
@@ -156,12 +167,14 @@ async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     router: Router,
+    limits: Limits,
     cancel: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let stream = match tokio::time::timeout(HEADER_TIMEOUT, acceptor.accept(stream)).await {
+    let stream = BufReader::with_capacity(READ, stream);
+    let stream = match tokio::time::timeout(limits.header, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake with the kubelet API failed");
@@ -176,12 +189,14 @@ async fn connection(
             .map(|der| der.clone().into_owned())
             .collect(),
     );
-    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let answers = Answers::new();
+    let counting = middleware::from_fn_with_state(answers.clone(), idle::count);
+    let service = TowerToHyperService::new(router.layer(counting).layer(Extension(peer)));
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
+        .header_read_timeout(limits.header);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -196,6 +211,11 @@ async fn connection(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = answers.idle(limits) => {
+            connection.as_mut().graceful_shutdown();
+            let goodbye = tokio::time::timeout(GOODBYE, connection).await;
+            goodbye.unwrap_or(Ok(()))
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection to the kubelet API broke");
@@ -204,7 +224,12 @@ async fn connection(
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::get;
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::kubelet::tls::{ServingCertificate, server_config};
 
     #[test]
     fn a_node_tries_its_own_port_first_and_then_all_others() {
@@ -220,6 +245,87 @@ mod tests {
         assert_eq!(sorted, ports.collect::<Vec<_>>());
         assert_eq!(candidates("any", &(0..=0)), [0]);
         assert_eq!(candidates("any", &(7..=7)), [7]);
+    }
+
+    /// What a client that says `words` after its handshake gets, until it is cut off.
+    async fn answered(alpn: &str, words: &[u8], pause: Duration) -> Vec<u8> {
+        let serving = rcgen::generate_simple_self_signed(vec!["node".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivateKeyDer::try_from(serving.signing_key.serialize_der()).unwrap();
+        let chain = vec![serving.cert.der().clone()];
+        let key = rustls::sign::CertifiedKey::from_der(chain.clone(), key, &provider).unwrap();
+        let certificate = Arc::new(ServingCertificate::default());
+        certificate.set(Arc::new(key));
+        let acceptor = TlsAcceptor::from(server_config(certificate).unwrap());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(chain[0].clone()).unwrap();
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route(
+            "/slow",
+            get(move || async move {
+                tokio::time::sleep(pause).await;
+                "done"
+            }),
+        );
+        let limits = Limits {
+            header: Duration::from_millis(200),
+            idle: Duration::from_millis(300),
+        };
+        let client = async {
+            let tcp = TcpStream::connect(address).await.unwrap();
+            let name = ServerName::try_from("node").unwrap();
+            let mut tls = connector.connect(name, tcp).await.unwrap();
+            tls.write_all(words).await.unwrap();
+            let mut answer = Vec::new();
+            // The end may come without TLS' own goodbye.
+            let _ = tls.read_to_end(&mut answer).await;
+            answer
+        };
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            connection(stream, acceptor, router, limits, CancellationToken::new()).await;
+        };
+        let both = async { tokio::join!(client, server).0 };
+        let limit = Duration::from_secs(20);
+        tokio::time::timeout(limit, both).await.expect("an end")
+    }
+
+    #[tokio::test]
+    async fn who_asks_nothing_is_cut_off() {
+        let none = Duration::ZERO;
+        for (alpn, words) in [
+            ("http/1.1", &b""[..]),
+            ("http/1.1", b"GET /sl"),
+            ("h2", b""),
+            ("h2", b"PRI * HTT"),
+            (
+                "h2",
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+            ),
+        ] {
+            let answer = answered(alpn, words, none).await;
+            assert!(!answer.starts_with(b"HTTP/1.1 2"), "{alpn} {words:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_takes_the_time_it_needs() {
+        let request = b"GET /slow HTTP/1.1\r\nHost: node\r\n\r\n";
+        let answer = answered("http/1.1", request, Duration::from_secs(1)).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]

@@ -1,18 +1,21 @@
 //! port-forward: each connection of the user's is a pair of SPDY streams, `data` and `error`, and becomes a TCP
 //! connection to the pod's address. Over SPDY itself, or over SPDY in a `WebSocket`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io::IoSlice;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +32,10 @@ const STREAMS: usize = 512;
 const DIAL: Duration = Duration::from_secs(10);
 /// A connection that takes nothing for so long, while the others of the client wait for it, is given up.
 const STALL: Duration = Duration::from_mins(1);
-/// Bytes read from a pod at a time.
-const READ: usize = 32 * 1024;
+/// Bytes read from a pod at a time. With the heads of a SPDY frame and a `WebSocket` message they fill four TLS records.
+const READ: usize = 4 * 16 * 1024 - 18;
+/// Parts from the client that are written to a pod at once.
+const PARTS: usize = 8;
 
 /// Where the ports are: the pod's address, or why there is none to reach.
 pub type Target = Result<IpAddr, String>;
@@ -166,8 +171,8 @@ impl Pairing {
 /// Forwards pair after pair, until the client opens no more.
 async fn pairs(session: &mut Session, pod: &str, target: &Target, creation: Duration) {
     let mut pairing = Pairing::default();
-    // Ends with this function, that is with the client.
-    let mut connections = JoinSet::new();
+    // In one task with the client's connection, which all bytes go through: nobody has to be woken on another thread.
+    let mut connections = FuturesUnordered::new();
     loop {
         let deadline = pairing
             .deadline()
@@ -176,13 +181,13 @@ async fn pairs(session: &mut Session, pod: &str, target: &Target, creation: Dura
             stream = timeout_at(deadline, session.accept()) => match stream {
                 Ok(Some(stream)) => {
                     if let Some(pair) = pairing.add(stream, Instant::now() + creation) {
-                        connections.spawn(connect(pair, pod.to_owned(), target.clone()));
+                        connections.push(connect(pair, pod.to_owned(), target.clone()));
                     }
                 }
                 Ok(None) => return,
                 Err(_) => pairing.expire(Instant::now()),
             },
-            Some(_) = connections.join_next() => {}
+            Some(()) = connections.next() => {}
         }
     }
 }
@@ -249,13 +254,40 @@ enum Broken {
     Client(#[from] Closed),
 }
 
+/// Writes all of `parts`, as many at once as the system takes.
+async fn write_all(to: &mut OwnedWriteHalf, parts: &mut VecDeque<Bytes>) -> std::io::Result<()> {
+    while !parts.is_empty() {
+        let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut written = to.write_vectored(&slices).await?;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        while let Some(mut part) = parts.pop_front() {
+            if written < part.len() {
+                part.advance(written);
+                parts.push_front(part);
+                break;
+            }
+            written -= part.len();
+        }
+    }
+    Ok(())
+}
+
 /// Both directions, each to its own end.
 async fn copy(tcp: TcpStream, data: &mut Stream) -> Result<(), Broken> {
     let (mut from_pod, mut to_pod) = tcp.into_split();
     let Stream { reader, writer, .. } = data;
     let up = async {
+        let mut parts = VecDeque::new();
         while let Some(bytes) = reader.read().await {
-            to_pod.write_all(&bytes).await?;
+            parts.push_back(bytes);
+            while parts.len() < PARTS
+                && let Some(bytes) = reader.read_now()
+            {
+                parts.push_back(bytes);
+            }
+            write_all(&mut to_pod, &mut parts).await?;
         }
         to_pod.shutdown().await?;
         Ok::<_, Broken>(())

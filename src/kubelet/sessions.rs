@@ -107,7 +107,7 @@ async fn attach(State(kubelet): Shared, Path(named): Path<Named>, request: Reque
                     pod: named.pod,
                     container: named.container,
                 };
-                show_log(&logs, target, &error, tty, &output).await
+                show_log(&logs, target, &error, &output).await
             }
             ended => ended,
         }
@@ -121,36 +121,22 @@ async fn show_log(
     logs: &Logs,
     target: logs::Target,
     error: &AzureError,
-    tty: bool,
     output: &mpsc::Sender<(Output, Bytes)>,
 ) -> Result<Exit, ExecError> {
     let text = format!(
         "Azure did not attach ({error}); this is what the log gets from now on, seconds late and without any input"
     );
     // Who is gone is noticed below.
-    let _ = output.send(remark(&text, tty)).await;
+    let _ = output.send(remark(&text)).await;
     let lines = logs.from_now_on(target).await;
     let lines = lines.map_err(|refusal| ExecError::Log(refusal.text))?;
     let mut lines = pin!(lines);
     while let Some(bytes) = lines.next().await {
-        let bytes = if tty { with_returns(&bytes) } else { bytes };
         if output.send((Output::Stdout, bytes)).await.is_err() {
             break;
         }
     }
     Ok(Exit::Unknown)
-}
-
-/// LF as CR LF, which a terminal in raw mode needs. PURE.
-fn with_returns(bytes: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(bytes.len() + 16);
-    for byte in bytes {
-        if *byte == b'\n' && out.last() != Some(&b'\r') {
-            out.push(b'\r');
-        }
-        out.push(*byte);
-    }
-    Bytes::from(out)
 }
 
 async fn port_forward(

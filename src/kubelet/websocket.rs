@@ -14,6 +14,9 @@ use super::upgrade::Connection;
 /// Longest message that is read. `kubectl` sends 32 KiB at most; others send a file at once.
 const MAX_MESSAGE: usize = 8 << 20;
 
+/// Bytes read at a time: a TLS record brings no more. The library fills as many with zeros before each read.
+const READ: usize = 16 << 10;
+
 /// What we send.
 pub(super) type Outgoing = SplitSink<WebSocketStream<Connection>, Message>;
 /// What the client sends.
@@ -22,6 +25,7 @@ pub(super) type Incoming = SplitStream<WebSocketStream<Connection>>;
 /// Both halves of the socket on `connection`.
 pub(super) async fn accept(connection: Connection) -> (Outgoing, Incoming) {
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     WebSocketStream::from_raw_socket(connection, Role::Server, Some(config))

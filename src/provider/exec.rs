@@ -63,14 +63,10 @@ impl fmt::Debug for Streams {
     }
 }
 
-/// A remark of ours at the beginning of a session: on standard error, or on the terminal, beside which there is none.
-pub fn remark(text: &str, tty: bool) -> (Output, Bytes) {
-    let (to, end) = if tty {
-        (Output::Stdout, "\r\n")
-    } else {
-        (Output::Stderr, "\n")
-    };
-    (to, Bytes::from(format!("[virtual-kubelet] {text}{end}")))
+/// A remark of ours in a session, for standard error.
+pub fn remark(text: &str) -> (Output, Bytes) {
+    let line = format!("[virtual-kubelet] {text}\n");
+    (Output::Stderr, Bytes::from(line))
 }
 
 /// How a process ended.

@@ -90,7 +90,12 @@ async fn from_not_registered_to_ready_by_azures_side_alone() {
     let live = fixture.ready("False", "ResourceGroupNotFound").await;
     stalls(&live, &["az group create --name later --location eastus"]);
 
+    let write = "Microsoft.ContainerInstance/containerGroups/write";
+    deny(&fixture, &[write]);
     azure.add_resource_group("later", "eastus");
+    let live = fixture.ready("False", "ResourceGroupForbidden").await;
+    stalls(&live, &[&format!("lacks {write} on"), assignment]);
+    deny(&fixture, &[]);
     let live = fixture.ready("False", "SubnetNotDelegated").await;
     stalls(
         &live,

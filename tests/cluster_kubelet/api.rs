@@ -192,6 +192,92 @@ fn the_pods_of_the_node() {
 }
 
 #[test]
+fn sessions_that_cannot_begin() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "begin", "Linux").await;
+        fixture.run_pod("web").await;
+        let at = address(&fixture).await;
+        let client = client(Some(
+            &certificate("begin-master", Some("system:masters")).await,
+        ));
+        let exec = "command=true&output=1";
+        for (path, status, text) in [
+            (
+                format!("exec/begin/nobody/main?{exec}"),
+                404,
+                "pod \"nobody\" does not exist",
+            ),
+            (
+                format!("exec/elsewhere/web/main?{exec}"),
+                404,
+                "pod \"web\" does not exist",
+            ),
+            (
+                format!("exec/begin/web/another-uid/main?{exec}"),
+                404,
+                "pod \"web\" does not exist",
+            ),
+            (
+                format!("exec/begin/web/side?{exec}"),
+                404,
+                "container not found (\"side\")",
+            ),
+            (
+                "exec/begin/web/main?output=1".into(),
+                400,
+                "you must specify at least 1 command for the container",
+            ),
+            (
+                "exec/begin/web/main?command=true".into(),
+                400,
+                "you must specify at least 1 of stdin, stdout, stderr",
+            ),
+            (
+                format!("exec/begin/web/main?{exec}"),
+                400,
+                "unable to upgrade: missing upgrade headers in request",
+            ),
+            (
+                "attach/begin/web/side?output=1".into(),
+                404,
+                "container not found (\"side\")",
+            ),
+            (
+                "attach/begin/web/main".into(),
+                400,
+                "you must specify at least 1 of stdin, stdout, stderr",
+            ),
+            (
+                "portForward/begin/nobody".into(),
+                404,
+                "pod \"nobody\" does not exist",
+            ),
+            (
+                "portForward/begin/web/another-uid".into(),
+                404,
+                "pod \"web\" does not exist",
+            ),
+            (
+                "portForward/begin/web".into(),
+                400,
+                "unable to upgrade: missing upgrade headers in request",
+            ),
+        ] {
+            let url = format!("{at}/{path}");
+            assert_eq!(
+                get(&client, &url).await,
+                (status, format!("{text}\n")),
+                "{path}"
+            );
+            let posted = client.post(&url).send().await.unwrap();
+            assert_eq!(posted.status().as_u16(), status, "{path}");
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
 fn the_port_of_a_node_stays_through_a_restart() {
     run(async {
         let mut operator = crate::operator::alone().await;

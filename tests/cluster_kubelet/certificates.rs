@@ -154,7 +154,8 @@ fn by_a_request_that_somebody_approves() {
         let name = request["metadata"]["name"].as_str().unwrap();
         let object = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "csr-node"}});
         let create = ["create", "-f", "-"];
-        let made = plane.kubectl_as(plane.kubeconfig(), &create, &object.to_string());
+        let object = object.to_string();
+        let made = plane.kubectl_as(plane.kubeconfig(), &create, &object);
         made.await.unwrap().ok().unwrap();
         let advice = format!("kubectl certificate approve {name}");
         eventually("who looks at the node is told", 10, || async {

@@ -1,5 +1,6 @@
 //! `kubectl exec` and `kubectl cp`.
 
+use aci_emulator::Fault;
 use serde_json::json;
 
 use crate::client::{Wire, declare, finish, kubectl, on_terminal, run_kubectl};
@@ -76,6 +77,20 @@ fn a_terminal() {
             let shown = ended.text();
             assert!(shown.contains("33 111\r\na-2\r\n"), "{wire:?}: {shown}");
             assert_eq!(ended.code, 9, "{wire:?}: {shown}");
+            // Without -i kubectl asks for no terminal.
+            let line = [
+                "exec",
+                "-t",
+                "web",
+                "--",
+                "sh",
+                "-c",
+                "'test -t 1 || echo b; exit 5'",
+            ];
+            let ended = finish(on_terminal(&fixture, wire, &line).await, None).await;
+            let shown = ended.text();
+            assert!(shown.contains("b\r\n"), "{wire:?}: {shown}");
+            assert_eq!(ended.code, 5, "{wire:?}: {shown}");
         }
         fixture.finish().await;
     });
@@ -93,10 +108,9 @@ fn files_are_copied_both_ways() {
             .map(|n| n.wrapping_mul(n).to_le_bytes()[1])
             .collect();
         std::fs::write(path("here"), &bytes).unwrap();
-        for (wire, there) in [
-            (Wire::WebSocket, path("there-ws")),
-            (Wire::Spdy, path("there-spdy")),
-        ] {
+        for wire in WIRES {
+            declare(&fixture, wire == Wire::WebSocket).await;
+            let there = path(&format!("there-{wire:?}"));
             let target = format!("web:{there}");
             let up = run_kubectl(&fixture, wire, &["cp", &path("here"), &target]).await;
             assert_eq!(up.code, 0, "{wire:?}: {}", up.stderr);
@@ -148,6 +162,49 @@ fn what_cannot_be_done_is_said() {
                     ended.stderr
                 );
             }
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn what_azure_answers_is_said() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "exec-no", "Linux").await;
+        let pod = fixture.run_pod("web").await;
+        let group = fixture.group_of(&pod);
+        for wire in WIRES {
+            declare(&fixture, wire == Wire::WebSocket).await;
+            for (status, code) in [
+                (404, "ContainerNotFound"),
+                (409, "ContainerGroupTransitioning"),
+                (429, "TooManyRequests"),
+                (500, "InternalServerError"),
+            ] {
+                fixture.control.inject(Fault {
+                    status,
+                    code: code.to_owned(),
+                    message: "a message of Azure's".to_owned(),
+                    // More than there are attempts.
+                    times: 10,
+                    path_contains: Some(format!("{group}/containers/main/exec")),
+                    ..Fault::default()
+                });
+                let ended = run_kubectl(&fixture, wire, &["exec", "web", "--", "true"]).await;
+                fixture.control.clear_faults();
+                assert_eq!(ended.code, 1, "{wire:?} {code}: {}", ended.stderr);
+                assert!(
+                    ended
+                        .stderr
+                        .contains("error executing command in container")
+                        && ended.stderr.contains(code),
+                    "{wire:?} {code}: {}",
+                    ended.stderr
+                );
+            }
+            let ended = run_kubectl(&fixture, wire, &["exec", "web", "--", "true"]).await;
+            assert_eq!(ended.code, 0, "{wire:?}: {}", ended.stderr);
         }
         fixture.finish().await;
     });

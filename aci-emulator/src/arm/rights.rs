@@ -1,8 +1,10 @@
 //! Which action of Azure's role-based access control a call is, and whether it is denied.
 
+use axum::{Json, response::IntoResponse};
 use http::Method;
+use serde_json::json;
 
-use super::{Call, errors::ApiError};
+use super::{Answer, Call, errors::ApiError};
 
 /// Refuses a call whose action is among the denied ones. `words` is its path below the subscription, lower-cased.
 pub(crate) fn check(call: &Call<'_>, words: &[&str]) -> Result<(), ApiError> {
@@ -21,6 +23,16 @@ pub(crate) fn check(call: &Call<'_>, words: &[&str]) -> Result<(), ApiError> {
         )),
         None => Ok(()),
     }
+}
+
+/// `GET …/providers/Microsoft.Authorization/permissions` of a resource group: everything but what is denied.
+pub(crate) fn permissions(call: &Call<'_>, resource_group: &str) -> Answer {
+    call.version(&["2022-04-01", "2018-01-01-preview", "2015-07-01"])?;
+    call.shared.world.lock().resource_group(resource_group)?;
+    let denied = call.shared.settings().denied_actions;
+    let all =
+        json!({"actions": ["*"], "notActions": denied, "dataActions": [], "notDataActions": []});
+    Ok(Json(json!({"value": [all]})).into_response())
 }
 
 /// The action, lower-cased: `provider/type/subtype/verb`, where the verb of a POST is its own.

@@ -2,8 +2,9 @@
 //! subnet, and the registration of the provider.
 
 use super::super::error::AzureError;
+use super::super::permissions::Permission;
 use super::super::resources::{Capability, Provider, Subnet, SubnetPath, Usage, VirtualNetwork};
-use super::super::throttle::Class;
+use super::super::throttle::{Class, Urgency};
 use super::operations::{RESOURCES_API_VERSION, get};
 use super::{ArmClient, Call, parse};
 use azure_core::http::Method;
@@ -13,11 +14,17 @@ use serde::de::DeserializeOwned;
 /// Version of the network API (virtual networks and their subnets).
 const NETWORK_API_VERSION: &str = "2023-11-01";
 
+/// Version of the authorization API (permissions).
+const AUTHORIZATION_API_VERSION: &str = "2022-04-01";
+
 /// A list without pages.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct All<T> {
     /// Required: an answer without it says nothing.
     value: Vec<T>,
+    #[serde(default)]
+    next_link: Option<String>,
 }
 
 impl ArmClient {
@@ -45,6 +52,31 @@ impl ArmClient {
         parse::<All<T>>(&self.send(&call).await?).map(|all| all.value)
     }
 
+    /// What we may do on the resource group: "Permissions - List For Resource Group" of the authorization API.
+    ///
+    /// # Errors
+    /// Also when there is more than one page: a part says nothing about what is missing.
+    pub async fn permissions(&self, rg: &str) -> Result<Vec<Permission>, AzureError> {
+        let path = [
+            "subscriptions",
+            self.subscription_id(),
+            "resourcegroups",
+            rg,
+            "providers",
+            "Microsoft.Authorization",
+            "permissions",
+        ];
+        let call = get("permissions", self.url(&path, AUTHORIZATION_API_VERSION)?);
+        let all: All<Permission> = parse(&self.send(&call).await?)?;
+        match all.next_link.as_deref() {
+            None | Some("") => Ok(all.value),
+            Some(_) => Err(AzureError::protocol(
+                Some(200),
+                "the list of permissions has more than one page",
+            )),
+        }
+    }
+
     /// Registers `Microsoft.ContainerInstance` in the subscription, which takes ARM minutes: "Providers - Register" of the
     /// resources API. What is registered stays as it is.
     ///
@@ -57,6 +89,7 @@ impl ArmClient {
         let call = Call {
             operation: "register_provider",
             class: Class::Write,
+            urgency: Urgency::default(),
             method: Method::Post,
             url: self.url(&path, RESOURCES_API_VERSION)?,
             body: None,

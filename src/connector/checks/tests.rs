@@ -90,6 +90,7 @@ fn good() -> Report {
             ["StandardCores", 4, 10]
         ])))),
         registration: None,
+        permissions: None,
         capabilities: None,
         subnet: None,
         groups: None,

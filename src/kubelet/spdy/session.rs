@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -191,9 +192,15 @@ impl Reading<'_> {
             }
             buffer.reserve(READ);
             // `take` keeps a part of a stream's data small, however much the buffer has room for.
-            let read = (&mut input).take(READ as u64).read_buf(&mut buffer).await?;
-            if read == 0 {
+            let mut room = (&mut input).take(READ as u64);
+            if room.read_buf(&mut buffer).await? == 0 {
                 return Ok(());
+            }
+            // TLS hands out record by record: what is there of the next comes along.
+            while let Some(read) = room.read_buf(&mut buffer).now_or_never() {
+                if read? == 0 {
+                    break;
+                }
             }
         }
     }

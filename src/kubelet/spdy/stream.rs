@@ -159,6 +159,11 @@ impl StreamReader {
     pub async fn read(&mut self) -> Option<Bytes> {
         self.inbound.recv().await
     }
+
+    /// As [`StreamReader::read`], when they are there already.
+    pub fn read_now(&mut self) -> Option<Bytes> {
+        self.inbound.try_recv().ok()
+    }
 }
 
 /// Our side of a stream.

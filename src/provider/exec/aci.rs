@@ -86,7 +86,7 @@ impl Aci {
             .map_err(ExecError::Attach)?;
         if streams.stdin.is_some() {
             // Who is gone needs no remark.
-            let _ = streams.output.send(remark(NO_INPUT, tty)).await;
+            let _ = streams.output.send(remark(NO_INPUT)).await;
         }
         let (console, driver) = parts(socket);
         drive(driver, follow(console, tty, streams.output)).await

@@ -73,6 +73,69 @@ fn a_missing_right_is_named_with_the_command_that_gives_it() {
 }
 
 #[test]
+fn rights_on_container_groups_are_looked_at_before_a_pod_needs_them() {
+    let permission = |actions: &[&str]| Permission {
+        actions: actions.iter().map(|it| (*it).to_owned()).collect(),
+        not_actions: Vec::new(),
+    };
+    let reader = permission(&["*/read"]);
+    let rest = permission(&[
+        "Microsoft.ContainerInstance/containerGroups/write",
+        "Microsoft.ContainerInstance/containerGroups/delete",
+    ]);
+    let refused = refused(
+        "Microsoft.Authorization/permissions/read",
+        "/subscriptions/s",
+    );
+    for (permissions, lacking) in [
+        (Ok(vec![permission(&["*"])]), None),
+        (Ok(vec![reader.clone(), rest.clone()]), None),
+        (
+            Ok(vec![rest]),
+            Some("Microsoft.ContainerInstance/containerGroups/read on"),
+        ),
+        (
+            Ok(vec![reader]),
+            Some(
+                "Microsoft.ContainerInstance/containerGroups/write and Microsoft.ContainerInstance/containerGroups/delete on",
+            ),
+        ),
+        // Nothing is known, which is no reason not to try.
+        (Ok(Vec::new()), None),
+        (Err(refused), None),
+    ] {
+        let report = Report {
+            permissions: Some(permissions.clone()),
+            ..good()
+        };
+        let finding = judge(&report, &real_subject(), now()).remove(2);
+        match lacking {
+            None => assert_eq!(
+                finding.reason,
+                reason::RESOURCE_GROUP_FOUND,
+                "{permissions:?}"
+            ),
+            Some(lacking) => {
+                assert_eq!(finding.reason, reason::RESOURCE_GROUP_FORBIDDEN);
+                assert!(finding.blocks && finding.stalled);
+                assert!(
+                    finding
+                        .message
+                        .contains(&format!("lacks {lacking} resource group rg")),
+                    "{}",
+                    finding.message
+                );
+                assert!(
+                    finding.message.chars().count() <= MAX_MESSAGE,
+                    "{}",
+                    finding.message
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn the_provider_is_registered_on_request() {
     let unregistered = |registration, register| {
         let report = Report {

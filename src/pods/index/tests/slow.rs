@@ -108,15 +108,13 @@ fn a_delete_that_never_ends_is_said_and_costs_little() {
     let end = world.mono + Duration::from_secs(3600);
     while world.mono < end {
         told += events(&effects).len();
-        let input = match only_operation(&effects[effects.len() - 1..]) {
-            Operation::Delete => {
-                deletes += 1;
-                Input::Deleted(key("a"), Ok(Deleted::Accepted(None)))
-            }
-            _ => {
-                looks += 1;
-                Input::Observed(key("a"), Ok(Some(group("Running", "Deleting"))))
-            }
+        let last = only_operation(&effects[effects.len() - 1..]);
+        let input = if last == Operation::Delete {
+            deletes += 1;
+            Input::Deleted(key("a"), Ok(Deleted::Accepted(None)))
+        } else {
+            looks += 1;
+            Input::Observed(key("a"), Ok(Some(group("Running", "Deleting"))))
         };
         world.mono += wait_of(&effects);
         effects = world.step(input);
