@@ -39,10 +39,18 @@ pub struct Fault {
     pub hang: Option<Duration>,
     /// Close the connection instead of answering.
     pub drop_connection: bool,
-    /// Add the body of the request to the message.
-    pub echo: bool,
-    /// Answer with JSON that breaks off in the message.
-    pub broken: bool,
+    /// Quote the body of the request in the message.
+    pub echo: Option<Echo>,
+}
+
+/// How an answer quotes its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Echo {
+    /// Behind the message.
+    Quoted,
+    /// In the same place of JSON that breaks off there.
+    Broken,
 }
 
 impl Default for Fault {
@@ -62,8 +70,7 @@ impl Default for Fault {
             after_effect: false,
             hang: None,
             drop_connection: false,
-            echo: false,
-            broken: false,
+            echo: None,
         }
     }
 }
