@@ -7,6 +7,7 @@ pub mod cloud;
 pub mod credential;
 pub mod error;
 pub mod exec;
+pub mod listing;
 pub mod model;
 pub mod monitor;
 pub mod permissions;

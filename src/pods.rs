@@ -23,10 +23,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::index::{Effect, Index, Input, NameGroup, Now, Operation, PodEvent};
-use self::queue::Queue;
+use self::queue::{Queue, Weight};
 use self::watch::Change;
 use self::worker::{Done, Worker};
 use self::writer::Writer;
+use crate::azure::throttle::Urgency;
 use crate::kube::events::{Event, EventType, Events};
 use crate::provider::{Failure, Provider};
 use crate::translate::{PodKey, status_patch};
@@ -37,6 +38,13 @@ const OPERATIONS: usize = 100;
 const WRITES: usize = 8;
 /// Pods kept whole between their event and their creation; the others are read again.
 const FRESH_PODS: usize = 256;
+/// A list of groups may be as old as this part of the time between two: so that nodes that list the same resource group
+/// at different times make one list do.
+const LIST_AGE: f64 = 0.9;
+/// The first list decides what is adopted: it may be shared only by nodes that start together.
+const FIRST_LIST_AGE: Duration = Duration::from_secs(1);
+/// What the looks at running pods cost is reckoned so often at most.
+const PLAN: Duration = Duration::from_secs(1);
 /// What is in flight when the agent stops gets this long to end, statuses included.
 const DRAIN: Duration = Duration::from_secs(6);
 
@@ -120,6 +128,8 @@ pub async fn run(
         tasks: JoinSet::new(),
         owners: HashMap::new(),
         list_due: Some(Instant::now()),
+        list_age: FIRST_LIST_AGE,
+        plan_due: Instant::now(),
         list_failure: None,
         watch_failure: None,
         worker: Worker::new(&dependencies),
@@ -140,12 +150,14 @@ struct Loop {
     node: String,
     started: Instant,
     index: Index,
-    queue: Queue<PodKey, (Arc<str>, Operation)>,
+    queue: Queue<PodKey, (Arc<str>, Operation, Urgency)>,
     writer: Writer,
     fresh: HashMap<PodKey, (Instant, Arc<Pod>)>,
     tasks: JoinSet<Done>,
     owners: HashMap<Id, Owner>,
     list_due: Option<Instant>,
+    list_age: Duration,
+    plan_due: Instant,
     list_failure: Option<String>,
     watch_failure: Option<String>,
     worker: Worker,
@@ -211,13 +223,19 @@ impl Loop {
                     weight,
                     after,
                 } => {
-                    self.queue
-                        .schedule(now, key, (group, operation), weight, after);
+                    let urgency = match weight {
+                        Weight::Steady => Urgency::Steady,
+                        Weight::Change | Weight::Fresh | Weight::Retry => Urgency::Prompt,
+                    };
+                    let work = (group, operation, urgency);
+                    self.queue.schedule(now, key, work, weight, after);
                 }
                 Effect::Forget(key) => self.queue.forget(&key),
                 Effect::List { after } => {
-                    let due = now + after;
-                    self.list_due = Some(self.list_due.map_or(due, |earlier| earlier.min(due)));
+                    let (due, age) = (now + after, after.mul_f64(LIST_AGE));
+                    if self.list_due.is_none_or(|earlier| due < earlier) {
+                        (self.list_due, self.list_age) = (Some(due), age);
+                    }
                 }
                 Effect::WriteStatus {
                     key,
@@ -266,16 +284,21 @@ impl Loop {
     /// Starts what is due, as far as the bounds allow.
     fn start_work(&mut self) {
         let now = Instant::now();
+        if now >= self.plan_due {
+            self.plan_due = now + PLAN;
+            let pace = self.worker.plan(self.index.wish(self.now()));
+            self.index.set_pace(pace);
+        }
         if self.list_due.is_some_and(|due| due <= now)
             && !self.owners.values().any(|o| matches!(o, Owner::List))
         {
             self.list_due = None;
-            let task = self.worker.list();
+            let task = self.worker.list(self.list_age);
             let id = self.tasks.spawn(task).id();
             self.owners.insert(id, Owner::List);
         }
         while self.queue.running() < OPERATIONS
-            && let Some((key, (group, operation))) = self.queue.pop(now)
+            && let Some((key, (group, operation, urgency))) = self.queue.pop(now)
         {
             let pod = match operation {
                 Operation::Ensure { .. } => self.fresh.remove(&key),
@@ -287,7 +310,7 @@ impl Loop {
             let task = self.worker.operation(
                 key.clone(),
                 group,
-                operation.clone(),
+                (operation.clone(), urgency),
                 pod.map(|(_, pod)| pod),
             );
             let id = self.tasks.spawn(task).id();

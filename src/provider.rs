@@ -7,6 +7,8 @@ mod failure;
 mod images;
 mod references;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -17,6 +19,7 @@ pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};
 
 use crate::azure::model::ContainerGroup;
+use crate::azure::throttle::{Pace, Urgency, Wish};
 use crate::translate::{Note, PodKey};
 
 /// A container group as LIST tells it: existence and owner, no instance view.
@@ -28,6 +31,17 @@ pub struct GroupSummary {
     pub key: PodKey,
     /// State of the last operation, as ARM words it.
     pub provisioning_state: String,
+}
+
+/// The groups of a node, as they were `age` ago.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The node's groups.
+    pub groups: Vec<GroupSummary>,
+    /// Groups in the whole resource group, which is what a list costs.
+    pub all: usize,
+    /// Since the reading of the list began.
+    pub age: Duration,
 }
 
 /// What an ensure achieved.
@@ -55,8 +69,19 @@ pub trait Provider: Send + Sync {
     /// adopted, which is needed whenever a group may exist that nobody saw.
     async fn ensure(&self, pod: &Pod, look_first: bool) -> Result<Ensured, Failure>;
 
+    /// The failure of an ensure of `key` that waits for Azure's limit of creates; `None` when it is to be tried.
+    fn in_line(&self, key: &PodKey) -> Option<Failure>;
+
+    /// Notes what looks at the running pods of this node would cost, and says how often to look: the reads are shared by
+    /// all nodes of a subscription and principal.
+    fn plan(&self, wish: Wish) -> Pace;
+
     /// The group `name` with its instance view; `None` only when ARM says that the group does not exist.
-    async fn observe(&self, name: &str) -> Result<Option<Box<ContainerGroup>>, Failure>;
+    async fn observe(
+        &self,
+        name: &str,
+        urgency: Urgency,
+    ) -> Result<Option<Box<ContainerGroup>>, Failure>;
 
     /// Deletes the group `name`.
     async fn delete(&self, name: &str) -> Result<Deleted, Failure>;
@@ -64,8 +89,8 @@ pub trait Provider: Send + Sync {
     /// Stops what runs in the group `name`; the group stays. A group that does not exist is stopped.
     async fn stop(&self, name: &str) -> Result<(), Failure>;
 
-    /// Every group in the resource group that belongs to this node: complete, or an error.
-    async fn list(&self) -> Result<Vec<GroupSummary>, Failure>;
+    /// Every group in the resource group that belongs to this node, at most `max_age` ago: complete, or an error.
+    async fn list(&self, max_age: Duration) -> Result<Listing, Failure>;
 
     /// The name of the group of `key`.
     fn group_name(&self, key: &PodKey) -> String;

@@ -9,6 +9,8 @@
 
 #[path = "cluster_credentials/canary.rs"]
 mod canary;
+#[path = "cluster_credentials/expiry.rs"]
+mod expiry;
 #[path = "cluster_credentials/kinds.rs"]
 mod kinds;
 #[path = "cluster_credentials/rotation.rs"]

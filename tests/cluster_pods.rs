@@ -33,6 +33,8 @@ mod last_resort;
 mod lasting;
 #[path = "cluster_pods/life.rs"]
 mod life;
+#[path = "cluster_pods/limits.rs"]
+mod limits;
 #[path = "cluster_pods/operator.rs"]
 mod operator;
 #[path = "cluster_pods/quiet.rs"]

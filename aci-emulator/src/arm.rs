@@ -276,52 +276,29 @@ pub(crate) fn route(call: &mut Call<'_>) -> Answer {
             ],
             _,
         ) => locations::route(call, location, what),
+        (["resourcegroups", _, "providers", provider, of @ ..], [_, group, _, _, given @ ..]) => {
+            others(call, provider, (of, given), group)
+        }
+        _ => Err(call.unknown()),
+    }
+}
+
+/// What other providers have in a resource group: its path below the provider, lower-cased and as given.
+fn others(call: &Call<'_>, provider: &str, (of, given): (&[&str], &[&str]), group: &str) -> Answer {
+    match (call.method.as_str(), provider, of, given) {
+        ("GET", "microsoft.authorization", ["permissions"], _) => rights::permissions(call, group),
+        ("GET", "microsoft.network", ["virtualnetworks", _], [_, network]) => {
+            network::get(call, group, network, None)
+        }
         (
-            [
-                "resourcegroups",
-                _,
-                "providers",
-                "microsoft.authorization",
-                "permissions",
-            ],
-            [_, group, ..],
-        ) if *call.method == Method::GET => rights::permissions(call, group),
-        (
-            [
-                "resourcegroups",
-                _,
-                "providers",
-                "microsoft.network",
-                "virtualnetworks",
-                _,
-            ],
-            [_, group, _, _, _, network],
-        ) if *call.method == Method::GET => network::get(call, group, network, None),
-        (
-            [
-                "resourcegroups",
-                _,
-                "providers",
-                "microsoft.network",
-                "virtualnetworks",
-                _,
-                "subnets",
-                _,
-            ],
-            [_, group, _, _, _, network, _, subnet],
-        ) if *call.method == Method::GET => network::get(call, group, network, Some(subnet)),
-        (
-            [
-                "resourcegroups",
-                _,
-                "providers",
-                "microsoft.network",
-                ..,
-                "serviceassociationlinks",
-                "default",
-            ],
-            _,
-        ) if *call.method == Method::DELETE => Ok(StatusCode::NO_CONTENT.into_response()),
+            "GET",
+            "microsoft.network",
+            ["virtualnetworks", _, "subnets", _],
+            [_, network, _, subnet],
+        ) => network::get(call, group, network, Some(subnet)),
+        ("DELETE", "microsoft.network", [.., "serviceassociationlinks", "default"], _) => {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
         _ => Err(call.unknown()),
     }
 }

@@ -5,6 +5,7 @@
 //! and the reconciler decides. Only GETs are repeated here, twice at most and within two seconds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use super::cloud::Endpoints;
 use super::credential::{Credential, TokenSource};
 use super::error::{AzureError, ErrorClass, body, chain};
-use super::throttle::{Class, Limiter, Limiters, Observed, Permit};
+use super::throttle::{Ask, Class, IN_LINE, Limiter, Limiters, Observed, Urgency};
 use super::transport::HttpTransport;
 
 mod exec;
@@ -67,7 +68,12 @@ pub struct ArmClient {
     limiters: Limiters,
     observer: Arc<dyn Observer>,
     session: RwLock<Arc<Session>>,
+    /// Which of those that share a limiter this is.
+    member: u64,
 }
+
+/// Clients made so far.
+static CLIENTS: AtomicU64 = AtomicU64::new(0);
 
 impl std::fmt::Debug for ArmClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -93,9 +99,22 @@ struct Session {
 struct Call {
     operation: &'static str,
     class: Class,
+    urgency: Urgency,
     method: Method,
     url: Url,
     body: Option<bytes::Bytes>,
+}
+
+impl Call {
+    /// What the limiter has to know. The path of a container group is its name there.
+    fn ask(&self, member: u64) -> Ask<'_> {
+        Ask {
+            class: self.class,
+            member,
+            urgency: self.urgency,
+            group: self.url.path(),
+        }
+    }
 }
 
 impl ArmClient {
@@ -140,6 +159,7 @@ impl ArmClient {
             limiters: limiters.clone(),
             observer,
             session: RwLock::new(Arc::new(session)),
+            member: CLIENTS.fetch_add(1, Ordering::Relaxed),
         })
     }
 
@@ -269,10 +289,16 @@ impl ArmClient {
         let asked = Instant::now();
         let turn = session
             .limiter
-            .acquire(call.class, deadline.min(asked + TURN_TIMEOUT))
+            .acquire(call.ask(self.member), deadline.min(asked + TURN_TIMEOUT))
             .await;
-        if turn.as_ref().map_or(true, Permit::waited) {
-            self.observer.throttled(call.class.name(), asked.elapsed());
+        let waited = match &turn {
+            Ok(permit) => permit.waited(),
+            // It waits on, and is counted when it has its turn.
+            Err(error) if error.code == IN_LINE => Duration::ZERO,
+            Err(_) => asked.elapsed(),
+        };
+        if !waited.is_zero() {
+            self.observer.throttled(call.class.name(), waited);
         }
         let permit = turn?;
 

@@ -77,6 +77,7 @@ pub struct Room {
 
 impl Room {
     /// The lower of two looks, amount by amount.
+    #[must_use]
     pub fn lower(&self, other: &Self) -> Self {
         let nodes = self.nodes.iter().map(|(os, amounts)| {
             let other = other.nodes.get(os).copied().unwrap_or_default();

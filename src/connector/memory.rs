@@ -151,7 +151,12 @@ impl Memory {
     ) -> Checked {
         match &self.arm {
             Some(arm) => self.checks.check(&arm.client, key, question, pace, trigger),
-            None => Checked::default(),
+            None => self.unchecked(),
         }
+    }
+
+    /// What is known while Azure cannot be asked.
+    pub(super) fn unchecked(&self) -> Checked {
+        self.checks.unchecked()
     }
 }

@@ -126,7 +126,7 @@ impl Core {
                 self.watch_expiry(connector, memory, resolved);
                 self.check(&subjects, memory, resolved)
             }
-            Err(_) => Checked::default(),
+            Err(_) => memory.unchecked(),
         };
         subjects.identity.region = checked.region.clone();
 

@@ -11,6 +11,7 @@ mod deadline;
 mod ended;
 mod entry;
 mod groups;
+mod line;
 mod looks;
 mod orphans;
 mod pods;
@@ -27,12 +28,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
-use self::entry::Entry;
+use self::entry::{Entry, Stage};
 use self::orphans::Orphan;
 use crate::azure::model::ContainerGroup;
+use crate::azure::throttle::{Pace, Wish};
 use crate::kube::events::Origin;
 use crate::pods::queue::Weight;
-use crate::provider::{Deleted, Ensured, Failure, GroupSummary};
+use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing};
 use crate::translate::{PodFacts, PodKey};
 
 /// The time, twice: by the wall for what people read, and since the agent started for intervals.
@@ -65,7 +67,7 @@ pub enum Input {
     /// The first complete list of pods has been applied.
     PodsSynced,
     /// A complete list of our groups.
-    GroupsListed(Result<Vec<GroupSummary>, Failure>),
+    GroupsListed(Result<Listing, Failure>),
     /// An ensure ended.
     Ensured(PodKey, Result<Ensured, Failure>),
     /// An observation ended.
@@ -97,7 +99,7 @@ impl Input {
             Self::Stopped(_, Err(failure)) => ("stop", failure),
             _ => return None,
         };
-        Some((operation, failure.reason))
+        (failure.kind != FailureKind::InLine).then_some((operation, failure.reason))
     }
 
     /// The pod of which this tells how it is, or that nothing is known of it for now.
@@ -201,6 +203,7 @@ pub struct Index {
     suspended: bool,
     list_failures: u32,
     bulk_listing: bool,
+    pace: Pace,
 }
 
 /// Which complete lists have arrived.
@@ -232,6 +235,7 @@ impl Index {
             suspended: false,
             list_failures: 0,
             bulk_listing: false,
+            pace: Pace::default(),
         }
     }
 
@@ -244,7 +248,7 @@ impl Index {
             Input::PodApplied(facts) => self.pod_applied(now, *facts, fx),
             Input::PodGone(key) => self.pod_gone(&key, fx),
             Input::PodsSynced => self.pods_synced(now, fx),
-            Input::GroupsListed(Ok(groups)) => self.groups_listed(now, &groups, fx),
+            Input::GroupsListed(Ok(listing)) => self.groups_listed(now, &listing, fx),
             Input::GroupsListed(Err(failure)) => self.list_failed(&failure, fx),
             Input::Ensured(key, result) => self.ensured(now, &key, result, fx),
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
@@ -266,6 +270,23 @@ impl Index {
     /// Whether groups without a pod are deleted or only counted.
     pub fn set_delete_orphans(&mut self, delete: bool) {
         self.delete_orphans = delete;
+    }
+
+    /// Looks at running pods follow `pace` from now on.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// What looks at the running pods would cost.
+    pub fn wish(&self, now: Now) -> Wish {
+        let mut wish = Wish::default();
+        for entry in self.pods.values() {
+            if let Stage::Running { stable_since } = entry.stage {
+                let stable = now.mono.saturating_sub(stable_since);
+                cadence::add_wish(&mut wish, stable, entry.ends());
+            }
+        }
+        wish
     }
 
     /// True once both lists arrived.

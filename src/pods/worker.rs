@@ -12,8 +12,9 @@ use serde_json::Value;
 use super::Dependencies;
 use super::index::{Input, Operation, Presence};
 use super::writer::Pending;
+use crate::azure::throttle::{Pace, Urgency, Wish};
 use crate::kube::call::{self, KubeError};
-use crate::provider::{Ensured, Failure, GroupSummary, Provider};
+use crate::provider::{Ensured, Failure, FailureKind, Listing, Provider};
 use crate::translate::PodKey;
 
 const CALL: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ const CALL: Duration = Duration::from_secs(10);
 /// How a task ended.
 pub(super) enum Done {
     Operation(PodKey, Input),
-    Listed(Result<Vec<GroupSummary>, Failure>),
+    Listed(Result<Listing, Failure>),
     Written(PodKey, Pending, Result<(), KubeError>),
 }
 
@@ -40,16 +41,20 @@ impl Worker {
         }
     }
 
-    pub(super) fn list(&self) -> impl Future<Output = Done> + Send + use<> {
+    pub(super) fn plan(&self, wish: Wish) -> Pace {
+        self.provider.plan(wish)
+    }
+
+    pub(super) fn list(&self, max_age: Duration) -> impl Future<Output = Done> + Send + use<> {
         let provider = self.provider.clone();
-        async move { Done::Listed(provider.list().await) }
+        async move { Done::Listed(provider.list(max_age).await) }
     }
 
     pub(super) fn operation(
         &self,
         key: PodKey,
         group: Arc<str>,
-        operation: Operation,
+        (operation, urgency): (Operation, Urgency),
         pod: Option<Arc<Pod>>,
     ) -> impl Future<Output = Done> + Send + use<> {
         let (node, manager, provider) = (
@@ -61,7 +66,9 @@ impl Worker {
             let input = match operation {
                 Operation::Ensure { look_first } => {
                     let result = ensure(&node, provider.as_ref(), &key, pod, look_first).await;
-                    if let Err(failure) = &result {
+                    if let Err(failure) = &result
+                        && failure.kind != FailureKind::InLine
+                    {
                         tracing::info!(
                             ns = key.namespace, pod = key.name, reason = failure.reason, error = %failure,
                             "the container group was not created"
@@ -69,7 +76,9 @@ impl Worker {
                     }
                     Input::Ensured(key.clone(), result)
                 }
-                Operation::Observe => Input::Observed(key.clone(), provider.observe(&group).await),
+                Operation::Observe => {
+                    Input::Observed(key.clone(), provider.observe(&group, urgency).await)
+                }
                 Operation::Delete => Input::Deleted(key.clone(), provider.delete(&group).await),
                 Operation::Stop => Input::Stopped(key.clone(), provider.stop(&group).await),
                 Operation::Wake => Input::Woken(key.clone()),
@@ -114,6 +123,9 @@ async fn ensure(
     pod: Option<Arc<Pod>>,
     look_first: bool,
 ) -> Result<Ensured, Failure> {
+    if let Some(failure) = provider.in_line(key) {
+        return Err(failure);
+    }
     let pod = match pod {
         Some(pod) => pod,
         None => Arc::new(read(client, key).await?),

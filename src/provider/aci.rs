@@ -1,16 +1,19 @@
 //! The provider over ARM.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::RwLock;
 
-use super::{Deleted, Ensured, Failure, GroupSummary, Images, Provider, References};
+use super::{Deleted, Ensured, Failure, GroupSummary, Images, Listing, Provider, References};
 use crate::api::Os;
 use crate::azure::ErrorClass;
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
+use crate::azure::throttle::{Class, Pace, Urgency, Wish};
 use crate::translate::{
     GroupDefaults, Ownership, PodKey, Reference, Resolved, Translation, container_group,
     group_name, ownership,
@@ -45,9 +48,9 @@ impl Scope {
         }
     }
 
-    /// True when `group` carries our cluster, connector and node in its tags.
-    fn owner(&self, group: &ContainerGroup) -> Option<PodKey> {
-        let owner = ownership(&group.tags)?;
+    /// The pod of a group whose tags name our cluster, connector and node.
+    fn owner(&self, tags: &BTreeMap<String, String>) -> Option<PodKey> {
+        let owner = ownership(tags)?;
         let ours = owner.cluster_uid == self.cluster_uid
             && owner.connector_uid == self.connector_uid
             && owner.node == self.node;
@@ -139,7 +142,7 @@ impl Aci {
         let Some(group) = self.arm.get_group(&self.scope.resource_group, name).await? else {
             return Ok(None);
         };
-        if self.scope.owner(&group).as_ref() == Some(key) {
+        if self.scope.owner(&group.tags).as_ref() == Some(key) {
             return Ok(Some(group));
         }
         Err(Failure {
@@ -180,10 +183,26 @@ impl Provider for Aci {
         })
     }
 
-    async fn observe(&self, name: &str) -> Result<Option<Box<ContainerGroup>>, Failure> {
+    fn in_line(&self, key: &PodKey) -> Option<Failure> {
+        let name = self.group_name(key);
+        let waiting = self
+            .arm
+            .in_line(&self.scope.resource_group, &name, Class::Create);
+        waiting.map(Failure::from)
+    }
+
+    fn plan(&self, wish: Wish) -> Pace {
+        self.arm.plan(&self.scope.node, wish)
+    }
+
+    async fn observe(
+        &self,
+        name: &str,
+        urgency: Urgency,
+    ) -> Result<Option<Box<ContainerGroup>>, Failure> {
         Ok(self
             .arm
-            .get_group(&self.scope.resource_group, name)
+            .look_at_group(&self.scope.resource_group, name, urgency)
             .await?
             .map(Box::new))
     }
@@ -207,18 +226,23 @@ impl Provider for Aci {
             .await?)
     }
 
-    async fn list(&self) -> Result<Vec<GroupSummary>, Failure> {
-        let groups = self.arm.list_groups(&self.scope.resource_group).await?;
-        Ok(groups
-            .into_iter()
-            .filter_map(|group| {
-                Some(GroupSummary {
-                    key: self.scope.owner(&group)?,
-                    name: group.name?,
-                    provisioning_state: group.properties.provisioning_state.unwrap_or_default(),
-                })
+    async fn list(&self, max_age: Duration) -> Result<Listing, Failure> {
+        let listing = self
+            .arm
+            .list_groups_within(&self.scope.resource_group, max_age)
+            .await?;
+        let ours = listing.groups.iter().filter_map(|group| {
+            Some(GroupSummary {
+                key: self.scope.owner(&group.tags)?,
+                name: group.name.clone(),
+                provisioning_state: group.provisioning_state.clone(),
             })
-            .collect())
+        });
+        Ok(Listing {
+            groups: ours.collect(),
+            all: listing.groups.len(),
+            age: listing.age,
+        })
     }
 
     fn group_name(&self, key: &PodKey) -> String {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::azure::error::AzureError;
+use crate::azure::throttle::IN_LINE;
 use crate::translate::Refusals;
 
 mod table;
@@ -31,6 +32,8 @@ pub enum FailureKind {
     Image,
     /// ACI is still busy with the group: look in ten seconds, then try again.
     Transitioning,
+    /// Nothing was sent: it waits for its turn in the line of creates and deletes.
+    InLine,
 }
 
 impl FailureKind {
@@ -102,6 +105,14 @@ impl From<Refusals> for Failure {
 
 impl From<AzureError> for Failure {
     fn from(error: AzureError) -> Self {
+        if error.code == IN_LINE {
+            return Self {
+                kind: FailureKind::InLine,
+                reason: "WaitingForAzureLimit",
+                message: error.message,
+                retry_after: error.retry_after,
+            };
+        }
         let row = follows(error.class);
         // Another state than we know of: a group of that name may be the cause.
         let doubt = error.may_have_taken_effect() || row.reason == "AzureConflict";

@@ -229,3 +229,40 @@ fn nobody_stands_in_for_an_identity_that_is_refused() {
         stage.finish(&names).await;
     });
 }
+
+#[test]
+fn tokens_are_for_the_audience_of_the_cloud() {
+    run(async {
+        let stage = Stage::start(Own::SystemAssigned).await;
+        for (name, audience, wanted) in [
+            // The tenant knows it, and this Resource Manager does not want it.
+            ("aud-wrong", "https://vault.azure.net", Err("audience")),
+            (
+                "aud-unknown",
+                "https://management.example.com",
+                Err("AADSTS500011"),
+            ),
+            ("aud-right", "https://management.azure.com/", Ok(())),
+        ] {
+            let mut cloud = stage.custom_cloud();
+            cloud["audience"] = json!(audience);
+            let more = json!({"customCloud": cloud});
+            stage.connect_with(name, Value::Null, more).await;
+            match wanted {
+                Ok(()) => {
+                    stage.condition_is(name, "Ready", "True").await;
+                    let tokens = stage.azure.control().exchanges();
+                    let last = tokens.last().unwrap();
+                    assert_eq!(last.audience, "https://management.azure.com");
+                }
+                Err(text) => {
+                    let message = stage.condition_is(name, "CredentialsReady", "False").await;
+                    assert!(message.contains(text), "{message}");
+                }
+            }
+        }
+        stage
+            .finish(&["aud-wrong", "aud-unknown", "aud-right"])
+            .await;
+    });
+}

@@ -159,6 +159,8 @@ impl Stage {
             start_delay: Duration::from_millis(200),
             throttle: false,
             serve_pages: false,
+            // Exec runs a real shell: the played one knows no end of its input.
+            host_shell: true,
             ..Config::default()
         };
         let azure = Emulator::start(config.clone()).await.unwrap();
@@ -281,6 +283,16 @@ impl Stage {
         }
     }
 
+    /// The emulator as a cloud.
+    pub(crate) fn custom_cloud(&self) -> Value {
+        json!({
+            "resourceManagerEndpoint": self.azure.url(),
+            "authorityHost": self.azure.url(),
+            "audience": self.azure.url(),
+            "caBundle": ByteString(self.azure.ca_pem().as_bytes().to_vec()),
+        })
+    }
+
     /// Creates a connector with these credentials, null for none; its resource group is `<name>-rg`.
     pub(crate) async fn connect(&self, name: &str, credentials: Value) {
         self.connect_with(name, credentials, json!({})).await;
@@ -300,12 +312,7 @@ impl Stage {
                 "aciResourceGroup": group,
                 "publicIP": true,
                 "cloud": "Custom",
-                "customCloud": {
-                    "resourceManagerEndpoint": self.azure.url(),
-                    "authorityHost": self.azure.url(),
-                    "audience": self.azure.url(),
-                    "caBundle": ByteString(self.azure.ca_pem().as_bytes().to_vec()),
-                },
+                "customCloud": self.custom_cloud(),
             },
         });
         if !credentials.is_null() {

@@ -8,7 +8,7 @@ use super::{ArmClient, Call, parse};
 use crate::azure::error::AzureError;
 use crate::azure::exec::{Authentication, Socket, connect};
 use crate::azure::model::SecretText;
-use crate::azure::throttle::Class;
+use crate::azure::throttle::{Class, Urgency};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +50,7 @@ impl ArmClient {
         let call = Call {
             operation: "exec",
             class: Class::Write,
+            urgency: Urgency::default(),
             method: Method::Post,
             url: self.container_url(rg, group, container, "exec")?,
             body: Some(to_body(&body)?),
@@ -70,6 +71,7 @@ impl ArmClient {
         let call = Call {
             operation: "attach",
             class: Class::Write,
+            urgency: Urgency::default(),
             method: Method::Post,
             url: self.container_url(rg, group, container, "attach")?,
             body: None,

@@ -7,9 +7,10 @@ use azure_core::http::{Method, Url};
 use serde::{Deserialize, Serialize};
 
 use super::super::error::{AzureError, ErrorClass};
+use super::super::listing::Listing;
 use super::super::model::ContainerGroup;
 use super::super::resources::{Provider, ResourceGroup};
-use super::super::throttle::Class;
+use super::super::throttle::{Ask, Class, Pace, Urgency, Wish};
 use super::{ArmClient, Call, parse};
 
 /// The first version that has references to Key Vault secrets; only groups with such are sent in it where the spoken one
@@ -66,6 +67,7 @@ impl ArmClient {
         let call = Call {
             operation: "put_group",
             class: Class::Create,
+            urgency: Urgency::default(),
             method: Method::Put,
             url: self.group_url_in(version, rg, Some(name))?,
             body: Some(to_body(group)?),
@@ -87,12 +89,40 @@ impl ArmClient {
         rg: &str,
         name: &str,
     ) -> Result<Option<ContainerGroup>, AzureError> {
-        let call = get("get_group", self.group_url(rg, Some(name))?);
+        self.look_at_group(rg, name, Urgency::Prompt).await
+    }
+
+    /// [`ArmClient::get_group`] for a read that may have to let others go first.
+    pub async fn look_at_group(
+        &self,
+        rg: &str,
+        name: &str,
+        urgency: Urgency,
+    ) -> Result<Option<ContainerGroup>, AzureError> {
+        let mut call = get("get_group", self.group_url(rg, Some(name))?);
+        call.urgency = urgency;
         match self.send(&call).await {
             Ok(response) => parse(&response).map(Some),
             Err(error) if error.class == ErrorClass::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The error of a create or delete of this group that is in the line and has to wait on. `None` when it should be sent,
+    /// or has never been asked for.
+    pub fn in_line(&self, rg: &str, name: &str, class: Class) -> Option<AzureError> {
+        let url = self.group_url(rg, Some(name)).ok()?;
+        self.session().limiter.in_line(Ask {
+            class,
+            member: self.member,
+            urgency: Urgency::default(),
+            group: url.path(),
+        })
+    }
+
+    /// Notes what looks at the running pods of `node` would cost, and says how often to look.
+    pub fn plan(&self, node: &str, wish: Wish) -> Pace {
+        self.session().limiter.plan(self.member, node, wish)
     }
 
     /// Every container group of the resource group, without instance views: all pages or an error, never a part.
@@ -102,12 +132,27 @@ impl ArmClient {
             .unwrap_or_else(|_| Err(AzureError::timeout("list_groups", LIST_TIMEOUT)))
     }
 
+    /// [`ArmClient::list_groups`], shared with all who list the same group under the same principal: as it was at most
+    /// `max_age` ago.
+    pub async fn list_groups_within(
+        &self,
+        rg: &str,
+        max_age: Duration,
+    ) -> Result<Listing, AzureError> {
+        let principal = self.session().credential.principal();
+        let key = format!("{}\n{principal}", self.group_url(rg, None)?).to_ascii_lowercase();
+        let listings = self.limiters.listings();
+        listings.get(key, max_age, self.list_groups(rg)).await
+    }
+
     async fn list_pages(&self, first: Url) -> Result<Vec<ContainerGroup>, AzureError> {
         let mut groups = Vec::new();
         let mut visited = HashSet::from([first.clone()]);
         let mut url = first;
         for _ in 0..MAX_PAGES {
-            let response = self.send(&get("list_groups", url)).await?;
+            let mut call = get("list_groups", url);
+            call.urgency = Urgency::Leisure;
+            let response = self.send(&call).await?;
             let page: Page = parse(&response)?;
             groups.extend(page.value);
             let Some(link) = page.next_link.filter(|link| !link.is_empty()) else {
@@ -132,6 +177,7 @@ impl ArmClient {
         let call = Call {
             operation: "delete_group",
             class: Class::Delete,
+            urgency: Urgency::default(),
             method: Method::Delete,
             url: self.group_url(rg, Some(name))?,
             body: None,
@@ -156,6 +202,7 @@ impl ArmClient {
         let call = Call {
             operation: "stop_group",
             class: Class::Write,
+            urgency: Urgency::default(),
             method: Method::Post,
             url,
             body: None,
@@ -177,6 +224,7 @@ impl ArmClient {
         let call = Call {
             operation: "patch_tags",
             class: Class::Write,
+            urgency: Urgency::default(),
             method: Method::Patch,
             url: self.group_url(rg, Some(name))?,
             body: Some(to_body(&TagsPatch { tags })?),
@@ -304,6 +352,7 @@ pub(super) fn get(operation: &'static str, url: Url) -> Call {
     Call {
         operation,
         class: Class::Read,
+        urgency: Urgency::default(),
         method: Method::Get,
         url,
         body: None,

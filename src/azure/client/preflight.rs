@@ -4,7 +4,7 @@
 use super::super::error::AzureError;
 use super::super::permissions::Permission;
 use super::super::resources::{Capability, Provider, Subnet, SubnetPath, Usage, VirtualNetwork};
-use super::super::throttle::Class;
+use super::super::throttle::{Class, Urgency};
 use super::operations::{RESOURCES_API_VERSION, get};
 use super::{ArmClient, Call, parse};
 use azure_core::http::Method;
@@ -89,6 +89,7 @@ impl ArmClient {
         let call = Call {
             operation: "register_provider",
             class: Class::Write,
+            urgency: Urgency::default(),
             method: Method::Post,
             url: self.url(&path, RESOURCES_API_VERSION)?,
             body: None,

@@ -1,6 +1,9 @@
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Request, StatusCode};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 
 const SCOPE: &str = "https://management.azure.com/.default";
@@ -39,11 +42,12 @@ fn the_same_application_is_the_same_principal() {
     assert_eq!(managed(None).principal(), "mi/system-assigned");
 }
 
-/// Stands where the metadata service does.
+/// Stands where the metadata service does, or the token service.
 #[derive(Debug)]
 struct Metadata {
     answer: Option<(u16, &'static str)>,
     seen: Mutex<Vec<String>>,
+    bodies: Mutex<Vec<String>>,
 }
 
 impl Metadata {
@@ -51,6 +55,7 @@ impl Metadata {
         Arc::new(Self {
             answer,
             seen: Mutex::default(),
+            bodies: Mutex::default(),
         })
     }
 }
@@ -62,6 +67,10 @@ impl HttpClient for Metadata {
         self.seen
             .lock()
             .push(format!("{} {}", flag.unwrap_or("-"), request.url()));
+        if let azure_core::http::Body::Bytes(body) = request.body() {
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            self.bodies.lock().push(body);
+        }
         let Some((status, body)) = self.answer else {
             return Err(azure_core::Error::with_message(
                 ErrorKind::Io,
@@ -146,5 +155,70 @@ async fn what_the_metadata_service_refuses_is_told_apart() {
         assert_eq!((error.class, error.code.as_str()), (class, code), "{error}");
         assert!(error.message.contains(text), "{text:?} not in {error}");
         assert_eq!(service.seen.lock().len(), 1, "no repeats inside");
+    }
+}
+
+#[tokio::test]
+async fn each_cloud_has_its_own_authority_and_audience() {
+    let custom = Endpoints::custom(
+        "https://arm.test",
+        "https://login.test",
+        Some("api://x"),
+        None,
+    );
+    for (endpoints, authority, resource) in [
+        (
+            Endpoints::public(),
+            "https://login.microsoftonline.com",
+            "https://management.azure.com",
+        ),
+        (
+            Endpoints::us_government(),
+            "https://login.microsoftonline.us",
+            "https://management.usgovcloudapi.net",
+        ),
+        (
+            Endpoints::china(),
+            "https://login.chinacloudapi.cn",
+            "https://management.chinacloudapi.cn",
+        ),
+        (custom.unwrap(), "https://login.test", "api://x"),
+    ] {
+        let ask = async |credential: &Credential| {
+            let service = Metadata::new(Some((
+                200,
+                r#"{"access_token":"t","expires_in":3600,"expires_on":"4102444800","resource":"r","token_type":"Bearer"}"#,
+            )));
+            let transport: Arc<dyn HttpClient> = Arc::<Metadata>::clone(&service);
+            let source = TokenSource::new(credential, &endpoints, transport).unwrap();
+            let scope = endpoints.scope.as_str();
+            source.get_token(&[scope], None).await.unwrap();
+            let (urls, bodies) = (service.seen.lock().clone(), service.bodies.lock().clone());
+            assert_eq!((urls.len(), bodies.len()), (1, 1));
+            (urls[0].clone(), bodies[0].clone())
+        };
+        let encoded = resource.replace(':', "%3A").replace('/', "%2F");
+        let endpoint = format!("{authority}/Tenant/oauth2/v2.0/token");
+
+        let (url, body) = ask(&secret()).await;
+        assert_eq!(url, format!("- {endpoint}"));
+        let scope = format!("scope={encoded}%2F.default");
+        assert!(body.split('&').any(|member| member == scope), "{body}");
+
+        let certificate = Credential::ServicePrincipalCertificate {
+            tenant_id: "Tenant".to_owned(),
+            client_id: "CLIENT".to_owned(),
+            pem: SecretText::new(include_str!("certificate/good.pem").to_owned()),
+        };
+        let (url, body) = ask(&certificate).await;
+        assert_eq!(url, format!("- {endpoint}"));
+        assert!(body.split('&').any(|member| member == scope), "{body}");
+        let assertion = body.split("client_assertion=").nth(1).unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1).unwrap());
+        let claims: serde_json::Value = serde_json::from_slice(&claims.unwrap()).unwrap();
+        assert_eq!(claims["aud"], endpoint);
+
+        let (url, _) = ask(&managed(None)).await;
+        assert!(url.ends_with(&format!("&resource={encoded}")), "{url}");
     }
 }

@@ -7,18 +7,22 @@
 
 use std::time::Duration;
 
+use super::window::Window;
+pub use super::window::{Place, Taken};
+
 /// Two refusals this close together mean the class, not one odd resource.
 const TOGETHER: Duration = Duration::from_secs(5);
 /// The wait after a 429 that does not say how long.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause after an answer that says "nothing left" without refusing anything.
 const EMPTY_PAUSE: Duration = Duration::from_secs(1);
-/// The part of the provider's counters that only deletes may use: a group that cannot be deleted costs money.
-const DELETE_SHARE: f64 = 0.1;
 /// The part of what the server has left that we do not touch: other programs may use the same principal.
 const OTHERS_SHARE: f64 = 0.2;
 /// ARM's own read bucket.
 const ARM_READS: (f64, f64) = (25.0, 250.0);
+/// The part of the reads that looks at running pods may plan with; the others are for pods that start, for lists and for
+/// other programs of the same principal.
+const STEADY_SHARE: f64 = 0.7;
 
 /// Starting budgets.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -110,9 +114,10 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    /// Seconds until one token can be taken and `reserve` stay; 0 for now.
-    fn wait(&self, reserve: f64) -> f64 {
-        let missing = reserve + 1.0 - self.tokens;
+    /// Seconds until one token can be taken and `ahead` have been taken before; 0 for now.
+    fn wait(&self, ahead: usize) -> f64 {
+        let ahead = f64::from(u32::try_from(ahead).unwrap_or(u32::MAX));
+        let missing = ahead + 1.0 - self.tokens;
         if missing <= 1e-6 {
             0.0
         } else {
@@ -121,31 +126,15 @@ impl Bucket {
     }
 }
 
-/// One of the provider's counters. Its size is the default until the server is seen to have more.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    bucket: Bucket,
-    seconds: f64,
-}
-
-impl Window {
-    const fn new(seconds: f64, requests: f64) -> Self {
-        Self {
-            bucket: Bucket::new(requests / seconds, requests),
-            seconds,
-        }
-    }
-
-    /// The server has `remaining` left and may not have counted `under_way` of our calls yet.
-    fn adopt(&mut self, remaining: u32, under_way: f64) {
-        let remaining = f64::from(remaining);
-        if remaining > self.bucket.burst {
-            self.bucket.burst = remaining;
-            // The rate never falls below the default's: that is the floor that keeps probing.
-            self.bucket.rate = remaining / self.seconds;
-        }
-        self.bucket.tokens = (remaining - under_way).max(0.0);
-    }
+/// What holds a call up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// ARM's own bucket of the class.
+    Arm,
+    /// The server has refused calls of the class and said how long.
+    Pause,
+    /// One of the provider's counters: so many creates and deletes in so long a time.
+    Counter(usize, Duration),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -164,7 +153,6 @@ pub struct Budget {
     five_minutes: Window,
     one_hour: Window,
     pauses: [Pause; Class::ALL.len()],
-    under_way: [u32; Class::ALL.len()],
 }
 
 impl Budget {
@@ -178,87 +166,93 @@ impl Budget {
             ),
             writes: Bucket::new(10.0, 200.0),
             deletes: Bucket::new(10.0, 200.0),
-            five_minutes: Window::new(300.0, 100.0),
-            one_hour: Window::new(3600.0, 300.0),
+            five_minutes: Window::new(Duration::from_mins(5), 100),
+            one_hour: Window::new(Duration::from_hours(1), 300),
             pauses: [Pause::default(); Class::ALL.len()],
-            under_way: [0; Class::ALL.len()],
         }
     }
 
-    /// Takes one call of `class`, or says how long to wait before asking again.
-    pub fn take(&mut self, class: Class, now: Duration) -> Result<(), Duration> {
-        let wait = self.wait(class, now);
+    /// Takes one call of `class`, or says how long to wait before asking again, and why. Each call that was taken is to
+    /// be ended by [`Budget::finish`].
+    pub fn take(
+        &mut self,
+        class: Class,
+        place: Place,
+        now: Duration,
+    ) -> Result<[Taken; 2], (Duration, Limit)> {
+        let (wait, limit) = self.wait(class, place, now);
         if !wait.is_zero() {
-            return Err(wait);
+            return Err((wait, limit));
         }
         self.bucket(class).tokens -= 1.0;
-        if counted_by_provider(class) {
-            self.five_minutes.bucket.tokens -= 1.0;
-            self.one_hour.bucket.tokens -= 1.0;
-        }
-        if let Some(under_way) = self.under_way.get_mut(class.index()) {
-            *under_way = under_way.saturating_add(1);
-        }
-        Ok(())
+        Ok(if counted_by_provider(class) {
+            [self.five_minutes.take(), self.one_hour.take()]
+        } else {
+            [Taken::default(); 2]
+        })
     }
 
-    /// How long until `class` has a turn, as far as is known at `now`; zero for at once.
-    pub fn wait(&mut self, class: Class, now: Duration) -> Duration {
+    /// How long until a call of `class` at `place` has its turn, as far as is known at `now`, and what it waits for; zero
+    /// for at once.
+    pub fn wait(&mut self, class: Class, place: Place, now: Duration) -> (Duration, Limit) {
         let paused = self.pauses.get(class.index()).and_then(|pause| pause.until);
         let paused = paused
             .map(|until| until.saturating_sub(now))
             .unwrap_or_default();
         let bucket = self.bucket(class);
         bucket.refill(now);
-        let mut seconds = bucket.wait(0.0);
+        let seconds = bucket.wait(place.ahead);
+        let bucket = Duration::from_secs_f64(seconds.min(3600.0));
+        let mut longest = (bucket, Limit::Arm);
         if counted_by_provider(class) {
             for window in [&mut self.five_minutes, &mut self.one_hour] {
-                window.bucket.refill(now);
-                let reserve = if class == Class::Delete {
-                    0.0
-                } else {
-                    window.bucket.burst * DELETE_SHARE
-                };
-                seconds = seconds.max(window.bucket.wait(reserve));
+                let wait = window.wait(place, now);
+                if wait > longest.0 {
+                    longest = (wait, Limit::Counter(window.limit(), window.length()));
+                }
             }
         }
-        let bucket = Duration::from_secs_f64(seconds.min(3600.0));
+        if paused > longest.0 {
+            longest = (paused, Limit::Pause);
+        }
         // A rounded wait of less than a millisecond would spin.
-        let bucket = if bucket.is_zero() {
-            bucket
-        } else {
-            bucket.max(Duration::from_millis(1))
-        };
-        paused.max(bucket)
+        if !longest.0.is_zero() {
+            longest.0 = longest.0.max(Duration::from_millis(1));
+        }
+        longest
     }
 
-    /// The call of `class` is over, with or without an answer.
-    pub fn finish(&mut self, class: Class) {
-        if let Some(under_way) = self.under_way.get_mut(class.index()) {
-            *under_way = under_way.saturating_sub(1);
+    /// The call of `class` is over. One that was `refused` with a 429 was not counted by the server, and is not to be
+    /// tried again before that time has passed.
+    pub fn finish(&mut self, class: Class, refused: Option<Duration>, now: Duration) {
+        if counted_by_provider(class) {
+            let delete = class == Class::Delete;
+            self.five_minutes.finish(delete, refused, now);
+            self.one_hour.finish(delete, refused, now);
         }
+    }
+
+    /// Reads per second that looks at running pods may plan with.
+    pub fn steady_reads(&self) -> f64 {
+        self.reads.rate * STEADY_SHARE
     }
 
     /// What an answer to a call of `class` said.
     ///
     /// A single 429 is the caller's alone: ACI refuses single resources too, and everybody standing still for that
     /// would be the greater harm. The class pauses when a second 429 comes within five seconds or the server says that
-    /// nothing is left.
-    pub fn observe(&mut self, class: Class, observed: &Observed, now: Duration) {
+    /// nothing is left. `taken` is what [`Budget::take`] gave for the call, which has been finished.
+    pub fn observe(&mut self, class: Class, taken: [Taken; 2], observed: &Observed, now: Duration) {
         let index = class.index();
         self.adopt_remaining(class, observed, now);
         if counted_by_provider(class) {
-            let both = [Class::Create, Class::Delete]
-                .iter()
-                .filter_map(|c| self.under_way.get(c.index()));
-            let both = f64::from(both.sum::<u32>().saturating_sub(1));
-            for (window, remaining) in [
-                (&mut self.five_minutes, observed.remaining_5m),
-                (&mut self.one_hour, observed.remaining_1h),
+            let [short, long] = taken;
+            for (window, remaining, taken) in [
+                (&mut self.five_minutes, observed.remaining_5m, short),
+                (&mut self.one_hour, observed.remaining_1h, long),
             ] {
                 if let Some(remaining) = remaining {
-                    window.bucket.refill(now);
-                    window.adopt(remaining, both);
+                    window.adopt(remaining, taken, now);
                 }
             }
         }

@@ -1,11 +1,32 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
+use super::super::error::ErrorClass;
 use super::*;
 
 fn limiter() -> Arc<Limiter> {
     Limiters::new().get("sub", "sp/t/c")
+}
+
+fn ask(class: Class) -> Ask<'static> {
+    Ask {
+        class,
+        member: 1,
+        urgency: Urgency::Prompt,
+        group: "",
+    }
+}
+
+fn create(member: u64, group: &str) -> Ask<'_> {
+    Ask {
+        class: Class::Create,
+        member,
+        urgency: Urgency::Prompt,
+        group,
+    }
 }
 
 fn within(seconds: u64) -> Instant {
@@ -48,7 +69,7 @@ async fn callers_of_a_class_go_in_the_order_they_came() {
     join_all((0..150).map(|i| {
         let (limiter, finished) = (&limiter, &finished);
         async move {
-            let permit = limiter.acquire(Class::Read, within(60)).await.unwrap();
+            let permit = limiter.acquire(ask(Class::Read), within(60)).await.unwrap();
             finished.lock().push(i);
             drop(permit);
         }
@@ -66,10 +87,18 @@ async fn callers_of_a_class_go_in_the_order_they_came() {
 async fn who_cannot_have_a_turn_in_time_is_told_at_once() {
     let limiter = limiter();
     for _ in 0..90 {
-        drop(limiter.acquire(Class::Create, within(1)).await.unwrap());
+        drop(
+            limiter
+                .acquire(ask(Class::Create), within(1))
+                .await
+                .unwrap(),
+        );
     }
     let started = Instant::now();
-    let error = limiter.acquire(Class::Create, within(1)).await.unwrap_err();
+    let error = limiter
+        .acquire(ask(Class::Create), within(1))
+        .await
+        .unwrap_err();
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert_eq!(error.class, ErrorClass::Throttled);
     assert!(!error.may_have_taken_effect());
@@ -82,53 +111,149 @@ async fn who_cannot_have_a_turn_in_time_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_goes_as_soon_as_the_server_shows_a_larger_budget() {
+async fn who_waits_in_line_goes_when_the_server_shows_a_larger_budget() {
     let limiter = limiter();
-    let first = limiter.acquire(Class::Create, within(1)).await.unwrap();
-    for _ in 0..89 {
-        drop(limiter.acquire(Class::Create, within(1)).await.unwrap());
+    let first = limiter
+        .acquire(create(1, "first"), within(1))
+        .await
+        .unwrap();
+    for i in 0..89 {
+        let name = i.to_string();
+        drop(limiter.acquire(create(1, &name), within(1)).await.unwrap());
     }
-    let started = Instant::now();
-    let waiting = limiter.acquire(Class::Create, within(600));
-    let observed = Observed {
+    let refused = limiter
+        .acquire(create(1, "g"), within(9))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, IN_LINE);
+    assert!(limiter.in_line(create(1, "g")).is_some());
+    first.observe(&Observed {
         remaining_5m: Some(800),
         remaining_1h: Some(1700),
         ..Observed::default()
+    });
+    assert_eq!(limiter.in_line(create(1, "g")), None);
+    drop(limiter.acquire(create(1, "g"), within(1)).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_says_the_place_and_the_time_and_forgets_who_does_not_ask() {
+    let limiter = limiter();
+    for i in 0..90 {
+        let name = i.to_string();
+        drop(limiter.acquire(create(1, &name), within(1)).await.unwrap());
+    }
+    // Ten of connector 1 come before one of connector 2, which then waits for one turn only.
+    for i in 0..10 {
+        let name = format!("more-{i}");
+        limiter
+            .acquire(create(1, &name), within(1))
+            .await
+            .unwrap_err();
+    }
+    let other = limiter
+        .acquire(create(2, "other"), within(1))
+        .await
+        .unwrap_err();
+    assert!(
+        other.message.starts_with(
+            "Azure allows 100 creates and deletes in 5 minutes in this subscription; \
+             this create is number 2 in line; next try about "
+        ),
+        "{}",
+        other.message
+    );
+    // A delete goes before all of them, and at once while its share lasts.
+    let delete = Ask {
+        class: Class::Delete,
+        ..create(1, "gone")
     };
-    let feedback = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        first.observe(&observed);
+    drop(limiter.acquire(delete, within(1)).await.unwrap());
+    tokio::time::advance(Duration::from_secs(25)).await;
+    let last = limiter.in_line(create(1, "more-9")).unwrap();
+    assert!(
+        last.message.contains("number 11 in line"),
+        "{}",
+        last.message
+    );
+    tokio::time::advance(Duration::from_secs(15)).await;
+    let new = limiter
+        .acquire(create(3, "new"), within(1))
+        .await
+        .unwrap_err();
+    assert!(
+        new.message.contains("number 2 in line"),
+        "only one of the others still asks: {}",
+        new.message
+    );
+    assert_eq!(
+        limiter.in_line(create(1, "more-9")),
+        None,
+        "after a tenth of the window the deletes' share is for creates too"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_starts_is_read_before_those_that_run_and_these_before_lists() {
+    let limiter = limiter();
+    for _ in 0..100 {
+        drop(limiter.acquire(ask(Class::Read), within(1)).await.unwrap());
+    }
+    let order = parking_lot::Mutex::new(Vec::new());
+    let read = |urgency, count: usize| {
+        let (limiter, order) = (&limiter, &order);
+        join_all((0..count).map(move |_| async move {
+            let ask = Ask {
+                urgency,
+                ..ask(Class::Read)
+            };
+            drop(limiter.acquire(ask, within(60)).await.unwrap());
+            order.lock().push(urgency);
+        }))
     };
-    let (turn, ()) = tokio::join!(waiting, feedback);
-    assert!(turn.unwrap().waited());
-    assert_eq!(started.elapsed(), Duration::from_millis(50));
+    tokio::join!(
+        read(Urgency::Leisure, 1),
+        read(Urgency::Steady, 2),
+        read(Urgency::Prompt, 9)
+    );
+    let order = order.into_inner();
+    let last_prompt = order.iter().rposition(|u| *u == Urgency::Prompt).unwrap();
+    let first_of = |urgency| order.iter().position(|u| *u == urgency).unwrap();
+    assert!(first_of(Urgency::Steady) >= 4, "{order:?}");
+    assert!(first_of(Urgency::Leisure) >= 4, "{order:?}");
+    assert_eq!(last_prompt, 11, "one in five is for the others: {order:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_429_of_20_seconds_holds_nobody_else_up() {
     let limiter = limiter();
     limiter
-        .acquire(Class::Read, within(1))
+        .acquire(ask(Class::Read), within(1))
         .await
         .unwrap()
         .observe(&refused(20));
     let started = Instant::now();
     for class in Class::ALL {
-        drop(limiter.acquire(class, within(1)).await.unwrap());
+        drop(limiter.acquire(ask(class), within(1)).await.unwrap());
     }
     assert_eq!(started.elapsed(), Duration::ZERO);
 
     limiter
-        .acquire(Class::Read, within(1))
+        .acquire(ask(Class::Read), within(1))
         .await
         .unwrap()
         .observe(&refused(20));
-    drop(limiter.acquire(Class::Delete, within(1)).await.unwrap());
+    drop(
+        limiter
+            .acquire(ask(Class::Delete), within(1))
+            .await
+            .unwrap(),
+    );
     assert!(
-        limiter.acquire(Class::Read, within(10)).await.is_err(),
+        limiter.acquire(ask(Class::Read), within(10)).await.is_err(),
         "the second one pauses reads"
     );
-    drop(limiter.acquire(Class::Read, within(30)).await.unwrap());
+    drop(limiter.acquire(ask(Class::Read), within(30)).await.unwrap());
     assert_eq!(started.elapsed(), Duration::from_secs(20));
 }
 
@@ -136,15 +261,15 @@ async fn one_429_of_20_seconds_holds_nobody_else_up() {
 async fn a_caller_that_gives_up_leaves_the_queue() {
     let limiter = limiter();
     for _ in 0..100 {
-        drop(limiter.acquire(Class::Read, within(1)).await.unwrap());
+        drop(limiter.acquire(ask(Class::Read), within(1)).await.unwrap());
     }
     let served = AtomicUsize::new(0);
     let impatient = tokio::time::timeout(
         Duration::from_millis(10),
-        limiter.acquire(Class::Read, within(60)),
+        limiter.acquire(ask(Class::Read), within(60)),
     );
     let patient = async {
-        drop(limiter.acquire(Class::Read, within(60)).await.unwrap());
+        drop(limiter.acquire(ask(Class::Read), within(60)).await.unwrap());
         served.fetch_add(1, Ordering::Relaxed);
     };
     let (gone, ()) = tokio::join!(impatient, patient);

@@ -20,66 +20,16 @@ pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Su
     let Subject { region, .. } = subject;
     let SubnetPath {
         subscription,
-        resource_group,
         virtual_network,
         name,
+        ..
     } = path;
-    let told = |reason, message| Finding {
-        blocks: false,
-        stalled: false,
-        ..Finding::bad(SUBNET_READY, reason, message)
-    };
     let bad = |reason, message| Finding::bad(SUBNET_READY, reason, message);
     let subnet = match &answers.subnet {
         Ok(subnet) => subnet,
-        Err(error) if error.class == ErrorClass::Forbidden => {
-            let grant = Grant {
-                what: &format!("subnet {name}"),
-                scope: id,
-                role: "'Network Contributor'",
-            };
-            let action = "Microsoft.Network/virtualNetworks/subnets/read";
-            let why = lacking(error, action, &grant, subject);
-            return unknown(
-                reason::SUBNET_FORBIDDEN,
-                format!("the subnet is not checked, and pods need its join/action, too: {why}"),
-            );
-        }
-        Err(error) if error.class == ErrorClass::ResourceGroupNotFound => {
-            return told(
-                reason::SUBNET_NOT_FOUND,
-                format!(
-                    "resource group {resource_group} of subnet {name} does not exist; correct spec.subnetID, or run: az group create --name {resource_group} --location {region} --subscription {subscription}"
-                ),
-            );
-        }
-        Err(error) if is_absent(error) => {
-            let no_network = answers.network.as_ref().err().is_some_and(is_absent);
-            let (what, command) = if no_network {
-                (
-                    format!("virtual network {virtual_network}"),
-                    format!("az network vnet create --location {region} --name {virtual_network}"),
-                )
-            } else {
-                (
-                    format!("subnet {name} of virtual network {virtual_network}"),
-                    format!(
-                        "az network vnet subnet create --vnet-name {virtual_network} --name {name} --address-prefixes PREFIX --delegations Microsoft.ContainerInstance/containerGroups"
-                    ),
-                )
-            };
-            return told(
-                reason::SUBNET_NOT_FOUND,
-                format!(
-                    "{what} does not exist; correct spec.subnetID, or run: {command} --resource-group {resource_group} --subscription {subscription}"
-                ),
-            );
-        }
         Err(error) => {
-            return unknown(
-                reason_of(error).unwrap_or(reason::ARM_ERROR),
-                format!("subnet {name} could not be read, trying again: {error}"),
-            );
+            let no_network = answers.network.as_ref().err().is_some_and(is_absent);
+            return unreadable(error, no_network, id, path, subject);
         }
     };
     if let Ok(network) = &answers.network
@@ -120,6 +70,78 @@ pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Su
         "subnet {name} of virtual network {virtual_network} exists, is delegated to container groups{size}"
     );
     Finding::good(SUBNET_READY, reason::SUBNET_FOUND, message)
+}
+
+/// The finding when the subnet cannot be had.
+fn unreadable(
+    error: &AzureError,
+    no_network: bool,
+    id: &str,
+    path: &SubnetPath,
+    subject: &Subject,
+) -> Finding {
+    let region = &subject.region;
+    let SubnetPath {
+        subscription,
+        resource_group,
+        virtual_network,
+        name,
+    } = path;
+    match error.class {
+        ErrorClass::Forbidden => {
+            let grant = Grant {
+                what: &format!("subnet {name}"),
+                scope: id,
+                role: "'Network Contributor'",
+            };
+            let action = "Microsoft.Network/virtualNetworks/subnets/read";
+            let why = lacking(error, action, &grant, subject);
+            unknown(
+                reason::SUBNET_FORBIDDEN,
+                format!("the subnet is not checked, and pods need its join/action, too: {why}"),
+            )
+        }
+        ErrorClass::ResourceGroupNotFound => told(
+            reason::SUBNET_NOT_FOUND,
+            format!(
+                "resource group {resource_group} of subnet {name} does not exist; correct spec.subnetID, or run: az group create --name {resource_group} --location {region} --subscription {subscription}"
+            ),
+        ),
+        _ if is_absent(error) => {
+            let (what, command) = if no_network {
+                (
+                    format!("virtual network {virtual_network}"),
+                    format!("az network vnet create --location {region} --name {virtual_network}"),
+                )
+            } else {
+                (
+                    format!("subnet {name} of virtual network {virtual_network}"),
+                    format!(
+                        "az network vnet subnet create --vnet-name {virtual_network} --name {name} --address-prefixes PREFIX --delegations Microsoft.ContainerInstance/containerGroups"
+                    ),
+                )
+            };
+            told(
+                reason::SUBNET_NOT_FOUND,
+                format!(
+                    "{what} does not exist; correct spec.subnetID, or run: {command} --resource-group {resource_group} --subscription {subscription}"
+                ),
+            )
+        }
+        _ => unknown(
+            reason_of(error).unwrap_or(reason::ARM_ERROR),
+            format!("subnet {name} could not be read, trying again: {error}"),
+        ),
+    }
+}
+
+/// What is wrong and keeps no connector from being Ready.
+fn told(reason: &'static str, message: String) -> Finding {
+    Finding {
+        blocks: false,
+        stalled: false,
+        ..Finding::bad(SUBNET_READY, reason, message)
+    }
 }
 
 /// The network provider says `NotFound` where ARM itself says `ResourceNotFound`.

@@ -78,17 +78,6 @@ pub(in crate::connector) struct Checked {
     pub(in crate::connector) next: Instant,
 }
 
-impl Default for Checked {
-    fn default() -> Self {
-        Self {
-            findings: None,
-            fresh: false,
-            region: Region::default(),
-            next: Instant::now() + ANSWER,
-        }
-    }
-}
-
 /// The questions about one connector and their last answers.
 #[derive(Debug)]
 pub(super) struct Checks {
@@ -246,12 +235,8 @@ impl Checks {
             let asking = Asking::start(key.clone(), arm.clone(), question, trigger.clone());
             self.asking = Some(asking);
         }
-        let region = self.region.clone();
         let Some(done) = &self.done else {
-            return Checked {
-                region,
-                ..Checked::default()
-            };
+            return self.unchecked();
         };
         let next = match self.asking {
             Some(_) => Instant::now() + ANSWER,
@@ -260,8 +245,18 @@ impl Checks {
         Checked {
             fresh: done.key == *key,
             findings: Some(done.findings.clone()),
-            region,
+            region: self.region.clone(),
             next,
+        }
+    }
+
+    /// See [`Memory::unchecked`](super::Memory::unchecked).
+    pub(super) fn unchecked(&self) -> Checked {
+        Checked {
+            findings: None,
+            fresh: false,
+            region: self.region.clone(),
+            next: Instant::now() + ANSWER,
         }
     }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::azure::throttle::pace::IDLE_LOOK;
+use crate::azure::throttle::{ASK_AGAIN, Pace, Wish};
 use crate::provider::{Failure, FailureKind};
 
 const FIRST_LOOKS_MS: [u64; 7] = [50, 100, 150, 250, 400, 650, 1000];
@@ -18,9 +20,7 @@ const ENDLESS_START_AFTER: Duration = Duration::from_secs(1900);
 const ENDLESS_START_PERIOD: Duration = Duration::from_secs(60);
 const STEADY_MIN: Duration = Duration::from_secs(1);
 /// Longest time between two looks at a running pod while the read budget allows.
-const STEADY_MAX: Duration = Duration::from_secs(15);
-/// Steady reads per second that one node may use, out of the ten that its principal has.
-const STEADY_READS_PER_SECOND: f64 = 7.0;
+const STEADY_MAX: Duration = IDLE_LOOK;
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const QUICK_CAP: Duration = Duration::from_secs(30);
 const REFERENCE_CAP: Duration = Duration::from_secs(15);
@@ -55,21 +55,39 @@ pub(super) fn starting(look: u32, age: Duration) -> Duration {
     }
 }
 
-/// Wait between two LISTs that look for groups which finished starting, with `groups` in the answer.
+/// Wait between two LISTs that look for groups which finished starting, with `groups` in the resource group.
 pub(super) fn bulk(groups: usize) -> Duration {
     Duration::from_millis(250)
         + Duration::from_millis(u64::try_from(groups).unwrap_or(u64::MAX).min(5000))
 }
 
-/// Wait between two looks at a pod that has been as it is for `stable`, on a node with `pods` of them.
-pub(super) fn steady(stable: Duration, pods: usize) -> Duration {
+/// Wait between two looks at a pod that has been as it is for `stable`; one that `ends` should end by itself.
+pub(super) fn steady(stable: Duration, ends: bool, pace: Pace) -> Duration {
+    match brisk(stable, ends) {
+        Some(wish) => wish
+            .mul_f64(pace.stretch.min(3600.0))
+            .min(pace.idle.max(wish)),
+        None => pace.idle,
+    }
+}
+
+/// Adds the cost of looking at such a pod to `wish`.
+pub(super) fn add_wish(wish: &mut Wish, stable: Duration, ends: bool) {
+    match brisk(stable, ends) {
+        Some(every) => wish.brisk += 1.0 / every.as_secs_f64(),
+        None => wish.idle += 1.0,
+    }
+}
+
+/// How often a pod that changes or should end wishes to be looked at; `None` for an idle one.
+fn brisk(stable: Duration, ends: bool) -> Option<Duration> {
     let wish = (stable / 6).clamp(STEADY_MIN, STEADY_MAX);
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a count of pods is far below 2^52"
-    )]
-    let floor = Duration::from_secs_f64(pods as f64 / STEADY_READS_PER_SECOND);
-    wish.max(floor)
+    (ends || wish < STEADY_MAX).then_some(wish)
+}
+
+/// Wait before a create or delete asks again for its turn, which is `wait` away as far as is known.
+pub(super) fn in_line(wait: Duration) -> Duration {
+    wait.min(ASK_AGAIN)
 }
 
 /// Wait before attempt `attempt` (from 1) of something that failed; never longer than `cap`.
@@ -87,6 +105,7 @@ pub(super) fn after_failure(failure: &Failure, attempt: u32) -> Duration {
         FailureKind::Invalid => retry(attempt, INVALID_CAP).max(SLOW_MIN),
         FailureKind::Transitioning => TRANSITION,
         FailureKind::Refused => SLOW_CAP,
+        FailureKind::InLine => return in_line(failure.retry_after.unwrap_or(ASK_AGAIN)),
     };
     wait.max(failure.retry_after.unwrap_or_default())
 }
@@ -161,12 +180,32 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_steady_pods_stay_within_the_read_budget() {
-        let period = steady(Duration::from_secs(3600), 100);
-        assert_eq!(period, Duration::from_secs(15));
-        let thousand = steady(Duration::from_secs(3600), 1000);
-        assert!(1000.0 / thousand.as_secs_f64() <= STEADY_READS_PER_SECOND + 0.01);
-        assert_eq!(steady(Duration::ZERO, 1), STEADY_MIN);
+    fn a_pod_is_looked_at_less_often_the_longer_it_stays_as_it_is() {
+        let roomy = Pace::default();
+        let tight = Pace {
+            stretch: 4.0,
+            idle: Duration::from_secs(57),
+        };
+        for (stable, ends, roomy_wait, tight_wait) in [
+            (0, false, 1, 4),
+            (30, false, 5, 20),
+            (89, false, 14, 57),
+            (90, false, 15, 57),
+            (3600, false, 15, 57),
+            (3600, true, 15, 57),
+        ] {
+            let stable = Duration::from_secs(stable);
+            let seconds = |pace| steady(stable, ends, pace).as_secs();
+            assert_eq!((seconds(roomy), seconds(tight)), (roomy_wait, tight_wait));
+        }
+        let jobs_first = Pace {
+            stretch: 1.0,
+            ..tight
+        };
+        assert_eq!(
+            steady(Duration::from_secs(3600), true, jobs_first),
+            STEADY_MAX
+        );
     }
 
     #[test]

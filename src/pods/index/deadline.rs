@@ -97,7 +97,8 @@ impl Index {
             message: MESSAGE.to_owned(),
             origin: None,
         }));
-        let nothing_made = matches!(entry.stage, Stage::Refused | Stage::Held);
+        let unsent = matches!(entry.stage, Stage::Ensuring) && entry.in_line.take().is_some();
+        let nothing_made = unsent || matches!(entry.stage, Stage::Refused | Stage::Held);
         entry.stage = Stage::Expiring { last: None };
         if nothing_made {
             self.expired(now, key, fx);
@@ -143,14 +144,11 @@ impl Index {
                 Duration::ZERO,
             )),
             Stage::Refused => fx.extend(entry.schedule_deadline(now)),
+            Stage::Deleting { .. } => self.left_line(now, key, fx),
             Stage::Starting { .. } | Stage::Running { .. } => {
                 fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
             }
-            Stage::Finished { .. }
-            | Stage::Clearing
-            | Stage::Expiring { .. }
-            | Stage::Deleting { .. }
-            | Stage::Gone => {}
+            Stage::Finished { .. } | Stage::Clearing | Stage::Expiring { .. } | Stage::Gone => {}
         }
     }
 }

@@ -68,6 +68,14 @@ impl Index {
         let Some(entry) = self.pods.get_mut(key) else {
             return;
         };
+        // Stopped because the delete has to wait; whether that went well or not, the delete goes on.
+        if matches!(
+            entry.stage,
+            Stage::Deleting { .. } | Stage::Expiring { .. } | Stage::Clearing
+        ) {
+            fx.push(entry.schedule(Operation::Delete, Weight::Change, Duration::ZERO));
+            return;
+        }
         if !matches!(entry.stage, Stage::Finished { .. }) {
             return;
         }

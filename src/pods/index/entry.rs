@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::{Effect, Now, Operation, cadence, deadline};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
-use crate::translate::{PodFacts, Told, digest};
+use crate::translate::{PodFacts, RestartPolicy, Told, digest};
 
 /// Where a pod is on its way.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
     /// Tries of the current step that failed.
     pub(super) attempts: u32,
+    /// Its create, or delete, was never sent and waits for its turn; its place is told again from this time on.
+    pub(super) in_line: Option<Duration>,
     /// The reason for which Azure refused the last call, when it was not one that passes.
     pub(super) refused_for: Option<&'static str>,
     /// How often in a row Azure took the group and did not provision it.
@@ -78,6 +80,7 @@ impl Entry {
             group,
             stage: Stage::Held,
             attempts: 0,
+            in_line: None,
             refused_for: None,
             failed_starts: 0,
             slow_since: None,
@@ -182,7 +185,12 @@ impl Entry {
         Some(Duration::try_from(left).unwrap_or_default())
     }
 
-    fn seed(&self) -> u64 {
+    /// Whether the pod should end by itself.
+    pub(super) fn ends(&self) -> bool {
+        self.facts.restart_policy != RestartPolicy::Always
+    }
+
+    pub(super) fn seed(&self) -> u64 {
         self.current ^ u64::from(self.attempts)
     }
 }

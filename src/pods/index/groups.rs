@@ -7,7 +7,7 @@ use super::looks::{BULK_LOOK, is_settling, saw_group, tell, tell_end};
 use super::{BULK_THRESHOLD, Effect, Index, Now, Operation, PodEvent, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Weight;
-use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary};
+use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing};
 use crate::translate::{
     PodKey, status_group_gone, status_of_group, status_unpulled, status_waiting,
 };
@@ -20,16 +20,12 @@ const SWEEP: Duration = Duration::from_secs(300);
 const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 
 impl Index {
-    pub(super) fn groups_listed(
-        &mut self,
-        now: Now,
-        groups: &[GroupSummary],
-        fx: &mut Vec<Effect>,
-    ) {
+    pub(super) fn groups_listed(&mut self, now: Now, listing: &Listing, fx: &mut Vec<Effect>) {
+        let groups = &listing.groups;
         self.list_failures = 0;
         let first = !self.lists.groups;
         self.lists.groups = true;
-        self.note_orphans(now, groups, fx);
+        self.note_orphans(now.mono.saturating_sub(listing.age), groups, fx);
         for summary in groups {
             let Some(entry) = self.pods.get_mut(&summary.key) else {
                 continue;
@@ -67,7 +63,7 @@ impl Index {
         if first {
             self.decide_all(now, fx);
         }
-        self.plan_next_list(now, groups.len(), fx);
+        self.plan_next_list(now, listing.all, fx);
     }
 
     fn plan_next_list(&mut self, now: Now, groups: usize, fx: &mut Vec<Effect>) {
@@ -125,8 +121,16 @@ impl Index {
         let Some(entry) = self.pods.get_mut(key) else {
             return;
         };
+        let waits = matches!(&result, Err(failure) if failure.kind == FailureKind::InLine);
         if !matches!(entry.stage, Stage::Ensuring) {
+            // A create that was on its way when the pod's end began: there may be a group now.
+            if !waits {
+                entry.in_line = None;
+            }
             return;
+        }
+        if !waits {
+            entry.in_line = None;
         }
         match result {
             Ok(ensured) => {
@@ -169,6 +173,7 @@ impl Index {
                     ));
                 }
             }
+            Err(failure) if waits => entry.wait_in_line(now, &failure, host_ip.as_deref(), fx),
             Err(failure) => self.not_ensured(now, key, &failure, fx),
         }
     }
@@ -216,7 +221,7 @@ impl Index {
         if exists.is_some() {
             self.accepted(key, fx);
         }
-        let pods = self.pods.len();
+        let pace = self.pace;
         let Some(entry) = self.pods.get_mut(key) else {
             return;
         };
@@ -230,7 +235,8 @@ impl Index {
                     _ => 0,
                 };
                 let bulk = self.bulk_listing;
-                saw_group(entry, now, &group, self.host_ip.as_deref(), pods, bulk, fx);
+                let host_ip = self.host_ip.as_deref();
+                saw_group(entry, now, &group, host_ip, (pace, bulk), fx);
             }
             Ok(None) => {
                 if matches!(entry.stage, Stage::Starting { .. } | Stage::Running { .. }) {
@@ -348,6 +354,9 @@ impl Index {
                     *last = group.or(last.take());
                 }
                 fx.push(entry.schedule(Operation::Observe, Weight::Change, Duration::ZERO));
+            }
+            Err(failure) if failure.kind == FailureKind::InLine => {
+                entry.wait_to_delete(now, &failure, fx);
             }
             Err(failure) => {
                 entry.attempts = entry.attempts.saturating_add(1);

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use super::entry::{Entry, Stage};
 use super::{Effect, Now, Operation, PodEvent, cadence};
 use crate::azure::model::ContainerGroup;
+use crate::azure::throttle::Pace;
 use crate::kube::events::Origin;
 use crate::pods::queue::Weight;
 use crate::provider::Failure;
@@ -30,8 +31,7 @@ pub(super) fn saw_group(
     now: Now,
     group: &ContainerGroup,
     host_ip: Option<&str>,
-    pods: usize,
-    bulk: bool,
+    (pace, bulk): (Pace, bool),
     fx: &mut Vec<Effect>,
 ) {
     match &mut entry.stage {
@@ -108,13 +108,13 @@ pub(super) fn saw_group(
             cadence::starting(looks, now.mono.saturating_sub(since))
         }
         (Stage::Running { stable_since }, _) if !changed => {
-            cadence::steady(now.mono.saturating_sub(*stable_since), pods)
+            cadence::steady(now.mono.saturating_sub(*stable_since), entry.ends(), pace)
         }
         _ => {
             entry.stage = Stage::Running {
                 stable_since: now.mono,
             };
-            cadence::steady(Duration::ZERO, pods)
+            cadence::steady(Duration::ZERO, entry.ends(), pace)
         }
     };
     let weight = if matches!(entry.stage, Stage::Starting { .. }) {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Effect, Index, Now, Operation, Presence, cadence};
+use super::{Effect, Index, Operation, Presence, cadence};
 use crate::pods::queue::Weight;
 use crate::provider::{Deleted, Failure, GroupSummary};
 use crate::translate::PodKey;
@@ -64,8 +64,13 @@ impl Orphan {
 }
 
 impl Index {
-    /// Compares a complete list of our groups with our pods.
-    pub(super) fn note_orphans(&mut self, now: Now, groups: &[GroupSummary], fx: &mut Vec<Effect>) {
+    /// Compares a complete list of our groups, read at `at`, with our pods.
+    pub(super) fn note_orphans(
+        &mut self,
+        at: Duration,
+        groups: &[GroupSummary],
+        fx: &mut Vec<Effect>,
+    ) {
         self.orphans.retain(|key, orphan| {
             !matches!(orphan.state, State::Seen { .. })
                 || groups.iter().any(|group| group.key == *key)
@@ -80,11 +85,11 @@ impl Index {
                 .entry(summary.key.clone())
                 .or_insert_with(|| Orphan {
                     group: summary.name.as_str().into(),
-                    state: State::Seen { since: now.mono },
+                    state: State::Seen { since: at },
                     attempts: 0,
                 });
             if let State::Seen { since } = orphan.state
-                && now.mono.saturating_sub(since) >= SETTLE
+                && at.saturating_sub(since) >= SETTLE
                 && self.delete_orphans
                 && allowed > 0
             {

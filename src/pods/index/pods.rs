@@ -104,6 +104,10 @@ impl Index {
         };
         entry.attempts = 0;
         entry.refused_for = None;
+        if matches!(entry.stage, Stage::Ensuring) && entry.in_line.is_some() {
+            self.leave_line(key, fx);
+            return;
+        }
         let nothing_made = match entry.stage {
             Stage::Held => synced && !entry.inherited,
             Stage::Refused => true,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::pods::queue::Queue;
-use crate::provider::FailureKind;
+use crate::provider::{FailureKind, GroupSummary};
 use crate::translate::facts;
 
 /// What may happen to the world.
@@ -107,6 +107,14 @@ fn failure() -> Failure {
         message: "simulated".into(),
         retry_after: None,
     }
+}
+
+fn complete(groups: Vec<GroupSummary>) -> Result<Listing, Failure> {
+    Ok(Listing {
+        all: groups.len(),
+        groups,
+        age: Duration::ZERO,
+    })
 }
 
 impl World {
@@ -250,7 +258,7 @@ impl World {
             .into(),
         });
         let groups = groups.collect();
-        self.step(Input::GroupsListed(Ok(groups)));
+        self.step(Input::GroupsListed(complete(groups)));
     }
 
     fn carry_out(&mut self, key: &PodKey, operation: &Operation) {

@@ -2,6 +2,7 @@ mod changes;
 mod deadline;
 mod ended;
 mod failures;
+mod line;
 mod orphans;
 mod page;
 mod slow;
@@ -14,7 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::provider::FailureKind;
+use crate::provider::{FailureKind, GroupSummary};
 use crate::translate::facts;
 
 const START: i64 = 1_800_000_000;
@@ -36,7 +37,7 @@ impl World {
     fn synced() -> Self {
         let mut world = Self::new();
         world.step(Input::PodsSynced);
-        world.step(Input::GroupsListed(Ok(Vec::new())));
+        world.step(Input::GroupsListed(complete(Vec::new())));
         world
     }
 
@@ -142,6 +143,14 @@ fn failure(kind: FailureKind) -> Failure {
     }
 }
 
+fn complete(groups: Vec<GroupSummary>) -> Result<Listing, Failure> {
+    Ok(Listing {
+        all: groups.len(),
+        groups,
+        age: Duration::ZERO,
+    })
+}
+
 fn summary(uid: &str) -> GroupSummary {
     GroupSummary {
         name: format!("g-{uid}"),
@@ -202,7 +211,7 @@ fn nothing_is_created_before_both_lists_arrived() {
     let mut world = World::new();
     assert!(operations(&world.step(Input::PodApplied(pod("a")))).is_empty());
     assert!(operations(&world.step(Input::PodsSynced)).is_empty());
-    let effects = world.step(Input::GroupsListed(Ok(Vec::new())));
+    let effects = world.step(Input::GroupsListed(complete(Vec::new())));
     // The pod is older than our lists, so a group of it may exist that the list did not show.
     assert_eq!(
         operations(&effects),
@@ -235,7 +244,7 @@ fn a_group_that_was_there_is_adopted_and_never_created_again() {
     let mut world = World::new();
     world.step(Input::PodApplied(pod("a")));
     world.step(Input::PodsSynced);
-    let effects = world.step(Input::GroupsListed(Ok(vec![summary("a")])));
+    let effects = world.step(Input::GroupsListed(complete(vec![summary("a")])));
     assert_eq!(only_operation(&effects), Operation::Observe);
     assert_eq!(phase(&world.step(running("a"))), Some("Running"));
 }
@@ -358,7 +367,7 @@ fn many_pods_in_creation_are_watched_by_list() {
         provisioning_state: "Creating".into(),
         ..summary("p0")
     };
-    let effects = world.step(Input::GroupsListed(Ok(vec![creating, summary("p1")])));
+    let effects = world.step(Input::GroupsListed(complete(vec![creating, summary("p1")])));
     assert_eq!(
         operations(&effects),
         [("p1".into(), Operation::Observe)],
@@ -384,7 +393,7 @@ fn many_groups_that_still_start_are_adopted_by_list_too() {
     }
     world.step(Input::PodsSynced);
     let all = uids.iter().map(|uid| settling(uid)).collect();
-    let effects = world.step(Input::GroupsListed(Ok(all)));
+    let effects = world.step(Input::GroupsListed(complete(all)));
     assert_eq!(operations(&effects).len(), 20);
     assert!(
         wait_of(&effects) > Duration::from_secs(4),
@@ -403,7 +412,7 @@ fn many_groups_that_still_start_are_adopted_by_list_too() {
             settling(uid)
         }
     });
-    let effects = world.step(Input::GroupsListed(Ok(listed.collect())));
+    let effects = world.step(Input::GroupsListed(complete(listed.collect())));
     assert_eq!(
         operations(&effects),
         [("p0".into(), Operation::Observe)],

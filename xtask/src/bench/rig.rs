@@ -58,6 +58,8 @@ pub(super) struct Setup {
     pub(super) capacity: usize,
     /// exec runs its command really, on this machine.
     pub(super) host_shell: bool,
+    /// The provider's PUT and DELETE in five minutes and in an hour; far above any scenario's need without.
+    pub(super) provider_requests: Option<(usize, usize)>,
 }
 
 impl Default for Setup {
@@ -70,6 +72,7 @@ impl Default for Setup {
             connectors: 1,
             capacity: 110,
             host_shell: false,
+            provider_requests: None,
         }
     }
 }
@@ -337,6 +340,10 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
         client_secret: "a-secret-of-the-bench".into(),
         subscription_id: "00000000-0000-4000-8000-000000000001".into(),
     };
+    let (in_5m, in_1h) = match setup.provider_requests {
+        Some((in_5m, in_1h)) => (in_5m.to_string(), in_1h.to_string()),
+        None => (PROVIDER_REQUESTS.to_owned(), PROVIDER_REQUESTS.to_owned()),
+    };
     let (latency, start_delay) = (setup.latency.to_string(), setup.start_delay.to_string());
     let mut arguments = vec![
         "--no-pages",
@@ -345,9 +352,9 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
         "--start-delay",
         &start_delay,
         "--provider-requests-5m",
-        PROVIDER_REQUESTS,
+        &in_5m,
         "--provider-requests-1h",
-        PROVIDER_REQUESTS,
+        &in_1h,
         "--quota-groups",
         "5000",
         "--quota-cores",

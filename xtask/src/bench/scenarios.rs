@@ -2,6 +2,7 @@
 
 mod burst;
 mod exec;
+mod fleet;
 mod forward;
 mod logs;
 mod memory;
@@ -10,6 +11,7 @@ mod single;
 mod steady;
 mod throttled;
 mod translate;
+mod window;
 
 use std::time::Duration;
 
@@ -50,10 +52,15 @@ pub(crate) enum Scenario {
     Exec50,
     /// Throughput of a forwarded port
     PortForward,
+    /// 1,000 running pods of 10 connectors
+    #[value(name = "fleet-1000")]
+    Fleet1000,
+    /// 300 creates at 100 in five minutes
+    CreateWindow,
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::OnePod,
         Self::Burst100,
         Self::DeleteOne,
@@ -65,6 +72,8 @@ impl Scenario {
         Self::Logs100,
         Self::Exec50,
         Self::PortForward,
+        Self::Fleet1000,
+        Self::CreateWindow,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -80,6 +89,8 @@ impl Scenario {
             Self::Logs100 => "logs-100",
             Self::Exec50 => "exec-50",
             Self::PortForward => "port-forward",
+            Self::Fleet1000 => "fleet-1000",
+            Self::CreateWindow => "create-window",
         }
     }
 
@@ -97,6 +108,8 @@ impl Scenario {
             Self::Logs100 => logs::METHOD,
             Self::Exec50 => exec::METHOD,
             Self::PortForward => forward::METHOD,
+            Self::Fleet1000 => fleet::METHOD,
+            Self::CreateWindow => window::METHOD,
         }
     }
 
@@ -106,6 +119,7 @@ impl Scenario {
             Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart | Self::Translate => 8,
             Self::Throttled | Self::Logs100 | Self::Exec50 | Self::PortForward => 12,
             Self::Steady100 | Self::Rss => 20,
+            Self::Fleet1000 | Self::CreateWindow => 25,
         })
     }
 
@@ -127,6 +141,8 @@ impl Scenario {
             Self::Logs100 => Box::pin(logs::run(bench)),
             Self::Exec50 => Box::pin(exec::run(bench)),
             Self::PortForward => Box::pin(forward::run(bench)),
+            Self::Fleet1000 => Box::pin(fleet::run(bench)),
+            Self::CreateWindow => Box::pin(window::run(bench)),
         };
         let limit = self.deadline();
         tokio::time::timeout(limit, run)

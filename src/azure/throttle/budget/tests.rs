@@ -11,8 +11,33 @@ const fn at(seconds: u64) -> Duration {
 /// Takes as many calls as there are turns at `now`, leaving them under way.
 fn drain(budget: &mut Budget, class: Class, now: Duration) -> usize {
     (0..2000)
-        .take_while(|_| budget.take(class, now).is_ok())
+        .take_while(|_| take(budget, class, now).is_ok())
         .count()
+}
+
+fn take(budget: &mut Budget, class: Class, now: Duration) -> Result<[Taken; 2], Duration> {
+    budget
+        .take(class, here(class), now)
+        .map_err(|(wait, _)| wait)
+}
+
+fn wait(budget: &mut Budget, class: Class, now: Duration) -> Duration {
+    budget.wait(class, here(class), now).0
+}
+
+fn here(class: Class) -> Place {
+    Place {
+        delete: class == Class::Delete,
+        ..Place::default()
+    }
+}
+
+/// A call that is answered at once.
+fn answered(budget: &mut Budget, class: Class, observed: &Observed, now: Duration) {
+    let taken = take(budget, class, now).unwrap();
+    let refused = observed.throttled.then(Duration::default);
+    budget.finish(class, refused, now);
+    budget.observe(class, taken, observed, now);
 }
 
 fn refused(seconds: u64) -> Observed {
@@ -49,30 +74,27 @@ fn without_headers_the_defaults_hold() {
 }
 
 #[test]
-fn deletes_have_a_share_that_creates_cannot_take() {
+fn a_create_waits_for_the_longest_of_what_holds_it_up() {
     let mut budget = budget();
-    assert_eq!(drain(&mut budget, Class::Create, at(0)), 90);
-    assert_eq!(drain(&mut budget, Class::Delete, at(0)), 10);
-    assert!(
-        budget.wait(Class::Create, at(0)) > at(30),
-        "the reserve has to fill first"
-    );
-    assert!(
-        budget.wait(Class::Delete, at(0)) <= at(4),
-        "a delete only waits for one"
-    );
-}
-
-#[test]
-fn the_hour_counts_too() {
-    let mut budget = budget();
-    let hour: usize = (0..12)
-        .map(|i| drain(&mut budget, Class::Create, at(i * 300)))
-        .sum();
-    assert!(
-        (300..=600).contains(&hour),
-        "full counter plus what an hour refills: {hour}"
-    );
+    for _ in 0..90 {
+        answered(&mut budget, Class::Create, &Observed::default(), at(0));
+    }
+    let counter = Limit::Counter(100, at(300));
+    let mut why = |place: Place, now| budget.wait(Class::Create, place, now);
+    assert_eq!(why(Place::default(), at(0)), (at(30), counter));
+    let tenth = Place {
+        ahead: 10,
+        ..Place::default()
+    };
+    assert_eq!(why(tenth, at(0)), (at(301), counter));
+    // With three hundred made the hour counts.
+    for now in [301, 602] {
+        for _ in 0..90 {
+            answered(&mut budget, Class::Create, &Observed::default(), at(now));
+        }
+    }
+    let (wait, limit) = budget.wait(Class::Create, Place::default(), at(910));
+    assert_eq!((wait, limit), (at(360), Limit::Counter(300, at(3600))));
 }
 
 #[test]
@@ -85,8 +107,8 @@ fn a_larger_budget_of_the_server_is_used_at_once() {
         remaining_1h: Some(1799),
         ..Observed::default()
     };
-    budget.observe(Class::Create, &seen, at(0));
-    assert_eq!(budget.wait(Class::Create, at(0)), Duration::ZERO);
+    answered(&mut budget, Class::Delete, &seen, at(0));
+    assert_eq!(wait(&mut budget, Class::Create, at(0)), Duration::ZERO);
     assert!(
         drain(&mut budget, Class::Create, at(0)) >= 10,
         "a hundred pods at once"
@@ -101,18 +123,20 @@ fn a_smaller_budget_of_the_server_is_believed_and_still_probed() {
         remaining_1h: Some(40),
         ..Observed::default()
     };
-    budget.observe(Class::Create, &seen, at(0));
-    assert!(budget.take(Class::Delete, at(0)).is_err());
-    let wait = budget.wait(Class::Delete, at(0));
-    assert!(wait > Duration::ZERO && wait <= at(4), "{wait:?}");
-    assert!(budget.take(Class::Delete, at(4)).is_ok());
+    answered(&mut budget, Class::Create, &seen, at(0));
+    assert!(take(&mut budget, Class::Delete, at(29)).is_err());
+    assert!(take(&mut budget, Class::Delete, at(30)).is_ok());
+    assert!(
+        take(&mut budget, Class::Delete, at(30)).is_err(),
+        "one at a time"
+    );
 }
 
 #[test]
 fn missing_headers_are_no_knowledge() {
     let mut budget = budget();
-    budget.observe(Class::Create, &Observed::default(), at(0));
-    assert_eq!(drain(&mut budget, Class::Create, at(0)), 90);
+    answered(&mut budget, Class::Create, &Observed::default(), at(0));
+    assert_eq!(drain(&mut budget, Class::Create, at(0)), 89);
 }
 
 #[test]
@@ -122,16 +146,16 @@ fn reads_grow_to_arms_bucket_while_it_is_full_and_shrink_with_it() {
         remaining: Some(remaining),
         ..Observed::default()
     };
-    assert!(budget.take(Class::Read, at(0)).is_ok());
-    budget.observe(Class::Read, &seen(249), at(0));
-    budget.finish(Class::Read);
+    assert!(take(&mut budget, Class::Read, at(0)).is_ok());
+    budget.observe(Class::Read, Default::default(), &seen(249), at(0));
+    budget.finish(Class::Read, None, at(0));
     assert_eq!(
         drain(&mut budget, Class::Read, at(0)),
         199,
         "four fifths of what is left"
     );
     assert_eq!(drain(&mut budget, Class::Read, at(2)), 50, "25 a second");
-    budget.observe(Class::Read, &seen(20), at(2));
+    budget.observe(Class::Read, Default::default(), &seen(20), at(2));
     drain(&mut budget, Class::Read, at(2));
     assert_eq!(
         drain(&mut budget, Class::Read, at(4)),
@@ -143,18 +167,18 @@ fn reads_grow_to_arms_bucket_while_it_is_full_and_shrink_with_it() {
 #[test]
 fn one_refusal_is_the_callers_alone() {
     let mut budget = budget();
-    budget.observe(Class::Read, &refused(20), at(0));
+    budget.observe(Class::Read, Default::default(), &refused(20), at(0));
     for class in Class::ALL {
         assert_eq!(
-            budget.wait(class, at(0)),
+            wait(&mut budget, class, at(0)),
             Duration::ZERO,
             "{}",
             class.name()
         );
     }
-    budget.observe(Class::Read, &refused(20), at(6));
+    budget.observe(Class::Read, Default::default(), &refused(20), at(6));
     assert_eq!(
-        budget.wait(Class::Read, at(6)),
+        wait(&mut budget, Class::Read, at(6)),
         Duration::ZERO,
         "six seconds apart are two single ones"
     );
@@ -163,19 +187,19 @@ fn one_refusal_is_the_callers_alone() {
 #[test]
 fn two_refusals_together_pause_their_class_and_no_other() {
     let mut budget = budget();
-    budget.observe(Class::Create, &refused(20), at(0));
-    budget.observe(Class::Create, &refused(20), at(3));
-    assert_eq!(budget.wait(Class::Create, at(3)), at(20));
+    budget.observe(Class::Create, Default::default(), &refused(20), at(0));
+    budget.observe(Class::Create, Default::default(), &refused(20), at(3));
+    assert_eq!(wait(&mut budget, Class::Create, at(3)), at(20));
     for class in [Class::Read, Class::Write, Class::Delete] {
         assert_eq!(
-            budget.wait(class, at(3)),
+            wait(&mut budget, class, at(3)),
             Duration::ZERO,
             "{}",
             class.name()
         );
     }
     assert!(
-        budget.take(Class::Create, at(23)).is_ok(),
+        take(&mut budget, Class::Create, at(23)).is_ok(),
         "over when the server said so"
     );
 }
@@ -187,12 +211,13 @@ fn nothing_left_pauses_at_once() {
         remaining: Some(0),
         ..refused(17)
     };
-    refusing.observe(Class::Read, &observed, at(0));
-    assert_eq!(refusing.wait(Class::Read, at(0)), at(17));
+    refusing.observe(Class::Read, Default::default(), &observed, at(0));
+    assert_eq!(wait(&mut refusing, Class::Read, at(0)), at(17));
 
     let mut last = budget();
     last.observe(
         Class::Read,
+        Default::default(),
         &Observed {
             remaining: Some(0),
             ..Observed::default()
@@ -200,7 +225,7 @@ fn nothing_left_pauses_at_once() {
         at(0),
     );
     assert_eq!(
-        last.wait(Class::Read, at(0)),
+        wait(&mut last, Class::Read, at(0)),
         at(1),
         "an answered call is no refusal: a short pause"
     );
@@ -212,8 +237,8 @@ fn a_wait_is_never_too_short_to_sleep() {
     drain(&mut budget, Class::Read, at(0));
     let mut now = at(0);
     for _ in 0..50 {
-        match budget.take(Class::Read, now) {
-            Ok(()) => {}
+        match take(&mut budget, Class::Read, now) {
+            Ok(_) => {}
             Err(wait) => {
                 assert!(wait >= Duration::from_millis(1), "{wait:?}");
                 now += wait;

@@ -25,7 +25,7 @@ fn a_force_deleted_pod_loses_its_group_only_after_a_live_get() {
 #[test]
 fn an_orphan_is_deleted_after_two_lists_and_a_live_get_and_a_living_pod_is_left_alone() {
     let mut world = World::synced();
-    let groups = || Ok(vec![summary("x"), summary("y")]);
+    let groups = || complete(vec![summary("x"), summary("y")]);
     assert!(operations(&world.step(Input::GroupsListed(groups()))).is_empty());
     let asked = operations(&world.after(30).step(Input::GroupsListed(groups())));
     assert_eq!(
@@ -43,11 +43,26 @@ fn an_orphan_is_deleted_after_two_lists_and_a_live_get_and_a_living_pod_is_left_
 }
 
 #[test]
+fn the_same_list_twice_is_one_list() {
+    let mut world = World::synced();
+    let as_it_was = |seconds| {
+        let listing = Listing {
+            age: Duration::from_secs(seconds),
+            ..complete(vec![summary("x")]).unwrap()
+        };
+        Input::GroupsListed(Ok(listing))
+    };
+    world.after(100).step(as_it_was(10));
+    assert!(operations(&world.after(30).step(as_it_was(40))).is_empty());
+    assert_eq!(operations(&world.after(30).step(as_it_was(50))).len(), 1);
+}
+
+#[test]
 fn many_orphans_are_not_touched_in_one_pass() {
     let mut world = World::synced();
     let groups: Vec<_> = (0..60).map(|n| summary(&format!("o{n}"))).collect();
-    world.step(Input::GroupsListed(Ok(groups.clone())));
-    let asked = operations(&world.after(30).step(Input::GroupsListed(Ok(groups))));
+    world.step(Input::GroupsListed(complete(groups.clone())));
+    let asked = operations(&world.after(30).step(Input::GroupsListed(complete(groups))));
     assert_eq!(asked.len(), 10);
 }
 
@@ -55,12 +70,12 @@ fn many_orphans_are_not_touched_in_one_pass() {
 fn orphans_are_only_counted_when_told_to_report() {
     let mut world = World::synced();
     world.index.set_delete_orphans(false);
-    world.step(Input::GroupsListed(Ok(vec![summary("x")])));
+    world.step(Input::GroupsListed(complete(vec![summary("x")])));
     assert!(
         operations(
             &world
                 .after(60)
-                .step(Input::GroupsListed(Ok(vec![summary("x")])))
+                .step(Input::GroupsListed(complete(vec![summary("x")])))
         )
         .is_empty()
     );

@@ -100,6 +100,12 @@ const SILENT: &[[&str; 4]] = &[
         "As above",
     ],
     [
+        "More pods start and end than Azure allows: 100 creates and deletes in five minutes, 300 in an hour. Nothing is sent",
+        "`WaitingForAzureLimit`, with the place in the line and the time; not counted as a failure",
+        "When its turn comes, see [azure-limits.md](azure-limits.md)",
+        "Ask Microsoft for a higher limit",
+    ],
+    [
         "A `Retry-After` that is absurd: an hour, a date in the past, no number",
         "`AzureThrottled`",
         "At most 5 minutes and at least 2 s are believed; what cannot be read is not there",
