@@ -56,7 +56,7 @@ fn a_create_that_took_effect_unheard_is_not_repeated() {
 fn a_pod_over_the_quota_waits_and_heals() {
     run(async {
         let operator = shared().await;
-        let fixture = Fixture::start(&operator, "quota", "Linux").await;
+        let fixture = Fixture::start(&operator, "over-quota", "Linux").await;
         let names = ["conflict", "bad"];
         for (name, status) in names.into_iter().zip([409, 400]) {
             fixture.control.inject(Fault {

@@ -92,6 +92,19 @@ fn quota() {
             finding.message
         );
     }
+    let unregistered = Report {
+        provider: Some(Ok(provider("NotRegistered"))),
+        ..good()
+    };
+    let finding = judge(&unregistered, &subject(), now()).pop().unwrap();
+    assert_eq!(
+        (finding.status, finding.message.as_str()),
+        (Status::Unknown, "waits for the resource provider")
+    );
+}
+
+#[test]
+fn spot_groups_have_a_quota_of_cores_of_their_own() {
     let spot = Subject {
         spot: true,
         ..subject()
@@ -108,15 +121,6 @@ fn quota() {
             reason::BELOW_LIMIT,
             "there is room below the limits in eastus: 4 Spot cores"
         )
-    );
-    let unregistered = Report {
-        provider: Some(Ok(provider("NotRegistered"))),
-        ..good()
-    };
-    let finding = judge(&unregistered, &subject(), now()).pop().unwrap();
-    assert_eq!(
-        (finding.status, finding.message.as_str()),
-        (Status::Unknown, "waits for the resource provider")
     );
 }
 
