@@ -116,7 +116,7 @@ mod tests {
             let pace = Pace::within(Wish { brisk, idle }, reads);
             let cost = brisk / pace.stretch + idle / pace.idle.as_secs_f64();
             // Beyond an hour between two looks the plan is capped.
-            proptest::prop_assert!(cost <= reads * 1.001 || pace.idle >= Duration::from_secs(3600), "{pace:?} costs {cost}");
+            proptest::prop_assert!(cost <= reads * 1.001 || pace.idle >= Duration::from_hours(1), "{pace:?} costs {cost}");
         }
     }
 
