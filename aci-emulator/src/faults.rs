@@ -12,6 +12,10 @@ mod recorded;
 /// One fault. The first one that matches a request is used up by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing of its own that may happen to an answer, in any mixture"
+)]
 pub struct Fault {
     /// Only this method; any when absent.
     pub method: Option<String>,
@@ -39,10 +43,18 @@ pub struct Fault {
     pub hang: Option<Duration>,
     /// Close the connection instead of answering.
     pub drop_connection: bool,
-    /// Add the body of the request to the message.
-    pub echo: bool,
-    /// Answer with JSON that breaks off in the message.
-    pub broken: bool,
+    /// Quote the body of the request in the message.
+    pub echo: Option<Echo>,
+}
+
+/// How an answer quotes its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Echo {
+    /// Behind the message.
+    Quoted,
+    /// In the same place of JSON that breaks off there.
+    Broken,
 }
 
 impl Default for Fault {
@@ -62,8 +74,7 @@ impl Default for Fault {
             after_effect: false,
             hang: None,
             drop_connection: false,
-            echo: false,
-            broken: false,
+            echo: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     admin,
     arm::{self, Call, errors::ApiError},
     exec,
-    faults::Fault,
+    faults::{Echo, Fault},
     record, registry,
     shared::Shared,
     throttle::{Class, ProviderRemaining, Remaining},
@@ -111,7 +111,7 @@ async fn faulty(
     let mut body = Some(body);
     let mut response = None;
     let mut echo = String::new();
-    if fault.echo {
+    if fault.echo.is_some() {
         let read = axum::body::to_bytes(body.take().unwrap_or_default(), BODY_BYTES).await;
         let read = read.unwrap_or_default();
         echo = format!(" {}", String::from_utf8_lossy(&read));
@@ -137,7 +137,7 @@ async fn faulty(
             None => effect(shared, parts, body.unwrap_or_default(), is_token).await,
         };
     }
-    if fault.broken {
+    if fault.echo == Some(Echo::Broken) {
         let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let body = format!(
             "{{\"error\": {{\"code\": \"{}\", \"message\": \"{}{echo}",

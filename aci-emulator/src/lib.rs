@@ -33,7 +33,7 @@ mod token;
 pub use arm::network::Subnet;
 pub use config::{Config, Settings};
 pub use control::{Control, ControlError};
-pub use faults::Fault;
+pub use faults::{Echo, Fault};
 pub use record::{Counts, Request};
 pub use registry::{Access, Image, ImagePlatform};
 pub use server::{Emulator, Error};

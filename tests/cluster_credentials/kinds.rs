@@ -145,8 +145,7 @@ fn the_operators_own_identity_is_the_one_of_its_environment() {
             let stage = Stage::start(own).await;
             stage.connect(name, Value::Null).await;
             let message = stage.condition_is(name, "CredentialsReady", "True").await;
-            let says = format!("{who}");
-            assert!(message.starts_with(&says), "{message}");
+            assert!(message.starts_with(who), "{message}");
             assert!(
                 message.contains("of the operator's environment was accepted"),
                 "{message}"

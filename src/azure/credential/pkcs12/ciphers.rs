@@ -124,7 +124,7 @@ impl Digest {
     }
 }
 
-/// The derivation of RFC 7292, appendix B.2; its letters.
+/// The derivation of RFC 7292, appendix B.2.
 pub(super) fn derive(
     digest: &Digest,
     purpose: u8,
@@ -134,31 +134,31 @@ pub(super) fn derive(
     length: usize,
     budget: &mut Budget,
 ) -> Result<Zeroizing<Vec<u8>>, Pkcs12Error> {
-    let v = digest.digest.block_len();
+    let width = digest.digest.block_len();
     let blocks = length.div_ceil(digest.len());
     let rounds = budget.spend(rounds, blocks)?.get();
-    let d = vec![purpose; v];
+    let diversifier = vec![purpose; width];
     let fill = |text: &[u8]| -> Vec<u8> {
-        let filled = text.len().div_ceil(v) * v;
+        let filled = text.len().div_ceil(width) * width;
         text.iter().copied().cycle().take(filled).collect()
     };
-    let mut i = Zeroizing::new(fill(salt));
-    i.extend(fill(password));
+    let mut input = Zeroizing::new(fill(salt));
+    input.extend(fill(password));
     let mut key = Zeroizing::new(Vec::with_capacity(blocks * digest.len()));
     for _ in 0..blocks {
         let mut context = digest::Context::new(digest.digest);
-        context.update(&d);
-        context.update(&i);
-        let mut a = context.finish();
+        context.update(&diversifier);
+        context.update(&input);
+        let mut hash = context.finish();
         for _ in 1..rounds {
-            a = digest::digest(digest.digest, a.as_ref());
+            hash = digest::digest(digest.digest, hash.as_ref());
         }
-        key.extend_from_slice(a.as_ref());
-        // B is A repeated; each block of I becomes itself + B + 1.
-        let b: Vec<u8> = a.as_ref().iter().copied().cycle().take(v).collect();
-        for block in i.chunks_mut(v) {
+        key.extend_from_slice(hash.as_ref());
+        // Each block of the input becomes itself + the repeated hash + 1.
+        let repeated: Vec<u8> = hash.as_ref().iter().copied().cycle().take(width).collect();
+        for block in input.chunks_mut(width) {
             let mut carry = 1_u16;
-            for (byte, add) in block.iter_mut().zip(&b).rev() {
+            for (byte, add) in block.iter_mut().zip(&repeated).rev() {
                 carry += u16::from(*byte) + u16::from(*add);
                 let [high, low] = carry.to_be_bytes();
                 *byte = low;
