@@ -232,6 +232,11 @@ impl Budget {
         }
     }
 
+    /// Whether answers are awaited that may change the provider's counters.
+    pub fn is_unsettled(&self) -> bool {
+        self.five_minutes.is_unsettled()
+    }
+
     /// Reads per second that looks at running pods may plan with.
     pub fn steady_reads(&self) -> f64 {
         self.reads.rate * STEADY_SHARE

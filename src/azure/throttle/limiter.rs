@@ -25,6 +25,10 @@ pub const ASK_AGAIN: Duration = Duration::from_secs(10);
 const KEPT: Duration = Duration::from_secs(35);
 /// A create or delete waits so long before it is told its place instead.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
+/// While calls are under way, whose answers may show a larger limit, it waits so long.
+const UNSETTLED_WAIT: Duration = Duration::from_secs(3);
+/// And looks so often.
+const UNSETTLED_LOOK: Duration = Duration::from_millis(25);
 /// Callers of one connector that wait at once; who comes when they are that many is refused.
 const MAX_WAITING: usize = 512;
 /// Places in the line of creates and deletes that are kept for one connector.
@@ -182,6 +186,7 @@ impl Limiter {
         let key = ask.group.to_owned();
         let (lane, member) = (ask.lane(), ask.member);
         let patience = deadline.min(Instant::now() + SHORT_WAIT);
+        let settled = deadline.min(Instant::now() + UNSETTLED_WAIT);
         loop {
             let wait = {
                 let mut state = self.state.lock();
@@ -199,7 +204,7 @@ impl Limiter {
                     let place = Place { ahead: 0, ..place };
                     if let Ok(taken) = state.budget.take(ask.class, place, self.now()) {
                         state.counted.serve(lane, member, &key);
-                        return Ok(self.permit(ask.class, taken, since.elapsed()));
+                        return Ok(self.permit(ask.class, taken, now - since));
                     }
                 }
                 if state.counted.get_mut(lane, member, &key).is_none() {
@@ -209,10 +214,13 @@ impl Limiter {
                     let ticket = Ticket { since, seen: now };
                     state.counted.push(lane, member, key.clone(), ticket);
                 }
-                if now + wait > patience {
+                if now + wait <= patience {
+                    wait.max(Duration::from_millis(1))
+                } else if state.budget.is_unsettled() && now < settled {
+                    UNSETTLED_LOOK
+                } else {
                     return Err(in_line(ask.class, wait, number, limit));
                 }
-                wait.max(Duration::from_millis(1))
             };
             tokio::time::sleep(wait).await;
         }
@@ -239,9 +247,8 @@ impl Limiter {
             {
                 return Ok(self.permit(class, taken, Duration::ZERO));
             }
-            let ahead = state.line(class).ahead_of_new(ask.lane(), ask.member);
-            let place = Place { ahead, ..here };
-            let (wait, _) = state.budget.wait(class, place, self.now());
+            // Only who is first is judged: answers to those before may show that there is more.
+            let (wait, _) = state.budget.wait(class, here, self.now());
             let full = state.line(class).waiting(ask.member) >= MAX_WAITING;
             if full || Instant::now() + wait > deadline {
                 return Err(no_turn(class, wait.max(Duration::from_millis(100))));

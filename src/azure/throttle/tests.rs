@@ -137,6 +137,28 @@ async fn who_waits_in_line_goes_when_the_server_shows_a_larger_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_waits_for_the_first_answers_before_it_is_told_its_place() {
+    let limiter = limiter();
+    let mut burst = Vec::new();
+    for i in 0..90 {
+        let name = i.to_string();
+        burst.push(limiter.acquire(create(1, &name), within(1)).await.unwrap());
+    }
+    let started = Instant::now();
+    let answer = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        burst.swap_remove(0).observe(&Observed {
+            remaining_5m: Some(899),
+            remaining_1h: Some(1799),
+            ..Observed::default()
+        });
+    };
+    let (turn, ()) = tokio::join!(limiter.acquire(create(1, "late"), within(10)), answer);
+    assert!(turn.unwrap().waited() >= Duration::from_millis(200));
+    assert!(started.elapsed() < Duration::from_millis(250));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_line_says_the_place_and_the_time_and_forgets_who_does_not_ask() {
     let limiter = limiter();
     for i in 0..90 {

@@ -81,6 +81,11 @@ impl Window {
         self.length
     }
 
+    /// Whether calls are under way.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.under_way > 0
+    }
+
     pub(super) fn take(&mut self) -> Taken {
         let beside = self.under_way;
         self.under_way = self.under_way.saturating_add(1);

@@ -147,7 +147,7 @@ fn reads_grow_to_arms_bucket_while_it_is_full_and_shrink_with_it() {
         ..Observed::default()
     };
     assert!(take(&mut budget, Class::Read, at(0)).is_ok());
-    budget.observe(Class::Read, Default::default(), &seen(249), at(0));
+    budget.observe(Class::Read, [Taken::default(); 2], &seen(249), at(0));
     budget.finish(Class::Read, None, at(0));
     assert_eq!(
         drain(&mut budget, Class::Read, at(0)),
@@ -155,7 +155,7 @@ fn reads_grow_to_arms_bucket_while_it_is_full_and_shrink_with_it() {
         "four fifths of what is left"
     );
     assert_eq!(drain(&mut budget, Class::Read, at(2)), 50, "25 a second");
-    budget.observe(Class::Read, Default::default(), &seen(20), at(2));
+    budget.observe(Class::Read, [Taken::default(); 2], &seen(20), at(2));
     drain(&mut budget, Class::Read, at(2));
     assert_eq!(
         drain(&mut budget, Class::Read, at(4)),
@@ -167,7 +167,7 @@ fn reads_grow_to_arms_bucket_while_it_is_full_and_shrink_with_it() {
 #[test]
 fn one_refusal_is_the_callers_alone() {
     let mut budget = budget();
-    budget.observe(Class::Read, Default::default(), &refused(20), at(0));
+    budget.observe(Class::Read, [Taken::default(); 2], &refused(20), at(0));
     for class in Class::ALL {
         assert_eq!(
             wait(&mut budget, class, at(0)),
@@ -176,7 +176,7 @@ fn one_refusal_is_the_callers_alone() {
             class.name()
         );
     }
-    budget.observe(Class::Read, Default::default(), &refused(20), at(6));
+    budget.observe(Class::Read, [Taken::default(); 2], &refused(20), at(6));
     assert_eq!(
         wait(&mut budget, Class::Read, at(6)),
         Duration::ZERO,
@@ -187,8 +187,8 @@ fn one_refusal_is_the_callers_alone() {
 #[test]
 fn two_refusals_together_pause_their_class_and_no_other() {
     let mut budget = budget();
-    budget.observe(Class::Create, Default::default(), &refused(20), at(0));
-    budget.observe(Class::Create, Default::default(), &refused(20), at(3));
+    budget.observe(Class::Create, [Taken::default(); 2], &refused(20), at(0));
+    budget.observe(Class::Create, [Taken::default(); 2], &refused(20), at(3));
     assert_eq!(wait(&mut budget, Class::Create, at(3)), at(20));
     for class in [Class::Read, Class::Write, Class::Delete] {
         assert_eq!(
@@ -211,13 +211,13 @@ fn nothing_left_pauses_at_once() {
         remaining: Some(0),
         ..refused(17)
     };
-    refusing.observe(Class::Read, Default::default(), &observed, at(0));
+    refusing.observe(Class::Read, [Taken::default(); 2], &observed, at(0));
     assert_eq!(wait(&mut refusing, Class::Read, at(0)), at(17));
 
     let mut last = budget();
     last.observe(
         Class::Read,
-        Default::default(),
+        [Taken::default(); 2],
         &Observed {
             remaining: Some(0),
             ..Observed::default()

@@ -11,12 +11,12 @@ fn line(items: &[(usize, u64, &'static str)]) -> Line<&'static str, ()> {
 }
 
 /// Serves until nobody waits; the keys in order.
-fn served(line: &mut Line<&'static str, ()>, places: &[(usize, u64, &'static str)]) -> String {
+fn served(callers: &mut Line<&'static str, ()>, places: &[(usize, u64, &'static str)]) -> String {
     let mut order = String::new();
-    while let Some((key, ())) = line.head() {
+    while let Some((key, ())) = callers.head() {
         let key = *key;
         let (lane, member, _) = *places.iter().find(|(_, _, k)| *k == key).unwrap();
-        line.serve(lane, member, &key);
+        callers.serve(lane, member, &key);
         order.push_str(key);
     }
     order

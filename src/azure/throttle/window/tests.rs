@@ -138,7 +138,7 @@ impl Server {
             self.sliding.pop_front();
         }
         let limit = f64::from(limit);
-        let refill = (now - self.at).as_secs_f64() * limit / FIVE.as_secs_f64();
+        let refill = now.saturating_sub(self.at).as_secs_f64() * limit / FIVE.as_secs_f64();
         (self.tokens, self.at) = ((self.tokens + refill).min(limit), now);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let full = self.sliding.len() as f64 >= limit;
@@ -158,14 +158,14 @@ proptest! {
         for (pause, latency, delete) in calls {
             now += Duration::from_millis(pause);
             let asked = now;
-            let place = |now: Duration| Place { delete, ahead: 0, waited: now - asked };
+            let place = |now: Duration| Place { delete, ahead: 0, waited: now.saturating_sub(asked) };
             let mut tries = 0;
             loop {
                 let wait = window.wait(place(now), now);
                 if wait.is_zero() { break; }
                 now += wait;
                 tries += 1;
-                prop_assert!(tries < 20, "still waiting after {:?}", now - asked);
+                prop_assert!(tries < 20, "still waiting after {:?}", now.saturating_sub(asked));
             }
             let taken = window.take();
             now += Duration::from_millis(latency);
