@@ -12,10 +12,6 @@ mod recorded;
 /// One fault. The first one that matches a request is used up by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a thing of its own that may happen to an answer, in any mixture"
-)]
 pub struct Fault {
     /// Only this method; any when absent.
     pub method: Option<String>,
