@@ -340,8 +340,8 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
         client_secret: "a-secret-of-the-bench".into(),
         subscription_id: "00000000-0000-4000-8000-000000000001".into(),
     };
-    let (in_5m, in_1h) = match setup.provider_requests {
-        Some((in_5m, in_1h)) => (in_5m.to_string(), in_1h.to_string()),
+    let (short, hour) = match setup.provider_requests {
+        Some((short, hour)) => (short.to_string(), hour.to_string()),
         None => (PROVIDER_REQUESTS.to_owned(), PROVIDER_REQUESTS.to_owned()),
     };
     let (latency, start_delay) = (setup.latency.to_string(), setup.start_delay.to_string());
@@ -352,9 +352,9 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
         "--start-delay",
         &start_delay,
         "--provider-requests-5m",
-        &in_5m,
+        &short,
         "--provider-requests-1h",
-        &in_1h,
+        &hour,
         "--quota-groups",
         "5000",
         "--quota-cores",
