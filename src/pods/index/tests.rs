@@ -37,7 +37,7 @@ impl World {
     fn synced() -> Self {
         let mut world = Self::new();
         world.step(Input::PodsSynced);
-        world.step(Input::GroupsListed(complete(Vec::new())));
+        world.step(Input::GroupsListed(Ok(complete(Vec::new()))));
         world
     }
 
@@ -143,12 +143,12 @@ fn failure(kind: FailureKind) -> Failure {
     }
 }
 
-fn complete(groups: Vec<GroupSummary>) -> Result<Listing, Failure> {
-    Ok(Listing {
+fn complete(groups: Vec<GroupSummary>) -> Listing {
+    Listing {
         all: groups.len(),
         groups,
         age: Duration::ZERO,
-    })
+    }
 }
 
 fn summary(uid: &str) -> GroupSummary {
@@ -211,7 +211,7 @@ fn nothing_is_created_before_both_lists_arrived() {
     let mut world = World::new();
     assert!(operations(&world.step(Input::PodApplied(pod("a")))).is_empty());
     assert!(operations(&world.step(Input::PodsSynced)).is_empty());
-    let effects = world.step(Input::GroupsListed(complete(Vec::new())));
+    let effects = world.step(Input::GroupsListed(Ok(complete(Vec::new()))));
     // The pod is older than our lists, so a group of it may exist that the list did not show.
     assert_eq!(
         operations(&effects),
@@ -244,7 +244,7 @@ fn a_group_that_was_there_is_adopted_and_never_created_again() {
     let mut world = World::new();
     world.step(Input::PodApplied(pod("a")));
     world.step(Input::PodsSynced);
-    let effects = world.step(Input::GroupsListed(complete(vec![summary("a")])));
+    let effects = world.step(Input::GroupsListed(Ok(complete(vec![summary("a")]))));
     assert_eq!(only_operation(&effects), Operation::Observe);
     assert_eq!(phase(&world.step(running("a"))), Some("Running"));
 }
@@ -367,7 +367,10 @@ fn many_pods_in_creation_are_watched_by_list() {
         provisioning_state: "Creating".into(),
         ..summary("p0")
     };
-    let effects = world.step(Input::GroupsListed(complete(vec![creating, summary("p1")])));
+    let effects = world.step(Input::GroupsListed(Ok(complete(vec![
+        creating,
+        summary("p1"),
+    ]))));
     assert_eq!(
         operations(&effects),
         [("p1".into(), Operation::Observe)],
@@ -393,7 +396,7 @@ fn many_groups_that_still_start_are_adopted_by_list_too() {
     }
     world.step(Input::PodsSynced);
     let all = uids.iter().map(|uid| settling(uid)).collect();
-    let effects = world.step(Input::GroupsListed(complete(all)));
+    let effects = world.step(Input::GroupsListed(Ok(complete(all))));
     assert_eq!(operations(&effects).len(), 20);
     assert!(
         wait_of(&effects) > Duration::from_secs(4),
@@ -412,7 +415,7 @@ fn many_groups_that_still_start_are_adopted_by_list_too() {
             settling(uid)
         }
     });
-    let effects = world.step(Input::GroupsListed(complete(listed.collect())));
+    let effects = world.step(Input::GroupsListed(Ok(complete(listed.collect()))));
     assert_eq!(
         operations(&effects),
         [("p0".into(), Operation::Observe)],

@@ -122,13 +122,13 @@ fn a_deadline_that_passed_while_nobody_looked_is_kept_after_a_look() {
             });
             let mut effects = Vec::new();
             if groups_first {
-                effects.extend(world.step(Input::GroupsListed(complete(groups))));
+                effects.extend(world.step(Input::GroupsListed(Ok(complete(groups)))));
                 effects.extend(world.step(Input::PodApplied(facts)));
                 effects.extend(world.step(Input::PodsSynced));
             } else {
                 effects.extend(world.step(Input::PodApplied(facts)));
                 effects.extend(world.step(Input::PodsSynced));
-                effects.extend(world.step(Input::GroupsListed(complete(groups))));
+                effects.extend(world.step(Input::GroupsListed(Ok(complete(groups)))));
             }
             assert_eq!(only_operation(&effects), Operation::Observe);
             let effects = world.step(Input::Observed(

@@ -154,7 +154,7 @@ fn after_a_restart_only_what_may_run_again_is_looked_at() {
             pod["status"]["phase"] = json!(phase);
         })));
         world.step(Input::PodsSynced);
-        let effects = world.step(Input::GroupsListed(complete(vec![summary("a")])));
+        let effects = world.step(Input::GroupsListed(Ok(complete(vec![summary("a")]))));
         let operations = operations(&effects);
         assert_eq!(operations.len(), looks, "{policy} {phase}");
         if looks > 0 {

@@ -25,7 +25,7 @@ fn a_force_deleted_pod_loses_its_group_only_after_a_live_get() {
 #[test]
 fn an_orphan_is_deleted_after_two_lists_and_a_live_get_and_a_living_pod_is_left_alone() {
     let mut world = World::synced();
-    let groups = || complete(vec![summary("x"), summary("y")]);
+    let groups = || Ok(complete(vec![summary("x"), summary("y")]));
     assert!(operations(&world.step(Input::GroupsListed(groups()))).is_empty());
     let asked = operations(&world.after(30).step(Input::GroupsListed(groups())));
     assert_eq!(
@@ -48,7 +48,7 @@ fn the_same_list_twice_is_one_list() {
     let as_it_was = |seconds| {
         let listing = Listing {
             age: Duration::from_secs(seconds),
-            ..complete(vec![summary("x")]).unwrap()
+            ..complete(vec![summary("x")])
         };
         Input::GroupsListed(Ok(listing))
     };
@@ -61,8 +61,12 @@ fn the_same_list_twice_is_one_list() {
 fn many_orphans_are_not_touched_in_one_pass() {
     let mut world = World::synced();
     let groups: Vec<_> = (0..60).map(|n| summary(&format!("o{n}"))).collect();
-    world.step(Input::GroupsListed(complete(groups.clone())));
-    let asked = operations(&world.after(30).step(Input::GroupsListed(complete(groups))));
+    world.step(Input::GroupsListed(Ok(complete(groups.clone()))));
+    let asked = operations(
+        &world
+            .after(30)
+            .step(Input::GroupsListed(Ok(complete(groups)))),
+    );
     assert_eq!(asked.len(), 10);
 }
 
@@ -70,12 +74,12 @@ fn many_orphans_are_not_touched_in_one_pass() {
 fn orphans_are_only_counted_when_told_to_report() {
     let mut world = World::synced();
     world.index.set_delete_orphans(false);
-    world.step(Input::GroupsListed(complete(vec![summary("x")])));
+    world.step(Input::GroupsListed(Ok(complete(vec![summary("x")]))));
     assert!(
         operations(
             &world
                 .after(60)
-                .step(Input::GroupsListed(complete(vec![summary("x")])))
+                .step(Input::GroupsListed(Ok(complete(vec![summary("x")]))))
         )
         .is_empty()
     );

@@ -22,7 +22,7 @@ fn what_azure_said_before_our_start_is_told_only_when_something_has_happened() {
         for groups_first in [true, false] {
             let mut world = World::new();
             world.after(10);
-            let listed = Input::GroupsListed(complete(vec![summary("a")]));
+            let listed = Input::GroupsListed(Ok(complete(vec![summary("a")])));
             let applied = pod_with("a", |pod| pod["status"] = status.clone());
             if groups_first {
                 world.step(listed);
