@@ -139,6 +139,7 @@ async fn run(
         node: node.clone(),
         manager: shared.clients.manager(),
         provider: provider.clone(),
+        doubts: provider.doubts(),
         events: events.clone(),
         observer: shared.pods.clone(),
     };

@@ -29,7 +29,7 @@ use self::worker::{Done, Worker};
 use self::writer::Writer;
 use crate::azure::throttle::Urgency;
 use crate::kube::events::{Event, EventType, Events};
-use crate::provider::{Failure, Provider};
+use crate::provider::{Doubts, Failure, Provider};
 use crate::translate::{PodKey, status_patch};
 
 /// Operations on Azure at once, per node. The limiter of the principal is the real brake; this bounds memory.
@@ -76,6 +76,8 @@ pub struct Dependencies {
     pub manager: Client,
     /// The container groups.
     pub provider: Arc<dyn Provider>,
+    /// Pods to look at now.
+    pub doubts: Arc<Doubts>,
     /// Where pods' events go.
     pub events: Events,
     /// Metrics.
@@ -133,6 +135,7 @@ pub async fn run(
         list_failure: None,
         watch_failure: None,
         worker: Worker::new(&dependencies),
+        doubts: dependencies.doubts.clone(),
         events: dependencies.events.clone(),
         observer: dependencies.observer.clone(),
     };
@@ -161,6 +164,7 @@ struct Loop {
     list_failure: Option<String>,
     watch_failure: Option<String>,
     worker: Worker,
+    doubts: Arc<Doubts>,
     events: Events,
     observer: Arc<dyn Observer>,
 }
@@ -194,6 +198,7 @@ impl Loop {
                     }
                     Err(_) => settings_open = false,
                 },
+                pod = self.doubts.next() => self.step(Input::Doubted(pod)),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }

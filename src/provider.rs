@@ -2,6 +2,7 @@
 
 mod aci;
 mod containers;
+mod doubts;
 pub mod exec;
 mod failure;
 mod images;
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 pub use aci::{Aci, Scope};
 pub use containers::Containers;
+pub use doubts::Doubts;
 pub use failure::{Failure, FailureKind, Row, follows};
 pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};

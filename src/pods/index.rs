@@ -78,6 +78,8 @@ pub enum Input {
     Stopped(PodKey, Result<(), Failure>),
     /// A wait is over.
     Woken(PodKey),
+    /// Somebody who used a container of this pod met something else than its status says.
+    Doubted(PodKey),
     /// A live GET of a pod ended.
     Confirmed(PodKey, Presence),
     /// The status writer is done with this status: it is in the API server, or its pod is gone.
@@ -255,6 +257,7 @@ impl Index {
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
             Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
             Input::Woken(key) => self.woken(now, &key, fx),
+            Input::Doubted(key) => self.doubted(&key, fx),
             Input::Confirmed(key, presence) => self.confirmed(&key, presence, fx),
             Input::StatusWritten(key, digest) => self.status_written(&key, digest, fx),
             Input::Removed(key, done) => self.removed(&key, done, fx),

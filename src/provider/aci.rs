@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::RwLock;
 
-use super::{Deleted, Ensured, Failure, GroupSummary, Images, Listing, Provider, References};
+use super::{
+    Deleted, Doubts, Ensured, Failure, GroupSummary, Images, Listing, Provider, References,
+};
 use crate::api::Os;
 use crate::azure::ErrorClass;
 use crate::azure::client::{ArmClient, Deletion};
@@ -65,6 +67,7 @@ pub struct Aci {
     images: Arc<dyn Images>,
     pub(super) scope: Scope,
     defaults: RwLock<Arc<GroupDefaults>>,
+    pub(super) doubts: Arc<Doubts>,
 }
 
 impl Aci {
@@ -82,12 +85,18 @@ impl Aci {
             images,
             scope,
             defaults: RwLock::new(Arc::new(defaults)),
+            doubts: Arc::default(),
         }
     }
 
     /// Groups made from now on follow `defaults`; existing ones stay as they are.
     pub fn set_defaults(&self, defaults: GroupDefaults) {
         *self.defaults.write() = Arc::new(defaults);
+    }
+
+    /// Pods whose containers were not as their status says when somebody used them.
+    pub fn doubts(&self) -> Arc<Doubts> {
+        Arc::clone(&self.doubts)
     }
 
     /// The operating system of the containers.

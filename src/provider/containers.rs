@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::Aci;
 use super::Provider as _;
+use super::doubts::{is_doubtful, is_doubtful_end};
 use super::exec::{Command, ExecError, Exit, Streams};
 use crate::azure::AzureError;
 use crate::azure::monitor::{Metric, Series};
@@ -67,16 +68,15 @@ impl Containers for Aci {
         tail: Option<u32>,
         timestamps: bool,
     ) -> Result<String, AzureError> {
-        let group = self.group_name(pod);
+        let (rg, group) = (&self.scope.resource_group, self.group_name(pod));
         self.arm
-            .container_logs(
-                &self.scope.resource_group,
-                &group,
-                container,
-                tail,
-                timestamps,
-            )
+            .container_logs(rg, &group, container, tail, timestamps)
             .await
+            .inspect_err(|error| {
+                if is_doubtful(error) {
+                    self.doubts.add(pod);
+                }
+            })
     }
 
     fn looks(&self) -> Arc<Looks> {
@@ -112,7 +112,13 @@ impl Containers for Aci {
         command: &Command,
         streams: Streams,
     ) -> Result<Exit, ExecError> {
-        self.run_command(pod, container, command, streams).await
+        self.run_command(pod, container, command, streams)
+            .await
+            .inspect_err(|error| {
+                if is_doubtful_end(error) {
+                    self.doubts.add(pod);
+                }
+            })
     }
 
     async fn attach(
@@ -122,6 +128,12 @@ impl Containers for Aci {
         tty: bool,
         streams: Streams,
     ) -> Result<Exit, ExecError> {
-        self.show_output(pod, container, tty, streams).await
+        self.show_output(pod, container, tty, streams)
+            .await
+            .inspect_err(|error| {
+                if is_doubtful_end(error) {
+                    self.doubts.add(pod);
+                }
+            })
     }
 }

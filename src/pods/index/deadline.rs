@@ -131,6 +131,15 @@ impl Index {
         fx.push(Effect::Forget(key.clone()));
     }
 
+    /// Looks at a pod that may not run any more now, not when its next look is due.
+    pub(super) fn doubted(&mut self, key: &PodKey, fx: &mut Vec<Effect>) {
+        if let Some(entry) = self.pods.get(key)
+            && matches!(entry.stage, Stage::Running { .. })
+        {
+            fx.push(entry.schedule(Operation::Observe, Weight::Fresh, Duration::ZERO));
+        }
+    }
+
     /// A wait for the deadline is over.
     pub(super) fn woken(&mut self, now: Now, key: &PodKey, fx: &mut Vec<Effect>) {
         let Some(entry) = self.pods.get(key) else {

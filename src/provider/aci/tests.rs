@@ -1,7 +1,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
+use super::super::Containers as _;
+use super::super::exec::{Command, Streams};
 use super::*;
 use crate::api::Os;
 use crate::azure::model::{RegistryCredential, SecretBytes};
@@ -70,26 +75,36 @@ impl Images for World {
     }
 }
 
+/// A provider that calls nobody.
 fn provider(world: &Arc<World>) -> Aci {
-    // It may be there already; nobody is called.
+    let credential = ["t", "c", "s"].map(str::to_owned);
+    provider_at(Endpoints::public(), "s", credential, world)
+}
+
+fn provider_at(
+    endpoints: Endpoints,
+    subscription: &str,
+    [tenant_id, client_id, secret]: [String; 3],
+    world: &Arc<World>,
+) -> Aci {
+    // It may be there already.
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
     let credential = Credential::ServicePrincipalSecret {
-        tenant_id: "t".to_owned(),
-        client_id: "c".to_owned(),
-        secret: crate::azure::model::SecretText::new("s".to_owned()),
+        tenant_id,
+        client_id,
+        secret: crate::azure::model::SecretText::new(secret),
     };
-    let subscription = "s".to_owned();
     let arm = ArmClient::new(
-        Endpoints::public(),
-        subscription,
+        endpoints,
+        subscription.to_owned(),
         credential,
         &Limiters::new(),
         Arc::new(()),
     );
     let scope = Scope {
-        resource_group: "g".to_owned(),
+        resource_group: "aci-rg".to_owned(),
         cluster_uid: "c1".to_owned(),
         connector_uid: "k1".to_owned(),
         node: "n".to_owned(),
@@ -150,4 +165,47 @@ async fn a_pod_that_cannot_run_costs_no_look() {
     let failure = translate(&world, &spec).await.unwrap_err();
     assert_eq!(failure.kind, super::super::FailureKind::Refused);
     assert_eq!(asked(&world), (0, 0));
+}
+
+#[tokio::test]
+async fn whoever_misses_a_container_raises_a_doubt() {
+    // Before the emulator, which needs it.
+    let world = Arc::new(World::default());
+    provider(&world);
+    let config = aci_emulator::Config::default();
+    let credential = [
+        config.tenant_id.clone(),
+        config.client_id.clone(),
+        config.client_secret.clone(),
+    ];
+    let subscription = config.subscription_id.clone();
+    let emulator = aci_emulator::Emulator::start(config).await.unwrap();
+    let ca = STANDARD.encode(emulator.ca_pem());
+    let endpoints = Endpoints::custom(emulator.url(), emulator.url(), None, Some(&ca)).unwrap();
+    let aci = provider_at(endpoints, &subscription, credential, &world);
+    let pod = |name: &str| PodKey {
+        namespace: "d".to_owned(),
+        name: name.to_owned(),
+        uid: name.to_owned(),
+    };
+    let streams = || Streams {
+        stdin: None,
+        output: tokio::sync::mpsc::channel(8).0,
+        resize: None,
+        gone: CancellationToken::new(),
+    };
+    let command = Command {
+        argv: vec!["ls".to_owned()],
+        tty: false,
+    };
+
+    aci.logs(&pod("a"), "c", None, false).await.unwrap_err();
+    let run = aci.exec(&pod("b"), "c", &command, streams()).await;
+    let shown = aci.attach(&pod("c"), "c", false, streams()).await;
+    assert!(run.is_err() && shown.is_err(), "there is no such group");
+    let doubts = aci.doubts();
+    for name in ["a", "b", "c"] {
+        let doubt = tokio::time::timeout(Duration::from_secs(10), doubts.next()).await;
+        assert_eq!(doubt.unwrap(), pod(name));
+    }
 }

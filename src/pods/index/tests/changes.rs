@@ -101,3 +101,19 @@ fn what_has_no_effect_is_not_talked_about() {
     }));
     assert!(effects.is_empty(), "{effects:?}");
 }
+
+#[test]
+fn a_running_pod_in_doubt_is_looked_at_now_and_no_other_is() {
+    let mut world = World::synced();
+    let doubt = || Input::Doubted(key("a"));
+    assert!(world.step(doubt()).is_empty(), "nobody knows it");
+    world.step(Input::PodApplied(pod("a")));
+    assert!(world.step(doubt()).is_empty(), "its create is on its way");
+    world.step(ensured("a"));
+    world.step(running("a"));
+    let effects = world.step(doubt());
+    assert_eq!(only_operation(&effects), Operation::Observe);
+    assert!(matches!(effects[..], [Effect::Schedule { after, .. }] if after.is_zero()));
+    world.step(Input::PodApplied(deleting("a")));
+    assert!(world.step(doubt()).is_empty(), "it is on its way out");
+}
