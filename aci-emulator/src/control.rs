@@ -173,6 +173,11 @@ impl Control {
         self.shared.entra.lock().revoke();
     }
 
+    /// Breaks every open socket of exec and attach, without a close.
+    pub fn break_sockets(&self) {
+        self.shared.sessions.break_open();
+    }
+
     /// Adds a fault behind those that wait.
     pub fn inject(&self, fault: Fault) {
         self.shared.faults.inject(fault);

@@ -125,6 +125,8 @@ pub(crate) struct Sessions(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
+    /// Cancelled when the open sockets are to break.
+    broken: CancellationToken,
     /// Password and session.
     by_id: HashMap<String, (String, Session)>,
     order: VecDeque<String>,
@@ -140,7 +142,7 @@ impl Sessions {
             .map(|byte| char::from(b'!' + byte % 94));
         let password = format!("{}[[EOM]]", String::from_iter(junk));
         let mut waiting = self.0.lock();
-        let Waiting { by_id, order } = &mut *waiting;
+        let Waiting { by_id, order, .. } = &mut *waiting;
         by_id.insert(id.clone(), (password.clone(), session));
         order.push_back(id.clone());
         if order.len() > WAITING {
@@ -151,6 +153,15 @@ impl Sessions {
 
     fn take(&self, id: &str) -> Option<(String, Session)> {
         self.0.lock().by_id.remove(id)
+    }
+
+    /// Breaks the sockets that are open, without a close.
+    pub(crate) fn break_open(&self) {
+        std::mem::take(&mut self.0.lock().broken).cancel();
+    }
+
+    fn broken(&self) -> CancellationToken {
+        self.0.lock().broken.clone()
     }
 }
 
@@ -187,8 +198,15 @@ fn stream(
         .get(header::AUTHORIZATION)
         .is_some_and(|value| value.as_bytes() == password.as_bytes());
     let tasks = shared.tasks.clone();
+    let broken = shared.sessions.broken();
     upgrade.on_upgrade(move |socket| {
-        tasks.track_future(serve(shared, socket, password, header, session))
+        let session = serve(shared, socket, password, header, session);
+        tasks.track_future(async move {
+            tokio::select! {
+                () = session => {}
+                () = broken.cancelled() => {}
+            }
+        })
     })
 }
 

@@ -1,8 +1,10 @@
 //! `kubectl exec` and `kubectl cp`.
 
+use std::time::Duration;
+
 use aci_emulator::Fault;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::client::{Wire, declare, finish, kubectl, on_terminal, run_kubectl};
 use crate::fixture::{Fixture, eventually};
@@ -240,6 +242,75 @@ fn a_client_that_goes_away_interrupts_its_command() {
                 }
             })
             .await;
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_session_that_azure_breaks_ends_with_an_error() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "exec-cut", "Linux").await;
+        fixture.run_pod("web").await;
+        for wire in WIRES {
+            declare(&fixture, wire == Wire::WebSocket).await;
+            let args = [
+                "exec",
+                "web",
+                "--",
+                "sh",
+                "-c",
+                "echo ready; exec sleep 300",
+            ];
+            let mut child = kubectl(&fixture, wire, &args).await.spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let ready = lines.next_line().await.unwrap();
+            assert_eq!(ready.as_deref(), Some("ready"), "{wire:?}");
+            fixture.control.break_sockets();
+            let limit = Duration::from_secs(20);
+            let ended = tokio::time::timeout(limit, child.wait_with_output()).await;
+            let ended = ended.expect("kubectl ends").unwrap();
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(1), "{wire:?}: {said}");
+            assert!(said.contains("session broke"), "{wire:?}: {said}");
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn control_c_reaches_the_command_and_not_kubectl() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "exec-int", "Linux").await;
+        fixture.run_pod("web").await;
+        let command = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done";
+        // The terminal hands the line to a shell of its own.
+        let quoted = format!("\"{command}\"");
+        for wire in WIRES {
+            declare(&fixture, wire == Wire::WebSocket).await;
+            let args = ["exec", "-it", "web", "--", "sh", "-c", &quoted];
+            let mut child = on_terminal(&fixture, wire, &args).await.spawn().unwrap();
+            let mut typing = child.stdin.take().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut shown = Vec::new();
+            let end = async {
+                while let Some(line) = lines.next_line().await.unwrap() {
+                    if line.trim() == "ready" {
+                        typing.write_all(b"\x03").await.unwrap();
+                    }
+                    shown.push(line);
+                }
+                child.wait().await.unwrap()
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(30), end).await;
+            let ended = ended.expect("kubectl ends");
+            assert!(
+                shown.iter().any(|line| line.contains("caught")),
+                "{wire:?}: {shown:?}"
+            );
+            assert_eq!(ended.code(), Some(3), "{wire:?}: {shown:?}");
         }
         fixture.finish().await;
     });

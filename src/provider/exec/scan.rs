@@ -224,11 +224,17 @@ impl Scanner {
                 Some(_) => Tag::Foreign,
                 None => Tag::Unfinished,
             },
-            (b'x', true) => match numbered(rest) {
-                Number::Is(code, length) => Tag::Known(Some(Event::Exit(code)), 1 + length),
-                Number::Unfinished => Tag::Unfinished,
-                Number::Not => Tag::Foreign,
-            },
+            // A point ends the number, not the line: a terminal puts its echo of what is typed between a text and its
+            // newline, Ctrl-C's `^C` for one.
+            (b'x', true) => {
+                let digits = digits(rest);
+                match (number(rest, digits), rest.get(digits)) {
+                    (Some(code), Some(b'.')) => Tag::Known(Some(Event::Exit(code)), 1 + digits + 1),
+                    (Some(_), None) => Tag::Unfinished,
+                    (None, None) if digits == 0 => Tag::Unfinished,
+                    _ => Tag::Foreign,
+                }
+            }
             (b'e', true) if !self.tty => {
                 self.mode = Mode::Stderr;
                 Tag::Known(None, 1)
@@ -254,22 +260,31 @@ enum Number {
     Not,
 }
 
-/// A number and the line end behind it.
-fn numbered(bytes: &[u8]) -> Number {
-    let digits = bytes
+/// Digits at the front.
+fn digits(bytes: &[u8]) -> usize {
+    bytes
         .iter()
         .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    let (number, rest) = bytes.split_at(digits);
+        .count()
+}
+
+/// The number of so many digits at the front; `None` without one, or when it is too long.
+fn number(bytes: &[u8], digits: usize) -> Option<i32> {
+    let text = bytes.get(..digits).filter(|_| digits <= DIGITS)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A number and the line end behind it.
+fn numbered(bytes: &[u8]) -> Number {
+    let digits = digits(bytes);
     if digits > DIGITS {
         return Number::Not;
     }
-    match line_end(rest) {
+    match line_end(bytes.get(digits..).unwrap_or_default()) {
         Some(0) => Number::Unfinished,
-        Some(end) => std::str::from_utf8(number)
-            .ok()
-            .and_then(|number| number.parse().ok())
-            .map_or(Number::Not, |number| Number::Is(number, digits + end)),
+        Some(end) => {
+            number(bytes, digits).map_or(Number::Not, |number| Number::Is(number, digits + end))
+        }
         None => Number::Not,
     }
 }

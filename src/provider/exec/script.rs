@@ -76,7 +76,7 @@ pub fn piped(mark: &Mark, argv: &[String], stdin: bool) -> String {
         ("", " </dev/null")
     };
     format!(
-        "n={mark}; echo \"${{n}}s\"; {{ {feed}{{ (exec {command}{input} 2>&1 >&3 3>&-); echo \"${{n}}x$?\"; }} 2>/dev/null | \
+        "n={mark}; echo \"${{n}}s\"; {{ {feed}{{ (exec {command}{input} 2>&1 >&3 3>&-); echo \"${{n}}x$?.\"; }} 2>/dev/null | \
          while IFS= read -r l || [ -n \"$l\" ]; do printf '%s\\n' \"${{n}}e$l\"; done; }} 3>&1 | cat"
     )
 }
@@ -84,7 +84,7 @@ pub fn piped(mark: &Mark, argv: &[String], stdin: bool) -> String {
 /// The script that runs `argv` on the terminal, and tells its exit code after it. An interrupt is the command's.
 pub fn terminal(mark: &Mark, argv: &[String]) -> String {
     let (mark, command) = (mark.text(), command(argv));
-    format!("trap : INT QUIT; n={mark}; echo \"${{n}}s\"; (exec {command}); echo \"${{n}}x$?\"")
+    format!("trap : INT QUIT; n={mark}; echo \"${{n}}s\"; (exec {command}); echo \"${{n}}x$?.\"")
 }
 
 /// The one line for a shell without pipes: the command on the terminal, then its exit code. `None` when the command
@@ -93,7 +93,7 @@ pub fn basic(argv: &[String], tty: bool, stdin: bool) -> Option<String> {
     let echo = if tty { "stty echo; " } else { "" };
     let input = if tty || stdin { "" } else { " </dev/null" };
     let line = format!(
-        "{echo}echo ${{n}}s; {}{input}; echo ${{n}}x$?; exit\n",
+        "{echo}echo ${{n}}s; {}{input}; echo ${{n}}x$?.; exit\n",
         command(argv)
     );
     let plain = line

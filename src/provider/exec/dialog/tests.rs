@@ -378,7 +378,7 @@ async fn the_command_of_a_client_that_has_gone_is_interrupted() {
         gone.cancel();
         while typed.recv().await.unwrap()[..] != [INTERRUPT] {}
         // It has a moment to end by itself.
-        say("^0000000000000001x130\n").await;
+        say("^0000000000000001x130.\n").await;
     };
     let both = async { tokio::join!(session, shell).0 };
     let result = tokio::time::timeout(Duration::from_secs(20), both).await;

@@ -37,7 +37,7 @@ fn merged(events: Vec<Event>) -> Vec<Event> {
 #[test]
 fn a_session_from_prompt_to_exit() {
     let session = "# stty -echo; n=@; echo ${n}p | cat\r\n@p\r\n@b\r\n@r:0\r\n# @a\r\n# @s\r\n\
-                   out\r\n\r\r\n@eoops\r\n@a\r\nno newline@ehalf @x7\r\n# ";
+                   out\r\n\r\r\n@eoops\r\n@a\r\nno newline@ehalf @x7.\r\n# ";
     let want = [
         Event::Pipes,
         Event::Base64,
@@ -58,8 +58,8 @@ fn a_session_from_prompt_to_exit() {
     events.extend(scanner.feed(tail.replace('@', MARK).as_bytes()));
     let mut events = merged(events);
     assert_eq!(
-        events.pop(),
-        Some(err("# ")),
+        events.split_off(events.len() - 2),
+        [err("\n"), out("# ")],
         "what comes after the exit is nobody's"
     );
     assert_eq!(events, want);
@@ -77,23 +77,25 @@ fn newlines_stay_where_the_terminal_does_not_change_them() {
         assert_eq!(merged(events), [out(want)], "{head:?}");
     }
     // The client's own terminal gets what is shown.
-    let (events, _) = feed(true, "@r:1\r\n@s\r\na\r\n@x0\r\n");
+    let (events, _) = feed(true, "@r:1\r\n@s\r\na\r\n@x0.\r\n");
     assert_eq!(
         events,
         [
             Event::Ready(false),
             Event::Start,
             out("a\r\n"),
-            Event::Exit(0)
+            Event::Exit(0),
+            out("\r\n")
         ]
     );
 }
 
 #[test]
 fn what_is_no_tag_is_text() {
-    let (events, _) = feed(false, "@s\n@q @x@x12345678\n@xy\n@@x1\n");
-    let text = format!("{MARK}q {MARK}x{MARK}x12345678\n{MARK}xy\n{MARK}");
-    assert_eq!(merged(events), [Event::Start, out(&text), Event::Exit(1)]);
+    let (events, _) = feed(false, "@s\n@q @x@x12345678\n@xy\n@x1\n@@x1.\n");
+    let text = format!("{MARK}q {MARK}x{MARK}x12345678\n{MARK}xy\n{MARK}x1\n{MARK}");
+    let want = [Event::Start, out(&text), Event::Exit(1), out("\n")];
+    assert_eq!(merged(events), want);
     // Nobody but the probe may say so, and only on a line of its own.
     let (events, _) = feed(false, "@p | cat\n@s\n@r:0\n");
     assert_eq!(merged(events), [Event::Start, out(&format!("{MARK}r:0\n"))]);
@@ -140,7 +142,7 @@ proptest! {
     #[test]
     fn frames_may_be_cut_anywhere(cuts in proptest::collection::vec(0_usize..400, 0..30)) {
         let head = "# x n=@;\r\n@p\r\n@r:0\r\n".replace('@', MARK);
-        let tail = "@s\r\n\r\r\n^0000x@eoops\r\n^@a\r\nzzz\r\nhalf\r@ehalf@x7\r\n".replace('@', MARK);
+        let tail = "@s\r\n\r\r\n^0000x@eoops\r\n^@a\r\nzzz\r\nhalf\r@ehalf@x7.".replace('@', MARK);
         let want = {
             let mut scanner = Scanner::new(&Mark::new(42), false);
             let mut events = scanner.feed(head.as_bytes());
@@ -174,4 +176,11 @@ proptest! {
         }
         prop_assert_eq!(seen, bytes);
     }
+}
+
+#[test]
+fn an_echo_between_the_exit_code_and_its_newline_hides_nothing() {
+    // Seen under load: the shell's line, the echo of Ctrl-C, the line's end.
+    let (events, _) = feed(true, "@r:1\r\n@s\r\ngo\r\n@x130.^C\r\n");
+    assert!(events.contains(&Event::Exit(130)), "{events:?}");
 }

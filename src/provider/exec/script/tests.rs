@@ -44,11 +44,11 @@ fn typed_lines_are_short_and_plain_and_never_show_a_mark_with_a_tag() {
 fn a_shell_without_pipes_is_told_short_plain_commands_only() {
     assert_eq!(
         basic(&argv(&["sh", "-c", "exit 7"]), false, false).unwrap(),
-        "echo ${n}s; 'sh' '-c' 'exit 7' </dev/null; echo ${n}x$?; exit\n"
+        "echo ${n}s; 'sh' '-c' 'exit 7' </dev/null; echo ${n}x$?.; exit\n"
     );
     assert_eq!(
         basic(&argv(&["cat"]), true, true).unwrap(),
-        "stty echo; echo ${n}s; 'cat'; echo ${n}x$?; exit\n"
+        "stty echo; echo ${n}s; 'cat'; echo ${n}x$?.; exit\n"
     );
     assert_eq!(basic(&argv(&["echo", "a\nb"]), false, false), None);
     assert_eq!(
