@@ -76,7 +76,9 @@ fn spawn(
     // The real thing splits no words either: what is not one program is not found.
     let quoted = command.replace('\'', "'\\''");
     let script = format!("stty rows {rows} cols {columns}; exec '{quoted}'");
-    Command::new("script")
+    // Behind nohup, for one, interrupts are ignored; a container starts without that.
+    Command::new("env")
+        .args(["--default-signal=INT,QUIT", "script"])
         .args(["-q", "-E", "always", "-c", &script, "/dev/null"])
         .env_clear()
         .envs(environment)

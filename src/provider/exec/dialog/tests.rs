@@ -31,8 +31,11 @@ fn shell(place: Place) -> Child {
             command
         }
         Place::Terminal | Place::Bare(_) => {
-            let mut command = tokio::process::Command::new("script");
+            // Tests may run where interrupts are ignored, behind nohup for one; a container starts without that.
+            let mut command = tokio::process::Command::new("env");
             command.args([
+                "--default-signal=INT,QUIT",
+                "script",
                 "-q",
                 "-E",
                 "always",
