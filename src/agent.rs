@@ -128,6 +128,8 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
+    // First, so that it goes last: after the pods' loop, which measures until it ends.
+    let _alive = kubelet::Alive::new(name.clone(), &shared.kubelet);
     let node_ip = shared.node_ip.to_string();
     let provider = Arc::new(provider(&spec, &shared, &node, arm));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
@@ -152,11 +154,20 @@ async fn run(
         parts.clone(),
     );
     let (port_tx, mut port) = watch::channel(None);
+    let (node_pods_tx, node_pods) = pods::snapshot::channel();
+    // Until the pods' loop publishes what it has by itself, by `pods::snapshot::publish`.
+    let feed = tokio::spawn(pods::watch::publish(
+        node.clone(),
+        name.clone(),
+        node_pods_tx,
+        parts.clone(),
+    ));
     let dependencies = kubelet::Dependencies {
         node: name.clone(),
         ip: shared.node_ip,
         client: node.clone(),
         containers: provider.clone(),
+        node_pods,
         events,
         shared: shared.kubelet.clone(),
     };
@@ -215,6 +226,7 @@ async fn run(
     parts.cancel();
     pods.finish().await;
     api.finish().await;
+    feed.abort();
     // With the last of their recorders its task ends.
     drop((pods, api));
     if tokio::time::timeout(Duration::from_secs(1), events_task)

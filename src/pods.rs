@@ -5,6 +5,7 @@
 
 pub mod index;
 pub mod queue;
+pub mod snapshot;
 pub mod watch;
 mod worker;
 pub mod writer;

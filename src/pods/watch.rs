@@ -3,7 +3,7 @@
 //! A list and a watch with the field selector `spec.nodeName`, not a cache: each pod becomes a slim record at once. A
 //! relist yields exact departures, because the set of UIDs that it showed is compared with the one before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{Stream, StreamExt};
@@ -12,11 +12,16 @@ use kube::Client;
 use kube::api::Api;
 use kube_runtime::watcher::{self, Event};
 use kube_runtime::{WatchStreamExt, watcher as start_watcher};
+use tokio_util::sync::CancellationToken;
 
+use super::snapshot::{self, Sender};
 use crate::translate::{PodFacts, PodKey, facts};
 
 /// Server-side end of each watch: a connection that died silently is noticed within this time.
 const WATCH_SECONDS: u32 = 90;
+
+/// Changes that are published together when they come together.
+const AT_ONCE: usize = 1000;
 
 /// A change of the pods of the node.
 #[derive(Debug)]
@@ -48,6 +53,35 @@ where
 {
     let mut known = Known::default();
     events.flat_map(move |event| futures::stream::iter(known.take(event)))
+}
+
+/// Publishes what runs on `node` as the API server has it, until `cancel`. For as long as the pods' loop does not publish
+/// what it has.
+pub async fn publish(client: Client, node: String, sender: Sender, cancel: CancellationToken) {
+    let mut records = HashMap::new();
+    let changes = changes(client, &node).ready_chunks(AT_ONCE);
+    let mut changes = std::pin::pin!(changes);
+    loop {
+        let some = tokio::select! {
+            () = cancel.cancelled() => return,
+            some = changes.next() => some,
+        };
+        let Some(some) = some else {
+            return;
+        };
+        for change in some {
+            match change {
+                Change::Applied(facts, _) => {
+                    records.insert(facts.key.clone(), facts);
+                }
+                Change::Gone(key) => {
+                    records.remove(&key);
+                }
+                Change::Synced | Change::Failed(_) => {}
+            }
+        }
+        snapshot::publish(&sender, records.values().map(|facts| &**facts));
+    }
 }
 
 #[derive(Default)]
