@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::translate::facts;
 
-    fn record(name: &str, states: [&str; 2]) -> PodFacts {
+    fn record(name: &str, [init, main]: [&str; 2]) -> PodFacts {
         let status = |name: &str, state: &str| {
             json!([{"name": name, "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {state: match state {
                 "running" => json!({"startedAt": "2026-01-01T00:00:07Z"}),
@@ -117,7 +117,7 @@ mod tests {
             "spec": {"nodeName": "n", "initContainers": [{"name": "i", "image": "im/i"}],
                      "containers": [{"name": "c", "image": "im/c"}]},
             "status": {"startTime": "2026-01-01T00:00:01Z",
-                "initContainerStatuses": status("i", states[0]), "containerStatuses": status("c", states[1])},
+                "initContainerStatuses": status("i", init), "containerStatuses": status("c", main)},
         });
         facts(&serde_json::from_value(pod).unwrap()).unwrap()
     }

@@ -134,6 +134,18 @@ impl Alone {
         begun.elapsed()
     }
 
+    /// Stops it in its tracks (SIGSTOP), as a machine that sleeps does.
+    pub(crate) fn pause(&mut self) {
+        let operator = self.0.as_mut().unwrap();
+        operator.process().signal("STOP").unwrap();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&mut self) {
+        let operator = self.0.as_mut().unwrap();
+        operator.process().signal("CONT").unwrap();
+    }
+
     /// Starts it again.
     pub(crate) async fn start(&mut self) {
         *self.0 = Some(start().await);
