@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -22,6 +23,8 @@ const WATCH_SECONDS: u32 = 90;
 
 /// Changes that are published together when they come together.
 const AT_ONCE: usize = 1000;
+/// What runs is published no more often than this.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A change of the pods of the node.
 #[derive(Debug)]
@@ -81,6 +84,8 @@ pub async fn publish(client: Client, node: String, sender: Sender, cancel: Cance
             }
         }
         snapshot::publish(&sender, records.values().map(|facts| &**facts));
+        // Each time all pods are gone through.
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

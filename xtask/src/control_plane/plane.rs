@@ -313,8 +313,8 @@ impl ControlPlane {
         };
         // The key is the byte 0: there is none, and the answer's header has the revision.
         let now = ask("range", serde_json::json!({"key": "AA=="})).await?;
-        let revision = now["header"]["revision"].clone();
-        ensure!(revision.is_string(), "etcd told no revision: {now}");
+        let revision = now.pointer("/header/revision");
+        ensure!(revision.is_some(), "etcd told no revision: {now}");
         let body = serde_json::json!({"revision": revision, "physical": true});
         ask("compaction", body).await.map(drop)
     }
