@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::spec::{AgentSpec, AgentStatus};
 use crate::azure::client::ArmClient;
@@ -154,23 +155,7 @@ async fn run(
         parts.clone(),
     );
     let (port_tx, mut port) = watch::channel(None);
-    let (node_pods_tx, node_pods) = pods::snapshot::channel();
-    // Until the pods' loop publishes what it has by itself, by `pods::snapshot::publish`.
-    let feed = tokio::spawn(pods::watch::publish(
-        node.clone(),
-        name.clone(),
-        node_pods_tx,
-        parts.clone(),
-    ));
-    let dependencies = kubelet::Dependencies {
-        node: name.clone(),
-        ip: shared.node_ip,
-        client: node.clone(),
-        containers: provider.clone(),
-        node_pods,
-        events,
-        shared: shared.kubelet.clone(),
-    };
+    let (dependencies, _feed) = kubelet_dependencies(&name, &shared, &node, &provider, events);
     let mut api = kubelet_part(dependencies, port_tx, parts.clone());
 
     let stopped = first_lists(&name, &cancel, &mut report, &mut pods, &mut api).await;
@@ -226,7 +211,6 @@ async fn run(
     parts.cancel();
     pods.finish().await;
     api.finish().await;
-    feed.abort();
     // With the last of their recorders its task ends.
     drop((pods, api));
     if tokio::time::timeout(Duration::from_secs(1), events_task)
@@ -332,6 +316,28 @@ fn pods_part(
             pods::run(&name, Some(host_ip), dependencies, settings, report, cancel).await;
         })
     })
+}
+
+fn kubelet_dependencies(
+    name: &str,
+    shared: &Shared,
+    node: &kube::Client,
+    provider: &Arc<Aci>,
+    events: Events,
+) -> (kubelet::Dependencies, AbortOnDropHandle<()>) {
+    let (sender, node_pods) = pods::snapshot::channel();
+    // Until the pods' loop publishes what it has by itself, by `pods::snapshot::publish`.
+    let feed = tokio::spawn(pods::watch::publish(node.clone(), name.into(), sender));
+    let dependencies = kubelet::Dependencies {
+        node: name.into(),
+        ip: shared.node_ip,
+        client: node.clone(),
+        containers: provider.clone(),
+        node_pods,
+        events,
+        shared: shared.kubelet.clone(),
+    };
+    (dependencies, AbortOnDropHandle::new(feed))
 }
 
 fn kubelet_part(

@@ -13,7 +13,6 @@ use kube::Client;
 use kube::api::Api;
 use kube_runtime::watcher::{self, Event};
 use kube_runtime::{WatchStreamExt, watcher as start_watcher};
-use tokio_util::sync::CancellationToken;
 
 use super::snapshot::{self, Sender};
 use crate::translate::{PodFacts, PodKey, facts};
@@ -58,20 +57,13 @@ where
     events.flat_map(move |event| futures::stream::iter(known.take(event)))
 }
 
-/// Publishes what runs on `node` as the API server has it, until `cancel`. For as long as the pods' loop does not publish
-/// what it has.
-pub async fn publish(client: Client, node: String, sender: Sender, cancel: CancellationToken) {
+/// Publishes what runs on `node` as the API server has it, for ever. For as long as the pods' loop does not publish what
+/// it has.
+pub async fn publish(client: Client, node: String, sender: Sender) {
     let mut records = HashMap::new();
     let changes = changes(client, &node).ready_chunks(AT_ONCE);
     let mut changes = std::pin::pin!(changes);
-    loop {
-        let some = tokio::select! {
-            () = cancel.cancelled() => return,
-            some = changes.next() => some,
-        };
-        let Some(some) = some else {
-            return;
-        };
+    while let Some(some) = changes.next().await {
         for change in some {
             match change {
                 Change::Applied(facts, _) => {

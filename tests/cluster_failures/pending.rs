@@ -95,13 +95,11 @@ fn a_group_that_comes_into_being_after_its_pod_was_deleted_is_removed() {
         fixture.api::<Pod>().delete("forced", &force).await.unwrap();
         assert!(fixture.pod("forced").await.is_null());
         eventually("a group was made", PATIENCE, || async {
-            match fixture
-                .calls("forced")
-                .iter()
-                .any(|(method, status)| method == "PUT" && *status == 201)
-            {
-                true => Ok(()),
-                false => Err("not yet".to_owned()),
+            let calls = fixture.calls("forced");
+            if calls.contains(&("PUT".to_owned(), 201)) {
+                Ok(())
+            } else {
+                Err(format!("{calls:?}"))
             }
         })
         .await;
