@@ -31,7 +31,7 @@ fn a_watch_that_etcd_has_forgotten_is_begun_anew_and_misses_nothing() {
         }
         let (stays, goes) = (fixture.pod("stays").await, fixture.pod("goes").await);
         let (kept, left) = (fixture.group_of(&stays), fixture.group_of(&goes));
-        operator.pause();
+        operator.process().signal("STOP").unwrap();
         let force = DeleteParams::default().grace_period(0);
         fixture.api::<Pod>().delete("goes", &force).await.unwrap();
         fixture
@@ -45,7 +45,7 @@ fn a_watch_that_etcd_has_forgotten_is_begun_anew_and_misses_nothing() {
         // Its own memory of what has been goes with it: watches from before get 410.
         plane().await.restart_api_server().await.unwrap();
         let from = std::fs::read(plane().await.audit_log()).unwrap().len();
-        operator.resume();
+        operator.process().signal("CONT").unwrap();
 
         fixture.pod_until("comes", "it runs", 60, is_running).await;
         eventually("the group of the pod that went is gone", 60, || async {
