@@ -13,6 +13,7 @@ use kube::Client;
 use kube::api::Api;
 use kube_runtime::watcher::{self, Event};
 use kube_runtime::{WatchStreamExt, watcher as start_watcher};
+use tokio::time::Instant;
 
 use super::snapshot::{self, Sender};
 use crate::translate::{PodFacts, PodKey, facts};
@@ -20,10 +21,9 @@ use crate::translate::{PodFacts, PodKey, facts};
 /// Server-side end of each watch: a connection that died silently is noticed within this time.
 const WATCH_SECONDS: u32 = 90;
 
-/// Changes that are published together when they come together.
-const AT_ONCE: usize = 1000;
-/// What runs is published no more often than this.
-const PAUSE: Duration = Duration::from_millis(200);
+/// What runs is published so long after a change, for each pod that there is, with what else has changed by then: each time
+/// all pods are gone through.
+const PAUSE_PER_POD: Duration = Duration::from_micros(200);
 
 /// A change of the pods of the node.
 #[derive(Debug)]
@@ -60,24 +60,36 @@ where
 /// Publishes what runs on `node` as the API server has it, for ever. For as long as the pods' loop does not publish what
 /// it has.
 pub async fn publish(client: Client, node: String, sender: Sender) {
+    let mut changes = std::pin::pin!(changes(client, &node));
     let mut records = HashMap::new();
-    let changes = changes(client, &node).ready_chunks(AT_ONCE);
-    let mut changes = std::pin::pin!(changes);
-    while let Some(some) = changes.next().await {
-        for change in some {
-            match change {
-                Change::Applied(facts, _) => {
+    let mut publish_at = None;
+    loop {
+        let due = async {
+            match publish_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {
+                publish_at = None;
+                snapshot::publish(&sender, records.values().map(|facts: &Box<PodFacts>| &**facts));
+                continue;
+            }
+            change = changes.next() => match change {
+                None => return,
+                Some(Change::Applied(facts, _)) => {
                     records.insert(facts.key.clone(), facts);
                 }
-                Change::Gone(key) => {
+                Some(Change::Gone(key)) => {
                     records.remove(&key);
                 }
-                Change::Synced | Change::Failed(_) => {}
-            }
+                Some(Change::Synced | Change::Failed(_)) => {}
+            },
         }
-        snapshot::publish(&sender, records.values().map(|facts| &**facts));
-        // Each time all pods are gone through.
-        tokio::time::sleep(PAUSE).await;
+        let pods = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        let pause = PAUSE_PER_POD.saturating_mul(pods);
+        publish_at = publish_at.or(Some(Instant::now() + pause));
     }
 }
 
