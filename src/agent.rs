@@ -359,6 +359,7 @@ fn settings_of(spec: &AgentSpec) -> Settings {
     Settings {
         suspended: spec.suspended,
         delete_orphans: spec.delete_orphans,
+        approved_orphans: None,
     }
 }
 

@@ -75,7 +75,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "src/api",
     "src/translate",
-    "src/pods/index",
+    "src/pods/engine",
     "src/pods/queue.rs",
     "src/pods/writer.rs",
     "src/connector/capacity.rs",

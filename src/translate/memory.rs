@@ -51,6 +51,7 @@ fn remember_ends(containers: &mut [ContainerFacts], statuses: Option<&[Container
             .iter()
             .find(|status| *status.name == *container.name);
         container.ended = status.and_then(Ended::of);
+        container.restarts = status.map_or(0, |status| status.restart_count.max(0));
     }
 }
 
@@ -58,5 +59,6 @@ fn recall_ends(containers: &mut [ContainerFacts], newer: &[ContainerFacts]) {
     for container in containers {
         let found = newer.iter().find(|it| it.name == container.name);
         container.ended = found.and_then(|it| it.ended.clone());
+        container.restarts = found.map_or(0, |it| it.restarts);
     }
 }

@@ -18,7 +18,7 @@ fn crowd(uids: &[&str], class: ErrorClass, times: u32) -> World {
     for uid in uids {
         world.step(Input::PodApplied(pod(uid)));
         for _ in 0..times {
-            world.step(Input::Ensured(key(uid), Err(refused(class))));
+            world.step(Input::Created(key(uid), Err(refused(class))));
         }
     }
     world
@@ -27,7 +27,7 @@ fn crowd(uids: &[&str], class: ErrorClass, times: u32) -> World {
 fn retried(effects: &[Effect], but: &str) -> Vec<String> {
     let mut uids: Vec<String> = operations(effects)
         .into_iter()
-        .filter(|(uid, operation)| uid != but && matches!(operation, Operation::Ensure { .. }))
+        .filter(|(uid, operation)| uid != but && matches!(operation, Operation::CreateGroup { .. }))
         .map(|(uid, _)| uid)
         .collect();
     uids.sort();
@@ -60,12 +60,14 @@ fn of_those_that_wait_for_room_some_follow_the_one_that_got_it() {
     // A group that goes leaves room.
     world.step(running("a"));
     world.step(Input::PodApplied(deleting("a")));
-    let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
+    let effects = world
+        .after(1)
+        .step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
     assert_eq!(retried(&effects, "a"), ["b", "c"]);
     // What was refused for another reason has nothing to do with it.
     let mut world = crowd(&["a", "b"], ErrorClass::Policy, 1);
     world.step(Input::PodApplied(pod("q")));
-    world.step(Input::Ensured(key("q"), Err(refused(ErrorClass::Quota))));
+    world.step(Input::Created(key("q"), Err(refused(ErrorClass::Quota))));
     assert_eq!(retried(&world.step(ensured("a")), "a"), ["b"]);
 }
 
@@ -75,7 +77,7 @@ fn a_crowd_is_refused_no_more_often_than_one_pod() {
     let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
     for class in [ErrorClass::Locked, ErrorClass::Quota, ErrorClass::Image] {
         let mut world = crowd(&uids, class, 1);
-        let effects = world.step(Input::Ensured(key("p7"), Err(refused(class))));
+        let effects = world.step(Input::Created(key("p7"), Err(refused(class))));
         assert!(
             wait_of(&effects) >= Duration::from_secs(60 * 5 * 9 / 10),
             "{class:?}: {:?}",
@@ -97,7 +99,7 @@ fn a_role_that_is_taken_away_and_given_back() {
         let effects = world.step(Input::Observed(key(uid), forbidden()));
         assert!(written(&effects).is_none(), "what ran goes on");
         assert_eq!(events(&effects), ["AzureForbidden"]);
-        assert_eq!(only_operation(&effects), Operation::Observe);
+        assert_eq!(only_operation(&effects), Operation::GetGroup);
     }
     for _ in 0..20 {
         let effects = world.after(60).step(Input::Observed(key("a"), forbidden()));
@@ -106,7 +108,7 @@ fn a_role_that_is_taken_away_and_given_back() {
     let effects = world.step(running("a"));
     let looked: Vec<_> = operations(&effects);
     assert!(
-        looked.contains(&("b".into(), Operation::Observe)),
+        looked.contains(&("b".into(), Operation::GetGroup)),
         "{looked:?}"
     );
 }
@@ -122,7 +124,7 @@ fn a_delete_goes_on_when_looks_are_refused() {
     // The resource group has gone meanwhile: only the delete says that nothing is left.
     let gone = refused(ErrorClass::ResourceGroupNotFound);
     let effects = world.step(Input::Observed(key("a"), Err(gone)));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
     let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
     assert!(written(&effects).is_some(), "the last status");
 }
@@ -138,7 +140,7 @@ fn a_lasting_trouble_is_told_again_before_its_event_expires() {
     for minute in 0..125 {
         let locked = refused(ErrorClass::Locked);
         let effects = world.step(Input::Deleted(key("a"), Err(locked)));
-        assert_eq!(only_operation(&effects), Operation::Delete);
+        assert_eq!(only_operation(&effects), Operation::DeleteGroup);
         if events(&effects) == ["AzureLocked"] {
             told.push(minute);
         }

@@ -14,7 +14,7 @@ fn in_line(seconds: u64) -> Failure {
 }
 
 fn not_yet(uid: &str, seconds: u64) -> Input {
-    Input::Ensured(key(uid), Err(in_line(seconds)))
+    Input::Created(key(uid), Err(in_line(seconds)))
 }
 
 /// When the only operation is due.
@@ -45,11 +45,7 @@ fn a_pod_in_line_says_so_once_a_minute_and_asks_every_ten_seconds() {
     let effects = world.step(not_yet("a", 290));
     assert_eq!(said(&effects).as_deref(), Some("number 7 in line, 290 s"));
     assert_eq!(events(&effects), ["WaitingForAzureLimit"]);
-    assert_eq!(
-        only_operation(&effects),
-        Operation::Ensure { look_first: false },
-        "nothing was sent"
-    );
+    assert_eq!(only_operation(&effects), create(false), "nothing was sent");
     assert_eq!(due(&effects), Duration::from_secs(10));
     let mut writes = 0;
     for left in (1..29).rev() {
@@ -80,11 +76,15 @@ fn a_pod_deleted_in_line_costs_no_call() {
     world.step(Input::PodApplied(pod("a")));
     world.step(not_yet("a", 290));
     let effects = world.step(Input::PodApplied(deleting("a")));
-    assert_eq!(only_operation(&effects), Operation::Wake);
-    // An ask that was on its way changes nothing.
-    assert!(world.step(not_yet("a", 280)).is_empty());
-    let effects = world.step(Input::Woken(key("a")));
-    assert_eq!(only_operation(&effects), Operation::Remove);
+    assert_eq!(only_operation(&effects), Operation::DeletePod);
+    // A create that is asked for just then changes nothing.
+    world.step(Input::PodApplied(pod("b")));
+    world.step(not_yet("b", 290));
+    world.begin("b");
+    let effects = world.step(Input::PodApplied(deleting("b")));
+    assert!(operations(&effects).is_empty(), "{effects:?}");
+    let effects = world.step(not_yet("b", 280));
+    assert_eq!(only_operation(&effects), Operation::DeletePod);
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn a_create_that_was_sent_meanwhile_is_deleted() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
     world.step(not_yet("a", 290));
+    world.begin("a");
     world.step(Input::PodApplied(deleting("a")));
-    assert!(world.step(ensured("a")).is_empty());
-    let effects = world.step(Input::Woken(key("a")));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    let effects = world.step(ensured("a"));
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
 }
 
 #[test]
@@ -107,14 +107,18 @@ fn a_group_whose_delete_waits_for_long_is_stopped_meanwhile() {
     world.step(Input::PodApplied(deleting("a")));
     let waits = |seconds| Input::Deleted(key("a"), Err(in_line(seconds)));
     let effects = world.step(waits(5));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
     let effects = world.step(waits(200));
-    assert_eq!(only_operation(&effects), Operation::Stop);
+    assert_eq!(only_operation(&effects), Operation::StopGroup);
     assert_eq!(events(&effects), ["WaitingForAzureLimit"]);
     let effects = world.step(Input::Stopped(key("a"), Ok(())));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
     let effects = world.step(waits(190));
-    assert_eq!(only_operation(&effects), Operation::Delete, "stopped once");
+    assert_eq!(
+        only_operation(&effects),
+        Operation::DeleteGroup,
+        "stopped once"
+    );
     assert_eq!(due(&effects), Duration::from_secs(10));
 }
 
@@ -131,10 +135,10 @@ fn a_thousand_running_pods_wish_for_looks_and_follow_the_pace() {
         wall: Timestamp::from_second(START).unwrap(),
         mono: Duration::from_secs(seconds),
     };
-    assert!((world.index.wish(now(0)).brisk - 10.0).abs() < 0.01);
-    let idle = world.index.wish(now(600));
+    assert!((world.engine.wish(now(0)).brisk - 10.0).abs() < 0.01);
+    let idle = world.engine.wish(now(600));
     assert!((idle.brisk, idle.idle) == (0.0, 10.0), "{idle:?}");
-    world.index.set_pace(Pace {
+    world.engine.set_pace(Pace {
         stretch: 1.0,
         idle: Duration::from_secs(60),
     });

@@ -43,12 +43,12 @@ fn a_pod_that_is_active_for_too_long_fails_when_its_group_is_gone() {
         "{wait:?}"
     );
     let effects = world.after(5).step(running("a"));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
     assert_eq!(events(&effects), ["DeadlineExceeded"]);
     assert!(written(&effects).is_none(), "something may still run");
     let last = Deleted::Accepted(Some(group("Running", "Succeeded")));
     let effects = world.step(Input::Deleted(key("a"), Ok(last)));
-    assert_eq!(only_operation(&effects), Operation::Observe);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
     let effects = world.step(Input::Observed(key("a"), Ok(None)));
     let (status, _) = written(&effects).unwrap();
     assert_eq!(
@@ -64,7 +64,7 @@ fn a_pod_that_is_active_for_too_long_fails_when_its_group_is_gone() {
     assert_eq!(end.exit_code, 137);
     assert!(end.started_at.is_some(), "the last group told");
     assert!(operations(&effects).is_empty());
-    assert_eq!(world.index.pods(), 1);
+    assert_eq!(world.engine.pods(), 1);
 }
 
 #[test]
@@ -98,8 +98,11 @@ fn the_deadline_may_be_lowered_or_set_on_a_pod_that_runs() {
         world.step(ensured("a"));
         world.step(running("a"));
         let effects = world.after(20).step(Input::PodApplied(facts(Some(10))));
-        assert_eq!(only_operation(&effects), Operation::Observe, "a last look");
-        assert_eq!(only_operation(&world.step(running("a"))), Operation::Delete);
+        assert_eq!(only_operation(&effects), Operation::GetGroup, "a last look");
+        assert_eq!(
+            only_operation(&world.step(running("a"))),
+            Operation::DeleteGroup
+        );
     }
 }
 
@@ -130,14 +133,14 @@ fn a_deadline_that_passed_while_nobody_looked_is_kept_after_a_look() {
                 effects.extend(world.step(Input::PodsSynced));
                 effects.extend(world.step(Input::GroupsListed(Ok(complete(groups)))));
             }
-            assert_eq!(only_operation(&effects), Operation::Observe);
+            assert_eq!(only_operation(&effects), Operation::GetGroup);
             let effects = world.step(Input::Observed(
                 key("a"),
                 Ok(Some(group(seen, "Succeeded"))),
             ));
             match expected {
                 Some(phase) => assert_eq!(super::phase(&effects), Some(phase)),
-                None => assert_eq!(only_operation(&effects), Operation::Delete),
+                None => assert_eq!(only_operation(&effects), Operation::DeleteGroup),
             }
         }
     }
@@ -148,18 +151,18 @@ fn a_pod_without_a_group_fails_at_once() {
     // Refused for good.
     let mut world = World::synced();
     world.step(Input::PodApplied(timed("a", 30, &since_start())));
-    let effects = world.step(Input::Ensured(key("a"), Err(failure(FailureKind::Refused))));
-    assert_eq!(only_operation(&effects), Operation::Wake);
+    let effects = world.step(Input::Created(key("a"), Err(failure(FailureKind::Refused))));
+    assert_eq!(only_operation(&effects), Operation::Timer);
     assert!(wait_of(&effects) >= Duration::from_secs(30));
-    let effects = world.after(31).step(Input::Woken(key("a")));
+    let effects = world.after(31).step(Input::Timer(key("a")));
     assert_eq!(reason(&effects), Some("DeadlineExceeded"));
     assert!(operations(&effects).is_empty());
     // Held back.
     let mut world = World::synced();
     world.step(Input::Suspended(true));
     let effects = world.step(Input::PodApplied(timed("a", 30, &since_start())));
-    assert_eq!(only_operation(&effects), Operation::Wake);
-    let effects = world.after(31).step(Input::Woken(key("a")));
+    assert_eq!(only_operation(&effects), Operation::Timer);
+    let effects = world.after(31).step(Input::Timer(key("a")));
     assert_eq!(reason(&effects), Some("DeadlineExceeded"));
 }
 
@@ -167,16 +170,16 @@ fn a_pod_without_a_group_fails_at_once() {
 fn nothing_is_made_at_or_after_the_deadline() {
     let mut world = World::synced();
     world.step(Input::PodApplied(timed("a", 3, &pending())));
-    let slow = || Input::Ensured(key("a"), Err(failure(FailureKind::Slow)));
+    let slow = || Input::Created(key("a"), Err(failure(FailureKind::Slow)));
     let effects = world.step(slow());
     assert_eq!(
         only_operation(&effects),
-        Operation::Wake,
+        Operation::Timer,
         "the retry would be later"
     );
-    let effects = world.after(4).step(Input::Woken(key("a")));
+    let effects = world.after(4).step(Input::Timer(key("a")));
     // A create that was not heard may have taken effect.
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
     let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
     assert_eq!(reason(&effects), Some("DeadlineExceeded"));
     assert!(operations(&effects).is_empty());
@@ -190,13 +193,15 @@ fn the_delete_is_repeated_until_nothing_runs_and_a_delete_of_the_pod_goes_on() {
         key("a"),
         Err(failure(FailureKind::Transient)),
     ));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
+    let accepted = Input::Deleted(key("a"), Ok(Deleted::Accepted(None)));
+    assert_eq!(only_operation(&world.step(accepted)), Operation::GetGroup);
     assert_eq!(
         only_operation(&world.step(running("a"))),
-        Operation::Observe
+        Operation::GetGroup
     );
     let effects = world.step(Input::PodApplied(deleting("a")));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
     let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
     assert_eq!(phase(&effects), Some("Failed"));
 }
@@ -241,16 +246,19 @@ fn one_look_that_fails_is_not_taken_for_one() {
     let failed = || Input::Observed(key("a"), Err(failure(FailureKind::Transient)));
     for _ in 0..2 {
         let effects = world.after(61).step(failed());
-        assert_eq!(only_operation(&effects), Operation::Observe);
+        assert_eq!(only_operation(&effects), Operation::GetGroup);
         assert!(wait_of(&effects) > Duration::from_millis(400));
     }
     // It may bill: no more patience.
-    assert_eq!(only_operation(&world.step(failed())), Operation::Delete);
+    assert_eq!(
+        only_operation(&world.step(failed())),
+        Operation::DeleteGroup
+    );
     // That there is nothing is an answer.
     let mut world = World::synced();
     world.step(Input::PodApplied(timed("a", 10, &pending())));
     world.step(ensured("a"));
     world.after(11).step(failed());
     let effects = world.step(Input::Observed(key("a"), Ok(None)));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::*;
 use crate::azure::ErrorClass;
-use crate::pods::index::cadence;
+use crate::pods::engine::cadence;
 use crate::provider::{Row, follows};
 
 const HEAD: &str = "\

@@ -35,7 +35,11 @@ fn provisioning_that_never_ends_is_said_and_costs_little() {
     while seconds < 3600 {
         let effects = still_creating(&mut world, 0);
         assert!(written(&effects).is_none(), "it is written once");
-        assert_eq!(only_operation(&effects), Operation::Observe, "no end of it");
+        assert_eq!(
+            only_operation(&effects),
+            Operation::GetGroup,
+            "no end of it"
+        );
         let wait = wait_of(&effects).as_secs();
         world.after(wait);
         seconds += wait;
@@ -75,13 +79,10 @@ fn a_group_that_is_never_provisioned_is_made_less_and_less_often() {
         world.step(ensured("a"));
         let failed = Ok(Some(group("Pending", "Failed")));
         let effects = world.after(1).step(Input::Observed(key("a"), failed));
-        assert_eq!(only_operation(&effects), Operation::Delete);
+        assert_eq!(only_operation(&effects), Operation::DeleteGroup);
         assert!(effects.contains(&Effect::Unprovisioned("ProvisioningFailed")));
         let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
-        assert_eq!(
-            only_operation(&effects),
-            Operation::Ensure { look_first: true }
-        );
+        assert_eq!(only_operation(&effects), create(true));
         waits.push(wait_of(&effects).as_secs_f64());
     }
     for (wait, expected) in waits.iter().zip([5, 8, 16, 32, 64, 128, 256, 300, 300]) {
@@ -109,7 +110,7 @@ fn a_delete_that_never_ends_is_said_and_costs_little() {
     while world.mono < end {
         told += events(&effects).len();
         let last = only_operation(&effects[effects.len() - 1..]);
-        let input = if last == Operation::Delete {
+        let input = if last == Operation::DeleteGroup {
             deletes += 1;
             Input::Deleted(key("a"), Ok(Deleted::Accepted(None)))
         } else {
@@ -129,10 +130,10 @@ fn a_create_that_meets_a_running_operation_looks_before_it_is_sent_again() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
     let busy = failure(FailureKind::Transitioning);
-    let effects = world.step(Input::Ensured(key("a"), Err(busy)));
+    let effects = world.step(Input::Created(key("a"), Err(busy)));
     assert_eq!(
         only_operation(&effects),
-        Operation::Ensure { look_first: true },
+        create(true),
         "a second PUT would restart the containers of a group that is there"
     );
     assert!(wait_of(&effects) >= Duration::from_secs(9));

@@ -22,9 +22,19 @@ enum Act {
     Delete(u8),
     ForceDelete(u8),
     Pass(u16),
-    Fail { calls: u8, after_effect: bool },
+    Fail {
+        calls: u8,
+        after_effect: bool,
+    },
     KillOperator,
     DeleteGroupBehindOurBack(u8),
+    /// Operations take up to so long from now on; watch events and other operations come in between.
+    Latency(u16),
+    Suspend(bool),
+    /// Creates and deletes wait for a turn for so long.
+    Queue(u8),
+    /// The watch says that a pod is gone which is not, and takes it back later.
+    WatchLies(u8),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -37,12 +47,18 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (1u8..4, any::<bool>()).prop_map(|(calls, after_effect)| Act::Fail { calls, after_effect }),
         1 => Just(Act::KillOperator),
         1 => (0u8..12).prop_map(Act::DeleteGroupBehindOurBack),
+        2 => (0u16..4000).prop_map(Act::Latency),
+        1 => any::<bool>().prop_map(Act::Suspend),
+        1 => (1u8..25).prop_map(Act::Queue),
+        1 => (0u8..12).prop_map(Act::WatchLies),
     ]
 }
 
 #[derive(Debug, Clone)]
 struct Pod {
     deleting: bool,
+    /// Under `restartPolicy: Never`.
+    once: bool,
     deadline: Option<u8>,
     status: serde_json::Value,
 }
@@ -57,8 +73,8 @@ struct World {
     created: u32,
     pods: BTreeMap<String, Pod>,
     groups: BTreeMap<String, Duration>,
-    index: Index,
-    queue: Queue<PodKey, Operation>,
+    engine: Engine,
+    queue: Queue<PodKey>,
     list_due: Option<Duration>,
     failing: u8,
     fails_after_effect: bool,
@@ -68,6 +84,35 @@ struct World {
     wrong_deletes: Vec<String>,
     deleted_behind_our_back: BTreeSet<String>,
     stopped: BTreeSet<String>,
+    /// What is on its way: when it answers, and the answer where it is decided already.
+    flying: Vec<Flight>,
+    /// When it answers, when it began, and the answer.
+    listing: Option<(Duration, Duration, Input)>,
+    latency: Duration,
+    started: u64,
+    suspended: bool,
+    queue_until: Duration,
+    /// Pods of which a live GET has said that they are gone, and pods that were once seen being deleted.
+    confirmed: BTreeSet<String>,
+    deleting: BTreeSet<String>,
+    lies: BTreeSet<String>,
+    /// Pods under `restartPolicy: Never` whose status said that they run.
+    ran: BTreeSet<String>,
+    /// Those of them for which another group was made.
+    run_again: Vec<String>,
+    /// Groups deleted although nobody had asked the API server for their pod.
+    unconfirmed_deletes: Vec<String>,
+    /// Creates that began while the node was suspended.
+    suspended_creates: Vec<String>,
+}
+
+/// An operation on its way. Half of them are carried out when they begin and answer late, the others at their end.
+#[derive(Debug)]
+struct Flight {
+    due: Duration,
+    key: PodKey,
+    operation: Operation,
+    answer: Option<Input>,
 }
 
 impl Pod {
@@ -92,8 +137,8 @@ fn key(uid: &str) -> PodKey {
     }
 }
 
-fn new_index() -> Index {
-    Index::new(
+fn new_engine() -> Engine {
+    Engine::new(
         None,
         NameGroup(Box::new(|key| format!("g-{}", key.uid))),
         true,
@@ -127,7 +172,7 @@ impl World {
             created: 0,
             pods: BTreeMap::new(),
             groups: BTreeMap::new(),
-            index: new_index(),
+            engine: new_engine(),
             queue: Queue::default(),
             list_due: None,
             failing: 0,
@@ -136,16 +181,33 @@ impl World {
             wrong_deletes: Vec::new(),
             deleted_behind_our_back: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            flying: Vec::new(),
+            listing: None,
+            latency: Duration::ZERO,
+            started: 0,
+            suspended: false,
+            queue_until: Duration::ZERO,
+            confirmed: BTreeSet::new(),
+            deleting: BTreeSet::new(),
+            lies: BTreeSet::new(),
+            ran: BTreeSet::new(),
+            run_again: Vec::new(),
+            unconfirmed_deletes: Vec::new(),
+            suspended_creates: Vec::new(),
         };
         world.start_operator();
         world
     }
 
     fn start_operator(&mut self) {
-        self.index = new_index();
+        self.engine = new_engine();
         self.queue = Queue::default();
         self.agent_start = self.now;
         self.list_due = Some(self.now);
+        self.flying.clear();
+        self.listing = None;
+        self.lies.clear();
+        self.step(Input::Suspended(self.suspended));
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             self.tell_pod(&uid);
         }
@@ -156,9 +218,10 @@ impl World {
         let Some(pod) = self.pods.get(uid) else {
             return;
         };
+        let policy = if pod.once { "Never" } else { "Always" };
         let mut object = json!({
             "metadata": {"namespace": "ns", "name": format!("pod-{uid}"), "uid": uid, "generation": 1},
-            "spec": {"nodeName": "node", "restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}]},
+            "spec": {"nodeName": "node", "restartPolicy": policy, "containers": [{"name": "c", "image": "i"}]},
             "status": pod.status,
         });
         if let Some(seconds) = pod.deadline {
@@ -176,24 +239,25 @@ impl World {
         Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap()
     }
 
-    fn step(&mut self, input: Input) {
-        let now = Now {
+    fn at(&self) -> Now {
+        Now {
             wall: self.wall(),
             mono: self.now.saturating_sub(self.agent_start),
-        };
-        for effect in self.index.step(now, input) {
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let effects = self.engine.step(self.at(), input);
+        self.check_records();
+        for effect in effects {
             match effect {
                 Effect::Schedule {
                     key,
-                    operation,
-                    weight,
+                    priority,
                     after,
                     ..
-                } => {
-                    self.queue
-                        .schedule(self.start + self.now, key, operation, weight, after);
-                }
-                Effect::Forget(key) => self.queue.forget(&key),
+                } => self.queue.set(key, priority, self.start + self.now + after),
+                Effect::Forget(key) => self.queue.remove(&key),
                 Effect::List { after } => {
                     let due = self.now + after;
                     self.list_due = Some(self.list_due.map_or(due, |earlier| earlier.min(due)));
@@ -205,6 +269,9 @@ impl World {
                 } => {
                     if let Some(pod) = self.pods.get_mut(&key.uid) {
                         pod.status = serde_json::to_value(&status).unwrap();
+                        if pod.once && pod.status["phase"] == "Running" {
+                            self.ran.insert(key.uid.clone());
+                        }
                         self.tell_pod(&key.uid);
                     }
                     self.step(Input::StatusWritten(key, digest));
@@ -214,26 +281,102 @@ impl World {
         }
     }
 
+    /// Whatever has happened, every record is brought forward by something, and nothing is condemned without a reason.
+    fn check_records(&mut self) {
+        for record in self.engine.records.values() {
+            let moves = record.planned.is_some() || record.in_flight.is_some();
+            assert!(
+                moves || next::is_at_rest(record, &self.engine.node),
+                "nothing brings it forward: {record:?}"
+            );
+            if let Some(planned) = &record.planned {
+                let creates = matches!(planned.operation, Operation::CreateGroup { .. });
+                assert!(!creates || !self.engine.node.suspended, "{record:?}");
+                assert!(!creates || self.engine.is_synced(), "{record:?}");
+                let deletes = planned.operation == Operation::DeleteGroup;
+                assert!(
+                    !deletes || matches!(record.stage, Stage::Removing(_)),
+                    "{record:?}"
+                );
+            }
+        }
+    }
+
     /// Runs everything that becomes due within `span`.
     fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
-            while let Some((key, operation)) = self.queue.pop(self.start + self.now) {
-                self.carry_out(&key, &operation);
-            }
-            if self.list_due.is_some_and(|due| due <= self.now) {
-                self.list_due = None;
-                self.list();
-                continue;
-            }
+            self.begin_all();
+            let flight = self.flying.iter().map(|flight| flight.due).min();
+            let list = self.listing.as_ref().map(|(due, _, _)| *due);
             let queue = self.queue.next_due().map(|due| due - self.start);
-            let next = [queue, self.list_due].into_iter().flatten().min();
+            let next = [flight, list, queue, self.list_due]
+                .into_iter()
+                .flatten()
+                .min();
             match next {
                 Some(next) if next <= end => self.now = next.max(self.now),
                 _ => break,
             }
+            self.finish_due();
         }
         self.now = end;
+    }
+
+    /// How long the next operation takes: anything between nothing and the latency.
+    fn takes(&mut self) -> Duration {
+        self.started += 1;
+        let share = (self.started.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % 101;
+        self.latency * u32::try_from(share).unwrap() / 100
+    }
+
+    fn begin_all(&mut self) {
+        while let Some(key) = self.queue.pop(self.start + self.now) {
+            let Some(Begun { operation, .. }) = self.engine.begin(self.at(), &key) else {
+                continue;
+            };
+            if operation == Operation::Timer {
+                self.step(Input::Timer(key));
+                continue;
+            }
+            if matches!(operation, Operation::CreateGroup { .. }) && self.suspended {
+                self.suspended_creates.push(key.uid.clone());
+            }
+            let due = self.now + self.takes();
+            let early = self.started % 2 == 0;
+            let answer = early.then(|| self.carry_out(&key, &operation));
+            self.flying.push(Flight {
+                due,
+                key,
+                operation,
+                answer,
+            });
+        }
+        if self.list_due.is_some_and(|due| due <= self.now) && self.listing.is_none() {
+            self.list_due = None;
+            let due = self.now + self.takes();
+            self.listing = Some((due, self.now, self.list()));
+        }
+    }
+
+    fn finish_due(&mut self) {
+        let now = self.now;
+        while let Some(at) = self.flying.iter().position(|flight| flight.due <= now) {
+            let Flight {
+                key,
+                operation,
+                answer,
+                ..
+            } = self.flying.remove(at);
+            let answer = answer.unwrap_or_else(|| self.carry_out(&key, &operation));
+            self.step(answer);
+        }
+        if let Some((_, begun, mut answer)) = self.listing.take_if(|(due, _, _)| *due <= now) {
+            if let Input::GroupsListed(Ok(listing)) = &mut answer {
+                listing.age = now - begun;
+            }
+            self.step(answer);
+        }
     }
 
     /// Whether this call fails, and if so whether it takes effect all the same.
@@ -243,9 +386,9 @@ impl World {
         failing.then_some(self.fails_after_effect)
     }
 
-    fn list(&mut self) {
+    fn list(&mut self) -> Input {
         if self.luck().is_some() {
-            return self.step(Input::GroupsListed(Err(failure())));
+            return Input::GroupsListed(Err(failure()));
         }
         let groups = self.groups.iter().map(|(uid, made)| GroupSummary {
             name: format!("g-{uid}"),
@@ -258,21 +401,43 @@ impl World {
             .into(),
         });
         let groups = groups.collect();
-        self.step(Input::GroupsListed(Ok(complete(groups))));
+        Input::GroupsListed(Ok(complete(groups)))
     }
 
-    fn carry_out(&mut self, key: &PodKey, operation: &Operation) {
+    /// The failure of a create or delete that has to wait for its turn.
+    fn queued(&self) -> Option<Failure> {
+        let wait = self.queue_until.saturating_sub(self.now);
+        (!wait.is_zero()).then(|| Failure {
+            kind: FailureKind::InLine,
+            retry_after: Some(wait),
+            ..failure()
+        })
+    }
+
+    fn carry_out(&mut self, key: &PodKey, operation: &Operation) -> Input {
+        match (operation, self.queued()) {
+            (Operation::CreateGroup { .. }, Some(failure)) => {
+                return Input::Created(key.clone(), Err(failure));
+            }
+            (Operation::DeleteGroup, Some(failure)) => {
+                return Input::Deleted(key.clone(), Err(failure));
+            }
+            _ => {}
+        }
         let luck = self.luck();
         let happens = luck.is_none_or(|after_effect| after_effect);
         let uid = key.uid.clone();
-        let input = match operation {
-            Operation::Ensure { look_first } => {
+        match operation {
+            Operation::CreateGroup { look_first, .. } => {
                 let exists = self.groups.contains_key(&uid);
                 // A pod that is gone from the API server cannot be read, so nothing is made for it.
                 let alive = self.pods.contains_key(&uid);
                 if happens && alive {
                     if exists && !look_first {
                         self.repeated_puts.push(uid.clone());
+                    }
+                    if !exists && self.ran.contains(&uid) {
+                        self.run_again.push(uid.clone());
                     }
                     self.groups.entry(uid.clone()).or_insert(self.now);
                 }
@@ -283,15 +448,18 @@ impl World {
                     }),
                     _ => Err(failure()),
                 };
-                Input::Ensured(key.clone(), result)
+                Input::Created(key.clone(), result)
             }
-            Operation::Observe if luck.is_some() => Input::Observed(key.clone(), Err(failure())),
-            Operation::Observe => Input::Observed(key.clone(), Ok(self.group(&uid))),
-            Operation::Delete => {
+            Operation::GetGroup if luck.is_some() => Input::Observed(key.clone(), Err(failure())),
+            Operation::GetGroup => Input::Observed(key.clone(), Ok(self.group(&uid))),
+            Operation::DeleteGroup => {
                 let now = self.wall();
                 let lives_on = |pod: &Pod| !pod.deleting && !pod.is_overdue(now);
-                if self.pods.get(&uid).is_some_and(lives_on) {
-                    self.wrong_deletes.push(uid.clone());
+                match self.pods.get(&uid) {
+                    Some(pod) if lives_on(pod) => self.wrong_deletes.push(uid.clone()),
+                    Some(_) => {}
+                    None if self.deleting.contains(&uid) || self.confirmed.contains(&uid) => {}
+                    None => self.unconfirmed_deletes.push(uid.clone()),
                 }
                 let existed = if happens {
                     self.groups.remove(&uid).is_some()
@@ -305,18 +473,19 @@ impl World {
                 };
                 Input::Deleted(key.clone(), result)
             }
-            Operation::Stop if luck.is_some() => Input::Stopped(key.clone(), Err(failure())),
-            Operation::Stop => {
+            Operation::StopGroup if luck.is_some() => Input::Stopped(key.clone(), Err(failure())),
+            Operation::StopGroup => {
                 self.stopped.insert(uid.clone());
                 Input::Stopped(key.clone(), Ok(()))
             }
-            Operation::Wake => Input::Woken(key.clone()),
-            Operation::Confirm if luck.is_some() => {
-                Input::Confirmed(key.clone(), Presence::Unknown)
-            }
-            Operation::Confirm => {
+            Operation::Timer => unreachable!("carried out at once"),
+            Operation::GetPod if luck.is_some() => Input::PodRead(key.clone(), Presence::Unknown),
+            Operation::GetPod => {
                 let alive = self.pods.contains_key(&uid);
-                Input::Confirmed(
+                if !alive {
+                    self.confirmed.insert(uid);
+                }
+                Input::PodRead(
                     key.clone(),
                     if alive {
                         Presence::Alive
@@ -325,16 +494,14 @@ impl World {
                     },
                 )
             }
-            Operation::Remove => {
+            Operation::DeletePod => {
                 let removed = luck.is_none() && self.pods.remove(&uid).is_some();
                 if removed {
                     self.step(Input::PodGone(key.clone()));
                 }
-                Input::Removed(key.clone(), luck.is_none())
+                Input::PodDeleted(key.clone(), luck.is_none())
             }
-        };
-        self.queue.finished(key);
-        self.step(input);
+        }
     }
 
     fn group(&self, uid: &str) -> Option<Box<ContainerGroup>> {
@@ -367,6 +534,7 @@ impl World {
         self.newest.insert(n, uid.clone());
         let pod = Pod {
             deleting: false,
+            once: n % 3 == 0,
             deadline,
             status: json!({"phase": "Pending"}),
         };
@@ -382,6 +550,8 @@ impl World {
                 let uid = self.newest(*n);
                 if let Some(pod) = self.pods.get_mut(&uid) {
                     pod.deleting = true;
+                    self.deleting.insert(uid.clone());
+                    self.lies.remove(&uid);
                     self.tell_pod(&uid);
                 }
             }
@@ -406,6 +576,29 @@ impl World {
                     self.deleted_behind_our_back.insert(uid);
                 }
             }
+            Act::Latency(ms) => self.latency = Duration::from_millis(u64::from(*ms)),
+            Act::Suspend(suspended) => {
+                self.suspended = *suspended;
+                self.step(Input::Suspended(*suspended));
+            }
+            Act::Queue(seconds) => {
+                self.queue_until = self.now + Duration::from_secs(u64::from(*seconds));
+            }
+            Act::WatchLies(n) => {
+                let uid = self.newest(*n);
+                if self.pods.get(&uid).is_some_and(|pod| !pod.deleting)
+                    && self.lies.insert(uid.clone())
+                {
+                    self.step(Input::PodGone(key(&uid)));
+                }
+            }
+        }
+    }
+
+    /// The watch tells the truth again.
+    fn take_back_lies(&mut self) {
+        for uid in std::mem::take(&mut self.lies) {
+            self.tell_pod(&uid);
         }
     }
 }
@@ -420,10 +613,22 @@ proptest! {
             world.act(act);
         }
         world.failing = 0;
-        world.pass(Duration::from_secs(1200));
+        world.act(&Act::Suspend(false));
+        world.take_back_lies();
+        // Long enough for groups that were too many at once.
+        world.pass(HOLD + Duration::from_secs(1200));
 
         prop_assert!(world.repeated_puts.is_empty(), "PUT of an existing group: {:?}", world.repeated_puts);
         prop_assert!(world.wrong_deletes.is_empty(), "group of a living pod deleted: {:?}", world.wrong_deletes);
+        prop_assert!(
+            world.unconfirmed_deletes.is_empty(),
+            "group deleted without a live GET of its pod: {:?}", world.unconfirmed_deletes
+        );
+        prop_assert!(
+            world.suspended_creates.is_empty(),
+            "created while suspended: {:?}", world.suspended_creates
+        );
+        prop_assert!(world.run_again.is_empty(), "run a second time: {:?}", world.run_again);
         for (uid, pod) in &world.pods {
             prop_assert!(!pod.deleting, "{uid} was never removed");
             let phase = pod.status["phase"].as_str().unwrap_or_default().to_string();
@@ -436,6 +641,7 @@ proptest! {
                 );
                 prop_assert!(!world.groups.contains_key(uid), "the group of {} bills", uid);
             } else if phase == "Failed" {
+                prop_assert!(pod.once, "{uid} is to run always");
                 prop_assert!(world.deleted_behind_our_back.contains(uid), "{uid} failed for no reason");
             } else {
                 prop_assert_eq!(phase, "Running");
@@ -445,7 +651,7 @@ proptest! {
         for uid in world.groups.keys() {
             prop_assert!(world.pods.contains_key(uid), "the group of {uid} was left behind");
         }
-        prop_assert_eq!(world.index.pods(), world.pods.len());
+        prop_assert_eq!(world.engine.pods(), world.pods.len());
         prop_assert!(world.stopped.is_empty(), "stopped: {:?}", world.stopped);
     }
 

@@ -51,26 +51,20 @@ fn a_pod_of_which_nothing_has_started_is_made_anew_with_its_new_image() {
     world.step(Input::PodApplied(pod("a")));
     let status = echo(&world.step(ensured("a")));
     let effects = world.step(changed(&status, new_image));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
     assert!(events(&effects).is_empty());
     let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
-    assert_eq!(
-        only_operation(&effects),
-        Operation::Ensure { look_first: true }
-    );
+    assert_eq!(only_operation(&effects), create(true));
 }
 
 #[test]
 fn a_change_while_the_create_fails_is_tried_at_once() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
-    let effects = world.step(Input::Ensured(key("a"), Err(failure(FailureKind::Image))));
+    let effects = world.step(Input::Created(key("a"), Err(failure(FailureKind::Image))));
     assert!(wait_of(&effects) >= Duration::from_secs(4));
     let effects = world.step(changed(&echo(&effects), new_image));
-    assert_eq!(
-        only_operation(&effects),
-        Operation::Ensure { look_first: true }
-    );
+    assert_eq!(only_operation(&effects), create(true));
     assert_eq!(wait_of(&effects), Duration::ZERO);
 }
 
@@ -105,14 +99,14 @@ fn what_has_no_effect_is_not_talked_about() {
 #[test]
 fn a_running_pod_in_doubt_is_looked_at_now_and_no_other_is() {
     let mut world = World::synced();
-    let doubt = || Input::Doubted(key("a"));
+    let doubt = || Input::Refresh(key("a"));
     assert!(world.step(doubt()).is_empty(), "nobody knows it");
     world.step(Input::PodApplied(pod("a")));
     assert!(world.step(doubt()).is_empty(), "its create is on its way");
     world.step(ensured("a"));
     world.step(running("a"));
     let effects = world.step(doubt());
-    assert_eq!(only_operation(&effects), Operation::Observe);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
     assert!(matches!(effects[..], [Effect::Schedule { after, .. }] if after.is_zero()));
     world.step(Input::PodApplied(deleting("a")));
     assert!(world.step(doubt()).is_empty(), "it is on its way out");

@@ -51,7 +51,7 @@ fn what_failed_for_good_is_looked_at_more_and_more_rarely() {
     assert_eq!(phase(&effects), Some("Failed"));
     let mut last = Duration::ZERO;
     for look in 0..9 {
-        assert_eq!(only_operation(&effects), Operation::Observe);
+        assert_eq!(only_operation(&effects), Operation::GetGroup);
         let wait = wait_of(&effects);
         assert!(
             wait > last || wait > Duration::from_secs(800),
@@ -67,15 +67,17 @@ fn what_failed_for_good_is_looked_at_more_and_more_rarely() {
 
 #[test]
 fn a_restart_by_the_platform_is_stopped_and_does_not_change_the_pod() {
-    let (mut world, _) = ended("Never", 3);
+    let (mut world, effects) = ended("Never", 3);
+    let (_, digest) = written(&effects).unwrap();
+    world.step(Input::StatusWritten(key("a"), digest));
     let effects = world.after(20).step(after_end(3, true, "Running"));
-    assert_eq!(only_operation(&effects), Operation::Stop);
+    assert_eq!(only_operation(&effects), Operation::StopGroup);
     assert!(written(&effects).is_none());
     let failed = Err(failure(FailureKind::Transitioning));
     let effects = world.step(Input::Stopped(key("a"), failed));
-    assert_eq!(only_operation(&effects), Operation::Stop, "again");
+    assert_eq!(only_operation(&effects), Operation::StopGroup, "again");
     assert!(wait_of(&effects) >= Duration::from_secs(9));
-    assert_eq!(only_operation(&stopped(&mut world)), Operation::Observe);
+    assert_eq!(only_operation(&stopped(&mut world)), Operation::GetGroup);
     let effects = world.step(after_end(3, true, "Stopped"));
     assert!(
         effects.is_empty(),
@@ -94,7 +96,7 @@ fn what_still_runs_is_stopped_once_the_end_is_on_record() {
     assert_eq!(status.phase.as_deref(), Some("Failed"));
     assert!(operations(&effects).is_empty(), "the end is not safe yet");
     let effects = world.step(Input::StatusWritten(key("a"), digest));
-    assert_eq!(only_operation(&effects), Operation::Stop);
+    assert_eq!(only_operation(&effects), Operation::StopGroup);
     let effects = world.step(Input::StatusWritten(key("a"), digest));
     assert!(operations(&effects).is_empty(), "once");
     // Or somebody else writes, so that our word is not the last.
@@ -107,7 +109,7 @@ fn what_still_runs_is_stopped_once_the_end_is_on_record() {
         pod["status"] = json!({"phase": "Failed", "reason": "Other"});
     });
     let effects = world.step(Input::PodApplied(foreign));
-    assert_eq!(only_operation(&effects), Operation::Stop);
+    assert_eq!(only_operation(&effects), Operation::StopGroup);
 }
 
 #[test]
@@ -121,11 +123,11 @@ fn a_pod_that_somebody_else_failed_is_stopped() {
     ours["reason"] = json!("Evicted");
     let evicted = pod_with("a", |pod| pod["status"] = ours);
     let effects = world.step(Input::PodApplied(evicted));
-    assert_eq!(only_operation(&effects), Operation::Observe);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
     let effects = world.step(running("a"));
     let digest = written(&effects).map(|(_, digest)| digest).unwrap();
     let effects = world.step(Input::StatusWritten(key("a"), digest));
-    assert_eq!(only_operation(&effects), Operation::Stop);
+    assert_eq!(only_operation(&effects), Operation::StopGroup);
 }
 
 #[test]

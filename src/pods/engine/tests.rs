@@ -1,13 +1,16 @@
 mod changes;
 mod deadline;
-mod ended;
 mod failures;
-mod line;
+mod finished;
+mod group_events;
+mod late;
+mod lost;
 mod orphans;
 mod page;
+mod queued;
+mod shared_failures;
 mod slow;
-mod told;
-mod waiting;
+mod states;
 
 use std::time::Duration;
 
@@ -21,7 +24,7 @@ use crate::translate::facts;
 const START: i64 = 1_800_000_000;
 
 struct World {
-    index: Index,
+    engine: Engine,
     mono: Duration,
 }
 
@@ -29,7 +32,7 @@ impl World {
     fn new() -> Self {
         let name = NameGroup(Box::new(|key| format!("g-{}", key.uid)));
         Self {
-            index: Index::new(Some("10.0.0.1".into()), name, true),
+            engine: Engine::new(Some("10.0.0.1".into()), name, true),
             mono: Duration::ZERO,
         }
     }
@@ -41,21 +44,60 @@ impl World {
         world
     }
 
+    fn now(&self) -> Now {
+        let seconds = i64::try_from(self.mono.as_secs()).unwrap();
+        Now {
+            wall: Timestamp::from_second(START + seconds).unwrap(),
+            mono: self.mono,
+        }
+    }
+
+    /// Takes an input. An answer to nothing that is on its way is one to an operation that has just begun.
     fn step(&mut self, input: Input) -> Vec<Effect> {
-        let wall =
-            Timestamp::from_second(START + i64::try_from(self.mono.as_secs()).unwrap()).unwrap();
-        self.index.step(
-            Now {
-                wall,
-                mono: self.mono,
-            },
-            input,
-        )
+        let now = self.now();
+        if let Some((key, operation)) = answered(&input)
+            && let Some(record) = self.engine.records.get_mut(key)
+            && record.in_flight.is_none()
+        {
+            record.planned = None;
+            record.in_flight = Some(Flight {
+                operation,
+                epoch: record.epoch,
+                began: now.wall,
+            });
+        }
+        self.engine.step(now, input)
+    }
+
+    /// Begins what is next for the pod, whenever it is due.
+    fn begin(&mut self, uid: &str) -> Operation {
+        let now = self.now();
+        self.engine.begin(now, &key(uid)).unwrap().operation
     }
 
     fn after(&mut self, seconds: u64) -> &mut Self {
         self.mono += Duration::from_secs(seconds);
         self
+    }
+}
+
+/// What an input answers.
+fn answered(input: &Input) -> Option<(&PodKey, Operation)> {
+    Some(match input {
+        Input::Created(key, _) => (key, create(false)),
+        Input::Observed(key, _) => (key, Operation::GetGroup),
+        Input::Deleted(key, _) => (key, Operation::DeleteGroup),
+        Input::Stopped(key, _) => (key, Operation::StopGroup),
+        Input::PodRead(key, _) => (key, Operation::GetPod),
+        Input::PodDeleted(key, _) => (key, Operation::DeletePod),
+        _ => return None,
+    })
+}
+
+fn create(look_first: bool) -> Operation {
+    Operation::CreateGroup {
+        look_first,
+        restarts: 0,
     }
 }
 
@@ -121,7 +163,7 @@ fn group(state: &str, provisioning: &str) -> Box<ContainerGroup> {
 }
 
 fn ensured(uid: &str) -> Input {
-    Input::Ensured(
+    Input::Created(
         key(uid),
         Ok(Ensured {
             group: group("Pending", "Pending"),
@@ -213,23 +255,17 @@ fn nothing_is_created_before_both_lists_arrived() {
     assert!(operations(&world.step(Input::PodsSynced)).is_empty());
     let effects = world.step(Input::GroupsListed(Ok(complete(Vec::new()))));
     // The pod is older than our lists, so a group of it may exist that the list did not show.
-    assert_eq!(
-        operations(&effects),
-        [("a".into(), Operation::Ensure { look_first: true })]
-    );
+    assert_eq!(operations(&effects), [("a".into(), create(true))]);
 }
 
 #[test]
 fn a_new_pod_is_created_without_looking_and_reaches_running() {
     let mut world = World::synced();
     let effects = world.step(Input::PodApplied(pod("a")));
-    assert_eq!(
-        only_operation(&effects),
-        Operation::Ensure { look_first: false }
-    );
+    assert_eq!(only_operation(&effects), create(false));
     let effects = world.step(ensured("a"));
     assert_eq!(phase(&effects), Some("Pending"));
-    assert_eq!(only_operation(&effects), Operation::Observe);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
     assert!(wait_of(&effects) < Duration::from_millis(100));
     let effects = world.step(running("a"));
     assert_eq!(phase(&effects), Some("Running"));
@@ -245,7 +281,7 @@ fn a_group_that_was_there_is_adopted_and_never_created_again() {
     world.step(Input::PodApplied(pod("a")));
     world.step(Input::PodsSynced);
     let effects = world.step(Input::GroupsListed(Ok(complete(vec![summary("a")]))));
-    assert_eq!(only_operation(&effects), Operation::Observe);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
     assert_eq!(phase(&world.step(running("a"))), Some("Running"));
 }
 
@@ -258,7 +294,7 @@ fn an_unchanged_observation_writes_nothing() {
     for _ in 0..5 {
         let effects = world.after(10).step(running("a"));
         assert!(written(&effects).is_none(), "{effects:?}");
-        assert_eq!(only_operation(&effects), Operation::Observe);
+        assert_eq!(only_operation(&effects), Operation::GetGroup);
     }
 }
 
@@ -282,10 +318,13 @@ fn a_delete_waits_for_azure_then_writes_the_last_status_then_removes_the_pod() {
     world.step(ensured("a"));
     world.step(running("a"));
     let effects = world.step(Input::PodApplied(deleting("a")));
-    assert_eq!(operations(&effects).last().unwrap().1, Operation::Delete);
+    assert_eq!(
+        operations(&effects).last().unwrap().1,
+        Operation::DeleteGroup
+    );
     let accepted = Deleted::Accepted(Some(group("Running", "Succeeded")));
     let effects = world.step(Input::Deleted(key("a"), Ok(accepted)));
-    assert_eq!(only_operation(&effects), Operation::Observe);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
     let effects = world.step(Input::Observed(key("a"), Ok(None)));
     let (status, digest) = written(&effects).expect("a last status");
     assert!(
@@ -301,21 +340,27 @@ fn a_delete_waits_for_azure_then_writes_the_last_status_then_removes_the_pod() {
         "the pod goes after its status"
     );
     let effects = world.step(Input::StatusWritten(key("a"), digest));
-    assert_eq!(only_operation(&effects), Operation::Remove);
+    assert_eq!(only_operation(&effects), Operation::DeletePod);
     world.step(Input::PodGone(key("a")));
-    assert_eq!((world.index.pods(), world.index.groups()), (0, 0));
+    assert_eq!((world.engine.pods(), world.engine.groups()), (0, 0));
 }
 
 #[test]
 fn a_pod_deleted_while_its_group_is_being_created_leaves_nothing_behind() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
+    assert_eq!(world.begin("a"), create(false));
     let effects = world.step(Input::PodApplied(deleting("a")));
-    assert_eq!(only_operation(&effects), Operation::Delete);
-    assert!(
-        operations(&world.step(ensured("a"))).is_empty(),
+    assert!(operations(&effects).is_empty(), "after the create");
+    assert_eq!(
+        only_operation(&world.step(ensured("a"))),
+        Operation::DeleteGroup,
         "the late create does not revive the pod"
     );
+    // What never was is not deleted.
+    world.step(Input::PodApplied(pod("b")));
+    let effects = world.step(Input::PodApplied(deleting("b")));
+    assert_eq!(only_operation(&effects), Operation::DeletePod);
 }
 
 #[test]
@@ -335,18 +380,18 @@ fn a_finished_pod_costs_no_more_looks_and_keeps_its_group_until_it_is_deleted() 
     ));
     assert_eq!(phase(&effects), Some("Succeeded"));
     assert!(operations(&effects).is_empty());
-    assert_eq!(world.index.groups(), 1);
+    assert_eq!(world.engine.groups(), 1);
     let effects = world.step(Input::PodApplied(job(|pod| {
         pod["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
         pod["status"]["phase"] = json!("Succeeded");
     })));
-    assert_eq!(only_operation(&effects), Operation::Delete);
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
     let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
     assert!(
         written(&effects).is_none(),
         "a final status is never changed"
     );
-    assert_eq!(only_operation(&effects), Operation::Remove);
+    assert_eq!(only_operation(&effects), Operation::DeletePod);
 }
 
 #[test]
@@ -373,7 +418,7 @@ fn many_pods_in_creation_are_watched_by_list() {
     ]))));
     assert_eq!(
         operations(&effects),
-        [("p1".into(), Operation::Observe)],
+        [("p1".into(), Operation::GetGroup)],
         "only what has settled is looked at"
     );
     assert!(
@@ -418,7 +463,7 @@ fn many_groups_that_still_start_are_adopted_by_list_too() {
     let effects = world.step(Input::GroupsListed(Ok(complete(listed.collect()))));
     assert_eq!(
         operations(&effects),
-        [("p0".into(), Operation::Observe)],
+        [("p0".into(), Operation::GetGroup)],
         "only what has settled is read"
     );
 }
@@ -445,7 +490,7 @@ fn a_status_overwritten_by_somebody_else_is_looked_at_again() {
     });
     assert_eq!(
         only_operation(&world.step(Input::PodApplied(foreign))),
-        Operation::Observe
+        Operation::GetGroup
     );
     assert_eq!(phase(&world.step(running("a"))), Some("Running"));
 }
@@ -457,6 +502,6 @@ fn a_suspended_node_creates_nothing_and_goes_on_afterwards() {
     assert!(operations(&world.step(Input::PodApplied(pod("a")))).is_empty());
     assert_eq!(
         only_operation(&world.step(Input::Suspended(false))),
-        Operation::Ensure { look_first: false }
+        create(false)
     );
 }

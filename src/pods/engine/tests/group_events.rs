@@ -37,7 +37,7 @@ fn what_azure_said_before_our_start_is_told_only_when_something_has_happened() {
                 group: group("Running", "Succeeded"),
                 notes: Vec::new(),
             };
-            world.step(Input::Ensured(key("a"), Ok(found)));
+            world.step(Input::Created(key("a"), Ok(found)));
             let effects = world.step(said_in_time());
             assert_eq!(events(&effects), expected, "{groups_first} {status}");
             assert!(events(&world.step(said_in_time())).is_empty());
