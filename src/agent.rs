@@ -128,6 +128,8 @@ async fn run(
 ) {
     let spec = specs.borrow_and_update().clone();
     let name = spec.node.name.clone();
+    // First, so that it goes last: after the pods' loop, which measures until it ends.
+    let _alive = kubelet::Alive::new(name.clone(), &shared.kubelet);
     let node_ip = shared.node_ip.to_string();
     let provider = Arc::new(provider(&spec, &shared, &node, arm));
     let (events, events_task) = Events::spawn(node.clone(), shared.instance.clone());
@@ -135,6 +137,7 @@ async fn run(
     let (report_tx, mut report) = watch::channel(Report::default());
     let (registration_tx, mut registration) = watch::channel(Registration::default());
 
+    let (snapshot, node_pods) = pods::snapshot::channel();
     let dependencies = Dependencies {
         node: node.clone(),
         manager: shared.clients.manager(),
@@ -142,6 +145,7 @@ async fn run(
         doubts: provider.doubts(),
         events: events.clone(),
         observer: shared.pods.clone(),
+        snapshot: Arc::new(snapshot),
     };
     let parts = CancellationToken::new();
     let mut pods = pods_part(
@@ -152,14 +156,7 @@ async fn run(
         parts.clone(),
     );
     let (port_tx, mut port) = watch::channel(None);
-    let dependencies = kubelet::Dependencies {
-        node: name.clone(),
-        ip: shared.node_ip,
-        client: node.clone(),
-        containers: provider.clone(),
-        events,
-        shared: shared.kubelet.clone(),
-    };
+    let dependencies = kubelet_dependencies(&name, &shared, &node, &provider, (events, node_pods));
     let mut api = kubelet_part(dependencies, port_tx, parts.clone());
 
     let stopped = first_lists(&name, &cancel, &mut report, &mut pods, &mut api).await;
@@ -320,6 +317,24 @@ fn pods_part(
             pods::run(&name, Some(host_ip), dependencies, settings, report, cancel).await;
         })
     })
+}
+
+fn kubelet_dependencies(
+    name: &str,
+    shared: &Shared,
+    node: &kube::Client,
+    provider: &Arc<Aci>,
+    (events, node_pods): (Events, pods::snapshot::Receiver),
+) -> kubelet::Dependencies {
+    kubelet::Dependencies {
+        node: name.into(),
+        ip: shared.node_ip,
+        client: node.clone(),
+        containers: provider.clone(),
+        node_pods,
+        events,
+        shared: shared.kubelet.clone(),
+    }
 }
 
 fn kubelet_part(

@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::kube::events;
 use crate::{azure, connector, kube, kubelet, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -90,6 +91,7 @@ pub struct Metrics {
     waiting: Family<Node, Gauge>,
     running: Family<Node, Gauge>,
     troubles: Family<Trouble, Counter>,
+    events_dropped: Counter,
     registry_looks: Family<Outcome, Counter>,
     kubelet_requests: Family<KubeletRequest, Counter>,
     kubelet_seconds: Seconds<KubeletRoute>,
@@ -116,6 +118,7 @@ impl Default for Metrics {
             waiting: Family::default(),
             running: Family::default(),
             troubles: Family::default(),
+            events_dropped: Counter::default(),
             registry_looks: Family::default(),
             kubelet_requests: Family::default(),
             kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
@@ -189,6 +192,11 @@ impl Metrics {
             self.troubles.clone(),
         );
         r.register(
+            "events_dropped",
+            "Events that were lost: too many at once, too many of one object, or refused by the API server",
+            self.events_dropped.clone(),
+        );
+        r.register(
             "registry_looks",
             "Images that were looked up in their registry, for the entry point",
             self.registry_looks.clone(),
@@ -225,8 +233,12 @@ impl Metrics {
 
     /// The text of `/metrics`.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let registry = self.registry.lock();
+        // The recorders count for themselves; with the lock nobody else brings this up to date.
+        let new = events::dropped().saturating_sub(self.events_dropped.get());
+        self.events_dropped.inc_by(new);
         let mut text = String::new();
-        encode(&mut text, &self.registry.lock())?;
+        encode(&mut text, &registry)?;
         Ok(text)
     }
 }
@@ -332,6 +344,15 @@ impl kubelet::Observer for Metrics {
             .observe(elapsed.as_secs_f64());
     }
 
+    fn node_ended(&self, node: &str) {
+        let node = Node {
+            node: node.to_string(),
+        };
+        self.waiting.remove(&node);
+        self.running.remove(&node);
+        self.certificate_expiry.remove(&node);
+    }
+
     fn certificate_expiry(&self, node: &str, seconds: Option<i64>) {
         let node = Node {
             node: node.to_string(),
@@ -375,17 +396,20 @@ mod tests {
             "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
             "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
             "vkc_pod_operations_waiting{node=\"node\"} 3",
+            "vkc_events_dropped_total ",
             "vkc_registry_looks_total{outcome=\"not_found\"} 1",
             "vkc_build_info{version=",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         kubelet::Observer::certificate_expiry(&metrics, "node", None);
+        kubelet::Observer::node_ended(&metrics, "node");
         connector::Observer::credential_expiry(&metrics, "azure", None);
         let text = metrics.encode().unwrap();
         assert!(
             !text.contains("expiry_seconds{") && !text.contains("timestamp_seconds{"),
             "{text}"
         );
+        assert!(!text.contains("node=\"node\""), "{text}");
     }
 }

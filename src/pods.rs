@@ -4,6 +4,7 @@ pub mod backend;
 mod driver;
 pub mod engine;
 pub mod queue;
+pub mod snapshot;
 pub mod watch;
 pub mod writer;
 
@@ -17,7 +18,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
 use self::backend::Live;
-use self::driver::{Driver, Sources};
+use self::driver::{Driver, Sinks, Sources};
 use self::engine::{Held, PodEvent};
 use crate::kube::events::{Event, EventType, Events};
 use crate::provider::{Aci, Doubts};
@@ -56,6 +57,8 @@ pub struct Dependencies {
     pub events: Events,
     /// Metrics.
     pub observer: Arc<dyn Observer>,
+    /// Where it is published which pods run.
+    pub snapshot: Arc<snapshot::Sender>,
 }
 
 /// What the agent may change while the loop runs.
@@ -102,6 +105,7 @@ pub async fn run(
         doubts,
         events,
         observer,
+        snapshot,
     } = dependencies;
     let changes = watch::changes(client.clone(), node).boxed();
     let backend = Arc::new(Live {
@@ -115,7 +119,13 @@ pub async fn run(
         settings,
         doubts,
     };
-    Driver::new(node, host_ip, backend, (emit, observer, report))
+    let sinks = Sinks {
+        emit,
+        observer,
+        report,
+        snapshot,
+    };
+    Driver::new(node, host_ip, backend, sinks)
         .run(sources, cancel)
         .await;
 }

@@ -25,7 +25,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["api", "azure", "registry", "translate", "kube"],
     ),
     ("pods", &["azure", "translate", "provider", "kube"]),
-    ("kubelet", &["azure", "translate", "provider", "kube"]),
+    (
+        "kubelet",
+        &["azure", "translate", "provider", "pods", "kube"],
+    ),
     (
         "agent",
         &[
@@ -77,6 +80,7 @@ const PURE: &[&str] = &[
     "src/translate",
     "src/pods/engine",
     "src/pods/queue.rs",
+    "src/pods/snapshot.rs",
     "src/pods/writer.rs",
     "src/connector/capacity.rs",
     "src/node/spec.rs",
@@ -89,6 +93,7 @@ const PURE: &[&str] = &[
     "src/azure/throttle/budget.rs",
     "src/azure/throttle/line.rs",
     "src/azure/throttle/pace.rs",
+    "src/azure/throttle/plan.rs",
     "src/azure/throttle/window.rs",
     "src/azure/redact.rs",
     "src/azure/credential/metadata.rs",

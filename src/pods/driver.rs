@@ -21,7 +21,7 @@ use super::engine::{Begun, Effect, Engine, Input, NameGroup, Now, Operation, Pod
 use super::queue::{Priority, Queue};
 use super::watch::Change;
 use super::writer::{Pending, Writer};
-use super::{Observer, Report, Settings};
+use super::{Observer, Report, Settings, snapshot};
 use crate::azure::throttle::Urgency;
 use crate::kube::call::KubeError;
 use crate::provider::{Doubts, Failure, FailureKind, Listing};
@@ -40,6 +40,8 @@ const LIST_AGE: f64 = 0.9;
 const FIRST_LIST_AGE: Duration = Duration::from_secs(1);
 /// What the polls of running pods cost is reckoned so often at most.
 const PLAN: Duration = Duration::from_secs(1);
+/// What runs is published no more often than this: each time all pods are gone through.
+const SNAPSHOT: Duration = Duration::from_millis(200);
 /// What is in flight when the agent stops gets this long to end, statuses included.
 const DRAIN: Duration = Duration::from_secs(6);
 /// Tries of a status write before somebody is told.
@@ -47,6 +49,14 @@ const SILENT_WRITES: u32 = 5;
 
 /// Where the loop's pods' Events go.
 pub(super) type Emit = Box<dyn Fn(PodEvent) + Send>;
+
+/// Where what the loop knows goes.
+pub(super) struct Sinks {
+    pub(super) emit: Emit,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) report: channel::Sender<Report>,
+    pub(super) snapshot: Arc<snapshot::Sender>,
+}
 
 /// What comes to the loop from outside.
 pub(super) struct Sources {
@@ -76,9 +86,7 @@ enum Done {
 pub(super) struct Driver<B> {
     node: String,
     backend: Arc<B>,
-    emit: Emit,
-    observer: Arc<dyn Observer>,
-    report: channel::Sender<Report>,
+    sinks: Sinks,
     started: Instant,
     engine: Engine,
     queue: Queue<PodKey>,
@@ -92,24 +100,22 @@ pub(super) struct Driver<B> {
     plan_due: Instant,
     list_failure: Option<String>,
     watch_failure: Option<String>,
+    /// Something has happened that the report does not say yet.
+    unreported: bool,
+    /// When the snapshot is published next, if it is not up to date, and when it may be at the earliest.
+    snapshot_due: Option<Instant>,
+    snapshot_from: Instant,
 }
 
 impl<B: Backend> Driver<B> {
-    pub(super) fn new(
-        node: &str,
-        host_ip: Option<String>,
-        backend: Arc<B>,
-        (emit, observer, report): (Emit, Arc<dyn Observer>, channel::Sender<Report>),
-    ) -> Self {
+    pub(super) fn new(node: &str, host_ip: Option<String>, backend: Arc<B>, sinks: Sinks) -> Self {
         let names = Arc::clone(&backend);
         let name_group = NameGroup(Box::new(move |key| names.group_name(key)));
         let now = Instant::now();
         Self {
             node: node.to_owned(),
             backend,
-            emit,
-            observer,
-            report,
+            sinks,
             started: now,
             engine: Engine::new(host_ip, name_group, false),
             queue: Queue::default(),
@@ -123,6 +129,9 @@ impl<B: Backend> Driver<B> {
             plan_due: now,
             list_failure: None,
             watch_failure: None,
+            unreported: true,
+            snapshot_due: None,
+            snapshot_from: now,
         }
     }
 
@@ -173,10 +182,12 @@ impl<B: Backend> Driver<B> {
 
     fn step(&mut self, input: Input) {
         if let Some((operation, reason)) = input.failed() {
-            self.observer.failure(operation, reason);
+            self.sinks.observer.failure(operation, reason);
         }
         let effects = self.engine.step(self.now(), input);
         self.carry_out(effects);
+        self.unreported = true;
+        self.snapshot_due.get_or_insert(self.snapshot_from);
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -201,8 +212,8 @@ impl<B: Backend> Driver<B> {
                     status,
                     digest,
                 } => self.writer.put(now, key, status, digest),
-                Effect::Emit(event) => (self.emit)(event),
-                Effect::Unprovisioned(reason) => self.observer.failure("provision", reason),
+                Effect::Emit(event) => (self.sinks.emit)(event),
+                Effect::Unprovisioned(reason) => self.sinks.observer.failure("provision", reason),
             }
         }
     }
@@ -280,7 +291,7 @@ impl<B: Backend> Driver<B> {
             _ => None,
         };
         if let Some((seen, _)) = &pod {
-            self.observer.create_lag(seen.elapsed());
+            self.sinks.observer.create_lag(seen.elapsed());
         }
         let owner = Owner::Operation(key.clone(), begun.operation.clone());
         let task = operate(
@@ -349,14 +360,14 @@ impl<B: Backend> Driver<B> {
                 self.step(Input::GroupsListed(result));
             }
             Done::Written(key, pending, Ok(())) => {
-                self.observer.status_lag(pending.since.elapsed());
+                self.sinks.observer.status_lag(pending.since.elapsed());
                 self.writer.done(&key);
                 self.step(Input::StatusWritten(key, pending.digest));
             }
             Done::Written(key, pending, Err(error)) => {
                 tracing::warn!(node = self.node, ns = key.namespace, pod = key.name, %error, "status not written");
                 if pending.attempts() == SILENT_WRITES {
-                    (self.emit)(not_written(&key, &error));
+                    (self.sinks.emit)(not_written(&key, &error));
                 }
                 self.writer.failed(Instant::now(), key, pending);
             }
@@ -368,10 +379,15 @@ impl<B: Backend> Driver<B> {
         let operations = (self.running < OPERATIONS)
             .then(|| self.queue.next_due())
             .flatten();
-        [operations, self.next_write(), self.list_wake()]
-            .into_iter()
-            .flatten()
-            .fold(idle, Instant::min)
+        [
+            operations,
+            self.next_write(),
+            self.list_wake(),
+            self.snapshot_due,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(idle, Instant::min)
     }
 
     /// When a status may be written next; `None` while all writers are busy, whose end is an event of its own.
@@ -387,9 +403,22 @@ impl<B: Backend> Driver<B> {
         self.list_due.filter(|_| !reading)
     }
 
-    fn publish(&self) {
-        self.observer
+    fn publish(&mut self) {
+        self.sinks
+            .observer
             .queue(&self.node, self.queue.len(), self.running);
+        if std::mem::take(&mut self.unreported) {
+            self.report();
+        }
+        let now = Instant::now();
+        if self.snapshot_due.is_some_and(|due| due <= now) {
+            self.snapshot_due = None;
+            self.snapshot_from = now + SNAPSHOT;
+            snapshot::publish(&self.sinks.snapshot, self.engine.all_facts());
+        }
+    }
+
+    fn report(&self) {
         let synced = self.engine.is_synced();
         let problem = if synced {
             None
@@ -399,15 +428,16 @@ impl<B: Backend> Driver<B> {
                 .or_else(|| self.watch_failure.clone())
         };
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let counts = self.engine.counts();
         let now = Report {
             synced,
-            pods: count(self.engine.pods()),
-            groups: count(self.engine.groups()),
-            orphans: count(self.engine.orphaned()),
+            pods: count(counts.pods),
+            groups: count(counts.groups),
+            orphans: count(counts.orphans),
             held: self.engine.held(),
             problem,
         };
-        self.report.send_if_modified(|before| {
+        self.sinks.report.send_if_modified(|before| {
             let changed = *before != now;
             if changed {
                 *before = now;

@@ -225,6 +225,17 @@ pub struct Engine {
     touched: Vec<PodKey>,
 }
 
+/// How many pods and groups a node has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pods bound to the node.
+    pub pods: usize,
+    /// Groups in Azure that belong to the node, as far as known.
+    pub groups: usize,
+    /// Groups that no pod claims.
+    pub orphans: usize,
+}
+
 /// Groups without a pod that are not deleted because they are too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -403,25 +414,15 @@ impl Engine {
         self.node.is_synced()
     }
 
-    /// Pods bound to the node.
-    pub fn pods(&self) -> usize {
-        self.records
-            .values()
-            .filter(|record| record.pod.is_some())
-            .count()
-    }
-
-    /// Groups in Azure that belong to the node, as far as known.
-    pub fn groups(&self) -> usize {
-        self.records
-            .values()
-            .filter(|record| record.has_group())
-            .count()
-    }
-
-    /// Groups that no pod claims.
-    pub fn orphaned(&self) -> usize {
-        self.orphans().count()
+    /// How many there are.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for record in self.records.values() {
+            counts.pods += usize::from(record.pod.is_some());
+            counts.groups += usize::from(record.has_group());
+            counts.orphans += usize::from(record.is_orphan() && record.has_group());
+        }
+        counts
     }
 
     fn orphans(&self) -> impl Iterator<Item = &Record> {

@@ -28,6 +28,10 @@ pub trait Containers: Send + Sync {
     /// The turns for looking again at a log that is followed: those of the ARM budget that [`Containers::logs`] uses.
     fn looks(&self) -> Arc<Looks>;
 
+    /// Says how many reads a second would keep the figures of the node fresh; they are planned together with all other
+    /// reads of that ARM budget.
+    fn plan_figures(&self, reads_per_second: f64);
+
     /// Averages of the minutes from `from` until `until` (seconds of the epoch): CPU and memory of each container, and
     /// with `network` those of the group's network.
     async fn usage(
@@ -80,6 +84,10 @@ impl Containers for Aci {
 
     fn looks(&self) -> Arc<Looks> {
         self.arm.looks()
+    }
+
+    fn plan_figures(&self, reads_per_second: f64) {
+        self.arm.plan_figures(&self.scope.node, reads_per_second);
     }
 
     async fn usage(

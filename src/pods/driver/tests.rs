@@ -212,6 +212,7 @@ struct Rig {
     changes: mpsc::UnboundedSender<Change>,
     settings: channel::Sender<Settings>,
     report: channel::Receiver<Report>,
+    running: snapshot::Receiver,
     events: Arc<Mutex<Vec<String>>>,
     doubts: Arc<Doubts>,
     cancel: CancellationToken,
@@ -237,12 +238,14 @@ impl Rig {
         let emit: Emit = Box::new(move |event| sink.lock().push(event.reason));
         let doubts = Arc::new(Doubts::default());
         let cancel = CancellationToken::new();
-        let driver = Driver::new(
-            "node",
-            None,
-            Arc::clone(&fake),
-            (emit, Arc::new(()), report_tx),
-        );
+        let (snapshot, running) = snapshot::channel();
+        let sinks = Sinks {
+            emit,
+            observer: Arc::new(()),
+            report: report_tx,
+            snapshot: Arc::new(snapshot),
+        };
+        let driver = Driver::new("node", None, Arc::clone(&fake), sinks);
         let sources = Sources {
             changes: changes_stream.boxed(),
             settings: settings_rx,
@@ -254,6 +257,7 @@ impl Rig {
             changes,
             settings,
             report,
+            running,
             events,
             doubts,
             cancel,
@@ -300,6 +304,7 @@ async fn a_pod_is_created_runs_and_goes() {
         (rig.report.borrow().pods, rig.report.borrow().groups),
         (1, 1)
     );
+    assert_eq!(rig.running.borrow().running.len(), 1, "it is published");
     rig.send(deleting("a"));
     rig.pass(5).await;
     assert_eq!(rig.fake.count("delete pod a"), 1);

@@ -114,7 +114,7 @@ impl Engine {
         }
         let after = if many {
             cadence::bulk(groups)
-        } else if now.mono < EARLY || self.orphaned() > 0 {
+        } else if now.mono < EARLY || self.orphans().next().is_some() {
             EARLY_SWEEP
         } else {
             SWEEP

@@ -72,7 +72,7 @@ impl Engine {
             .orphans()
             .filter(|record| matches!(record.stage, Stage::Orphaned(_)))
             .count();
-        let groups = self.groups();
+        let groups = self.counts().groups;
         if !self.node.breaker.permits(now, waiting, groups) {
             return false;
         }

@@ -651,7 +651,7 @@ proptest! {
         for uid in world.groups.keys() {
             prop_assert!(world.pods.contains_key(uid), "the group of {uid} was left behind");
         }
-        prop_assert_eq!(world.engine.pods(), world.pods.len());
+        prop_assert_eq!(world.engine.counts().pods, world.pods.len());
         prop_assert!(world.stopped.is_empty(), "stopped: {:?}", world.stopped);
     }
 

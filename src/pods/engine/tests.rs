@@ -342,7 +342,10 @@ fn a_delete_waits_for_azure_then_writes_the_last_status_then_removes_the_pod() {
     let effects = world.step(Input::StatusWritten(key("a"), digest));
     assert_eq!(only_operation(&effects), Operation::DeletePod);
     world.step(Input::PodGone(key("a")));
-    assert_eq!((world.engine.pods(), world.engine.groups()), (0, 0));
+    assert_eq!(
+        (world.engine.counts().pods, world.engine.counts().groups),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -380,7 +383,7 @@ fn a_finished_pod_costs_no_more_looks_and_keeps_its_group_until_it_is_deleted() 
     ));
     assert_eq!(phase(&effects), Some("Succeeded"));
     assert!(operations(&effects).is_empty());
-    assert_eq!(world.engine.groups(), 1);
+    assert_eq!(world.engine.counts().groups, 1);
     let effects = world.step(Input::PodApplied(job(|pod| {
         pod["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
         pod["status"]["phase"] = json!("Succeeded");

@@ -64,7 +64,7 @@ fn a_pod_that_is_active_for_too_long_fails_when_its_group_is_gone() {
     assert_eq!(end.exit_code, 137);
     assert!(end.started_at.is_some(), "the last group told");
     assert!(operations(&effects).is_empty());
-    assert_eq!(world.engine.pods(), 1);
+    assert_eq!(world.engine.counts().pods, 1);
 }
 
 #[test]

@@ -89,5 +89,8 @@ fn a_pod_that_goes_while_its_create_waits_for_a_turn_leaves_nothing() {
     world.step(Input::PodApplied(deleting("a")));
     world.step(Input::PodGone(key("a")));
     world.step(Input::Timer(key("a")));
-    assert_eq!((world.engine.groups(), world.engine.orphaned()), (0, 0));
+    assert_eq!(
+        (world.engine.counts().groups, world.engine.counts().orphans),
+        (0, 0)
+    );
 }

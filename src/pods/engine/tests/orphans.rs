@@ -23,7 +23,7 @@ fn a_force_deleted_pod_loses_its_group_only_after_a_live_get() {
         Operation::DeleteGroup
     );
     world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
-    assert_eq!(world.engine.groups(), 0);
+    assert_eq!(world.engine.counts().groups, 0);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn many_orphans_at_once_are_not_touched_until_the_stated_time_or_a_persons_word(
     assert_eq!(deleted(&mut world, 12), 0);
     let held = world.engine.held().unwrap();
     assert_eq!((held.groups.len(), held.groups[0].as_str()), (12, "g-o0"));
-    assert_eq!(world.engine.orphaned(), 12);
+    assert_eq!(world.engine.counts().orphans, 12);
     let timers = |world: &mut World| {
         let step = |n| operations(&world.step(Input::Timer(key(&format!("o{n}")))));
         let all: Vec<_> = (0..12).flat_map(step).collect();
@@ -151,7 +151,10 @@ fn pods_that_vanish_from_the_watch_are_counted_like_orphans() {
     for n in 0..12 {
         world.step(Input::PodApplied(pod(&format!("p{n}"))));
     }
-    assert_eq!((world.engine.orphaned(), world.engine.held()), (0, None));
+    assert_eq!(
+        (world.engine.counts().orphans, world.engine.held()),
+        (0, None)
+    );
 }
 
 #[test]
@@ -167,5 +170,5 @@ fn orphans_are_only_counted_when_told_to_report() {
         )
         .is_empty()
     );
-    assert_eq!(world.engine.orphaned(), 1);
+    assert_eq!(world.engine.counts().orphans, 1);
 }

@@ -129,7 +129,7 @@ proptest! {
         engine.settle(now, &mut effects);
         prop_assert!(engine.touched.is_empty());
         let Some(record) = engine.records.get(&key("a")) else {
-            prop_assert_eq!(engine.pods(), 0, "a pod is never forgotten");
+            prop_assert_eq!(engine.counts().pods, 0, "a pod is never forgotten");
             return Ok(());
         };
         // It has settled: the rules have no more to say.
