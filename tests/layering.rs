@@ -15,11 +15,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("registry", &["azure"]),
     ("api", &["azure"]),
     ("kube", &[]),
+    ("watched", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
     ("translate", &["api", "azure"]),
     ("settings", &["telemetry", "translate"]),
-    ("node", &["api", "kube"]),
+    ("node", &["api", "kube", "watched"]),
     (
         "provider",
         &["api", "azure", "registry", "translate", "kube"],
@@ -37,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "node",
             "kube",
             "kubelet",
+            "watched",
         ],
     ),
     (
@@ -45,7 +47,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "metrics",
-        &["azure", "connector", "registry", "kube", "kubelet", "pods"],
+        &[
+            "agent",
+            "azure",
+            "connector",
+            "registry",
+            "kube",
+            "kubelet",
+            "pods",
+        ],
     ),
     ("admin", &["metrics"]),
     (
@@ -78,6 +88,8 @@ const PURE: &[&str] = &[
     "src/pods/index",
     "src/pods/queue.rs",
     "src/pods/writer.rs",
+    "src/agent/spec.rs",
+    "src/agent/state.rs",
     "src/connector/capacity.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",

@@ -42,3 +42,22 @@ pub struct AgentStatus {
     /// Container groups that no pod claims, counted above too.
     pub orphans: u32,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn spec() -> AgentSpec {
+        let node = crate::node::spec::tests::spec();
+        AgentSpec {
+            connector: node.connector.clone(),
+            connector_uid: node.connector_uid.clone(),
+            cluster_uid: "cluster".to_owned(),
+            resource_group: "rg".to_owned(),
+            groups: GroupDefaults::new(node.os, node.region.clone()),
+            node,
+            suspended: false,
+            delete_orphans: false,
+        }
+    }
+}

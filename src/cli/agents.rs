@@ -72,6 +72,7 @@ impl AgentFactory for Agents {
                 .as_ref()
                 .map(|address| (address.host.clone(), address.port)),
             registry,
+            observer: self.metrics.clone(),
             pods: self.metrics.clone(),
             kubelet: self.kubelet.clone(),
         };

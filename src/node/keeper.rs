@@ -21,6 +21,7 @@ use super::spec::{NodeSpec, desired_node};
 use super::status::{Endpoint, ReadyInput, differs, node_status, status_patch};
 use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
+use crate::watched::set_if_changed;
 
 /// An unchanged status is written so often (a kubelet's `nodeStatusReportFrequency`).
 const REPORT_EVERY: Duration = Duration::from_mins(5);
@@ -146,14 +147,14 @@ impl NodeKeeper {
                 (None, Err(NodeError::Kube(_))) => uid.borrow().clone(),
                 (None, _) => None,
             };
-            uid.send_if_modified(|known| replace(known, live_uid.clone()));
+            set_if_changed(&uid, live_uid.clone());
             let now = Registration {
                 registered: problem.is_none(),
                 ready: state.ready,
                 uid: live_uid,
                 problem,
             };
-            registered.send_if_modified(|known| replace(known, now));
+            set_if_changed(&registered, now);
         }
     }
 
@@ -261,13 +262,6 @@ impl NodeKeeper {
             Timestamp::now(),
         )
     }
-}
-
-/// Sets `known`; true when that changed it.
-fn replace<T: PartialEq>(known: &mut T, now: T) -> bool {
-    let changed = *known != now;
-    *known = now;
-    changed
 }
 
 /// What the keeper knows.
