@@ -23,6 +23,7 @@ pub use self::spec::{AgentSpec, AgentStatus};
 use crate::azure::client::ArmClient;
 use crate::kube::client::Clients;
 use crate::kube::events::Events;
+use crate::kube::identity::KeptIdentity;
 use crate::kubelet;
 use crate::pods;
 use crate::registry::Registry;
@@ -102,11 +103,11 @@ impl Drop for AgentHandle {
     }
 }
 
-/// Starts the agent of `spec`. `node` acts as that node; `arm` reaches its subscription.
+/// Starts the agent of `spec`. `node` is that node's identity; `arm` reaches its subscription.
 pub fn start(
     spec: AgentSpec,
     shared: Shared,
-    node: kube::Client,
+    node: KeptIdentity,
     arm: Arc<ArmClient>,
 ) -> AgentHandle {
     let cancel = CancellationToken::new();
@@ -132,11 +133,11 @@ async fn agent(
     specs: watch::Receiver<AgentSpec>,
     status: watch::Sender<AgentStatus>,
     shared: Shared,
-    node: kube::Client,
+    node: KeptIdentity,
     arm: Arc<ArmClient>,
     cancel: CancellationToken,
 ) {
-    let (events, flushed) = Events::spawn(node.clone(), shared.instance.clone());
+    let (events, flushed) = Events::spawn(node.client(), shared.instance.clone());
     let parts = VirtualNode::new(&specs.borrow(), shared, &node, arm, events);
     run::run(specs, status, Arc::new(parts), cancel).await;
     // The last recorder went with the parts, and with it the task of the events ends.

@@ -54,7 +54,12 @@ pub(super) fn supervise(
             owner.observer.part_restarted(name);
             match ended {
                 Ok(()) => {
-                    tracing::error!(node, part = name, ?pause, "a part of the agent ended; it is started again");
+                    tracing::error!(
+                        node,
+                        part = name,
+                        ?pause,
+                        "a part of the agent ended; it is started again"
+                    );
                 }
                 Err(error) => {
                     tracing::error!(node, part = name, ?pause, %error, "a part of the agent died; it is started again");

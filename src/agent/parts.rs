@@ -12,6 +12,7 @@ use super::spec::AgentSpec;
 use super::{Observer, Shared};
 use crate::azure::client::ArmClient;
 use crate::kube::events::Events;
+use crate::kube::identity::KeptIdentity;
 use crate::kubelet;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Report, Settings};
@@ -47,6 +48,9 @@ pub(super) trait Parts: Send + Sync + 'static {
     /// Container groups made from now on follow `defaults`.
     fn set_defaults(&self, defaults: GroupDefaults);
 
+    /// Why the API server does not let us act as the node, if so.
+    fn refused(&self) -> watch::Receiver<Option<String>>;
+
     /// Address at which the API server reaches the node.
     fn node_ip(&self) -> IpAddr;
 
@@ -61,23 +65,25 @@ pub(super) struct VirtualNode {
     pods: pods::Dependencies,
     kubelet: kubelet::Dependencies,
     keeper: NodeKeeper,
+    refused: watch::Receiver<Option<String>>,
     shared: Shared,
 }
 
 impl VirtualNode {
-    /// The parts of the node of `spec`. `node` acts as that node; `arm` reaches its subscription.
+    /// The parts of the node of `spec`. `node` is that node's identity; `arm` reaches its subscription.
     pub(super) fn new(
         spec: &AgentSpec,
         shared: Shared,
-        node: &kube::Client,
+        node: &KeptIdentity,
         arm: Arc<ArmClient>,
         events: Events,
     ) -> Self {
         let name = spec.node.name.clone();
-        let provider = Arc::new(provider(spec, &shared, node, arm));
+        let client = node.client();
+        let provider = Arc::new(provider(spec, &shared, &client, arm));
         Self {
             pods: pods::Dependencies {
-                node: node.clone(),
+                node: client.clone(),
                 manager: shared.clients.manager(),
                 provider: provider.clone(),
                 doubts: provider.doubts(),
@@ -87,16 +93,17 @@ impl VirtualNode {
             kubelet: kubelet::Dependencies {
                 node: name.clone(),
                 ip: shared.node_ip,
-                client: node.clone(),
+                client: client.clone(),
                 containers: provider.clone(),
                 events,
                 shared: shared.kubelet.clone(),
             },
             keeper: NodeKeeper {
                 manager: shared.clients.manager(),
-                node: node.clone(),
+                node: client,
                 kubelet_version: shared.kubelet_version.clone(),
             },
+            refused: node.refused(),
             name,
             provider,
             shared,
@@ -139,6 +146,10 @@ impl Parts for VirtualNode {
 
     fn set_defaults(&self, defaults: GroupDefaults) {
         self.provider.set_defaults(defaults);
+    }
+
+    fn refused(&self) -> watch::Receiver<Option<String>> {
+        self.refused.clone()
     }
 
     fn node_ip(&self) -> IpAddr {

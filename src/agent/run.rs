@@ -36,6 +36,7 @@ pub(super) async fn run(
     let (settings, settings_rx) = watch::channel(state::settings(&spec));
     let (report_tx, mut report) = watch::channel(Report::default());
     let (port_tx, mut port) = watch::channel(None);
+    let mut refused = parts.refused();
     let (registration_tx, mut registration) = watch::channel(Registration::default());
     let stop = CancellationToken::new();
 
@@ -76,7 +77,11 @@ pub(super) async fn run(
             set_if_changed(&wanted, want(&spec, &report_now, port_now));
             set_if_changed(
                 &status,
-                state::status(&report_now, &registration.borrow_and_update()),
+                state::status(
+                    &report_now,
+                    &registration.borrow_and_update(),
+                    refused.borrow_and_update().clone(),
+                ),
             );
             if defaults != spec.groups {
                 parts.set_defaults(spec.groups.clone());
@@ -89,6 +94,7 @@ pub(super) async fn run(
                 Ok(()) = report.changed() => {}
                 Ok(()) = registration.changed() => {}
                 Ok(()) = port.changed() => {}
+                Ok(()) = refused.changed() => {}
             }
         }
     }

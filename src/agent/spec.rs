@@ -33,6 +33,8 @@ pub struct AgentStatus {
     pub ready: bool,
     /// Both lists, of pods and of container groups, have arrived, so that the counts below mean something.
     pub synced: bool,
+    /// The API server does not let the operator act as the node any more: why, and the rule to add.
+    pub refused: Option<String>,
     /// Why not, in one sentence, when something is wrong.
     pub problem: Option<String>,
     /// Pods bound to the node.

@@ -47,10 +47,17 @@ fn readiness(report: &Report) -> (bool, &'static str, String) {
 }
 
 /// What the agent says of itself.
-pub(super) fn status(report: &Report, registration: &Registration) -> AgentStatus {
+pub(super) fn status(
+    report: &Report,
+    registration: &Registration,
+    refused: Option<String>,
+) -> AgentStatus {
+    // A node that may not renew its lease is not Ready for long, whatever its status says.
+    let accepted = refused.is_none();
     AgentStatus {
         registered: registration.registered,
-        ready: registration.registered && registration.ready && report.synced,
+        ready: registration.registered && registration.ready && report.synced && accepted,
+        refused,
         synced: report.synced,
         problem: registration
             .problem

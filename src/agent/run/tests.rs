@@ -22,6 +22,7 @@ struct Fake {
     keeper_ends: AtomicUsize,
     keeper_starts: Mutex<Vec<Instant>>,
     restarts: Arc<AtomicUsize>,
+    refused: Mutex<Option<watch::Sender<Option<String>>>>,
     defaults: AtomicUsize,
 }
 
@@ -86,6 +87,12 @@ impl Parts for Fake {
 
     fn set_defaults(&self, _: GroupDefaults) {
         self.defaults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn refused(&self) -> watch::Receiver<Option<String>> {
+        let (sender, receiver) = watch::channel(None);
+        *self.refused.lock() = Some(sender);
+        receiver
     }
 
     fn node_ip(&self) -> IpAddr {
@@ -210,12 +217,13 @@ async fn a_part_that_dies_again_and_again_is_started_less_and_less_often_and_hol
         ..Fake::default()
     })
     .await;
-    stage
-        .ends(|ends| &mut ends.report)
-        .send_replace(synced());
+    stage.ends(|ends| &mut ends.report).send_replace(synced());
     tokio::task::yield_now().await;
     sleep(Duration::from_millis(1)).await;
-    assert!(stage.status.borrow().synced, "told while the keeper is down");
+    assert!(
+        stage.status.borrow().synced,
+        "told while the keeper is down"
+    );
 
     sleep(Duration::from_mins(5)).await;
     let starts = stage.fake.keeper_starts.lock().clone();
@@ -238,10 +246,11 @@ async fn a_part_that_dies_again_and_again_is_started_less_and_less_often_and_hol
 async fn a_node_that_syncs_in_time_is_never_wanted_not_ready() {
     let stage = Stage::new(Fake::default());
     sleep(Duration::from_secs(3)).await;
-    assert!(stage.fake.ends.lock().wanted.is_none(), "the predecessor's word stands");
-    stage
-        .ends(|ends| &mut ends.report)
-        .send_replace(synced());
+    assert!(
+        stage.fake.ends.lock().wanted.is_none(),
+        "the predecessor's word stands"
+    );
+    stage.ends(|ends| &mut ends.report).send_replace(synced());
     sleep(Duration::from_millis(1)).await;
     assert!(stage.wanted().ready);
     let start = Instant::now();
@@ -257,4 +266,27 @@ async fn an_agent_that_is_stopped_before_its_first_lists_starts_no_keeper() {
     stage.cancel.cancel();
     stage.task.await.unwrap();
     assert!(stage.fake.keeper_starts.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_identity_is_refused_is_not_ready_and_says_why() {
+    let stage = Stage::late(Fake::default()).await;
+    stage.ends(|ends| &mut ends.report).send_replace(synced());
+    stage
+        .ends(|ends| &mut ends.registration)
+        .send_replace(Registration {
+            registered: true,
+            ready: true,
+            ..Registration::default()
+        });
+    let refused = stage.fake.refused.lock().take().unwrap();
+    sleep(Duration::from_millis(1)).await;
+    assert!(stage.status.borrow().ready);
+    refused.send_replace(Some("the operator may not act as node n".to_owned()));
+    sleep(Duration::from_millis(1)).await;
+    let status = stage.status.borrow().clone();
+    assert!(!status.ready && status.refused.is_some());
+    refused.send_replace(None);
+    sleep(Duration::from_millis(1)).await;
+    assert!(stage.status.borrow().ready);
 }
