@@ -22,3 +22,4 @@ pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
 pub mod translate;
+pub mod watched;

@@ -1,5 +1,7 @@
 //! What the operator counts and measures, as `OpenMetrics` text. All names begin with `vkc_`.
 
+mod agents;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -97,6 +99,7 @@ pub struct Metrics {
     kubelet_seconds: Seconds<KubeletRoute>,
     certificate_expiry: Family<Node, Gauge>,
     credential_expiry: Family<Connector, Gauge>,
+    agents: agents::Agents,
 }
 
 fn seconds() -> Histogram {
@@ -124,6 +127,7 @@ impl Default for Metrics {
             kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
             certificate_expiry: Family::default(),
             credential_expiry: Family::default(),
+            agents: agents::Agents::default(),
         };
         metrics.register();
         metrics
@@ -228,6 +232,7 @@ impl Metrics {
             Unit::Seconds,
             self.credential_expiry.clone(),
         );
+        self.agents.register(r);
         *self.registry.lock() = registry;
     }
 
@@ -388,6 +393,7 @@ mod tests {
         kubelet::Observer::request(&metrics, "pods", 200, Duration::from_millis(3));
         kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
         connector::Observer::credential_expiry(&metrics, "azure", Some(8));
+        crate::agent::Observer::part_restarted(&metrics, "pods");
         let text = metrics.encode().unwrap();
         for line in [
             "vkc_kubelet_requests_total{route=\"pods\",code=\"200\"} 1",
@@ -398,6 +404,7 @@ mod tests {
             "vkc_pod_operations_waiting{node=\"node\"} 3",
             "vkc_events_dropped_total ",
             "vkc_registry_looks_total{outcome=\"not_found\"} 1",
+            "vkc_agent_part_restarts_total{part=\"pods\"} 1",
             "vkc_build_info{version=",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

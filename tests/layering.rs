@@ -15,11 +15,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("registry", &["azure"]),
     ("api", &["azure"]),
     ("kube", &[]),
+    ("watched", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
     ("translate", &["api", "azure"]),
     ("settings", &["telemetry", "translate"]),
-    ("node", &["api", "kube"]),
+    ("node", &["api", "kube", "watched"]),
     (
         "provider",
         &["api", "azure", "registry", "translate", "kube"],
@@ -40,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "node",
             "kube",
             "kubelet",
+            "watched",
         ],
     ),
     (
@@ -48,7 +50,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "metrics",
-        &["azure", "connector", "registry", "kube", "kubelet", "pods"],
+        &[
+            "agent",
+            "azure",
+            "connector",
+            "registry",
+            "kube",
+            "kubelet",
+            "pods",
+        ],
     ),
     ("admin", &["metrics"]),
     (
@@ -82,6 +92,8 @@ const PURE: &[&str] = &[
     "src/pods/queue.rs",
     "src/pods/snapshot.rs",
     "src/pods/writer.rs",
+    "src/agent/spec.rs",
+    "src/agent/state.rs",
     "src/connector/capacity.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",

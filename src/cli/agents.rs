@@ -49,9 +49,14 @@ impl AgentFactory for Agents {
         .await
         .map_err(|error| StartError::Failed(error.to_string()))?
         .git_version;
-        let identity =
-            identity::acquire(&self.clients, &spec.node.name, &version, &self.namespace).await?;
-        if !identity.scoped {
+        let source = identity::Source {
+            clients: self.clients.clone(),
+            node: spec.node.name.clone(),
+            server_version: version.clone(),
+            probe_namespace: self.namespace.clone(),
+        };
+        let identity = identity::keep(Arc::new(source), &spec.node.name).await?;
+        if !identity.scoped() {
             tracing::warn!(
                 node = spec.node.name,
                 "the API server does not limit this node's identity: it could read any Secret; \
@@ -72,15 +77,11 @@ impl AgentFactory for Agents {
                 .as_ref()
                 .map(|address| (address.host.clone(), address.port)),
             registry,
+            observer: self.metrics.clone(),
             pods: self.metrics.clone(),
             kubelet: self.kubelet.clone(),
         };
-        Ok(Box::new(Agent(agent::start(
-            spec,
-            shared,
-            identity.client,
-            arm,
-        ))))
+        Ok(Box::new(Agent(agent::start(spec, shared, identity, arm))))
     }
 }
 

@@ -26,6 +26,7 @@ use crate::azure::throttle::Urgency;
 use crate::kube::call::KubeError;
 use crate::provider::{Doubts, Failure, FailureKind, Listing};
 use crate::translate::PodKey;
+use crate::watched::set_if_changed;
 
 /// Operations on Azure at once, per node. The limiter of the principal is the real brake; this bounds memory.
 const OPERATIONS: usize = 100;
@@ -437,13 +438,7 @@ impl<B: Backend> Driver<B> {
             held: self.engine.held(),
             problem,
         };
-        self.sinks.report.send_if_modified(|before| {
-            let changed = *before != now;
-            if changed {
-                *before = now;
-            }
-            changed
-        });
+        set_if_changed(&self.sinks.report, now);
     }
 
     /// Nothing new is begun; what runs may end, and what it made known is written.
