@@ -399,6 +399,7 @@ fn publish(status: &watch::Sender<AgentStatus>, report: &Report, registration: &
         registered: registration.registered,
         ready: registration.registered && registration.ready && report.synced,
         synced: report.synced,
+        contested: registration.contested,
         problem: registration
             .problem
             .clone()

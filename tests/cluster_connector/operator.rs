@@ -201,6 +201,7 @@ async fn pods(
                 ready: registration.registered && registration.ready,
                 synced: true,
                 problem: registration.problem,
+                contested: registration.contested,
                 pods: count,
                 container_groups: count + stuck,
                 orphans: 0,
