@@ -297,8 +297,6 @@ impl Operator {
                 &metrics,
             ])
             .args(args)
-            // Started again in the same directory it follows itself, as a container does that starts again in its pod.
-            .env("POD_UID", pod_uid(dir))
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .env_remove("KUBECONFIG");
         without_proxy(&mut command);
@@ -358,13 +356,6 @@ impl Operator {
         );
         Ok(())
     }
-}
-
-/// What stands for the UID of the operator's pod.
-fn pod_uid(dir: &Path) -> String {
-    let mut hasher = std::hash::DefaultHasher::new();
-    std::hash::Hash::hash(dir, &mut hasher);
-    format!("{:016x}", std::hash::Hasher::finish(&hasher))
 }
 
 /// The largest resident set that a process has had and has now, in KiB, from `/proc` (Linux only).
