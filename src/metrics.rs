@@ -16,7 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::kube::events;
-use crate::{azure, connector, kube, kubelet, pods, registry};
+use crate::{azure, connector, kube, kubelet, ownership, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ArmCall {
@@ -100,6 +100,7 @@ pub struct Metrics {
     certificate_expiry: Family<Node, Gauge>,
     credential_expiry: Family<Connector, Gauge>,
     agents: agents::Agents,
+    ownership: Ownership,
 }
 
 fn seconds() -> Histogram {
@@ -128,6 +129,7 @@ impl Default for Metrics {
             certificate_expiry: Family::default(),
             credential_expiry: Family::default(),
             agents: agents::Agents::default(),
+            ownership: Ownership::default(),
         };
         metrics.register();
         metrics
@@ -233,6 +235,7 @@ impl Metrics {
             self.credential_expiry.clone(),
         );
         self.agents.register(r);
+        self.ownership.register(r);
         *self.registry.lock() = registry;
     }
 
@@ -336,6 +339,72 @@ impl connector::Observer for Metrics {
     }
 }
 
+/// Who runs which connector: the Leases.
+#[derive(Debug, Default)]
+struct Ownership {
+    held: Gauge,
+    replicas: Gauge,
+    remaining: Gauge<f64, AtomicU64>,
+    changes: Family<Change, Counter>,
+    renewals: Family<Outcome, Counter>,
+    refused: Family<Write, Counter>,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Change {
+    change: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Write {
+    target: &'static str,
+}
+
+impl Ownership {
+    fn register(&self, r: &mut Registry) {
+        let help = "Connectors whose nodes this replica runs";
+        r.register("ownership_connectors", help, self.held.clone());
+        let help = "Replicas of the operator that are there, this one included";
+        r.register("ownership_replicas", help, self.replicas.clone());
+        let help =
+            "Time until the first claim lapses unless its Lease is renewed; 0 holds back writes";
+        let remaining = self.remaining.clone();
+        r.register_with_unit("ownership_claim_remaining", help, Unit::Seconds, remaining);
+        let help = "Connectors taken, received, handed_over, released, lost, removed";
+        r.register("ownership_changes", help, self.changes.clone());
+        let help = "Renewals of the Leases of connectors";
+        r.register("ownership_renewals", help, self.renewals.clone());
+        let help = "Writes that were not sent because the connector was not held";
+        r.register("ownership_refused_writes", help, self.refused.clone());
+    }
+}
+
+impl ownership::Observer for Metrics {
+    fn state(&self, held: usize, replicas: usize, remaining: Option<Duration>) {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.ownership.held.set(number(held));
+        self.ownership.replicas.set(number(replicas));
+        let remaining = remaining.unwrap_or_default().as_secs_f64();
+        self.ownership.remaining.set(remaining);
+    }
+
+    fn change(&self, change: &'static str) {
+        let changes = &self.ownership.changes;
+        changes.get_or_create(&Change { change }).inc();
+    }
+
+    fn renewal(&self, succeeded: bool) {
+        let outcome = if succeeded { "success" } else { "failure" };
+        let renewals = &self.ownership.renewals;
+        renewals.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    fn refused(&self, target: &'static str) {
+        let refused = &self.ownership.refused;
+        refused.get_or_create(&Write { target }).inc();
+    }
+}
+
 impl kubelet::Observer for Metrics {
     fn request(&self, route: &'static str, status: u16, elapsed: Duration) {
         self.kubelet_requests
@@ -394,6 +463,10 @@ mod tests {
         kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
         connector::Observer::credential_expiry(&metrics, "azure", Some(8));
         crate::agent::Observer::part_restarted(&metrics, "pods");
+        ownership::Observer::state(&metrics, 2, 3, Some(Duration::from_secs(4)));
+        ownership::Observer::change(&metrics, "handed_over");
+        ownership::Observer::renewal(&metrics, true);
+        ownership::Observer::refused(&metrics, "azure");
         let text = metrics.encode().unwrap();
         for line in [
             "vkc_kubelet_requests_total{route=\"pods\",code=\"200\"} 1",
@@ -406,6 +479,12 @@ mod tests {
             "vkc_registry_looks_total{outcome=\"not_found\"} 1",
             "vkc_agent_part_restarts_total{part=\"pods\"} 1",
             "vkc_build_info{version=",
+            "vkc_ownership_connectors 2",
+            "vkc_ownership_replicas 3",
+            "vkc_ownership_claim_remaining_seconds 4.0",
+            "vkc_ownership_changes_total{change=\"handed_over\"} 1",
+            "vkc_ownership_renewals_total{outcome=\"success\"} 1",
+            "vkc_ownership_refused_writes_total{target=\"azure\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

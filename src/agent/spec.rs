@@ -37,6 +37,8 @@ pub struct AgentStatus {
     pub refused: Option<String>,
     /// Why not, in one sentence, when something is wrong.
     pub problem: Option<String>,
+    /// Another process writes the same Node again and again.
+    pub contested: bool,
     /// Pods bound to the node.
     pub pods: u32,
     /// Container groups in Azure that belong to the node.

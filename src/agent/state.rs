@@ -60,6 +60,7 @@ pub(super) fn status(
         ready: registration.registered && registration.ready && report.synced && accepted,
         refused,
         synced: report.synced,
+        contested: registration.contested,
         problem: registration
             .problem
             .clone()

@@ -1,6 +1,6 @@
 //! Owns the agents of all connectors: starts, updates and stops them, and notices when one changes or ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,6 +194,27 @@ impl Supervisor {
                 .map(|os| async move { self.stop(&(uid.to_owned(), os)).await }),
         )
         .await;
+    }
+
+    /// Name and UID of each connector with agents.
+    pub fn names(&self) -> BTreeSet<(String, String)> {
+        let running = self.running.lock();
+        let names = running
+            .iter()
+            .map(|((uid, _), agent)| (agent.spec.connector.clone(), uid.clone()));
+        names.collect()
+    }
+
+    /// Cancels the agents of a connector without waiting for them.
+    pub fn abandon(&self, uid: &str) {
+        let mut running = self.running.lock();
+        running.retain(|(owner, _), agent| {
+            let stays = owner != uid;
+            if !stays {
+                tracing::warn!(node = %agent.spec.node.name, "cancelled the agent: the connector is not held");
+            }
+            stays
+        });
     }
 
     /// Stops all agents together, within the time one may take.
