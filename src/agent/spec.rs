@@ -25,6 +25,7 @@ pub struct AgentSpec {
 }
 
 /// What an agent knows about itself, for the connector's status.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentStatus {
     /// The Node exists as desired and its Ready condition was written.
