@@ -1,5 +1,6 @@
 //! What decides what an agent does, and what it says of itself. PURE.
 
+use crate::azure::Reach;
 use crate::node::spec::NodeSpec;
 use crate::translate::GroupDefaults;
 
@@ -37,6 +38,8 @@ pub struct AgentStatus {
     pub refused: Option<String>,
     /// Why not, in one sentence, when something is wrong.
     pub problem: Option<String>,
+    /// Whether Azure answers.
+    pub azure: Reach,
     /// Pods bound to the node.
     pub pods: u32,
     /// Container groups in Azure that belong to the node.
