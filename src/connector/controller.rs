@@ -73,7 +73,7 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
     let ready = context.ready.clone();
     let shared = Arc::new(Shared {
         core: Core {
-            supervisor: Supervisor::new(context.agents.clone(), trigger.clone()),
+            supervisor: Arc::new(Supervisor::new(context.agents.clone(), trigger.clone())),
             context,
             events,
             trigger,
