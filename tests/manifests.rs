@@ -400,10 +400,7 @@ fn the_listed_nodes_are_those_of_the_sample() {
 fn no_role_grants_both_ways_of_impersonation() {
     for role in documents(&read("config/rbac/node_names.yaml")) {
         for rule in role["rules"].as_array().into_iter().flatten() {
-            assert!(
-                !strings(&rule["verbs"]).contains(&"impersonate"),
-                "{rule}"
-            );
+            assert!(!strings(&rule["verbs"]).contains(&"impersonate"), "{rule}");
         }
     }
 }
