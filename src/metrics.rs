@@ -1,5 +1,7 @@
 //! What the operator counts and measures, as `OpenMetrics` text. All names begin with `vkc_`.
 
+mod agents;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::kube::events;
-use crate::{azure, connector, kube, kubelet, pods, registry};
+use crate::{azure, connector, kube, kubelet, ownership, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ArmCall {
@@ -97,6 +99,8 @@ pub struct Metrics {
     kubelet_seconds: Seconds<KubeletRoute>,
     certificate_expiry: Family<Node, Gauge>,
     credential_expiry: Family<Connector, Gauge>,
+    agents: agents::Agents,
+    ownership: Ownership,
 }
 
 fn seconds() -> Histogram {
@@ -124,6 +128,8 @@ impl Default for Metrics {
             kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
             certificate_expiry: Family::default(),
             credential_expiry: Family::default(),
+            agents: agents::Agents::default(),
+            ownership: Ownership::default(),
         };
         metrics.register();
         metrics
@@ -228,6 +234,8 @@ impl Metrics {
             Unit::Seconds,
             self.credential_expiry.clone(),
         );
+        self.agents.register(r);
+        self.ownership.register(r);
         *self.registry.lock() = registry;
     }
 
@@ -314,6 +322,10 @@ impl registry::Observer for Metrics {
 }
 
 impl connector::Observer for Metrics {
+    fn groups_left(&self, connector: &str, groups: u32) {
+        self.agents.groups_left(connector, groups);
+    }
+
     fn credential_expiry(&self, connector: &str, seconds: Option<i64>) {
         let connector = Connector {
             connector: connector.to_string(),
@@ -328,6 +340,72 @@ impl connector::Observer for Metrics {
                 self.credential_expiry.remove(&connector);
             }
         }
+    }
+}
+
+/// Who runs which connector: the Leases.
+#[derive(Debug, Default)]
+struct Ownership {
+    held: Gauge,
+    replicas: Gauge,
+    remaining: Gauge<f64, AtomicU64>,
+    changes: Family<Change, Counter>,
+    renewals: Family<Outcome, Counter>,
+    refused: Family<Write, Counter>,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Change {
+    change: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Write {
+    target: &'static str,
+}
+
+impl Ownership {
+    fn register(&self, r: &mut Registry) {
+        let help = "Connectors whose nodes this replica runs";
+        r.register("ownership_connectors", help, self.held.clone());
+        let help = "Replicas of the operator that are there, this one included";
+        r.register("ownership_replicas", help, self.replicas.clone());
+        let help =
+            "Time until the first claim lapses unless its Lease is renewed; 0 holds back writes";
+        let remaining = self.remaining.clone();
+        r.register_with_unit("ownership_claim_remaining", help, Unit::Seconds, remaining);
+        let help = "Connectors taken, received, handed_over, released, lost, removed";
+        r.register("ownership_changes", help, self.changes.clone());
+        let help = "Renewals of the Leases of connectors";
+        r.register("ownership_renewals", help, self.renewals.clone());
+        let help = "Writes that were not sent because the connector was not held";
+        r.register("ownership_refused_writes", help, self.refused.clone());
+    }
+}
+
+impl ownership::Observer for Metrics {
+    fn state(&self, held: usize, replicas: usize, remaining: Option<Duration>) {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.ownership.held.set(number(held));
+        self.ownership.replicas.set(number(replicas));
+        let remaining = remaining.unwrap_or_default().as_secs_f64();
+        self.ownership.remaining.set(remaining);
+    }
+
+    fn change(&self, change: &'static str) {
+        let changes = &self.ownership.changes;
+        changes.get_or_create(&Change { change }).inc();
+    }
+
+    fn renewal(&self, succeeded: bool) {
+        let outcome = if succeeded { "success" } else { "failure" };
+        let renewals = &self.ownership.renewals;
+        renewals.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    fn refused(&self, target: &'static str) {
+        let refused = &self.ownership.refused;
+        refused.get_or_create(&Write { target }).inc();
     }
 }
 
@@ -388,6 +466,11 @@ mod tests {
         kubelet::Observer::request(&metrics, "pods", 200, Duration::from_millis(3));
         kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
         connector::Observer::credential_expiry(&metrics, "azure", Some(8));
+        crate::agent::Observer::part_restarted(&metrics, "pods");
+        ownership::Observer::state(&metrics, 2, 3, Some(Duration::from_secs(4)));
+        ownership::Observer::change(&metrics, "handed_over");
+        ownership::Observer::renewal(&metrics, true);
+        ownership::Observer::refused(&metrics, "azure");
         let text = metrics.encode().unwrap();
         for line in [
             "vkc_kubelet_requests_total{route=\"pods\",code=\"200\"} 1",
@@ -398,7 +481,14 @@ mod tests {
             "vkc_pod_operations_waiting{node=\"node\"} 3",
             "vkc_events_dropped_total ",
             "vkc_registry_looks_total{outcome=\"not_found\"} 1",
+            "vkc_agent_part_restarts_total{part=\"pods\"} 1",
             "vkc_build_info{version=",
+            "vkc_ownership_connectors 2",
+            "vkc_ownership_replicas 3",
+            "vkc_ownership_claim_remaining_seconds 4.0",
+            "vkc_ownership_changes_total{change=\"handed_over\"} 1",
+            "vkc_ownership_renewals_total{outcome=\"success\"} 1",
+            "vkc_ownership_refused_writes_total{target=\"azure\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

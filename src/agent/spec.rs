@@ -1,5 +1,6 @@
 //! What decides what an agent does, and what it says of itself. PURE.
 
+use crate::azure::Reach;
 use crate::node::spec::NodeSpec;
 use crate::translate::GroupDefaults;
 
@@ -25,6 +26,7 @@ pub struct AgentSpec {
 }
 
 /// What an agent knows about itself, for the connector's status.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentStatus {
     /// The Node exists as desired and its Ready condition was written.
@@ -33,12 +35,37 @@ pub struct AgentStatus {
     pub ready: bool,
     /// Both lists, of pods and of container groups, have arrived, so that the counts below mean something.
     pub synced: bool,
+    /// The API server does not let the operator act as the node any more: why, and the rule to add.
+    pub refused: Option<String>,
     /// Why not, in one sentence, when something is wrong.
     pub problem: Option<String>,
+    /// Another process writes the same Node again and again.
+    pub contested: bool,
+    /// Whether Azure answers.
+    pub azure: Reach,
     /// Pods bound to the node.
     pub pods: u32,
     /// Container groups in Azure that belong to the node.
     pub container_groups: u32,
     /// Container groups that no pod claims, counted above too.
     pub orphans: u32,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn spec() -> AgentSpec {
+        let node = crate::node::spec::tests::spec();
+        AgentSpec {
+            connector: node.connector.clone(),
+            connector_uid: node.connector_uid.clone(),
+            cluster_uid: "cluster".to_owned(),
+            resource_group: "rg".to_owned(),
+            groups: GroupDefaults::new(node.os, node.region.clone()),
+            node,
+            suspended: false,
+            delete_orphans: false,
+        }
+    }
 }

@@ -16,20 +16,25 @@ use azure_core::http::{
 };
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cloud::Endpoints;
 use super::credential::{Credential, TokenSource};
 use super::error::{AzureError, ErrorClass, body, chain};
+use super::health::{Health, Record};
 use super::throttle::{Ask, Class, IN_LINE, Limiter, Limiters, Observed, Urgency};
 use super::transport::HttpTransport;
+use crate::fence::Fence;
 
 mod exec;
+mod fenced;
 mod logs;
 mod monitor;
 mod operations;
 mod preflight;
 
+use fenced::Gate;
 pub use operations::Deletion;
 
 /// A GET or DELETE that has no answer by then has failed.
@@ -70,6 +75,8 @@ pub struct ArmClient {
     session: RwLock<Arc<Session>>,
     /// Which of those that share a limiter this is.
     member: u64,
+    gate: Gate,
+    health: Record,
 }
 
 /// Clients made so far.
@@ -149,7 +156,8 @@ impl ArmClient {
         let sockets = limiters.transport(endpoints.ca_bundle_pem.as_deref())?;
         let transport: Arc<dyn HttpClient> = Arc::<HttpTransport>::clone(&sockets);
         let limiter = limiters.get(&subscription_id, &credential.principal());
-        let session = Session::new(credential, &endpoints, &transport, limiter, None)?;
+        let gate = Gate::default();
+        let session = Session::new(credential, &endpoints, &transport, limiter, &gate, None)?;
         Ok(Self {
             endpoints,
             base,
@@ -160,7 +168,16 @@ impl ArmClient {
             observer,
             session: RwLock::new(Arc::new(session)),
             member: CLIENTS.fetch_add(1, Ordering::Relaxed),
+            gate,
+            health: Record::default(),
         })
+    }
+
+    /// The same client, which asks `fence` before each request that is no GET. It cannot be given another one.
+    #[must_use]
+    pub fn fenced(self, fence: Arc<dyn Fence>) -> Self {
+        self.gate.close_with(fence);
+        self
     }
 
     /// Uses `credential` from the next call on; the old token is dropped. Calls under way end as they began.
@@ -171,7 +188,14 @@ impl ArmClient {
         let limiter = self
             .limiters
             .get(&self.subscription_id, &credential.principal());
-        let session = Session::new(credential, &self.endpoints, &self.transport, limiter, None)?;
+        let session = Session::new(
+            credential,
+            &self.endpoints,
+            &self.transport,
+            limiter,
+            &self.gate,
+            None,
+        )?;
         *self.session.write() = Arc::new(session);
         Ok(())
     }
@@ -190,11 +214,19 @@ impl ArmClient {
     pub async fn check_token(&self) -> Result<(), AzureError> {
         let session = self.session();
         let scopes = [self.endpoints.scope.as_str()];
-        match tokio::time::timeout(SHORT_CALL, session.tokens.get_token(&scopes, None)).await {
-            Ok(Ok(_)) => Ok(()),
+        let asked = session.tokens.get_token(&scopes, None);
+        let result = match tokio::time::timeout(SHORT_CALL, asked).await {
+            Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => Err(AzureError::from_pipeline(&error)),
             Err(_) => Err(AzureError::timeout("the request for a token", SHORT_CALL)),
-        }
+        };
+        self.health.note(&result);
+        result
+    }
+
+    /// Whether Azure answers, as all calls of this client see it.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
     }
 
     fn session(&self) -> Arc<Session> {
@@ -211,7 +243,9 @@ impl ArmClient {
         let started = Instant::now();
         let mut attempt = 1;
         loop {
-            let error = match self.send_with_fresh_token(call, started + limit).await {
+            let result = self.send_with_fresh_token(call, started + limit).await;
+            self.health.note(&result);
+            let error = match result {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -273,6 +307,7 @@ impl ArmClient {
             &self.endpoints,
             &self.transport,
             limiter,
+            &self.gate,
             Some(Instant::now()),
         )?);
         *current = Arc::clone(&session);
@@ -301,6 +336,7 @@ impl ArmClient {
             self.observer.throttled(call.class.name(), waited);
         }
         let permit = turn?;
+        self.gate.allow(call.method)?;
 
         let mut request = Request::new(call.url.clone(), call.method);
         request.insert_header("accept", "application/json");
@@ -324,6 +360,11 @@ impl ArmClient {
             .ok()
             .and_then(|a| a.as_ref().ok())
             .map(|a| u16::from(a.status()));
+        if let Ok(Err(error)) = &answer
+            && let Some(refused) = fenced::refusal(error)
+        {
+            return Err(refused);
+        }
         self.observer.call(call.operation, status, sent.elapsed());
         let response = match answer {
             Ok(Ok(response)) => response,
@@ -353,6 +394,7 @@ impl Session {
         endpoints: &Endpoints,
         transport: &Arc<dyn HttpClient>,
         limiter: Arc<Limiter>,
+        gate: &Gate,
         renewed: Option<Instant>,
     ) -> Result<Self, AzureError> {
         let tokens = TokenSource::new(&credential, endpoints, Arc::clone(transport))?;
@@ -369,7 +411,7 @@ impl Session {
             version,
             options,
             Vec::new(),
-            vec![Arc::new(bearer)],
+            vec![Arc::new(bearer), gate.policy()],
             None,
         );
         Ok(Self {

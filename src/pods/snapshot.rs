@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::translate::{ContainerFacts, PodFacts, PodKey};
+use crate::watched::set_if_changed;
 
 /// A container that runs, by what the API server has or is about to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +88,7 @@ pub fn channel() -> (Sender, Receiver) {
 
 /// Publishes `records` when they say something else than what is published.
 pub fn publish<'a>(sender: &Sender, records: impl Iterator<Item = &'a PodFacts>) {
-    let now = NodePods::from_records(records);
-    sender.send_if_modified(|before| {
-        let changed = **before != now;
-        if changed {
-            *before = Arc::new(now);
-        }
-        changed
-    });
+    set_if_changed(sender, Arc::new(NodePods::from_records(records)));
 }
 
 #[cfg(test)]

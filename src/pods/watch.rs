@@ -3,27 +3,21 @@
 //! A list and a watch with the field selector `spec.nodeName`, not a cache: each pod becomes a slim record at once. A
 //! relist yields exact departures, because the set of UIDs that it showed is compared with the one before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
+use kube_runtime::watcher as start_watcher;
 use kube_runtime::watcher::{self, Event};
-use kube_runtime::{WatchStreamExt, watcher as start_watcher};
-use tokio::time::Instant;
 
-use super::snapshot::{self, Sender};
+use crate::kube::watches::steady;
 use crate::translate::{PodFacts, PodKey, facts};
 
 /// Server-side end of each watch: a connection that died silently is noticed within this time.
 const WATCH_SECONDS: u32 = 90;
-
-/// What runs is published so long after a change, for each pod that there is, with what else has changed by then: each time
-/// all pods are gone through.
-const PAUSE_PER_POD: Duration = Duration::from_micros(200);
 
 /// A change of the pods of the node.
 #[derive(Debug)]
@@ -38,13 +32,12 @@ pub enum Change {
     Failed(String),
 }
 
-/// Watches the pods of `node` for ever, with back-off and jitter between failures.
+/// Watches the pods of `node` for ever; see [`steady`] for what happens between failures.
 pub fn changes(client: Client, node: &str) -> impl Stream<Item = Change> + Send + use<> {
     let config = watcher::Config::default()
         .fields(&format!("spec.nodeName={node}"))
         .timeout(WATCH_SECONDS);
-    let events = start_watcher(Api::<Pod>::all(client), config).default_backoff();
-    translate(events)
+    translate(steady(start_watcher(Api::<Pod>::all(client), config)))
 }
 
 /// Turns watch events into changes, keeping the set of pods to tell departures across relists.
@@ -55,42 +48,6 @@ where
 {
     let mut known = Known::default();
     events.flat_map(move |event| futures::stream::iter(known.take(event)))
-}
-
-/// Publishes what runs on `node` as the API server has it, for ever. For as long as the pods' loop does not publish what
-/// it has.
-pub async fn publish(client: Client, node: String, sender: Sender) {
-    let mut changes = std::pin::pin!(changes(client, &node));
-    let mut records = HashMap::new();
-    let mut publish_at = None;
-    loop {
-        let due = async {
-            match publish_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = due => {
-                publish_at = None;
-                snapshot::publish(&sender, records.values().map(|facts: &Box<PodFacts>| &**facts));
-                continue;
-            }
-            change = changes.next() => match change {
-                None => return,
-                Some(Change::Applied(facts, _)) => {
-                    records.insert(facts.key.clone(), facts);
-                }
-                Some(Change::Gone(key)) => {
-                    records.remove(&key);
-                }
-                Some(Change::Synced | Change::Failed(_)) => {}
-            },
-        }
-        let pods = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        let pause = PAUSE_PER_POD.saturating_mul(pods);
-        publish_at = publish_at.or(Some(Instant::now() + pause));
-    }
 }
 
 #[derive(Default)]

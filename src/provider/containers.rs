@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Aci;
-use super::Provider as _;
 use super::doubts::{is_doubtful, is_doubtful_end};
 use super::exec::{Command, ExecError, Exit, Streams};
 use crate::azure::AzureError;

@@ -54,6 +54,8 @@ pub struct ContainerFacts {
     pub sidecar: bool,
     /// How it ended, by the status in the API server; `None` unless it is `Terminated` there.
     pub ended: Option<Box<Ended>>,
+    /// `restartCount` in the API server.
+    pub restarts: i32,
     /// Since when it runs, by the status in the API server; `None` unless it is `Running` there.
     pub running: Option<Timestamp>,
 }
@@ -162,6 +164,12 @@ impl PodFacts {
         self.start_time?.checked_add(allowed).ok()
     }
 
+    /// The greatest `restartCount` of the pod's containers.
+    pub fn restarts(&self) -> i32 {
+        let all = self.init_containers.iter().chain(&self.containers);
+        all.map(|container| container.restarts).max().unwrap_or(0)
+    }
+
     /// When a condition last changed: up to then somebody has looked after the pod.
     pub fn last_transition(&self) -> Option<Timestamp> {
         let times = self.conditions.iter();
@@ -255,6 +263,7 @@ fn container(
         image: container.image.as_deref().unwrap_or_default().into(),
         sidecar,
         ended: status.and_then(Ended::of),
+        restarts: status.map_or(0, |status| status.restart_count.max(0)),
         running: status.and_then(running_since),
     }
 }

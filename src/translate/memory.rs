@@ -51,6 +51,7 @@ fn remember_states(containers: &mut [ContainerFacts], statuses: Option<&[Contain
             .iter()
             .find(|status| *status.name == *container.name);
         container.ended = status.and_then(Ended::of);
+        container.restarts = status.map_or(0, |status| status.restart_count.max(0));
         container.running = status.and_then(running_since);
     }
 }
@@ -59,6 +60,7 @@ fn recall_states(containers: &mut [ContainerFacts], newer: &[ContainerFacts]) {
     for container in containers {
         let found = newer.iter().find(|it| it.name == container.name);
         container.ended = found.and_then(|it| it.ended.clone());
+        container.restarts = found.map_or(0, |it| it.restarts);
         container.running = found.and_then(|it| it.running);
     }
 }

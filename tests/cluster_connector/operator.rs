@@ -21,6 +21,7 @@ use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use vkc::node::spec::kubelet_version;
 use vkc::node::status::Endpoint;
+use vkc::ownership::Ownership;
 use vkc::translate::ClusterDns;
 use xtask::control_plane::shared;
 
@@ -79,6 +80,7 @@ async fn operate(kubeconfig: &Path) {
         namespace: super::NAMESPACE.to_owned(),
         environment: vkc::connector::identity::Environment::default(),
         cluster_dns: ClusterDns::default(),
+        ownership: Ownership::alone(),
         agents: Arc::new(Agents(clients)),
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),
@@ -112,6 +114,7 @@ fn wanted(spec: &AgentSpec) -> NodeWanted {
         ready: true,
         reason: "Synced".to_owned(),
         message: "synced".to_owned(),
+        azure: None,
         endpoint: Endpoint {
             ip: "127.0.0.1".to_owned(),
             kubelet_port: None,
@@ -199,9 +202,11 @@ async fn pods(
                 ready: registration.registered && registration.ready,
                 synced: true,
                 problem: registration.problem,
+                contested: registration.contested,
                 pods: count,
                 container_groups: count + stuck,
                 orphans: 0,
+                ..AgentStatus::default()
             };
             let changed = *status != now;
             *status = now;

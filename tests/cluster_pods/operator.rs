@@ -70,7 +70,9 @@ async fn start() -> Operator {
     let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
     // Everything it can say: a secret must not be in there either.
     let args = ["--log", "debug,vkc=trace", "--cluster-dns", "10.0.0.10"];
-    Operator::start(program, plane.dir(), &kubeconfig, NAMESPACE, &args)
+    // When it was killed it starts again as a container does in its pod, and need not wait for its own Leases to expire.
+    let pod = [("POD_UID", "the-pod-of-these-tests".to_owned())];
+    Operator::start_in(program, plane.dir(), &kubeconfig, NAMESPACE, &args, &pod)
         .await
         .unwrap()
 }
