@@ -1,5 +1,7 @@
 //! Servers and networks that fail, and what is and is not tried again.
 
+use vkc::azure::monitor::Metric;
+
 use super::*;
 
 #[tokio::test]
@@ -250,4 +252,36 @@ async fn one_429_on_one_get_is_noticed_by_nobody_else() {
         log.0.lock().iter().all(|(name, _)| *name != "read"),
         "nobody waited"
     );
+}
+
+#[tokio::test]
+async fn figures_wait_for_turns_of_their_own_while_a_pod_is_read_at_once() {
+    let server = Server::start(|seen| match seen.path().rsplit('/').next() {
+        Some("metrics") => Answer::json(200, &json!({"value": []})),
+        Some(name) => Answer::json(200, &group(name)),
+        None => Answer::empty(404),
+    })
+    .await;
+    let client = client(&server);
+    client.plan_figures("node", 2.0);
+    let read = AtomicUsize::new(0);
+    let figures = (0..80).map(|_| async {
+        let answer = client.metrics("rg", "g", &Metric::ALL, false, 0, 60).await;
+        read.fetch_add(1, Ordering::Relaxed);
+        answer.unwrap()
+    });
+    let pod = async {
+        // All of the figures have been asked for by then, and as many sent as the plan has saved up.
+        while read.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(client.get_group("rg", "g").await.unwrap().is_some());
+        read.load(Ordering::Relaxed)
+    };
+    let begun = Instant::now();
+    let (_, before) = tokio::join!(futures::future::join_all(figures), pod);
+    assert!(before < 80, "{before} figures were read before the pod");
+    // Fifty-one at once, then eight a second: four fifths of ten, when nobody else reads.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(3), "{took:?}");
 }
