@@ -25,6 +25,10 @@ pub struct AgentSpec {
 }
 
 /// What an agent knows about itself, for the connector's status.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "four facts that do not exclude each other"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentStatus {
     /// The Node exists as desired and its Ready condition was written.
