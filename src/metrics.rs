@@ -1,5 +1,7 @@
 //! What the operator counts and measures, as `OpenMetrics` text. All names begin with `vkc_`.
 
+mod agents;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::kube::events;
 use crate::{azure, connector, kube, kubelet, ownership, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -90,11 +93,13 @@ pub struct Metrics {
     waiting: Family<Node, Gauge>,
     running: Family<Node, Gauge>,
     troubles: Family<Trouble, Counter>,
+    events_dropped: Counter,
     registry_looks: Family<Outcome, Counter>,
     kubelet_requests: Family<KubeletRequest, Counter>,
     kubelet_seconds: Seconds<KubeletRoute>,
     certificate_expiry: Family<Node, Gauge>,
     credential_expiry: Family<Connector, Gauge>,
+    agents: agents::Agents,
     ownership: Ownership,
 }
 
@@ -117,11 +122,13 @@ impl Default for Metrics {
             waiting: Family::default(),
             running: Family::default(),
             troubles: Family::default(),
+            events_dropped: Counter::default(),
             registry_looks: Family::default(),
             kubelet_requests: Family::default(),
             kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
             certificate_expiry: Family::default(),
             credential_expiry: Family::default(),
+            agents: agents::Agents::default(),
             ownership: Ownership::default(),
         };
         metrics.register();
@@ -191,6 +198,11 @@ impl Metrics {
             self.troubles.clone(),
         );
         r.register(
+            "events_dropped",
+            "Events that were lost: too many at once, too many of one object, or refused by the API server",
+            self.events_dropped.clone(),
+        );
+        r.register(
             "registry_looks",
             "Images that were looked up in their registry, for the entry point",
             self.registry_looks.clone(),
@@ -222,14 +234,19 @@ impl Metrics {
             Unit::Seconds,
             self.credential_expiry.clone(),
         );
+        self.agents.register(r);
         self.ownership.register(r);
         *self.registry.lock() = registry;
     }
 
     /// The text of `/metrics`.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let registry = self.registry.lock();
+        // The recorders count for themselves; with the lock nobody else brings this up to date.
+        let new = events::dropped().saturating_sub(self.events_dropped.get());
+        self.events_dropped.inc_by(new);
         let mut text = String::new();
-        encode(&mut text, &self.registry.lock())?;
+        encode(&mut text, &registry)?;
         Ok(text)
     }
 }
@@ -401,6 +418,15 @@ impl kubelet::Observer for Metrics {
             .observe(elapsed.as_secs_f64());
     }
 
+    fn node_ended(&self, node: &str) {
+        let node = Node {
+            node: node.to_string(),
+        };
+        self.waiting.remove(&node);
+        self.running.remove(&node);
+        self.certificate_expiry.remove(&node);
+    }
+
     fn certificate_expiry(&self, node: &str, seconds: Option<i64>) {
         let node = Node {
             node: node.to_string(),
@@ -436,6 +462,7 @@ mod tests {
         kubelet::Observer::request(&metrics, "pods", 200, Duration::from_millis(3));
         kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
         connector::Observer::credential_expiry(&metrics, "azure", Some(8));
+        crate::agent::Observer::part_restarted(&metrics, "pods");
         ownership::Observer::state(&metrics, 2, 3, Some(Duration::from_secs(4)));
         ownership::Observer::change(&metrics, "handed_over");
         ownership::Observer::renewal(&metrics, true);
@@ -448,7 +475,9 @@ mod tests {
             "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
             "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
             "vkc_pod_operations_waiting{node=\"node\"} 3",
+            "vkc_events_dropped_total ",
             "vkc_registry_looks_total{outcome=\"not_found\"} 1",
+            "vkc_agent_part_restarts_total{part=\"pods\"} 1",
             "vkc_build_info{version=",
             "vkc_ownership_connectors 2",
             "vkc_ownership_replicas 3",
@@ -460,11 +489,13 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         kubelet::Observer::certificate_expiry(&metrics, "node", None);
+        kubelet::Observer::node_ended(&metrics, "node");
         connector::Observer::credential_expiry(&metrics, "azure", None);
         let text = metrics.encode().unwrap();
         assert!(
             !text.contains("expiry_seconds{") && !text.contains("timestamp_seconds{"),
             "{text}"
         );
+        assert!(!text.contains("node=\"node\""), "{text}");
     }
 }

@@ -15,19 +15,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("azure", &["fence"]),
     ("registry", &["azure"]),
     ("api", &["azure"]),
+    ("watched", &[]),
     ("kube", &["fence"]),
     ("ownership", &["fence", "kube"]),
     ("shutdown", &[]),
     ("telemetry", &[]),
     ("translate", &["api", "azure"]),
     ("settings", &["telemetry", "translate"]),
-    ("node", &["api", "kube"]),
+    ("node", &["api", "kube", "watched"]),
     (
         "provider",
         &["api", "azure", "registry", "translate", "kube"],
     ),
     ("pods", &["azure", "translate", "provider", "kube"]),
-    ("kubelet", &["azure", "translate", "provider", "kube"]),
+    (
+        "kubelet",
+        &["azure", "translate", "provider", "pods", "kube"],
+    ),
     (
         "agent",
         &[
@@ -39,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "node",
             "kube",
             "kubelet",
+            "watched",
         ],
     ),
     (
@@ -57,6 +62,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "metrics",
         &[
+            "agent",
             "azure",
             "connector",
             "registry",
@@ -96,9 +102,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "src/api",
     "src/translate",
-    "src/pods/index",
+    "src/pods/engine",
     "src/pods/queue.rs",
+    "src/pods/snapshot.rs",
     "src/pods/writer.rs",
+    "src/agent/spec.rs",
+    "src/agent/state.rs",
     "src/connector/capacity.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",
@@ -114,6 +123,7 @@ const PURE: &[&str] = &[
     "src/azure/throttle/budget.rs",
     "src/azure/throttle/line.rs",
     "src/azure/throttle/pace.rs",
+    "src/azure/throttle/plan.rs",
     "src/azure/throttle/window.rs",
     "src/azure/redact.rs",
     "src/azure/credential/metadata.rs",

@@ -55,9 +55,14 @@ impl AgentFactory for Agents {
         .await
         .map_err(|error| StartError::Failed(error.to_string()))?
         .git_version;
-        let identity =
-            identity::acquire(&clients, &spec.node.name, &version, &self.namespace).await?;
-        if !identity.scoped {
+        let source = identity::Source {
+            clients: clients.clone(),
+            node: spec.node.name.clone(),
+            server_version: version.clone(),
+            probe_namespace: self.namespace.clone(),
+        };
+        let identity = identity::keep(Arc::new(source), &spec.node.name).await?;
+        if !identity.scoped() {
             tracing::warn!(
                 node = spec.node.name,
                 "the API server does not limit this node's identity: it could read any Secret; \
@@ -78,15 +83,11 @@ impl AgentFactory for Agents {
                 .as_ref()
                 .map(|address| (address.host.clone(), address.port)),
             registry,
+            observer: self.metrics.clone(),
             pods: self.metrics.clone(),
             kubelet: self.kubelet.clone(),
         };
-        Ok(Box::new(Agent(agent::start(
-            spec,
-            shared,
-            identity.client,
-            arm,
-        ))))
+        Ok(Box::new(Agent(agent::start(spec, shared, identity, arm))))
     }
 }
 

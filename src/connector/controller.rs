@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::held::Held;
 use super::memory::BACKOFF_CAP;
@@ -26,9 +27,10 @@ use super::supervisor::Supervisor;
 use super::validate::secret_reference;
 use super::{Context, Error, workspace};
 use crate::api::VirtualKubeletConnector;
-use crate::kube::backoff::Backoff;
+use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call};
 use crate::kube::events::Events;
+use crate::kube::watches::steady;
 use crate::ownership::Ownership;
 
 /// Reconciles at a time. None of them waits for Azure.
@@ -39,6 +41,8 @@ const TRIGGERS: usize = 256;
 const SWEEP: Duration = Duration::from_mins(1);
 /// Reconciles under way may go on so long after the end was ordered.
 const GRACE: Duration = Duration::from_millis(1500);
+/// Longest pause between two reconciles while the API server does not answer.
+const AWAY: Duration = Duration::from_secs(4);
 /// A watch that says nothing is renewed after so many seconds, so that a dead connection is noticed.
 const WATCH_SECONDS: u32 = 120;
 
@@ -99,8 +103,9 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
     let mut work = controller
         .run(reconcile, error_policy, shared.clone())
         .boxed();
-    let mut sweeps = interval(SWEEP);
-    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A task of its own: it may wait for agents to stop, and all reconciles are polled here.
+    let sweeping = sweeping(shared.clone(), reader.clone(), gone);
+    let _sweeping = AbortOnDropHandle::new(tokio::spawn(sweeping));
     let synced = reader.clone();
     let mut first_list = std::pin::pin!(async move { synced.wait_until_ready().await.is_ok() });
     let mut listed = false;
@@ -119,8 +124,6 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
                 None => break !cancel.is_cancelled(),
             },
             () = ownership.lost() => shared.core.abandon_lost(),
-            () = gone.notified() => sweep(&shared, &reader).await,
-            _ = sweeps.tick() => sweep(&shared, &reader).await,
         }
     };
     ownership.leave();
@@ -151,6 +154,19 @@ async fn wait_for_crd(manager: &Client) {
             Err(error) => tracing::warn!(%error, "waiting for the API server"),
         }
         sleep(backoff.next_delay()).await;
+    }
+}
+
+/// Sweeps at each deletion that the watch reports, and now and then.
+async fn sweeping(shared: Arc<Shared>, reader: Store<Guarded>, gone: Arc<Notify>) {
+    let mut sweeps = interval(SWEEP);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = gone.notified() => {}
+            _ = sweeps.tick() => {}
+        }
+        sweep(&shared, &reader).await;
     }
 }
 
@@ -190,8 +206,7 @@ fn connectors(
 ) -> impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static {
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
     let mut listing = BTreeSet::new();
-    watcher(Api::<Guarded>::all(manager), config)
-        .default_backoff()
+    steady(watcher(Api::<Guarded>::all(manager), config))
         .modify(|connector| connector.meta_mut().managed_fields = None)
         .inspect(move |event| match event {
             Ok(watcher::Event::Init) => listing.clear(),
@@ -260,11 +275,10 @@ fn secrets(
 ) -> impl Stream<Item = ObjectRef<Guarded>> + Send + 'static {
     let namespace = namespace.to_owned();
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    watcher(
+    steady(watcher(
         Api::<PartialObjectMeta<Secret>>::namespaced(manager, &namespace),
         config,
-    )
-    .default_backoff()
+    ))
     .touched_objects()
     .filter_map(|item| {
         future::ready(
@@ -307,7 +321,8 @@ async fn reconcile(connector: Arc<Guarded>, shared: Arc<Shared>) -> Result<Actio
     Ok(action)
 }
 
-/// Failures are the API server's (Azure's are states): retried per connector, doubling from half a second to 5 minutes.
+/// Failures are the API server's (Azure's are states): retried per connector, doubling from half a second to 5 minutes;
+/// to 4 seconds while the API server does not answer, so that its return is noticed.
 #[allow(
     clippy::needless_pass_by_value,
     reason = "the signature that the controller asks for"
@@ -318,7 +333,10 @@ fn error_policy(connector: Arc<Guarded>, failure: &Failure, shared: Arc<Shared>)
     let backoff = failures
         .entry(name.clone())
         .or_insert_with(|| Backoff::new(Duration::from_millis(500), BACKOFF_CAP));
-    let delay = backoff.next_delay();
+    let mut delay = backoff.next_delay();
+    if failure.0.code().is_none_or(|code| code >= 500) {
+        delay = delay.min(jitter(AWAY, 0.2));
+    }
     // A conflict is the watch being a moment behind.
     if failure.0.is_conflict() || failure.0.is_not_held() {
         tracing::debug!(connector = %name, error = %failure, "the connector changed, or changed hands, meanwhile");

@@ -268,12 +268,11 @@ fn summary(facts: &Facts) -> Summary {
     if let Some(problem) = facts.workspace {
         return Summary::problem(problem);
     }
-    let refused = wanted_nodes(facts)
-        .filter_map(|node| node.start_error.as_ref())
-        .find_map(|error| match error {
-            StartError::Identity(message) => Some(message),
-            StartError::Failed(_) => None,
-        });
+    let refused = wanted_nodes(facts).find_map(|node| match (&node.start_error, &node.agent) {
+        (Some(StartError::Identity(message)), _) => Some(message),
+        (Some(StartError::Failed(_)), _) | (None, None) => None,
+        (None, Some(agent)) => agent.refused.as_ref(),
+    });
     if let Some(message) = refused {
         return Summary::stalled(reason::NODE_IDENTITY_FORBIDDEN, message);
     }

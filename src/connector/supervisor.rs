@@ -19,7 +19,7 @@ use crate::kube::identity::NodeIdentityError;
 
 /// Longest time an agent may take to start; its own calls have shorter time-outs.
 const START_TIMEOUT: Duration = Duration::from_secs(45);
-/// Longest time an agent may take to end its tasks and write its last statuses.
+/// Longest time an agent may take to end its tasks and write its last statuses; then it is aborted.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connector hears of its agents' changes at once, and then at most so often: a burst of pods is one status write.
 const COALESCE: Duration = Duration::from_secs(1);
@@ -245,7 +245,7 @@ async fn end(running: Running) {
     match timeout(STOP_TIMEOUT, agent.stop()).await {
         Ok(()) => tracing::info!(node = %spec.node.name, "stopped the agent"),
         Err(_) => {
-            tracing::warn!(node = %spec.node.name, "the agent did not stop in time and was cancelled");
+            tracing::warn!(node = %spec.node.name, "the agent did not stop in time and was aborted");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use kube::client::Body;
 use kube::client::retry::RetryPolicy;
 use kube::{Client, Config};
@@ -50,6 +50,10 @@ pub enum ClientsError {
         user: String,
     },
 }
+
+/// How requests name who makes them. What stands before the slash is what `metadata.managedFields` of every object that
+/// we write calls its manager.
+const USER_AGENT: &str = concat!("virtual-kubelet-connector/", env!("CARGO_PKG_VERSION"));
 
 /// The factory. Cheap to clone; all clients that do not retry share one pool of connections and one TLS set-up.
 #[derive(Clone)]
@@ -165,6 +169,8 @@ fn over(
     let namespace = pool.default_namespace().to_owned();
     let sending = service_fn(move |mut request: Request<Body>| {
         request.headers_mut().extend(headers.iter().cloned());
+        let name = HeaderValue::from_static(USER_AGENT);
+        request.headers_mut().insert(header::USER_AGENT, name);
         let pool = pool.clone();
         let refused = fence
             .as_ref()
@@ -289,6 +295,21 @@ fn verb(method: &Method, uri: &Uri, named: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn requests_say_who_makes_them() {
+        let (mock, mut handle) = tower_test::mock::pair::<Request<Body>, http::Response<Body>>();
+        let client = over(Client::new(mock, "default"), Vec::new(), Arc::new(()));
+        let request = Request::get("/version").body(Vec::new()).unwrap();
+        let answer = tokio::spawn(async move { client.request_text(request).await });
+        let (request, reply) = handle.next_request().await.unwrap();
+        let name = request.headers()[header::USER_AGENT].to_str().unwrap();
+        // The API server takes what stands before the slash for `managedFields`.
+        assert_eq!(name.split('/').next(), Some("virtual-kubelet-connector"));
+        assert!(name.ends_with(env!("CARGO_PKG_VERSION")), "{name}");
+        reply.send_response(http::Response::new(Body::empty()));
+        answer.await.unwrap().unwrap();
+    }
 
     #[test]
     fn operations_are_named_as_rbac_names_them() {

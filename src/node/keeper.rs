@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use kube_runtime::WatchStreamExt;
 use kube_runtime::watcher::{self, watcher};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,8 @@ use super::spec::{NodeSpec, desired_node};
 use super::status::{Endpoint, ReadyInput, differs, node_status, status_patch};
 use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
+use crate::kube::watches::steady;
+use crate::watched::set_if_changed;
 
 /// An unchanged status is written so often (a kubelet's `nodeStatusReportFrequency`).
 const REPORT_EVERY: Duration = Duration::from_mins(5);
@@ -87,10 +89,11 @@ impl NodeKeeper {
     ) {
         let name = wanted.borrow().spec.name.clone();
         let (uid_sender, uid) = watch::channel(None);
+        let recovered = Notify::new();
         let work = async {
             tokio::join!(
-                self.keep(wanted, registered, uid_sender),
-                lease::keep(self.node.clone(), &name, uid)
+                self.keep(wanted, registered, uid_sender, &recovered),
+                lease::keep(self.node.clone(), &name, uid, &recovered)
             );
         };
         tokio::select! {
@@ -104,13 +107,13 @@ impl NodeKeeper {
         mut wanted: watch::Receiver<NodeWanted>,
         registered: watch::Sender<Registration>,
         uid: watch::Sender<Option<String>>,
+        recovered: &Notify,
     ) {
         let name = wanted.borrow().spec.name.clone();
         let config = watcher::Config::default()
             .fields(&format!("metadata.name={name}"))
             .timeout(WATCH_SECONDS);
-        let mut events = watcher(Api::<Node>::all(self.node.clone()), config)
-            .default_backoff()
+        let mut events = steady(watcher(Api::<Node>::all(self.node.clone()), config))
             .modify(|node| node.metadata.managed_fields = None)
             .boxed();
         let mut state = State::default();
@@ -128,6 +131,8 @@ impl NodeKeeper {
                     }
                     None => return,
                 },
+                // The API server is back. What was known of the Node is older than what others have done to it since.
+                () = recovered.notified() => state.forget(),
                 () = tokio::time::sleep_until(next_pass) => {}
             }
             let want = wanted.borrow_and_update().clone();
@@ -158,7 +163,7 @@ impl NodeKeeper {
                 (None, Err(NodeError::Kube(_) | NodeError::Contested(_))) => uid.borrow().clone(),
                 (None, _) => None,
             };
-            uid.send_if_modified(|known| replace(known, live_uid.clone()));
+            set_if_changed(&uid, live_uid.clone());
             let now = Registration {
                 registered: problem.is_none(),
                 ready: state.ready,
@@ -166,7 +171,7 @@ impl NodeKeeper {
                 problem,
                 contested,
             };
-            registered.send_if_modified(|known| replace(known, now));
+            set_if_changed(&registered, now);
         }
     }
 
@@ -308,13 +313,6 @@ fn contest(node: &str) -> String {
     )
 }
 
-/// Sets `known`; true when that changed it.
-fn replace<T: PartialEq>(known: &mut T, now: T) -> bool {
-    let changed = *known != now;
-    *known = now;
-    changed
-}
-
 /// What the keeper knows.
 #[derive(Debug, Default)]
 struct State {
@@ -329,6 +327,11 @@ struct State {
 }
 
 impl State {
+    /// The next pass starts from a GET.
+    fn forget(&mut self) {
+        self.live = None;
+    }
+
     fn wrote(&mut self, ready: bool) {
         self.written = Some(Instant::now());
         self.ready = ready;

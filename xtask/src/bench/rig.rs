@@ -440,11 +440,7 @@ fn more_names(connectors: usize) -> Value {
         })
     });
     nodes
-        .flat_map(|node| {
-            [(0, node.clone()), (1, format!("system:node:{node}"))].map(|(rule, value)| {
-                json!({ "op": "add", "path": format!("/rules/{rule}/resourceNames/-"), "value": value })
-            })
-        })
+        .map(|node| json!({ "op": "add", "path": "/rules/0/resourceNames/-", "value": node }))
         .collect()
 }
 
