@@ -65,8 +65,8 @@ async fn a_fence_that_closes_while_the_token_is_fetched_holds_the_write_back() {
     })
     .await;
     let client = client(&server).fenced(fence);
-    let error = client.put_group("rg", "g", &ContainerGroup::default());
-    refused(&error.await.unwrap_err());
+    let body = ContainerGroup::default();
+    refused(&client.put_group("rg", "g", &body).await.unwrap_err());
     assert_eq!(server.token_requests(), 1);
     assert!(server.calls().is_empty(), "{:?}", server.calls());
 }
