@@ -265,6 +265,11 @@ impl ControlPlane {
         locked(&self.api_server).signal("CONT")
     }
 
+    /// Kills the API server: connections are refused until [`ControlPlane::restart_api_server`].
+    pub fn kill_api_server(&self) {
+        locked(&self.api_server).kill();
+    }
+
     /// Kills the API server and starts it again on the same port with the same data; returns when it is ready.
     ///
     /// # Errors
