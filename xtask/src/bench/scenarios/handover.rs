@@ -92,7 +92,7 @@ async fn fleet(bench: &Bench) -> Result<Vec<Row>> {
         connectors: FLEET,
         ..Setup::default()
     };
-    let mut rig = Rig::start(bench, "handover-fleet", &setup).await?;
+    let rig = Rig::start(bench, "handover-fleet", &setup).await?;
     let ready = NotReady::watch(&rig);
     let second = rig.start_replica("fleet-2").await?;
     let joined = balanced(&rig, 2, Instant::now()).await?;
