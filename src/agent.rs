@@ -137,6 +137,8 @@ async fn agent(
     arm: Arc<ArmClient>,
     cancel: CancellationToken,
 ) {
+    // First, so that it goes last: after the pods' loop, which measures until it ends.
+    let _alive = kubelet::Alive::new(specs.borrow().node.name.clone(), &shared.kubelet);
     let (events, flushed) = Events::spawn(node.client(), shared.instance.clone());
     let parts = VirtualNode::new(&specs.borrow(), shared, &node, arm, events);
     run::run(specs, status, Arc::new(parts), cancel).await;

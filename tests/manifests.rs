@@ -409,9 +409,14 @@ fn no_role_grants_both_ways_of_impersonation() {
 fn the_deployment_is_restricted_and_reads_no_secret_from_its_environment() {
     let deployment = documents(&read("config/manager/deployment.yaml")).remove(0);
     let spec = &deployment["spec"];
+    // Both are active, and a new one is there before an old one goes.
     assert_eq!(
         (&spec["replicas"], &spec["strategy"]["type"]),
-        (&1.into(), &"Recreate".into())
+        (&2.into(), &"RollingUpdate".into())
+    );
+    assert_eq!(
+        spec["strategy"]["rollingUpdate"],
+        serde_json::json!({"maxSurge": 1, "maxUnavailable": 0})
     );
     let pod = &spec["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);

@@ -87,6 +87,7 @@ impl VirtualNode {
         let client = node.client();
         let azure = arm.health();
         let provider = Arc::new(provider(spec, &shared, &client, arm));
+        let (snapshot, node_pods) = pods::snapshot::channel();
         Self {
             pods: pods::Dependencies {
                 node: client.clone(),
@@ -95,12 +96,14 @@ impl VirtualNode {
                 doubts: provider.doubts(),
                 events: events.clone(),
                 observer: shared.pods.clone(),
+                snapshot: Arc::new(snapshot),
             },
             kubelet: kubelet::Dependencies {
                 node: name.clone(),
                 ip: shared.node_ip,
                 client: client.clone(),
                 containers: provider.clone(),
+                node_pods,
                 events,
                 shared: shared.kubelet.clone(),
             },

@@ -40,6 +40,8 @@ pub struct AgentStatus {
     pub problem: Option<String>,
     /// Whether Azure answers.
     pub azure: Reach,
+    /// Another process writes the same Node again and again.
+    pub contested: bool,
     /// Pods bound to the node.
     pub pods: u32,
     /// Container groups in Azure that belong to the node.

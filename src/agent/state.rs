@@ -14,6 +14,7 @@ pub(super) fn settings(spec: &AgentSpec) -> Settings {
     Settings {
         suspended: spec.suspended,
         delete_orphans: spec.delete_orphans,
+        approved_orphans: None,
     }
 }
 
@@ -117,6 +118,7 @@ pub(super) fn status(
         refused,
         synced: report.synced,
         azure,
+        contested: registration.contested,
         problem: registration
             .problem
             .clone()

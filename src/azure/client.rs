@@ -25,13 +25,16 @@ use super::error::{AzureError, ErrorClass, body, chain};
 use super::health::{Health, Record};
 use super::throttle::{Ask, Class, IN_LINE, Limiter, Limiters, Observed, Urgency};
 use super::transport::HttpTransport;
+use crate::fence::Fence;
 
 mod exec;
+mod fenced;
 mod logs;
 mod monitor;
 mod operations;
 mod preflight;
 
+use fenced::Gate;
 pub use operations::Deletion;
 
 /// A GET or DELETE that has no answer by then has failed.
@@ -73,6 +76,7 @@ pub struct ArmClient {
     /// Which of those that share a limiter this is.
     member: u64,
     health: Record,
+    gate: Gate,
 }
 
 /// Clients made so far.
@@ -152,7 +156,8 @@ impl ArmClient {
         let sockets = limiters.transport(endpoints.ca_bundle_pem.as_deref())?;
         let transport: Arc<dyn HttpClient> = Arc::<HttpTransport>::clone(&sockets);
         let limiter = limiters.get(&subscription_id, &credential.principal());
-        let session = Session::new(credential, &endpoints, &transport, limiter, None)?;
+        let gate = Gate::default();
+        let session = Session::new(credential, &endpoints, &transport, limiter, &gate, None)?;
         Ok(Self {
             endpoints,
             base,
@@ -164,7 +169,15 @@ impl ArmClient {
             session: RwLock::new(Arc::new(session)),
             member: CLIENTS.fetch_add(1, Ordering::Relaxed),
             health: Record::default(),
+            gate,
         })
+    }
+
+    /// The same client, which asks `fence` before each request that is no GET. It cannot be given another one.
+    #[must_use]
+    pub fn fenced(self, fence: Arc<dyn Fence>) -> Self {
+        self.gate.close_with(fence);
+        self
     }
 
     /// Uses `credential` from the next call on; the old token is dropped. Calls under way end as they began.
@@ -175,7 +188,14 @@ impl ArmClient {
         let limiter = self
             .limiters
             .get(&self.subscription_id, &credential.principal());
-        let session = Session::new(credential, &self.endpoints, &self.transport, limiter, None)?;
+        let session = Session::new(
+            credential,
+            &self.endpoints,
+            &self.transport,
+            limiter,
+            &self.gate,
+            None,
+        )?;
         *self.session.write() = Arc::new(session);
         Ok(())
     }
@@ -287,6 +307,7 @@ impl ArmClient {
             &self.endpoints,
             &self.transport,
             limiter,
+            &self.gate,
             Some(Instant::now()),
         )?);
         *current = Arc::clone(&session);
@@ -315,6 +336,7 @@ impl ArmClient {
             self.observer.throttled(call.class.name(), waited);
         }
         let permit = turn?;
+        self.gate.allow(call.method)?;
 
         let mut request = Request::new(call.url.clone(), call.method);
         request.insert_header("accept", "application/json");
@@ -338,6 +360,11 @@ impl ArmClient {
             .ok()
             .and_then(|a| a.as_ref().ok())
             .map(|a| u16::from(a.status()));
+        if let Ok(Err(error)) = &answer
+            && let Some(refused) = fenced::refusal(error)
+        {
+            return Err(refused);
+        }
         self.observer.call(call.operation, status, sent.elapsed());
         let response = match answer {
             Ok(Ok(response)) => response,
@@ -367,6 +394,7 @@ impl Session {
         endpoints: &Endpoints,
         transport: &Arc<dyn HttpClient>,
         limiter: Arc<Limiter>,
+        gate: &Gate,
         renewed: Option<Instant>,
     ) -> Result<Self, AzureError> {
         let tokens = TokenSource::new(&credential, endpoints, Arc::clone(transport))?;
@@ -383,7 +411,7 @@ impl Session {
             version,
             options,
             Vec::new(),
-            vec![Arc::new(bearer)],
+            vec![Arc::new(bearer), gate.policy()],
             None,
         );
         Ok(Self {

@@ -16,6 +16,7 @@ use crate::kube::identity;
 use crate::kubelet;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
+use crate::ownership::Ownership;
 use crate::registry::Registries;
 use crate::settings::HostPort;
 
@@ -24,6 +25,7 @@ const CALL: Duration = Duration::from_secs(10);
 /// Makes the agents of this process.
 pub(super) struct Agents {
     pub(super) clients: Clients,
+    pub(super) ownership: Ownership,
     pub(super) namespace: String,
     pub(super) node_ip: IpAddr,
     pub(super) instance: String,
@@ -40,7 +42,11 @@ impl AgentFactory for Agents {
         spec: AgentSpec,
         arm: Arc<ArmClient>,
     ) -> Result<Box<dyn RunningAgent>, StartError> {
-        let manager = self.clients.manager();
+        let claim = self.ownership.claim(&spec.connector).ok_or_else(|| {
+            StartError::Failed("this replica no longer holds the connector".to_owned())
+        })?;
+        let clients = self.clients.fenced(Arc::new(claim));
+        let manager = clients.manager();
         let version = call::call(
             "get the server's version",
             CALL,
@@ -50,7 +56,7 @@ impl AgentFactory for Agents {
         .map_err(|error| StartError::Failed(error.to_string()))?
         .git_version;
         let source = identity::Source {
-            clients: self.clients.clone(),
+            clients: clients.clone(),
             node: spec.node.name.clone(),
             server_version: version.clone(),
             probe_namespace: self.namespace.clone(),
@@ -68,7 +74,7 @@ impl AgentFactory for Agents {
             .get(arm.ca_bundle_pem())
             .map_err(|error| StartError::Failed(error.to_string()))?;
         let shared = Shared {
-            clients: self.clients.clone(),
+            clients,
             node_ip: self.node_ip,
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),

@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::held::Held;
 use super::memory::BACKOFF_CAP;
 use super::reconcile::Core;
 use super::supervisor::Supervisor;
@@ -30,6 +31,7 @@ use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call};
 use crate::kube::events::Events;
 use crate::kube::watches::steady;
+use crate::ownership::Ownership;
 
 /// Reconciles at a time. None of them waits for Azure.
 const CONCURRENCY: u16 = 8;
@@ -64,13 +66,18 @@ struct Shared {
 pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Error> {
     let manager = context.clients.manager();
     tokio::select! {
-        () = cancel.cancelled() => return Ok(()),
+        () = cancel.cancelled() => {
+            context.ownership.leave();
+            let _ = timeout(GRACE, context.ownership.left()).await;
+            return Ok(());
+        }
         () = wait_for_crd(&manager) => {}
     }
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
     let (events, events_task) = Events::spawn(context.clients.lease(), context.instance.clone());
     let namespace = context.namespace.clone();
     let ready = context.ready.clone();
+    let ownership = context.ownership.clone();
     let shared = Arc::new(Shared {
         core: Core {
             supervisor: Arc::new(Supervisor::new(context.agents.clone(), trigger.clone())),
@@ -79,16 +86,18 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
             trigger,
             memories: Mutex::default(),
             cluster_uid: OnceCell::new(),
+            held: Held::default(),
         },
         failures: Mutex::default(),
     });
 
     let gone = Arc::new(Notify::new());
     let (reader, writer) = reflector::store();
-    let connectors = connectors(manager.clone(), writer, gone.clone());
+    let connectors = connectors(manager.clone(), writer, gone.clone(), ownership.clone());
     let controller = Controller::for_stream(connectors, reader.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(names(triggers))
+        .reconcile_on(ownership.news().map(|name| ObjectRef::new(&name)))
         .reconcile_on(secrets(manager, &namespace, reader.clone()))
         .graceful_shutdown_on(cancel.clone().cancelled_owned());
     let mut work = controller
@@ -114,12 +123,14 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
                 Some(Err(error)) => tracing::debug!(%error, "a reconcile failed"),
                 None => break !cancel.is_cancelled(),
             },
+            () = ownership.lost() => shared.core.abandon_lost(),
         }
     };
+    ownership.leave();
     // What is under way may end; what does not is cancelled when `work` goes.
     let _ = timeout(GRACE, work.by_ref().for_each(|_| future::ready(()))).await;
     drop(work);
-    shared.core.supervisor.stop_all().await;
+    shared.core.hand_over_all().await;
     events_task.abort();
     if ended { Err(Error::Ended) } else { Ok(()) }
 }
@@ -180,6 +191,7 @@ async fn sweep(shared: &Shared, reader: &Store<Guarded>) {
         .failures
         .lock()
         .retain(|name, _| names.contains(name));
+    shared.core.keep_held(&live, &names);
     shared.core.sweep(&live).await;
 }
 
@@ -190,10 +202,28 @@ fn connectors(
     manager: Client,
     writer: reflector::store::Writer<Guarded>,
     gone: Arc<Notify>,
+    ownership: Ownership,
 ) -> impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static {
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let mut listing = BTreeSet::new();
     steady(watcher(Api::<Guarded>::all(manager), config))
         .modify(|connector| connector.meta_mut().managed_fields = None)
+        .inspect(move |event| match event {
+            Ok(watcher::Event::Init) => listing.clear(),
+            Ok(watcher::Event::InitApply(connector)) => {
+                listing.insert(connector.name_any());
+            }
+            Ok(watcher::Event::InitDone) => {
+                ownership.set_connectors(std::mem::take(&mut listing));
+            }
+            Ok(watcher::Event::Apply(connector)) => {
+                ownership.add_connector(&connector.name_any());
+            }
+            Ok(watcher::Event::Delete(connector)) => {
+                ownership.remove_connector(&connector.name_any());
+            }
+            Err(_) => {}
+        })
         .inspect(move |event| {
             if let Ok(watcher::Event::Delete(_) | watcher::Event::InitDone) = event {
                 gone.notify_one();
@@ -283,6 +313,9 @@ async fn reconcile(connector: Arc<Guarded>, shared: Arc<Shared>) -> Result<Actio
             return Ok(Action::await_change());
         }
     };
+    if !shared.core.admit(connector).await {
+        return Ok(Action::await_change());
+    }
     let action = shared.core.reconcile(connector).await?;
     shared.failures.lock().remove(&connector.name_any());
     Ok(action)
@@ -305,8 +338,8 @@ fn error_policy(connector: Arc<Guarded>, failure: &Failure, shared: Arc<Shared>)
         delay = delay.min(jitter(AWAY, 0.2));
     }
     // A conflict is the watch being a moment behind.
-    if failure.0.is_conflict() {
-        tracing::debug!(connector = %name, error = %failure, "the connector changed meanwhile");
+    if failure.0.is_conflict() || failure.0.is_not_held() {
+        tracing::debug!(connector = %name, error = %failure, "the connector changed, or changed hands, meanwhile");
     } else {
         tracing::warn!(connector = %name, error = %failure, ?delay, "the reconcile failed");
     }

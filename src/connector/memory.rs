@@ -13,6 +13,8 @@ use self::asking::Checks;
 pub use self::asking::Pace;
 pub(super) use self::asking::{CheckKey, Checked, Question};
 use super::Context;
+#[cfg(test)]
+use super::checks::Finding;
 use super::expiry::Shown;
 use super::supervisor::StartError;
 use super::validate::{Problem, Resolved};
@@ -20,6 +22,7 @@ use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
 use crate::api::{Os, VirtualKubeletConnectorStatus};
 use crate::azure::model::SecretText;
 use crate::azure::{ArmClient, AzureError, Credential, Endpoints, ErrorClass, Reach};
+use crate::fence::Fence;
 use crate::kube::backoff::Backoff;
 
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
@@ -31,6 +34,8 @@ pub(super) const BACKOFF_CAP: Duration = Duration::from_mins(5);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Memory {
+    /// What every write to Azure asks.
+    pub(super) fence: Option<Arc<dyn Fence>>,
     /// The ARM client in use.
     pub(super) arm: Option<Arm>,
     /// The last key of the Log Analytics workspace that its Secret gave.
@@ -56,6 +61,7 @@ pub(super) struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self {
+            fence: None,
             arm: None,
             workspace_key: None,
             checks: Checks::default(),
@@ -157,7 +163,10 @@ impl Memory {
                     context.arm_observer.clone(),
                 );
                 match made {
-                    Ok(client) => Arc::new(client),
+                    Ok(client) => Arc::new(match &self.fence {
+                        Some(fence) => client.fenced(fence.clone()),
+                        None => client,
+                    }),
                     Err(error) => {
                         self.arm = other;
                         return Err(refused(error));
@@ -187,6 +196,12 @@ impl Memory {
             Some(arm) => self.checks.check(&arm.client, key, question, pace, trigger),
             None => self.unchecked(),
         }
+    }
+
+    /// As if Azure had just given this answer about `key`.
+    #[cfg(test)]
+    pub(super) fn assume(&mut self, key: CheckKey, findings: Vec<Finding>) {
+        self.checks.assume(key, findings);
     }
 
     /// What is known while Azure cannot be asked.

@@ -17,6 +17,7 @@ use super::apply::apply;
 use super::capacity::Region;
 use super::checks::{Finding, Register, Subject};
 use super::expiry::watch_expiry;
+use super::held::Held;
 use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory, Question};
 use super::plan::{Identity, split};
 use super::removal::{Removal, remove};
@@ -51,6 +52,7 @@ pub(super) struct Core {
     pub(super) trigger: mpsc::Sender<String>,
     pub(super) memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
     pub(super) cluster_uid: OnceCell<String>,
+    pub(super) held: Held,
 }
 
 /// The connector and the facts that no step changes.
@@ -111,6 +113,7 @@ impl Core {
         let memory = &mut *memory;
         let mut agents = self.supervisor.snapshot(&uid);
         memory.note_starts(&connector.name_any(), &mut agents.started);
+        memory.fence = Some(self.fence(&connector.name_any()));
         let workspace = self.workspace(connector, memory).await;
         let mut subjects = Subjects {
             identity: Identity {
@@ -151,7 +154,8 @@ impl Core {
         )
         .await?;
         let trouble = trouble(&resolved, &checked, &memory.reach());
-        let plain = self.context.clients.lease();
+        let writers = self.clients(&subjects.identity.name);
+        let plain = writers.lease();
         let trouble = trouble.as_deref();
         let Removal { leaving, left } = remove(
             &plain, supervisor, &subjects, memory, &agents, &split, trouble,
@@ -175,7 +179,8 @@ impl Core {
             checked: &checked,
             nodes: &nodes,
         };
-        write_status(&manager, &self.events, &subjects, memory, &found).await?;
+        let writer = writers.manager();
+        write_status(&writer, &self.events, &subjects, memory, &found).await?;
         let mut wake = checked.next;
         if let Some(retry) = memory.start_errors.values().map(|(_, at)| *at).min() {
             wake = wake.min(retry);
@@ -382,7 +387,8 @@ impl Core {
         let patch = json!({"metadata": {
             "uid": connector.uid(), "resourceVersion": connector.resource_version(), "finalizers": finalizers,
         }});
-        let api = Api::<VirtualKubeletConnector>::all(self.context.clients.manager());
+        let clients = self.clients(&connector.name_any());
+        let api = Api::<VirtualKubeletConnector>::all(clients.manager());
         let (name, params, patch) = (
             connector.name_any(),
             PatchParams::default(),
@@ -425,3 +431,6 @@ fn trouble(
     };
     blocking.map(|finding| finding.message.clone()).or(away)
 }
+
+#[cfg(test)]
+mod tests;

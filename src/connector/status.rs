@@ -320,7 +320,7 @@ fn summary(facts: &Facts) -> Summary {
     }
     let (ready, message) = nodes_message(facts);
     if !ready {
-        return Summary::working(Status::False, reason::NODES_NOT_READY, &message);
+        return Summary::working(Status::False, not_ready(facts), &message);
     }
     let leaving = removal(facts);
     let message = match &leaving {
@@ -434,13 +434,23 @@ fn reachable_condition(facts: &Facts) -> Wanted {
     }
 }
 
+/// Why a wanted node is not ready, in one word.
+fn not_ready(facts: &Facts) -> &'static str {
+    let mut agents = wanted_nodes(facts).filter_map(|node| node.agent.as_ref());
+    if agents.any(|agent| agent.contested) {
+        reason::NODE_STATUS_CONTESTED
+    } else {
+        reason::NODES_NOT_READY
+    }
+}
+
 fn nodes_condition(facts: &Facts) -> Wanted {
     match nodes_message(facts) {
         (_, _) if wanted_nodes(facts).count() == 0 => {
             Wanted::no(NODES_READY, reason::DELETING, "the nodes are being removed")
         }
         (true, message) => Wanted::yes(NODES_READY, reason::NODES_READY, message),
-        (false, message) => Wanted::no(NODES_READY, reason::NODES_NOT_READY, message),
+        (false, message) => Wanted::no(NODES_READY, not_ready(facts), message),
     }
 }
 

@@ -118,6 +118,8 @@ impl Snapshot {
 struct Starting {
     /// Counts the starts: one that was given up has another number than the one in its place.
     number: u64,
+    /// Name of the connector.
+    connector: String,
     task: AbortHandle,
 }
 
@@ -202,6 +204,7 @@ impl Supervisor {
     pub fn begin(self: &Arc<Self>, spec: AgentSpec, arm: Arc<ArmClient>, arm_number: u64) {
         let key = (spec.connector_uid.clone(), spec.node.os);
         let connector = spec.connector.clone();
+        let name = connector.clone();
         let mut state = self.state.lock();
         if state.closed || state.starting.contains_key(&key) {
             return;
@@ -226,7 +229,12 @@ impl Supervisor {
             }
         });
         let task = task.abort_handle();
-        state.starting.insert(key, Starting { number, task });
+        let starting = Starting {
+            number,
+            connector: name,
+            task,
+        };
+        state.starting.insert(key, starting);
     }
 
     /// Takes over what came of a start; false when nobody waits for it any more. What was made then goes.
@@ -306,6 +314,40 @@ impl Supervisor {
                 .map(|os| async move { self.stop(&(uid.to_owned(), os)).await }),
         )
         .await;
+    }
+
+    /// Name and UID of each connector with agents, also those that are being started.
+    pub fn names(&self) -> BTreeSet<(String, String)> {
+        let state = self.state.lock();
+        let running = state
+            .running
+            .iter()
+            .map(|((uid, _), agent)| (agent.spec.connector.clone(), uid.clone()));
+        let starting = state
+            .starting
+            .iter()
+            .map(|((uid, _), start)| (start.connector.clone(), uid.clone()));
+        running.chain(starting).collect()
+    }
+
+    /// Cancels the agents of a connector without waiting for them.
+    pub fn abandon(&self, uid: &str) {
+        let mut state = self.state.lock();
+        state.started.retain(|(owner, _), _| owner != uid);
+        state.starting.retain(|(owner, _), starting| {
+            let stays = owner != uid;
+            if !stays {
+                starting.task.abort();
+            }
+            stays
+        });
+        state.running.retain(|(owner, _), agent| {
+            let stays = owner != uid;
+            if !stays {
+                tracing::warn!(node = %agent.spec.node.name, "cancelled the agent: the connector is not held");
+            }
+            stays
+        });
     }
 
     /// Stops all agents together, within the time one may take, and starts none any more.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
+use super::contest::Contest;
 use super::lease;
 use super::repair::{Ownership, needs_repair, ownership};
 use super::spec::{NodeSpec, desired_node};
@@ -57,6 +58,8 @@ pub struct Registration {
     pub uid: Option<String>,
     /// What is wrong, in one sentence.
     pub problem: Option<String>,
+    /// Another process writes the same Node again and again.
+    pub contested: bool,
 }
 
 /// The clients and facts a keeper needs.
@@ -136,10 +139,19 @@ impl NodeKeeper {
             }
             let want = wanted.borrow_and_update().clone();
             let result = self.step(&mut state, &want).await;
+            let now = Instant::now();
+            let contested = state.contest.is_on(now);
             let (problem, delay) = match &result {
-                Ok(()) => {
+                Ok(()) | Err(NodeError::Contested(_)) => {
                     backoff.reset();
-                    (None, jitter(REPORT_EVERY, 0.1))
+                    let next = [state.contest.hold(now), state.contest.over()];
+                    let next = next.into_iter().flatten().min();
+                    let delay = next.map(|next| next.saturating_duration_since(now));
+                    let report = jitter(REPORT_EVERY, 0.1);
+                    (
+                        contested.then(|| contest(&name)),
+                        delay.map_or(report, |delay| delay.min(report)),
+                    )
                 }
                 Err(error) => {
                     tracing::warn!(node = %name, %error, "the Node is not as wanted");
@@ -150,7 +162,7 @@ impl NodeKeeper {
             // The lease goes on while the Node cannot be read or repaired; only a foreign Node gets no heartbeat from us.
             let live_uid = match (&state.live, &result) {
                 (Some(live), _) => live.metadata.uid.clone(),
-                (None, Err(NodeError::Kube(_))) => uid.borrow().clone(),
+                (None, Err(NodeError::Kube(_) | NodeError::Contested(_))) => uid.borrow().clone(),
                 (None, _) => None,
             };
             set_if_changed(&uid, live_uid.clone());
@@ -159,6 +171,7 @@ impl NodeKeeper {
                 ready: state.ready,
                 uid: live_uid,
                 problem,
+                contested,
             };
             set_if_changed(&registered, now);
         }
@@ -179,6 +192,20 @@ impl NodeKeeper {
             // Looked at again each time: somebody may delete it.
             return Err(NodeError::Foreign(problem));
         }
+        let wrong = self.is_wrong(&live, want);
+        if wrong && state.intact.as_ref() == Some(want) {
+            // As we had left it, it would not be.
+            state.intact = None;
+            state.contest.overwritten(Instant::now());
+            if state.contest.is_on(Instant::now()) {
+                tracing::warn!(node = name, "{}", contest(name));
+            }
+        }
+        let held = state.contest.hold(Instant::now()).is_some();
+        if wrong && held {
+            state.live = Some(live);
+            return Err(NodeError::Contested(contest(name)));
+        }
         let live = self.repair(live, want).await?;
         let live = state.live.insert(live).clone();
         match self.write_status(state, &live, want).await {
@@ -187,8 +214,19 @@ impl NodeKeeper {
                 state.live = None;
                 Err(error.into())
             }
-            other => Ok(other?),
+            Err(error) => Err(error.into()),
+            Ok(()) => {
+                state.intact = Some(want.clone());
+                Ok(())
+            }
         }
+    }
+
+    /// Whether something of ours in the Node is not as it is wanted.
+    fn is_wrong(&self, live: &Node, want: &NodeWanted) -> bool {
+        let desired = desired_node(&want.spec, &self.kubelet_version);
+        needs_repair(live, &desired).is_some()
+            || differs(live.status.as_ref(), &self.status(want, Some(live)))
     }
 
     /// One write with everything, so that nobody ever sees the Node without its taint.
@@ -271,6 +309,13 @@ impl NodeKeeper {
     }
 }
 
+fn contest(node: &str) -> String {
+    format!(
+        "another process writes node {node} as well, which therefore changes back and forth; this one writes it more and \
+         more seldom. Look for a second installation of the operator, or an older one that knows no Leases"
+    )
+}
+
 /// What the keeper knows.
 #[derive(Debug, Default)]
 struct State {
@@ -279,6 +324,9 @@ struct State {
     listed: bool,
     written: Option<Instant>,
     ready: bool,
+    /// What the Node was made to be, as long as nobody has changed it.
+    intact: Option<NodeWanted>,
+    contest: Contest,
 }
 
 impl State {
@@ -376,45 +424,4 @@ pub async fn remove(manager: &Client, spec: &NodeSpec) -> Result<(), NodeError> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(uid: &str, version: &str) -> Node {
-        let mut node = Node::default();
-        node.metadata.uid = Some(uid.to_owned());
-        node.metadata.resource_version = Some(version.to_owned());
-        node
-    }
-
-    #[test]
-    fn late_news_are_no_news() {
-        let mut state = State {
-            live: Some(node("a", "10")),
-            ..State::default()
-        };
-        assert!(!state.see(watcher::Event::Apply(node("a", "9"))));
-        assert!(!state.see(watcher::Event::Apply(node("a", "10"))));
-        assert!(state.see(watcher::Event::Apply(node("a", "11"))));
-        assert!(
-            !state.see(watcher::Event::Delete(node("older", "8"))),
-            "we have recreated it since"
-        );
-        assert!(state.live.is_some());
-        assert!(state.see(watcher::Event::Delete(node("a", "12"))));
-        assert!(state.live.is_none());
-    }
-
-    #[test]
-    fn a_list_without_the_node_means_it_is_gone() {
-        let mut state = State {
-            live: Some(node("a", "10")),
-            ..State::default()
-        };
-        assert!(!state.see(watcher::Event::Init));
-        assert!(state.see(watcher::Event::InitDone));
-        assert!(!state.see(watcher::Event::Init));
-        assert!(state.see(watcher::Event::InitApply(node("b", "12"))));
-        assert!(!state.see(watcher::Event::InitDone));
-        assert!(state.live.is_some());
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ const RENEW_JITTER: f64 = 0.04;
 
 /// Longest pause between two attempts. Shorter than a kubelet's 7 s, because the first renewal after an outage of the API
 /// server is what brings the Node back.
-const RETRY_CAP: Duration = Duration::from_secs(3);
+const RETRY_CAP: Duration = Duration::from_millis(1500);
 /// A Lease that was not renewed for so long may have cost the Node its Ready condition.
 const OUTAGE: Duration = Duration::from_secs(20);
 
