@@ -2,6 +2,7 @@
 
 use crate::azure::Reach;
 use crate::node::spec::NodeSpec;
+use crate::pods::engine::Held;
 use crate::translate::GroupDefaults;
 
 /// Everything that decides what an agent does. Two equal specs mean the same agent.
@@ -23,9 +24,12 @@ pub struct AgentSpec {
     pub suspended: bool,
     /// Groups that no pod claims are deleted, not only counted.
     pub delete_orphans: bool,
+    /// A person's approval of the deletion of groups that were held back because they are too many.
+    pub approved_orphans: Option<String>,
 }
 
 /// What an agent knows about itself, for the connector's status.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentStatus {
     /// The Node exists as desired and its Ready condition was written.
@@ -38,16 +42,18 @@ pub struct AgentStatus {
     pub refused: Option<String>,
     /// Why not, in one sentence, when something is wrong.
     pub problem: Option<String>,
-    /// Whether Azure answers.
-    pub azure: Reach,
     /// Another process writes the same Node again and again.
     pub contested: bool,
+    /// Whether Azure answers.
+    pub azure: Reach,
     /// Pods bound to the node.
     pub pods: u32,
     /// Container groups in Azure that belong to the node.
     pub container_groups: u32,
     /// Container groups that no pod claims, counted above too.
     pub orphans: u32,
+    /// Those of them that are held back because they are too many at once.
+    pub held: Option<Held>,
 }
 
 #[cfg(test)]
@@ -65,6 +71,7 @@ pub(crate) mod tests {
             node,
             suspended: false,
             delete_orphans: false,
+            approved_orphans: None,
         }
     }
 }

@@ -75,8 +75,8 @@ pub struct ArmClient {
     session: RwLock<Arc<Session>>,
     /// Which of those that share a limiter this is.
     member: u64,
-    health: Record,
     gate: Gate,
+    health: Record,
 }
 
 /// Clients made so far.
@@ -168,8 +168,8 @@ impl ArmClient {
             observer,
             session: RwLock::new(Arc::new(session)),
             member: CLIENTS.fetch_add(1, Ordering::Relaxed),
-            health: Record::default(),
             gate,
+            health: Record::default(),
         })
     }
 

@@ -22,11 +22,12 @@ use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory, Question};
 use super::plan::{Identity, split};
 use super::removal::{Removal, remove};
 use super::report::{Found, SETTLING, announce_left, node_facts, write_status};
+use super::status::NodeFacts;
 use super::supervisor::Supervisor;
 use super::validate::{Problem, Resolved, SecretState, resolve, secret_reference};
 use super::{
-    Context, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference, scope,
-    workspace,
+    Context, DELETE_ORPHANS, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference,
+    scope, workspace,
 };
 use crate::api::conditions::{CREDENTIALS_READY, reason};
 use crate::api::{AzureScope, CapacitySource, Os, Priority, VirtualKubeletConnector, node_name};
@@ -106,14 +107,16 @@ impl Core {
         if !deleting {
             self.ensure_finalizer(connector).await?;
         }
-        let manager = self.context.clients.manager();
+        // What is written for this connector is not sent any more once it is not ours.
+        let clients = self.clients(&connector.name_any());
+        let (manager, plain) = (clients.manager(), clients.lease());
         let cluster_uid = self.cluster_uid().await?;
         let memory = self.memory(&uid);
         let mut memory = memory.lock().await;
         let memory = &mut *memory;
+        memory.fence = Some(self.fence(&connector.name_any()));
         let mut agents = self.supervisor.snapshot(&uid);
         memory.note_starts(&connector.name_any(), &mut agents.started);
-        memory.fence = Some(self.fence(&connector.name_any()));
         let workspace = self.workspace(connector, memory).await;
         let mut subjects = Subjects {
             identity: Identity {
@@ -123,6 +126,7 @@ impl Core {
                 cluster_dns: self.context.cluster_dns.clone(),
                 workspace_key: memory.workspace_key.clone(),
                 region: Region::default(),
+                approved_orphans: annotation(DELETE_ORPHANS),
             },
             deleting,
             forced: deleting && annotation(FORCE_DELETE).as_deref() == Some(uid.as_str()),
@@ -154,8 +158,6 @@ impl Core {
         )
         .await?;
         let trouble = trouble(&resolved, &checked, &memory.reach());
-        let writers = self.clients(&subjects.identity.name);
-        let plain = writers.lease();
         let trouble = trouble.as_deref();
         let Removal { leaving, left } = remove(
             &plain, supervisor, &subjects, memory, &agents, &split, trouble,
@@ -179,33 +181,12 @@ impl Core {
             checked: &checked,
             nodes: &nodes,
         };
-        let writer = writers.manager();
-        write_status(&writer, &self.events, &subjects, memory, &found).await?;
-        let mut wake = checked.next;
-        if let Some(retry) = memory.start_errors.values().map(|(_, at)| *at).min() {
-            wake = wake.min(retry);
-        }
-        for problem in resolved
-            .as_ref()
-            .err()
-            .into_iter()
-            .chain(workspace.as_ref().err())
-        {
-            let pause = if problem.stalled {
-                BACKOFF_CAP
-            } else {
-                SECRET_RETRY
-            };
-            wake = wake.min(Instant::now() + jitter(pause, 0.2));
-        }
-        if nodes.iter().any(|node| node.settling) {
-            wake = wake.min(Instant::now() + SETTLING);
-        }
-        if !leaving.is_empty() {
-            wake = wake.min(Instant::now() + jitter(REMOVAL_STEP, 0.2));
-        }
+        write_status(&manager, &self.events, &subjects, memory, &found).await?;
+        let problems = [resolved.as_ref().err(), workspace.as_ref().err()];
+        let now = Instant::now();
+        let wake = wake(now, memory, &checked, &nodes, problems, !leaving.is_empty());
         Ok(Action::requeue(
-            wake.saturating_duration_since(Instant::now())
+            wake.saturating_duration_since(now)
                 .max(Duration::from_millis(100)),
         ))
     }
@@ -402,6 +383,34 @@ impl Core {
         .await
         .map(drop)
     }
+}
+
+/// When the connector is looked at again, besides at news.
+fn wake(
+    now: Instant,
+    memory: &Memory,
+    checked: &Checked,
+    nodes: &[NodeFacts],
+    problems: [Option<&Problem>; 2],
+    leaving: bool,
+) -> Instant {
+    let retries = memory.start_errors.values().map(|(_, at)| *at);
+    let problems = problems.into_iter().flatten().map(|problem| {
+        let pause = if problem.stalled {
+            BACKOFF_CAP
+        } else {
+            SECRET_RETRY
+        };
+        now + jitter(pause, 0.2)
+    });
+    let settling = nodes.iter().any(|node| node.settling);
+    let settled = settling.then(|| now + SETTLING);
+    let step = leaving.then(|| now + jitter(REMOVAL_STEP, 0.2));
+    retries
+        .chain(problems)
+        .chain(settled)
+        .chain(step)
+        .fold(checked.next, Instant::min)
 }
 
 /// Where the container groups are, as was said last: the watch may not have brought our own last write yet.

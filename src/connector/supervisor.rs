@@ -330,7 +330,7 @@ impl Supervisor {
         running.chain(starting).collect()
     }
 
-    /// Cancels the agents of a connector without waiting for them.
+    /// Cancels the agents of a connector, and their starts, without waiting for them.
     pub fn abandon(&self, uid: &str) {
         let mut state = self.state.lock();
         state.started.retain(|(owner, _), _| owner != uid);

@@ -194,9 +194,7 @@ const BULK_THRESHOLD: usize = 8;
 /// What [`next::next`] has to know of the node.
 #[derive(Debug, Default)]
 struct NodeState {
-    /// Which complete lists have arrived.
-    pods_listed: bool,
-    groups_listed: bool,
+    lists: Lists,
     /// No group may be made.
     suspended: bool,
     /// Groups that a list shows without a pod are deleted, not only counted.
@@ -207,9 +205,16 @@ struct NodeState {
     breaker: Breaker,
 }
 
+/// Which complete lists have arrived.
+#[derive(Debug, Default)]
+struct Lists {
+    pods: bool,
+    groups: bool,
+}
+
 impl NodeState {
     fn is_synced(&self) -> bool {
-        self.pods_listed && self.groups_listed
+        self.lists.pods && self.lists.groups
     }
 }
 
@@ -386,10 +391,11 @@ impl Engine {
         self.node.pace = pace;
     }
 
-    /// A person has agreed to the deletion of the groups that `token` names.
-    pub fn approve(&mut self, now: Now, token: &str) -> Vec<Effect> {
+    /// A person has agreed to the deletion of the groups that one of `tokens` names; they are separated by commas.
+    pub fn approve(&mut self, now: Now, tokens: &str) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.held().is_some_and(|held| held.token == token) {
+        let agreed = |held: Held| tokens.split(',').any(|token| token.trim() == held.token);
+        if self.held().is_some_and(agreed) {
             self.node.breaker.approve(now);
             self.touch_all();
             self.settle(now, &mut effects);

@@ -136,7 +136,7 @@ impl Stage {
         }
     }
 
-    /// One whose first lists have not arrived within the grace, so that the Node is told NotReady.
+    /// One whose first lists have not arrived within the grace, so that the Node is told `NotReady`.
     async fn late(fake: Fake) -> Self {
         let stage = Self::new(fake);
         sleep(SYNC_GRACE + Duration::from_millis(100)).await;
