@@ -29,6 +29,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/state", get(state))
         .route("/requests", get(requests).delete(reset))
         .route("/counts", get(counts))
+        .route("/changes", get(changes))
         .route("/settings", get(settings).post(change))
         .route("/faults", get(faults).post(inject).delete(clear))
         .route("/provider", post(provider))
@@ -96,6 +97,10 @@ async fn requests(State(shared): Emulated) -> Response {
 async fn reset(State(shared): Emulated) -> StatusCode {
     control(&shared).reset_requests();
     StatusCode::NO_CONTENT
+}
+
+async fn changes(State(shared): Emulated) -> Response {
+    Json(control(&shared).changes()).into_response()
 }
 
 async fn counts(State(shared): Emulated) -> Response {
