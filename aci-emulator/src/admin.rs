@@ -41,7 +41,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/clients", post(client))
         .route("/identities", post(identities))
         .route("/tokens", get(exchanges).delete(revoke))
-        .route("/failNextPuts", post(fail_next))
+        .route("/failNextPuts", post(fail_next).delete(fail_none))
         .route("/images", get(images).post(push))
         .route("/groups/{group}", get(group).delete(delete))
         .route("/groups/{group}/{verb}", post(group_verb))
@@ -239,6 +239,11 @@ struct Options {
 
 async fn fail_next(State(shared): Emulated, Json(options): Json<Options>) -> StatusCode {
     control(&shared).fail_next_puts(options.count.unwrap_or(1), options.late_start);
+    StatusCode::NO_CONTENT
+}
+
+async fn fail_none(State(shared): Emulated) -> StatusCode {
+    control(&shared).fail_no_puts();
     StatusCode::NO_CONTENT
 }
 

@@ -378,6 +378,11 @@ impl Control {
             .extend(std::iter::repeat_n(late_start, count));
     }
 
+    /// Takes back what [`Control::fail_next_puts`] has announced.
+    pub fn fail_no_puts(&self) {
+        self.shared.world.lock().no_capacity.clear();
+    }
+
     /// Lets an existing group's last operation have failed for lack of capacity.
     pub fn fail_group(
         &self,

@@ -19,6 +19,8 @@ use super::{Assets, Options, install_tls_provider};
 use crate::ports::free_port;
 use crate::process::{POLL, Process, StateDir};
 
+mod restart;
+
 /// All of the start. Some seconds on an idle machine; the rest is for busy ones.
 const START_DEADLINE: Duration = Duration::from_mins(2);
 
@@ -263,36 +265,6 @@ impl ControlPlane {
     /// The process is gone.
     pub fn resume_api_server(&self) -> Result<()> {
         locked(&self.api_server).signal("CONT")
-    }
-
-    /// Kills the API server and starts it again on the same port with the same data; returns when it is ready.
-    ///
-    /// # Errors
-    /// It did not come back.
-    pub async fn restart_api_server(&self) -> Result<()> {
-        {
-            let mut api_server = locked(&self.api_server);
-            api_server.kill();
-            let layout = Layout {
-                dir: self.dir(),
-                pki: &self.pki,
-                ports: &self.ports,
-            };
-            let flags = flags::api_server(&layout, &self.options);
-            *api_server = spawn(&self.assets, self.dir(), "kube-apiserver", flags)?;
-        }
-        let probe = Probe::new(&self.pki)?;
-        let deadline = Instant::now() + START_DEADLINE;
-        let url = format!("{}/readyz", self.url());
-        while !probe.healthy(&url).await {
-            locked(&self.api_server).check()?;
-            ensure!(
-                Instant::now() < deadline,
-                "the API server did not come back"
-            );
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
     }
 
     /// Name, process ID and log file of each component.
