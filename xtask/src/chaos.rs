@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use xtask::control_plane::{Assets, stderr_progress};
 use xtask::process::interrupted;
-use xtask::workspace;
+use xtask::workspace::{self, Programs};
 
 use canary::Canaries;
 use check::Violation;
@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// Run the release build
     #[arg(long)]
     release: bool,
+    /// Run the programs vkc and aci-emulator of this directory, and build none
+    #[arg(long, value_name = "DIR", conflicts_with = "release")]
+    programs: Option<PathBuf>,
 }
 
 impl Args {
@@ -92,8 +95,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Builds come before the signals are watched: until then a Ctrl-C ends us and them as it ends any build.
-    println!("Building vkc and aci-emulator.");
-    let programs = workspace::build(if args.release { "release" } else { "dev" })?;
+    let programs = if let Some(dir) = &args.programs {
+        Programs {
+            vkc: dir.join("vkc"),
+            aci_emulator: dir.join("aci-emulator"),
+        }
+    } else {
+        println!("Building vkc and aci-emulator.");
+        workspace::build(if args.release { "release" } else { "dev" })?
+    };
     let assets = Assets::resolve(stderr_progress)?;
     let stop = interrupted()?;
     println!(

@@ -64,7 +64,7 @@ pub(super) async fn world(rig: &Rig) -> Result<World> {
         nodes: nodes(client).await?,
         leases: leases(client).await?,
         workloads: workloads(client).await?,
-        ending: ending.map(|namespace| namespace.name_any()).collect(),
+        ending: ending.map(kube::ResourceExt::name_any).collect(),
         processes: rig.operators.lock().await.seen(),
         ..World::default()
     })
@@ -92,7 +92,7 @@ pub(super) async fn last_world(rig: &Rig) -> Result<World> {
         world.panics.extend(panics(&log)?);
         world.leaks.extend(super::canaries(rig).find_in(&log)?);
     }
-    let canaries = super::canaries(rig);
+    let canaries = super::canaries(rig).clone();
     for (place, text) in told(rig).await? {
         world.leaks.extend(canaries.find(&place, &text));
     }

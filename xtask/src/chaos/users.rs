@@ -77,12 +77,8 @@ where
     Api::namespaced(rig.client.clone(), namespace)
 }
 
-fn made<T>(made: Option<T>, what: &str) -> String {
-    let how = if made.is_some() {
-        "done"
-    } else {
-        "was so already"
-    };
+fn made(was: bool, what: &str) -> String {
+    let how = if was { "done" } else { "was so already" };
     format!("{what}: {how}")
 }
 
@@ -97,7 +93,7 @@ pub(super) async fn act(rig: &Rig, act: &Act) -> Result<String> {
             let deployments = api::<Deployment>(rig, home(deployment));
             let parameters = DeleteParams::background();
             let done = persist(|| deployments.delete(&name, &parameters)).await?;
-            Ok(made(done, &format!("delete {name}")))
+            Ok(made(done.is_some(), &format!("delete {name}")))
         }
         Act::Job {
             number,
@@ -106,7 +102,7 @@ pub(super) async fn act(rig: &Rig, act: &Act) -> Result<String> {
         } => {
             let jobs = api::<Job>(rig, home(number));
             let job = create(&jobs, manifests::job(number, completions, on_failure)).await?;
-            Ok(made(job, &format!("job-{number}")))
+            Ok(made(job.is_some(), &format!("job-{number}")))
         }
         Act::RecreateStatefulSet { set, replicas } => recreate(rig, set, replicas).await,
         Act::BarePod {
@@ -118,7 +114,7 @@ pub(super) async fn act(rig: &Rig, act: &Act) -> Result<String> {
             let name = format!("pod-{number}");
             let pods = api::<Pod>(rig, home(number));
             let pod = create(&pods, manifests::pod(&name, windows, policy, code)).await?;
-            Ok(made(pod, &name))
+            Ok(made(pod.is_some(), &name))
         }
         Act::DeletePod { pick } => delete_some(rig, pick, &DeleteParams::default()).await,
         Act::ForceDeletePod { pick } => {
@@ -139,7 +135,7 @@ pub(super) async fn act(rig: &Rig, act: &Act) -> Result<String> {
                 DeleteParams::default()
             };
             let done = persist(|| pods.delete(&name, &parameters)).await?;
-            Ok(made(done, &format!("delete {name}")))
+            Ok(made(done.is_some(), &format!("delete {name}")))
         }
         Act::Namespace {
             number,
@@ -161,7 +157,7 @@ async fn scale(rig: &Rig, deployment: u64, replicas: u64) -> Result<String> {
     let patch = Patch::Merge(&patch);
     let parameters = PatchParams::default();
     let done = persist(|| deployments.patch(&name, &parameters, &patch)).await?;
-    Ok(made(done, &format!("{name} to {replicas}")))
+    Ok(made(done.is_some(), &format!("{name} to {replicas}")))
 }
 
 /// The new one comes as soon as the old one is not there any more, while its pods still end: theirs are the same names.
@@ -203,7 +199,10 @@ async fn delete_some(rig: &Rig, pick: u64, parameters: &DeleteParams) -> Result<
         resource_version: None,
     });
     let done = persist(|| pods.delete(&name, &parameters)).await?;
-    Ok(made(done, &format!("delete {namespace}/{name} {uid}")))
+    Ok(made(
+        done.is_some(),
+        &format!("delete {namespace}/{name} {uid}"),
+    ))
 }
 
 /// Pods, a Deployment and a Job in a namespace of their own, which goes with all of them.
@@ -224,5 +223,5 @@ async fn namespace(rig: &Rig, number: u64, pods: u64, after: u64) -> Result<Stri
     tokio::time::sleep(Duration::from_millis(after)).await;
     let parameters = DeleteParams::background();
     let done = persist(|| namespaces.delete(&name, &parameters)).await?;
-    Ok(made(done, &format!("delete namespace {name}")))
+    Ok(made(done.is_some(), &format!("delete namespace {name}")))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::chaos::world::World;
 
-/// A node whose Lease is older is NotReady for Kubernetes.
+/// A node whose Lease is older is `NotReady` for Kubernetes.
 const LEASE: TimeDelta = TimeDelta::seconds(40);
 /// What a process may have more at the end than at its start: what it keeps of pods, connections and caches.
 const KIB: u64 = 64 * 1024;
