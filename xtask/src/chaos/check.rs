@@ -60,7 +60,7 @@ const fn ever(
 }
 
 /// All of them.
-pub(super) const INVARIANTS: [Invariant; 20] = [
+pub(super) const INVARIANTS: [Invariant; 21] = [
     now(
         "groups",
         "each pod that is to run has exactly one container group, by UID",
@@ -112,10 +112,11 @@ pub(super) const INVARIANTS: [Invariant; 20] = [
         "a pod that is not to be restarted runs once, by UID",
         runs::once,
     ),
-    now(
-        "jobs",
-        "a Job that nobody touched runs as often as it was asked to and completes",
-        runs::jobs,
+    now("jobs", "a Job that nobody touched completes", runs::jobs),
+    ever(
+        "jobs-once",
+        "a Job that nobody touched runs no more often than it was asked to",
+        runs::jobs_once,
     ),
     ever(
         "create-once",

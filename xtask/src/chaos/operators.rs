@@ -33,6 +33,8 @@ struct Slot {
     /// Ends that nobody asked for.
     ended: Option<String>,
     restarts: u32,
+    /// Counts its pods: a container that is started again is in the same pod, one that was stopped comes in another.
+    pod: u32,
 }
 
 /// All replicas.
@@ -68,6 +70,7 @@ impl Operators {
             at_start: None,
             ended: None,
             restarts: 0,
+            pod: 0,
         });
         self.start(number)?;
         Ok(number)
@@ -89,13 +92,16 @@ impl Operators {
             "--instance",
             &slot.name,
             "--kubelet-port-range",
-            "0-0",
+            "0",
             "--log",
             "info,vkc=debug",
             "--log-format",
             "plain",
         ];
-        let operator = Operator::spawn(&program, &dir, &kubeconfig, NAMESPACE, &args, &[])?;
+        let uid = format!("00000000-0000-4000-8000-{number:04}{:08}", slot.pod);
+        let environment = [("POD_UID", uid)];
+        let operator =
+            Operator::spawn(&program, &dir, &kubeconfig, NAMESPACE, &args, &environment)?;
         slot.operator = Some(operator);
         slot.started = Instant::now();
         slot.wanted = true;
@@ -118,6 +124,7 @@ impl Operators {
         let slot = self.slot(number)?;
         slot.wanted = false;
         slot.look();
+        slot.pod += 1;
         Ok(slot.operator.take())
     }
 

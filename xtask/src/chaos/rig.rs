@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -46,7 +46,7 @@ pub(super) struct Rig {
     pub(super) client: Client,
     pub(super) canaries: Lock<Canaries>,
     pub(super) dir: PathBuf,
-    state: Lock<StateDir>,
+    state: Option<Lock<StateDir>>,
 }
 
 impl Rig {
@@ -58,11 +58,30 @@ impl Rig {
         replicas: u64,
         dir: Option<&Path>,
     ) -> Result<Arc<Self>> {
-        let state = match dir {
+        let mut state = match dir {
             Some(dir) => StateDir::kept(dir)?,
             None => StateDir::temporary("vkc-chaos")?,
         };
         let dir = state.path().to_owned();
+        match Self::start_in(dir.clone(), assets, programs, seed, replicas).await {
+            Ok(mut rig) => {
+                rig.state = Some(Lock::new(state));
+                Ok(Arc::new(rig))
+            }
+            Err(error) => {
+                state.keep();
+                Err(error.context(format!("not started; see the logs in {}", dir.display())))
+            }
+        }
+    }
+
+    async fn start_in(
+        dir: PathBuf,
+        assets: &Assets,
+        programs: &Programs,
+        seed: u64,
+        replicas: u64,
+    ) -> Result<Self> {
         let options = Options {
             dir: Some(dir.join("control-plane")),
             ..Options::default()
@@ -92,12 +111,12 @@ impl Rig {
             client,
             canaries: Lock::new(canaries),
             dir,
-            state: Lock::new(state),
+            state: None,
         };
         let manifest = manifests::connector(&rig.emulator)?;
         rig.apply(&manifest).await?;
         rig.connector_ready().await?;
-        Ok(Arc::new(rig))
+        Ok(rig)
     }
 
     /// Server-side apply as the administrator.
@@ -120,6 +139,16 @@ impl Rig {
                 return Ok(());
             }
             self.plane.check()?;
+            if let Some(ended) = self
+                .operators
+                .lock()
+                .await
+                .seen()
+                .into_iter()
+                .find_map(|it| it.ended)
+            {
+                bail!("an operator ended: {ended}");
+            }
             ensure!(
                 Instant::now() < deadline,
                 "the connector is not Ready after {} s: {}",
@@ -132,8 +161,9 @@ impl Rig {
 
     /// Keeps the state directory.
     pub(super) fn keep_dir(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.keep();
+        if let Some(state) = &self.state {
+            state.lock().unwrap_or_else(PoisonError::into_inner).keep();
+        }
     }
 
     /// Ends the operators with SIGTERM; what was wrong with that.

@@ -1,7 +1,7 @@
 //! How often things ran.
 
 use super::story;
-use crate::chaos::world::{Change, World};
+use crate::chaos::world::{Change, Workload, World};
 
 /// One life of a group: made, and how it ended.
 struct Life<'a> {
@@ -73,37 +73,61 @@ pub(super) fn once(world: &World) -> Vec<String> {
     .collect()
 }
 
-/// A pod of a Job that was made, and never ran, does not count: it may have been refused, or deleted with its Job.
-pub(super) fn jobs(world: &World) -> Vec<String> {
+/// A Job that nobody touched, and how often its pods ran. A pod that was made and never ran does not count: it may have
+/// been refused, or deleted with its Job.
+struct Ran<'a> {
+    job: &'a Workload,
+    times: i64,
+    stories: String,
+}
+
+fn jobs_ran(world: &World) -> Vec<Ran<'_>> {
     let jobs = world.workloads.iter();
     let untouched = jobs.filter(|job| job.kind == "Job" && job.untouched);
-    untouched
-        .filter_map(|job| {
-            let (_, name) = job.name.split_once('/')?;
-            let pods: Vec<&String> = world
-                .history
-                .iter()
-                .filter(|(_, pod)| pod.untouched && pod.job.as_deref() == Some(name))
-                .map(|(uid, _)| uid)
-                .collect();
-            let ran: usize = pods
-                .iter()
-                .map(|uid| lives(world, uid).iter().filter(|life| life.ran).count())
-                .sum();
-            let ran = i64::try_from(ran).unwrap_or(i64::MAX);
-            (!job.complete || job.there != job.wanted || ran != job.wanted).then(|| {
-                let stories: Vec<String> = pods.iter().map(|uid| story(world, uid)).collect();
-                format!(
-                    "Job {} ran {ran} times for {} completions, {} succeeded, complete: {}; {}",
-                    job.name,
-                    job.wanted,
-                    job.there,
-                    job.complete,
-                    stories.join("; ")
-                )
-            })
+    let ran = untouched.filter_map(|job| {
+        let (_, name) = job.name.split_once('/')?;
+        let pods = world.history.iter();
+        let pods = pods.filter(|(_, pod)| pod.untouched && pod.job.as_deref() == Some(name));
+        let uids: Vec<&String> = pods.map(|(uid, _)| uid).collect();
+        let times: usize = uids
+            .iter()
+            .map(|uid| lives(world, uid).iter().filter(|life| life.ran).count())
+            .sum();
+        let stories: Vec<String> = uids.iter().map(|uid| story(world, uid)).collect();
+        Some(Ran {
+            job,
+            times: i64::try_from(times).unwrap_or(i64::MAX),
+            stories: stories.join("; "),
         })
-        .collect()
+    });
+    ran.collect()
+}
+
+pub(super) fn jobs(world: &World) -> Vec<String> {
+    let open = jobs_ran(world).into_iter().filter(|ran| {
+        let job = ran.job;
+        !job.complete || job.there != job.wanted || ran.times < job.wanted
+    });
+    open.map(|ran| {
+        format!(
+            "Job {} ran {} times for {} completions, {} succeeded, complete: {}; {}",
+            ran.job.name, ran.times, ran.job.wanted, ran.job.there, ran.job.complete, ran.stories
+        )
+    })
+    .collect()
+}
+
+pub(super) fn jobs_once(world: &World) -> Vec<String> {
+    let more = jobs_ran(world)
+        .into_iter()
+        .filter(|ran| ran.times > ran.job.wanted);
+    more.map(|ran| {
+        format!(
+            "Job {} ran {} times for {} completions; {}",
+            ran.job.name, ran.times, ran.job.wanted, ran.stories
+        )
+    })
+    .collect()
 }
 
 pub(super) fn put_once(world: &World) -> Vec<String> {

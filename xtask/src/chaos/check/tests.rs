@@ -265,7 +265,11 @@ fn a_job_that_ran_twice_or_not_at_all() {
         past.phases
             .push((at(9), "Succeeded".to_owned(), String::new()));
     };
-    assert_eq!(broken(other_pod), ["jobs"]);
+    assert_eq!(broken(other_pod), ["jobs-once"]);
+    assert_eq!(
+        broken(|world| world.changes.retain(|change| change.uid() != Some("j"))),
+        ["jobs"]
+    );
 }
 
 #[test]
