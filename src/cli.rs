@@ -2,6 +2,7 @@
 
 mod agents;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use crate::connector;
 use crate::kube::client::Clients;
 use crate::kubelet::{self, client_ca};
 use crate::metrics::Metrics;
+use crate::ownership::api::ApiLeases;
 use crate::registry::Registries;
 use crate::settings::{ServingCert, Settings};
-use crate::{shutdown, telemetry};
+use crate::{ownership, shutdown, telemetry};
 
 /// The work is waiting for others; more threads than this would only cost memory on a large machine.
 const THREADS: usize = 4;
@@ -117,9 +119,14 @@ async fn control(
 ) -> anyhow::Result<()> {
     let config = kube_config(settings).await?;
     let clients = Clients::new(config, metrics.clone())?;
+    let timing = ownership::Timing::default();
+    let leases = ApiLeases::new(clients.lease(), &settings.namespace, timing.call);
+    let (ownership, keeper) =
+        ownership::keeper::start(Arc::new(leases), me(settings), timing, metrics.clone());
     let (cas_sender, client_cas) = client_ca::channel();
     let agents = Arc::new(Agents {
         clients: clients.clone(),
+        ownership: ownership.clone(),
         namespace: settings.namespace.clone(),
         node_ip: settings.node_ip(),
         instance: settings.instance.clone(),
@@ -144,6 +151,7 @@ async fn control(
         instance: settings.instance.clone(),
         environment: connector::identity::Environment::read(|name| std::env::var(name).ok()),
         cluster_dns: settings.cluster_dns(),
+        ownership,
         agents,
         limiters: Limiters::new(),
         pace: connector::Pace::default(),
@@ -151,9 +159,45 @@ async fn control(
         observer: metrics,
         ready: Arc::new(move || readiness.set("controller", true)),
     };
+    let stopping = cancel.clone();
+    let keeper = async move {
+        let _ = keeper.await;
+        // When the process ends it is done first.
+        if stopping.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         ended = connector::run(context, cancel) => ended.context("the controller ended"),
+        () = keeper => Err(anyhow::anyhow!("the Leases are not kept any more")),
         () = client_ca => Err(anyhow::anyhow!("the client CA is not followed any more")),
+    }
+}
+
+/// Who this process is among the replicas: a container that starts again in the same pod is somebody else, too.
+fn me(settings: &Settings) -> ownership::Me {
+    let plain = |c: char| {
+        if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.' {
+            c
+        } else {
+            '-'
+        }
+    };
+    let name: String = settings
+        .instance
+        .to_ascii_lowercase()
+        .chars()
+        .map(plain)
+        .take(200)
+        .collect();
+    let name = name.trim_matches(['-', '.']);
+    // Each of these hashers is seeded from the system's randomness.
+    let word = RandomState::new().hash_one(std::process::id());
+    ownership::Me {
+        identity: format!("{name}-{:08x}", word >> 32)
+            .trim_start_matches('-')
+            .to_owned(),
+        pod_uid: settings.pod_uid.clone(),
     }
 }
 

@@ -12,6 +12,7 @@ mod controller;
 mod dereference;
 mod expiry;
 pub mod finalize;
+mod held;
 pub mod identity;
 mod memory;
 pub mod plan;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use crate::azure;
 use crate::kube::client::Clients;
+use crate::ownership::Ownership;
 use crate::translate::ClusterDns;
 
 pub use controller::run;
@@ -51,6 +53,8 @@ pub struct Context {
     pub environment: identity::Environment,
     /// The cluster's DNS, for pods in a subnet.
     pub cluster_dns: ClusterDns,
+    /// Which connectors this replica works for.
+    pub ownership: Ownership,
     /// Makes the agents.
     pub agents: Arc<dyn AgentFactory>,
     /// ARM's budgets, shared by all connectors.

@@ -8,3 +8,4 @@ pub mod call;
 pub mod client;
 pub mod events;
 pub mod identity;
+pub mod watches;

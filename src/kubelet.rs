@@ -21,4 +21,4 @@ pub mod upgrade;
 pub mod websocket;
 
 pub use certificate::Serving;
-pub use server::{Dependencies, Observer, Shared, run};
+pub use server::{Alive, Dependencies, Observer, Shared, run};

@@ -1,5 +1,7 @@
 //! What the operator counts and measures, as `OpenMetrics` text. All names begin with `vkc_`.
 
+mod agents;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::{azure, connector, kube, kubelet, pods, registry};
+use crate::kube::events;
+use crate::{azure, connector, kube, kubelet, ownership, pods, registry};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ArmCall {
@@ -90,11 +93,14 @@ pub struct Metrics {
     waiting: Family<Node, Gauge>,
     running: Family<Node, Gauge>,
     troubles: Family<Trouble, Counter>,
+    events_dropped: Counter,
     registry_looks: Family<Outcome, Counter>,
     kubelet_requests: Family<KubeletRequest, Counter>,
     kubelet_seconds: Seconds<KubeletRoute>,
     certificate_expiry: Family<Node, Gauge>,
     credential_expiry: Family<Connector, Gauge>,
+    agents: agents::Agents,
+    ownership: Ownership,
 }
 
 fn seconds() -> Histogram {
@@ -116,11 +122,14 @@ impl Default for Metrics {
             waiting: Family::default(),
             running: Family::default(),
             troubles: Family::default(),
+            events_dropped: Counter::default(),
             registry_looks: Family::default(),
             kubelet_requests: Family::default(),
             kubelet_seconds: Seconds::new_with_constructor(seconds as fn() -> Histogram),
             certificate_expiry: Family::default(),
             credential_expiry: Family::default(),
+            agents: agents::Agents::default(),
+            ownership: Ownership::default(),
         };
         metrics.register();
         metrics
@@ -189,6 +198,11 @@ impl Metrics {
             self.troubles.clone(),
         );
         r.register(
+            "events_dropped",
+            "Events that were lost: too many at once, too many of one object, or refused by the API server",
+            self.events_dropped.clone(),
+        );
+        r.register(
             "registry_looks",
             "Images that were looked up in their registry, for the entry point",
             self.registry_looks.clone(),
@@ -220,13 +234,19 @@ impl Metrics {
             Unit::Seconds,
             self.credential_expiry.clone(),
         );
+        self.agents.register(r);
+        self.ownership.register(r);
         *self.registry.lock() = registry;
     }
 
     /// The text of `/metrics`.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let registry = self.registry.lock();
+        // The recorders count for themselves; with the lock nobody else brings this up to date.
+        let new = events::dropped().saturating_sub(self.events_dropped.get());
+        self.events_dropped.inc_by(new);
         let mut text = String::new();
-        encode(&mut text, &self.registry.lock())?;
+        encode(&mut text, &registry)?;
         Ok(text)
     }
 }
@@ -319,6 +339,72 @@ impl connector::Observer for Metrics {
     }
 }
 
+/// Who runs which connector: the Leases.
+#[derive(Debug, Default)]
+struct Ownership {
+    held: Gauge,
+    replicas: Gauge,
+    remaining: Gauge<f64, AtomicU64>,
+    changes: Family<Change, Counter>,
+    renewals: Family<Outcome, Counter>,
+    refused: Family<Write, Counter>,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Change {
+    change: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Write {
+    target: &'static str,
+}
+
+impl Ownership {
+    fn register(&self, r: &mut Registry) {
+        let help = "Connectors whose nodes this replica runs";
+        r.register("ownership_connectors", help, self.held.clone());
+        let help = "Replicas of the operator that are there, this one included";
+        r.register("ownership_replicas", help, self.replicas.clone());
+        let help =
+            "Time until the first claim lapses unless its Lease is renewed; 0 holds back writes";
+        let remaining = self.remaining.clone();
+        r.register_with_unit("ownership_claim_remaining", help, Unit::Seconds, remaining);
+        let help = "Connectors taken, received, handed_over, released, lost, removed";
+        r.register("ownership_changes", help, self.changes.clone());
+        let help = "Renewals of the Leases of connectors";
+        r.register("ownership_renewals", help, self.renewals.clone());
+        let help = "Writes that were not sent because the connector was not held";
+        r.register("ownership_refused_writes", help, self.refused.clone());
+    }
+}
+
+impl ownership::Observer for Metrics {
+    fn state(&self, held: usize, replicas: usize, remaining: Option<Duration>) {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.ownership.held.set(number(held));
+        self.ownership.replicas.set(number(replicas));
+        let remaining = remaining.unwrap_or_default().as_secs_f64();
+        self.ownership.remaining.set(remaining);
+    }
+
+    fn change(&self, change: &'static str) {
+        let changes = &self.ownership.changes;
+        changes.get_or_create(&Change { change }).inc();
+    }
+
+    fn renewal(&self, succeeded: bool) {
+        let outcome = if succeeded { "success" } else { "failure" };
+        let renewals = &self.ownership.renewals;
+        renewals.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    fn refused(&self, target: &'static str) {
+        let refused = &self.ownership.refused;
+        refused.get_or_create(&Write { target }).inc();
+    }
+}
+
 impl kubelet::Observer for Metrics {
     fn request(&self, route: &'static str, status: u16, elapsed: Duration) {
         self.kubelet_requests
@@ -330,6 +416,15 @@ impl kubelet::Observer for Metrics {
         self.kubelet_seconds
             .get_or_create(&KubeletRoute { route })
             .observe(elapsed.as_secs_f64());
+    }
+
+    fn node_ended(&self, node: &str) {
+        let node = Node {
+            node: node.to_string(),
+        };
+        self.waiting.remove(&node);
+        self.running.remove(&node);
+        self.certificate_expiry.remove(&node);
     }
 
     fn certificate_expiry(&self, node: &str, seconds: Option<i64>) {
@@ -367,6 +462,11 @@ mod tests {
         kubelet::Observer::request(&metrics, "pods", 200, Duration::from_millis(3));
         kubelet::Observer::certificate_expiry(&metrics, "node", Some(7));
         connector::Observer::credential_expiry(&metrics, "azure", Some(8));
+        crate::agent::Observer::part_restarted(&metrics, "pods");
+        ownership::Observer::state(&metrics, 2, 3, Some(Duration::from_secs(4)));
+        ownership::Observer::change(&metrics, "handed_over");
+        ownership::Observer::renewal(&metrics, true);
+        ownership::Observer::refused(&metrics, "azure");
         let text = metrics.encode().unwrap();
         for line in [
             "vkc_kubelet_requests_total{route=\"pods\",code=\"200\"} 1",
@@ -375,17 +475,27 @@ mod tests {
             "vkc_arm_requests_total{operation=\"put_group\",code=\"201\"} 1",
             "vkc_api_requests_total{verb=\"PATCH\",resource=\"pods/status\",code=\"200\"} 1",
             "vkc_pod_operations_waiting{node=\"node\"} 3",
+            "vkc_events_dropped_total ",
             "vkc_registry_looks_total{outcome=\"not_found\"} 1",
+            "vkc_agent_part_restarts_total{part=\"pods\"} 1",
             "vkc_build_info{version=",
+            "vkc_ownership_connectors 2",
+            "vkc_ownership_replicas 3",
+            "vkc_ownership_claim_remaining_seconds 4.0",
+            "vkc_ownership_changes_total{change=\"handed_over\"} 1",
+            "vkc_ownership_renewals_total{outcome=\"success\"} 1",
+            "vkc_ownership_refused_writes_total{target=\"azure\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         kubelet::Observer::certificate_expiry(&metrics, "node", None);
+        kubelet::Observer::node_ended(&metrics, "node");
         connector::Observer::credential_expiry(&metrics, "azure", None);
         let text = metrics.encode().unwrap();
         assert!(
             !text.contains("expiry_seconds{") && !text.contains("timestamp_seconds{"),
             "{text}"
         );
+        assert!(!text.contains("node=\"node\""), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! The Node object of one virtual node: what it must look like, and the tasks that keep it so.
 
+mod contest;
 pub mod keeper;
 mod lease;
 pub mod repair;
@@ -14,6 +15,9 @@ pub enum NodeError {
     /// The API server refused or did not answer.
     #[error(transparent)]
     Kube(#[from] KubeError),
+    /// Another process writes the Node as well; the next write waits.
+    #[error("{0}")]
+    Contested(String),
     /// A Node of this name exists and is not ours.
     #[error("{0}")]
     Foreign(String),

@@ -10,9 +10,6 @@ mod references;
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Pod;
-
 pub use aci::{Aci, Scope};
 pub use containers::Containers;
 pub use doubts::Doubts;
@@ -21,7 +18,6 @@ pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};
 
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{Pace, Urgency, Wish};
 use crate::translate::{Note, PodKey};
 
 /// A container group as LIST tells it: existence and owner, no instance view.
@@ -62,38 +58,4 @@ pub enum Deleted {
     Absent,
     /// ARM took the delete; a GET has to confirm it. Carries the group's last state where ARM gave it.
     Accepted(Option<Box<ContainerGroup>>),
-}
-
-/// The backend of a virtual node. Calls are bounded in time by the implementation.
-#[async_trait]
-pub trait Provider: Send + Sync {
-    /// Creates the container group of `pod` once. With `look_first` a GET precedes the PUT and an existing group is
-    /// adopted, which is needed whenever a group may exist that nobody saw.
-    async fn ensure(&self, pod: &Pod, look_first: bool) -> Result<Ensured, Failure>;
-
-    /// The failure of an ensure of `key` that waits for Azure's limit of creates; `None` when it is to be tried.
-    fn in_line(&self, key: &PodKey) -> Option<Failure>;
-
-    /// Notes what looks at the running pods of this node would cost, and says how often to look: the reads are shared by
-    /// all nodes of a subscription and principal.
-    fn plan(&self, wish: Wish) -> Pace;
-
-    /// The group `name` with its instance view; `None` only when ARM says that the group does not exist.
-    async fn observe(
-        &self,
-        name: &str,
-        urgency: Urgency,
-    ) -> Result<Option<Box<ContainerGroup>>, Failure>;
-
-    /// Deletes the group `name`.
-    async fn delete(&self, name: &str) -> Result<Deleted, Failure>;
-
-    /// Stops what runs in the group `name`; the group stays. A group that does not exist is stopped.
-    async fn stop(&self, name: &str) -> Result<(), Failure>;
-
-    /// Every group in the resource group that belongs to this node, at most `max_age` ago: complete, or an error.
-    async fn list(&self, max_age: Duration) -> Result<Listing, Failure>;
-
-    /// The name of the group of `key`.
-    fn group_name(&self, key: &PodKey) -> String;
 }

@@ -25,6 +25,10 @@ pub struct Settings {
     #[arg(long, env = "POD_NAME", default_value = "vkc")]
     pub instance: String,
 
+    /// UID of this replica's pod: what the process before it in the same pod held is its own at once.
+    #[arg(long, env = "POD_UID", default_value = "")]
+    pub pod_uid: String,
+
     /// Ports of the virtual nodes' kubelet API, first-last; one port for each node. 0 lets the system choose.
     #[arg(long, env = "VKC_KUBELET_PORT_RANGE", default_value = "10260-10359")]
     pub kubelet_port_range: PortRange,

@@ -40,13 +40,13 @@ mod volumes;
 pub use events::{GroupEvent, Told, provisioning_failure};
 pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
 pub use group::{Note, Refusal, Refusals, Translation, container_group};
-pub use identity::{Ownership, PodKey, group_name, ownership};
+pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub use pull::registry_server;
 pub use resolved::{Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 pub use status::{
-    GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_unpulled, status_waiting,
+    GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_group_lost,
+    status_of_group, status_patch, status_terminated, status_unpulled, status_waiting,
 };
 
 /// What a connector says about every container group of one of its nodes.

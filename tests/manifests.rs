@@ -385,16 +385,38 @@ fn the_listed_nodes_are_those_of_the_sample() {
         .iter()
         .map(|node| format!("system:node:{node}"))
         .collect();
-    assert_eq!(strings(&role["rules"][1]["resourceNames"]), users);
+    let older = documents(&read("config/before-1.36/kustomization.yaml")).remove(0);
+    let patch = older["patches"][0]["patch"].as_str().unwrap();
+    let patch = documents(patch).remove(0);
+    assert_eq!(
+        patch[0]["op"], "replace",
+        "the rules for 1.36 are not granted beside these"
+    );
+    assert_eq!(patch[0]["path"], "/rules");
+    assert_eq!(strings(&patch[0]["value"][0]["resourceNames"]), users);
+}
+
+#[test]
+fn no_role_grants_both_ways_of_impersonation() {
+    for role in documents(&read("config/rbac/node_names.yaml")) {
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            assert!(!strings(&rule["verbs"]).contains(&"impersonate"), "{rule}");
+        }
+    }
 }
 
 #[test]
 fn the_deployment_is_restricted_and_reads_no_secret_from_its_environment() {
     let deployment = documents(&read("config/manager/deployment.yaml")).remove(0);
     let spec = &deployment["spec"];
+    // Both are active, and a new one is there before an old one goes.
     assert_eq!(
         (&spec["replicas"], &spec["strategy"]["type"]),
-        (&1.into(), &"Recreate".into())
+        (&2.into(), &"RollingUpdate".into())
+    );
+    assert_eq!(
+        spec["strategy"]["rollingUpdate"],
+        serde_json::json!({"maxSurge": 1, "maxUnavailable": 0})
     );
     let pod = &spec["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);

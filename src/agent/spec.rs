@@ -33,12 +33,35 @@ pub struct AgentStatus {
     pub ready: bool,
     /// Both lists, of pods and of container groups, have arrived, so that the counts below mean something.
     pub synced: bool,
+    /// The API server does not let the operator act as the node any more: why, and the rule to add.
+    pub refused: Option<String>,
     /// Why not, in one sentence, when something is wrong.
     pub problem: Option<String>,
+    /// Another process writes the same Node again and again.
+    pub contested: bool,
     /// Pods bound to the node.
     pub pods: u32,
     /// Container groups in Azure that belong to the node.
     pub container_groups: u32,
     /// Container groups that no pod claims, counted above too.
     pub orphans: u32,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn spec() -> AgentSpec {
+        let node = crate::node::spec::tests::spec();
+        AgentSpec {
+            connector: node.connector.clone(),
+            connector_uid: node.connector_uid.clone(),
+            cluster_uid: "cluster".to_owned(),
+            resource_group: "rg".to_owned(),
+            groups: GroupDefaults::new(node.os, node.region.clone()),
+            node,
+            suspended: false,
+            delete_orphans: false,
+        }
+    }
 }

@@ -23,13 +23,16 @@ use super::credential::{Credential, TokenSource};
 use super::error::{AzureError, ErrorClass, body, chain};
 use super::throttle::{Ask, Class, IN_LINE, Limiter, Limiters, Observed, Urgency};
 use super::transport::HttpTransport;
+use crate::fence::Fence;
 
 mod exec;
+mod fenced;
 mod logs;
 mod monitor;
 mod operations;
 mod preflight;
 
+use fenced::Gate;
 pub use operations::Deletion;
 
 /// A GET or DELETE that has no answer by then has failed.
@@ -70,6 +73,7 @@ pub struct ArmClient {
     session: RwLock<Arc<Session>>,
     /// Which of those that share a limiter this is.
     member: u64,
+    gate: Gate,
 }
 
 /// Clients made so far.
@@ -149,7 +153,8 @@ impl ArmClient {
         let sockets = limiters.transport(endpoints.ca_bundle_pem.as_deref())?;
         let transport: Arc<dyn HttpClient> = Arc::<HttpTransport>::clone(&sockets);
         let limiter = limiters.get(&subscription_id, &credential.principal());
-        let session = Session::new(credential, &endpoints, &transport, limiter, None)?;
+        let gate = Gate::default();
+        let session = Session::new(credential, &endpoints, &transport, limiter, &gate, None)?;
         Ok(Self {
             endpoints,
             base,
@@ -160,7 +165,15 @@ impl ArmClient {
             observer,
             session: RwLock::new(Arc::new(session)),
             member: CLIENTS.fetch_add(1, Ordering::Relaxed),
+            gate,
         })
+    }
+
+    /// The same client, which asks `fence` before each request that is no GET. It cannot be given another one.
+    #[must_use]
+    pub fn fenced(self, fence: Arc<dyn Fence>) -> Self {
+        self.gate.close_with(fence);
+        self
     }
 
     /// Uses `credential` from the next call on; the old token is dropped. Calls under way end as they began.
@@ -171,7 +184,14 @@ impl ArmClient {
         let limiter = self
             .limiters
             .get(&self.subscription_id, &credential.principal());
-        let session = Session::new(credential, &self.endpoints, &self.transport, limiter, None)?;
+        let session = Session::new(
+            credential,
+            &self.endpoints,
+            &self.transport,
+            limiter,
+            &self.gate,
+            None,
+        )?;
         *self.session.write() = Arc::new(session);
         Ok(())
     }
@@ -273,6 +293,7 @@ impl ArmClient {
             &self.endpoints,
             &self.transport,
             limiter,
+            &self.gate,
             Some(Instant::now()),
         )?);
         *current = Arc::clone(&session);
@@ -301,6 +322,7 @@ impl ArmClient {
             self.observer.throttled(call.class.name(), waited);
         }
         let permit = turn?;
+        self.gate.allow(call.method)?;
 
         let mut request = Request::new(call.url.clone(), call.method);
         request.insert_header("accept", "application/json");
@@ -324,6 +346,11 @@ impl ArmClient {
             .ok()
             .and_then(|a| a.as_ref().ok())
             .map(|a| u16::from(a.status()));
+        if let Ok(Err(error)) = &answer
+            && let Some(refused) = fenced::refusal(error)
+        {
+            return Err(refused);
+        }
         self.observer.call(call.operation, status, sent.elapsed());
         let response = match answer {
             Ok(Ok(response)) => response,
@@ -353,6 +380,7 @@ impl Session {
         endpoints: &Endpoints,
         transport: &Arc<dyn HttpClient>,
         limiter: Arc<Limiter>,
+        gate: &Gate,
         renewed: Option<Instant>,
     ) -> Result<Self, AzureError> {
         let tokens = TokenSource::new(&credential, endpoints, Arc::clone(transport))?;
@@ -369,7 +397,7 @@ impl Session {
             version,
             options,
             Vec::new(),
-            vec![Arc::new(bearer)],
+            vec![Arc::new(bearer), gate.policy()],
             None,
         );
         Ok(Self {

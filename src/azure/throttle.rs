@@ -1,7 +1,7 @@
 //! One budget of ARM calls per subscription and principal, shared by every connector that uses them: ARM counts that
 //! way (Microsoft Learn, "Understand how Azure Resource Manager throttles requests").
 //!
-//! The rules are in [`budget`], `window`, `line` and [`pace`], which have no clock; the waiting is in `limiter`.
+//! The rules are in [`budget`], `window`, `line`, [`plan`] and [`pace`], which have no clock; the waiting is in `limiter`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ mod limiter;
 mod line;
 pub mod looks;
 pub mod pace;
+pub mod plan;
 mod window;
 
 pub use budget::{Class, Observed, Settings};

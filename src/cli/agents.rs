@@ -16,6 +16,7 @@ use crate::kube::identity;
 use crate::kubelet;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
+use crate::ownership::Ownership;
 use crate::registry::Registries;
 use crate::settings::HostPort;
 
@@ -24,6 +25,7 @@ const CALL: Duration = Duration::from_secs(10);
 /// Makes the agents of this process.
 pub(super) struct Agents {
     pub(super) clients: Clients,
+    pub(super) ownership: Ownership,
     pub(super) namespace: String,
     pub(super) node_ip: IpAddr,
     pub(super) instance: String,
@@ -40,7 +42,11 @@ impl AgentFactory for Agents {
         spec: AgentSpec,
         arm: Arc<ArmClient>,
     ) -> Result<Box<dyn RunningAgent>, StartError> {
-        let manager = self.clients.manager();
+        let claim = self.ownership.claim(&spec.connector).ok_or_else(|| {
+            StartError::Failed("this replica no longer holds the connector".to_owned())
+        })?;
+        let clients = self.clients.fenced(Arc::new(claim));
+        let manager = clients.manager();
         let version = call::call(
             "get the server's version",
             CALL,
@@ -49,9 +55,14 @@ impl AgentFactory for Agents {
         .await
         .map_err(|error| StartError::Failed(error.to_string()))?
         .git_version;
-        let identity =
-            identity::acquire(&self.clients, &spec.node.name, &version, &self.namespace).await?;
-        if !identity.scoped {
+        let source = identity::Source {
+            clients: clients.clone(),
+            node: spec.node.name.clone(),
+            server_version: version.clone(),
+            probe_namespace: self.namespace.clone(),
+        };
+        let identity = identity::keep(Arc::new(source), &spec.node.name).await?;
+        if !identity.scoped() {
             tracing::warn!(
                 node = spec.node.name,
                 "the API server does not limit this node's identity: it could read any Secret; \
@@ -63,7 +74,7 @@ impl AgentFactory for Agents {
             .get(arm.ca_bundle_pem())
             .map_err(|error| StartError::Failed(error.to_string()))?;
         let shared = Shared {
-            clients: self.clients.clone(),
+            clients,
             node_ip: self.node_ip,
             kubelet_version: kubelet_version(&version),
             instance: self.instance.clone(),
@@ -72,15 +83,11 @@ impl AgentFactory for Agents {
                 .as_ref()
                 .map(|address| (address.host.clone(), address.port)),
             registry,
+            observer: self.metrics.clone(),
             pods: self.metrics.clone(),
             kubelet: self.kubelet.clone(),
         };
-        Ok(Box::new(Agent(agent::start(
-            spec,
-            shared,
-            identity.client,
-            arm,
-        ))))
+        Ok(Box::new(Agent(agent::start(spec, shared, identity, arm))))
     }
 }
 

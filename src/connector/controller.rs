@@ -18,16 +18,20 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::held::Held;
 use super::memory::BACKOFF_CAP;
 use super::reconcile::Core;
 use super::supervisor::Supervisor;
 use super::validate::secret_reference;
 use super::{Context, Error, workspace};
 use crate::api::VirtualKubeletConnector;
-use crate::kube::backoff::Backoff;
+use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call};
 use crate::kube::events::Events;
+use crate::kube::watches::steady;
+use crate::ownership::Ownership;
 
 /// Reconciles at a time. None of them waits for Azure.
 const CONCURRENCY: u16 = 8;
@@ -37,6 +41,8 @@ const TRIGGERS: usize = 256;
 const SWEEP: Duration = Duration::from_mins(1);
 /// Reconciles under way may go on so long after the end was ordered.
 const GRACE: Duration = Duration::from_millis(1500);
+/// Longest pause between two reconciles while the API server does not answer.
+const AWAY: Duration = Duration::from_secs(4);
 /// A watch that says nothing is renewed after so many seconds, so that a dead connection is noticed.
 const WATCH_SECONDS: u32 = 120;
 
@@ -60,13 +66,18 @@ struct Shared {
 pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Error> {
     let manager = context.clients.manager();
     tokio::select! {
-        () = cancel.cancelled() => return Ok(()),
+        () = cancel.cancelled() => {
+            context.ownership.leave();
+            let _ = timeout(GRACE, context.ownership.left()).await;
+            return Ok(());
+        }
         () = wait_for_crd(&manager) => {}
     }
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
     let (events, events_task) = Events::spawn(context.clients.lease(), context.instance.clone());
     let namespace = context.namespace.clone();
     let ready = context.ready.clone();
+    let ownership = context.ownership.clone();
     let shared = Arc::new(Shared {
         core: Core {
             supervisor: Supervisor::new(context.agents.clone(), trigger.clone()),
@@ -75,23 +86,26 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
             trigger,
             memories: Mutex::default(),
             cluster_uid: OnceCell::new(),
+            held: Held::default(),
         },
         failures: Mutex::default(),
     });
 
     let gone = Arc::new(Notify::new());
     let (reader, writer) = reflector::store();
-    let connectors = connectors(manager.clone(), writer, gone.clone());
+    let connectors = connectors(manager.clone(), writer, gone.clone(), ownership.clone());
     let controller = Controller::for_stream(connectors, reader.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(names(triggers))
+        .reconcile_on(ownership.news().map(|name| ObjectRef::new(&name)))
         .reconcile_on(secrets(manager, &namespace, reader.clone()))
         .graceful_shutdown_on(cancel.clone().cancelled_owned());
     let mut work = controller
         .run(reconcile, error_policy, shared.clone())
         .boxed();
-    let mut sweeps = interval(SWEEP);
-    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A task of its own: it may wait for agents to stop, and all reconciles are polled here.
+    let sweeping = sweeping(shared.clone(), reader.clone(), gone);
+    let _sweeping = AbortOnDropHandle::new(tokio::spawn(sweeping));
     let synced = reader.clone();
     let mut first_list = std::pin::pin!(async move { synced.wait_until_ready().await.is_ok() });
     let mut listed = false;
@@ -109,14 +123,14 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
                 Some(Err(error)) => tracing::debug!(%error, "a reconcile failed"),
                 None => break !cancel.is_cancelled(),
             },
-            () = gone.notified() => sweep(&shared, &reader).await,
-            _ = sweeps.tick() => sweep(&shared, &reader).await,
+            () = ownership.lost() => shared.core.abandon_lost(),
         }
     };
+    ownership.leave();
     // What is under way may end; what does not is cancelled when `work` goes.
     let _ = timeout(GRACE, work.by_ref().for_each(|_| future::ready(()))).await;
     drop(work);
-    shared.core.supervisor.stop_all().await;
+    shared.core.hand_over_all().await;
     events_task.abort();
     if ended { Err(Error::Ended) } else { Ok(()) }
 }
@@ -143,6 +157,19 @@ async fn wait_for_crd(manager: &Client) {
     }
 }
 
+/// Sweeps at each deletion that the watch reports, and now and then.
+async fn sweeping(shared: Arc<Shared>, reader: Store<Guarded>, gone: Arc<Notify>) {
+    let mut sweeps = interval(SWEEP);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = gone.notified() => {}
+            _ = sweeps.tick() => {}
+        }
+        sweep(&shared, &reader).await;
+    }
+}
+
 async fn sweep(shared: &Shared, reader: &Store<Guarded>) {
     // Before the first list the store knows nobody.
     if timeout(Duration::ZERO, reader.wait_until_ready())
@@ -164,6 +191,7 @@ async fn sweep(shared: &Shared, reader: &Store<Guarded>) {
         .failures
         .lock()
         .retain(|name, _| names.contains(name));
+    shared.core.keep_held(&live, &names);
     shared.core.sweep(&live).await;
 }
 
@@ -174,11 +202,28 @@ fn connectors(
     manager: Client,
     writer: reflector::store::Writer<Guarded>,
     gone: Arc<Notify>,
+    ownership: Ownership,
 ) -> impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static {
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    watcher(Api::<Guarded>::all(manager), config)
-        .default_backoff()
+    let mut listing = BTreeSet::new();
+    steady(watcher(Api::<Guarded>::all(manager), config))
         .modify(|connector| connector.meta_mut().managed_fields = None)
+        .inspect(move |event| match event {
+            Ok(watcher::Event::Init) => listing.clear(),
+            Ok(watcher::Event::InitApply(connector)) => {
+                listing.insert(connector.name_any());
+            }
+            Ok(watcher::Event::InitDone) => {
+                ownership.set_connectors(std::mem::take(&mut listing));
+            }
+            Ok(watcher::Event::Apply(connector)) => {
+                ownership.add_connector(&connector.name_any());
+            }
+            Ok(watcher::Event::Delete(connector)) => {
+                ownership.remove_connector(&connector.name_any());
+            }
+            Err(_) => {}
+        })
         .inspect(move |event| {
             if let Ok(watcher::Event::Delete(_) | watcher::Event::InitDone) = event {
                 gone.notify_one();
@@ -230,11 +275,10 @@ fn secrets(
 ) -> impl Stream<Item = ObjectRef<Guarded>> + Send + 'static {
     let namespace = namespace.to_owned();
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    watcher(
+    steady(watcher(
         Api::<PartialObjectMeta<Secret>>::namespaced(manager, &namespace),
         config,
-    )
-    .default_backoff()
+    ))
     .touched_objects()
     .filter_map(|item| {
         future::ready(
@@ -269,12 +313,16 @@ async fn reconcile(connector: Arc<Guarded>, shared: Arc<Shared>) -> Result<Actio
             return Ok(Action::await_change());
         }
     };
+    if !shared.core.admit(connector).await {
+        return Ok(Action::await_change());
+    }
     let action = shared.core.reconcile(connector).await?;
     shared.failures.lock().remove(&connector.name_any());
     Ok(action)
 }
 
-/// Failures are the API server's (Azure's are states): retried per connector, doubling from half a second to 5 minutes.
+/// Failures are the API server's (Azure's are states): retried per connector, doubling from half a second to 5 minutes;
+/// to 4 seconds while the API server does not answer, so that its return is noticed.
 #[allow(
     clippy::needless_pass_by_value,
     reason = "the signature that the controller asks for"
@@ -285,10 +333,13 @@ fn error_policy(connector: Arc<Guarded>, failure: &Failure, shared: Arc<Shared>)
     let backoff = failures
         .entry(name.clone())
         .or_insert_with(|| Backoff::new(Duration::from_millis(500), BACKOFF_CAP));
-    let delay = backoff.next_delay();
+    let mut delay = backoff.next_delay();
+    if failure.0.code().is_none_or(|code| code >= 500) {
+        delay = delay.min(jitter(AWAY, 0.2));
+    }
     // A conflict is the watch being a moment behind.
-    if failure.0.is_conflict() {
-        tracing::debug!(connector = %name, error = %failure, "the connector changed meanwhile");
+    if failure.0.is_conflict() || failure.0.is_not_held() {
+        tracing::debug!(connector = %name, error = %failure, "the connector changed, or changed hands, meanwhile");
     } else {
         tracing::warn!(connector = %name, error = %failure, ?delay, "the reconcile failed");
     }

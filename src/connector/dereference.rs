@@ -49,7 +49,8 @@ pub(super) async fn live_pods(
     let mut pods = Requests::new();
     for node in nodes {
         let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
-        let params = ListParams::default().fields(&fields);
+        // From the API server's memory, which is not limited: a page would be read from etcd.
+        let params = ListParams::default().fields(&fields).match_any();
         let list = call("list the pods of a node", TIMEOUT, api.list(&params)).await?;
         let asks = |pod: &Pod| Some((pod.metadata.uid.clone()?, request(pod)));
         pods.extend(list.items.iter().filter_map(asks));

@@ -244,7 +244,7 @@ async fn clear(manager: &Client, pods: &[Bound], decision: &Decision) -> Option<
 /// As [`keeper::remove`]; a Node that belongs to somebody else is not an error here, it is none of ours to remove.
 pub async fn finish(manager: &Client, spec: &AgentSpec) -> Result<(), KubeError> {
     match keeper::remove(manager, &spec.node).await {
-        Ok(()) | Err(NodeError::Foreign(_)) => Ok(()),
+        Ok(()) | Err(NodeError::Foreign(_) | NodeError::Contested(_)) => Ok(()),
         Err(NodeError::Kube(error)) => Err(error),
     }
 }

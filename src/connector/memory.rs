@@ -20,6 +20,7 @@ use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
 use crate::api::{Os, VirtualKubeletConnectorStatus};
 use crate::azure::model::SecretText;
 use crate::azure::{ArmClient, AzureError, Credential, Endpoints, ErrorClass};
+use crate::fence::Fence;
 use crate::kube::backoff::Backoff;
 
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub(super) const BACKOFF_CAP: Duration = Duration::from_mins(5);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Memory {
+    /// What every write to Azure asks.
+    pub(super) fence: Option<Arc<dyn Fence>>,
     /// The ARM client in use.
     pub(super) arm: Option<Arm>,
     /// The last key of the Log Analytics workspace that its Secret gave.
@@ -52,6 +55,7 @@ pub(super) struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self {
+            fence: None,
             arm: None,
             workspace_key: None,
             checks: Checks::default(),
@@ -123,7 +127,10 @@ impl Memory {
                     context.arm_observer.clone(),
                 );
                 match made {
-                    Ok(client) => Arc::new(client),
+                    Ok(client) => Arc::new(match &self.fence {
+                        Some(fence) => client.fenced(fence.clone()),
+                        None => client,
+                    }),
                     Err(error) => {
                         self.arm = other;
                         return Err(refused(error));

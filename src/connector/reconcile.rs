@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::capacity::Region;
 use super::checks::{Finding, Register, Subject};
+use super::held::Held;
 use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory, Question};
 use super::plan::{Identity, split};
 use super::supervisor::Supervisor;
@@ -43,6 +44,7 @@ pub(super) struct Core {
     pub(super) trigger: mpsc::Sender<String>,
     pub(super) memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
     pub(super) cluster_uid: OnceCell<String>,
+    pub(super) held: Held,
 }
 
 /// The connector and the facts that no step changes.
@@ -101,6 +103,7 @@ impl Core {
         let memory = self.memory(&uid);
         let mut memory = memory.lock().await;
         let memory = &mut *memory;
+        memory.fence = Some(self.fence(&connector.name_any()));
         let workspace = self.workspace(connector, memory).await;
         let mut subjects = Subjects {
             identity: Identity {
@@ -322,7 +325,8 @@ impl Core {
         let patch = json!({"metadata": {
             "uid": connector.uid(), "resourceVersion": connector.resource_version(), "finalizers": finalizers,
         }});
-        let api = Api::<VirtualKubeletConnector>::all(self.context.clients.manager());
+        let clients = self.clients(&connector.name_any());
+        let api = Api::<VirtualKubeletConnector>::all(clients.manager());
         let (name, params, patch) = (
             connector.name_any(),
             PatchParams::default(),

@@ -100,7 +100,7 @@ impl Core {
         } = subjects;
         let spec = agent_spec(identity, &connector.spec, os, true);
         // Not the retrying client: 429 is how a disruption budget refuses an eviction.
-        let manager = self.context.clients.lease();
+        let manager = self.clients(&identity.name).lease();
         if view.is_none()
             && !owed(connector, os)
             && !dereference::node_exists(&manager, &spec.node.name).await?

@@ -98,7 +98,7 @@ impl Core {
             "metadata": {"name": identity.name, "uid": identity.uid},
             "status": next,
         });
-        let api = Api::<VirtualKubeletConnector>::all(self.context.clients.manager());
+        let api = Api::<VirtualKubeletConnector>::all(self.clients(&identity.name).manager());
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&body);
         let written = call(

@@ -268,18 +268,17 @@ fn summary(facts: &Facts) -> Summary {
     if let Some(problem) = facts.workspace {
         return Summary::problem(problem);
     }
-    let refused = wanted_nodes(facts)
-        .filter_map(|node| node.start_error.as_ref())
-        .find_map(|error| match error {
-            StartError::Identity(message) => Some(message),
-            StartError::Failed(_) => None,
-        });
+    let refused = wanted_nodes(facts).find_map(|node| match (&node.start_error, &node.agent) {
+        (Some(StartError::Identity(message)), _) => Some(message),
+        (Some(StartError::Failed(_)), _) | (None, None) => None,
+        (None, Some(agent)) => agent.refused.as_ref(),
+    });
     if let Some(message) = refused {
         return Summary::stalled(reason::NODE_IDENTITY_FORBIDDEN, message);
     }
     let (ready, message) = nodes_message(facts);
     if !ready {
-        return Summary::working(Status::False, reason::NODES_NOT_READY, &message);
+        return Summary::working(Status::False, not_ready(facts), &message);
     }
     let leaving = removal(facts);
     let message = match &leaving {
@@ -355,13 +354,23 @@ fn nodes_message(facts: &Facts) -> (bool, String) {
     (ready == all, message)
 }
 
+/// Why a wanted node is not ready, in one word.
+fn not_ready(facts: &Facts) -> &'static str {
+    let mut agents = wanted_nodes(facts).filter_map(|node| node.agent.as_ref());
+    if agents.any(|agent| agent.contested) {
+        reason::NODE_STATUS_CONTESTED
+    } else {
+        reason::NODES_NOT_READY
+    }
+}
+
 fn nodes_condition(facts: &Facts) -> Wanted {
     match nodes_message(facts) {
         (_, _) if wanted_nodes(facts).count() == 0 => {
             Wanted::no(NODES_READY, reason::DELETING, "the nodes are being removed")
         }
         (true, message) => Wanted::yes(NODES_READY, reason::NODES_READY, message),
-        (false, message) => Wanted::no(NODES_READY, reason::NODES_NOT_READY, message),
+        (false, message) => Wanted::no(NODES_READY, not_ready(facts), message),
     }
 }
 

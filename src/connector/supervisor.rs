@@ -1,6 +1,6 @@
 //! Owns the agents of all connectors: starts, updates and stops them, and notices when one changes or ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::kube::identity::NodeIdentityError;
 
 /// Longest time an agent may take to start; its own calls have shorter time-outs.
 const START_TIMEOUT: Duration = Duration::from_secs(45);
-/// Longest time an agent may take to end its tasks and write its last statuses.
+/// Longest time an agent may take to end its tasks and write its last statuses; then it is aborted.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connector hears of its agents' changes at once, and then at most so often: a burst of pods is one status write.
 const COALESCE: Duration = Duration::from_secs(1);
@@ -196,6 +196,27 @@ impl Supervisor {
         .await;
     }
 
+    /// Name and UID of each connector with agents.
+    pub fn names(&self) -> BTreeSet<(String, String)> {
+        let running = self.running.lock();
+        let names = running
+            .iter()
+            .map(|((uid, _), agent)| (agent.spec.connector.clone(), uid.clone()));
+        names.collect()
+    }
+
+    /// Cancels the agents of a connector without waiting for them.
+    pub fn abandon(&self, uid: &str) {
+        let mut running = self.running.lock();
+        running.retain(|(owner, _), agent| {
+            let stays = owner != uid;
+            if !stays {
+                tracing::warn!(node = %agent.spec.node.name, "cancelled the agent: the connector is not held");
+            }
+            stays
+        });
+    }
+
     /// Stops all agents together, within the time one may take.
     pub async fn stop_all(&self) {
         let all = std::mem::take(&mut *self.running.lock());
@@ -224,7 +245,7 @@ async fn end(running: Running) {
     match timeout(STOP_TIMEOUT, agent.stop()).await {
         Ok(()) => tracing::info!(node = %spec.node.name, "stopped the agent"),
         Err(_) => {
-            tracing::warn!(node = %spec.node.name, "the agent did not stop in time and was cancelled");
+            tracing::warn!(node = %spec.node.name, "the agent did not stop in time and was aborted");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::fence::{self, NotHeld};
+
 /// The time-out of an ordinary request.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,14 @@ pub enum KubeError {
         /// `metav1.Status.message`.
         message: String,
     },
+    /// It was not sent: this replica may no longer write for the connector.
+    #[error("{op}: {message}")]
+    NotHeld {
+        /// What was asked.
+        op: &'static str,
+        /// Why.
+        message: String,
+    },
     /// The request did not reach the API server, or its answer could not be read.
     #[error("{op}: {message}")]
     Transport {
@@ -46,6 +56,10 @@ impl KubeError {
                 reason: status.reason.clone(),
                 message: status.message.clone(),
             },
+            kube::Error::Service(error) if error.is::<NotHeld>() => Self::NotHeld {
+                op,
+                message: error.to_string(),
+            },
             other => Self::Transport {
                 op,
                 message: chain(other),
@@ -53,11 +67,16 @@ impl KubeError {
         }
     }
 
+    /// It was not sent, because this replica may no longer write for the connector.
+    pub fn is_not_held(&self) -> bool {
+        matches!(self, Self::NotHeld { .. })
+    }
+
     /// The HTTP status code, when the API server answered.
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Api { code, .. } => Some(*code),
-            Self::Timeout { .. } | Self::Transport { .. } => None,
+            Self::Timeout { .. } | Self::NotHeld { .. } | Self::Transport { .. } => None,
         }
     }
 
@@ -85,6 +104,7 @@ impl KubeError {
     pub fn reason(&self) -> &str {
         match self {
             Self::Timeout { .. } => "Timeout",
+            Self::NotHeld { .. } => fence::REASON,
             Self::Transport { .. } => "Transport",
             Self::Api { reason, .. } if reason.is_empty() => "Unknown",
             Self::Api { reason, .. } => reason,

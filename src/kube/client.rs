@@ -4,11 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use kube::client::Body;
+use kube::client::retry::RetryPolicy;
 use kube::{Client, Config};
+use tower::retry::RetryLayer;
+use tower::util::BoxCloneService;
+use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
 
 use super::call::KubeError;
+use crate::fence::{Fence, Target};
 
 /// How a node's identity is sent to the API server (conventions of KEP-5284, "constrained impersonation").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +51,10 @@ pub enum ClientsError {
     },
 }
 
+/// How requests name who makes them. What stands before the slash is what `metadata.managedFields` of every object that
+/// we write calls its manager.
+const USER_AGENT: &str = concat!("virtual-kubelet-connector/", env!("CARGO_PKG_VERSION"));
+
 /// The factory. Cheap to clone; all clients that do not retry share one pool of connections and one TLS set-up.
 #[derive(Clone)]
 pub struct Clients {
@@ -53,6 +62,7 @@ pub struct Clients {
     plain: Client,
     pool: Client,
     observer: Arc<dyn Observer>,
+    fence: Option<Arc<dyn Fence>>,
 }
 
 impl fmt::Debug for Clients {
@@ -78,16 +88,34 @@ impl Clients {
             Client::try_from(config)
                 .map_err(|e| ClientsError::Config(KubeError::new("make a client", &e)))
         };
-        config.default_retry = true;
-        let retrying = client(config.clone())?;
+        // Retries are ours, so that each of them passes the fence: see `over`.
         config.default_retry = false;
-        let pool = client(config)?;
-        Ok(Self {
-            manager: over(retrying, Vec::new(), observer.clone()),
-            plain: over(pool.clone(), Vec::new(), observer.clone()),
+        Ok(Self::over_pool(client(config)?, observer, None))
+    }
+
+    fn over_pool(pool: Client, observer: Arc<dyn Observer>, fence: Option<Arc<dyn Fence>>) -> Self {
+        let make = |retries| {
+            over(
+                pool.clone(),
+                Vec::new(),
+                observer.clone(),
+                fence.clone(),
+                retries,
+            )
+        };
+        Self {
+            manager: make(true),
+            plain: make(false),
             pool,
             observer,
-        })
+            fence,
+        }
+    }
+
+    /// The same clients for the work on one connector: they ask `fence` before each request that is no read.
+    #[must_use]
+    pub fn fenced(&self, fence: Arc<dyn Fence>) -> Self {
+        Self::over_pool(self.pool.clone(), self.observer.clone(), Some(fence))
     }
 
     /// The operator's own identity; 429, 503 and 504 are retried inside the caller's time-out.
@@ -117,23 +145,55 @@ impl Clients {
             let group = HeaderValue::from_static("system:nodes");
             headers.push((HeaderName::from_static("impersonate-group"), group));
         }
-        Ok(over(self.pool.clone(), headers, self.observer.clone()))
+        Ok(over(
+            self.pool.clone(),
+            headers,
+            self.observer.clone(),
+            self.fence.clone(),
+            false,
+        ))
     }
 }
 
-/// A client that adds `headers` to each request, reports it, and sends it through `pool`.
+type Sending = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
+
+/// A client that adds `headers` to each request, reports it, and sends it through `pool`; with `retries`, what the API
+/// server is too busy for is sent again. The fence is asked last, before each time that a request is sent.
 fn over(
     pool: Client,
     headers: Vec<(HeaderName, HeaderValue)>,
     observer: Arc<dyn Observer>,
+    fence: Option<Arc<dyn Fence>>,
+    retries: bool,
 ) -> Client {
     let namespace = pool.default_namespace().to_owned();
-    let service = tower::service_fn(move |mut request: Request<Body>| {
+    let sending = service_fn(move |mut request: Request<Body>| {
         request.headers_mut().extend(headers.iter().cloned());
+        let name = HeaderValue::from_static(USER_AGENT);
+        request.headers_mut().insert(header::USER_AGENT, name);
         let pool = pool.clone();
-        let mut report = Report::new(&request, observer.clone());
+        let refused = fence
+            .as_ref()
+            .filter(|_| is_write(request.method(), request.uri()))
+            .and_then(|fence| fence.allow(Target::ApiServer).err());
         async move {
-            let answer = pool.send(request).await;
+            match refused {
+                Some(refused) => Err(BoxError::from(refused)),
+                None => pool.send(request).await.map_err(BoxError::from),
+            }
+        }
+    });
+    let sending: Sending = if retries {
+        let retry = RetryLayer::new(RetryPolicy::server_retry());
+        BoxCloneService::new(retry.layer(sending))
+    } else {
+        BoxCloneService::new(sending)
+    };
+    let service = service_fn(move |request: Request<Body>| {
+        let mut report = Report::new(&request, observer.clone());
+        let sending = sending.clone();
+        async move {
+            let answer = sending.oneshot(request).await;
             if let Ok(answer) = &answer {
                 report.code = answer.status().as_u16();
             }
@@ -142,6 +202,19 @@ fn over(
         }
     });
     Client::new(service, namespace)
+}
+
+/// Whether a request changes anything. Reviews are questions, although they are sent by POST. PURE.
+fn is_write(method: &Method, uri: &Uri) -> bool {
+    let review = || {
+        let last = uri.path().rsplit('/').next().unwrap_or_default();
+        last.ends_with("reviews")
+    };
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => false,
+        Method::POST => !review(),
+        _ => true,
+    }
 }
 
 /// Reports one request when it goes out of scope, so that a caller's time-out is seen as well.
@@ -222,6 +295,21 @@ fn verb(method: &Method, uri: &Uri, named: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn requests_say_who_makes_them() {
+        let (mock, mut handle) = tower_test::mock::pair::<Request<Body>, http::Response<Body>>();
+        let client = over(Client::new(mock, "default"), Vec::new(), Arc::new(()));
+        let request = Request::get("/version").body(Vec::new()).unwrap();
+        let answer = tokio::spawn(async move { client.request_text(request).await });
+        let (request, reply) = handle.next_request().await.unwrap();
+        let name = request.headers()[header::USER_AGENT].to_str().unwrap();
+        // The API server takes what stands before the slash for `managedFields`.
+        assert_eq!(name.split('/').next(), Some("virtual-kubelet-connector"));
+        assert!(name.ends_with(env!("CARGO_PKG_VERSION")), "{name}");
+        reply.send_response(http::Response::new(Body::empty()));
+        answer.await.unwrap().unwrap();
+    }
 
     #[test]
     fn operations_are_named_as_rbac_names_them() {

@@ -89,7 +89,26 @@ pub struct Origin {
 #[derive(Debug, Clone)]
 pub struct Events {
     queue: mpsc::Sender<Event>,
-    dropped: Arc<AtomicU64>,
+    dropped: Dropped,
+}
+
+/// Events lost by all recorders of the process.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Events lost by all recorders of the process since its start, for metrics. See [`Events::dropped`].
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// Counts the events that one recorder has lost.
+#[derive(Debug, Clone, Default)]
+struct Dropped(Arc<AtomicU64>);
+
+impl Dropped {
+    fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+        DROPPED.fetch_add(number, Ordering::Relaxed);
+    }
 }
 
 impl Events {
@@ -97,7 +116,7 @@ impl Events {
     /// The caller owns the handle.
     pub fn spawn(client: Client, reporting_instance: impl Into<String>) -> (Self, JoinHandle<()>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
+        let dropped = Dropped::default();
         let writer = Writer {
             client,
             instance: reporting_instance.into(),
@@ -110,13 +129,13 @@ impl Events {
     pub fn emit(&self, mut event: Event) {
         truncate(&mut event.note, MAX_NOTE);
         if self.queue.try_send(event).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.dropped.add(1);
         }
     }
 
     /// Events lost since the start: full queue, spam filter, or an API server that did not take them.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.dropped.0.load(Ordering::Relaxed)
     }
 }
 
@@ -132,7 +151,7 @@ fn truncate(text: &mut String, max: usize) {
     }
 }
 
-async fn run(writer: Writer, mut queue: mpsc::Receiver<Event>, dropped: Arc<AtomicU64>) {
+async fn run(writer: Writer, mut queue: mpsc::Receiver<Event>, dropped: Dropped) {
     let mut aggregator = Aggregator::default();
     let mut flush = tokio::time::interval(FLUSH);
     flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -145,16 +164,24 @@ async fn run(writer: Writer, mut queue: mpsc::Receiver<Event>, dropped: Arc<Atom
             _ = flush.tick() => aggregator.due(Instant::now().into_std()),
         };
         for write in pending {
-            if !writer.write(write, &mut aggregator).await {
-                dropped.fetch_add(1, Ordering::Relaxed);
+            if !writer.write(&write, &mut aggregator).await {
+                lost(&write, &mut aggregator, &dropped);
             }
         }
-        dropped.fetch_add(aggregator.take_refused(), Ordering::Relaxed);
+        dropped.add(aggregator.take_refused());
     }
     for write in aggregator.rest() {
-        if !writer.write(write, &mut aggregator).await {
-            dropped.fetch_add(1, Ordering::Relaxed);
+        if !writer.write(&write, &mut aggregator).await {
+            dropped.add(1);
         }
+    }
+}
+
+/// What was not written is counted, and not remembered as if it had been.
+fn lost(write: &Write, aggregator: &mut Aggregator, dropped: &Dropped) {
+    dropped.add(1);
+    if let Write::Create { key, .. } = write {
+        aggregator.lost(key);
     }
 }
 
@@ -165,9 +192,9 @@ struct Writer {
 
 impl Writer {
     /// Writes with a few attempts; false when the event is lost.
-    async fn write(&self, write: Write, aggregator: &mut Aggregator) -> bool {
+    async fn write(&self, write: &Write, aggregator: &mut Aggregator) -> bool {
         for attempt in 1..=ATTEMPTS {
-            match self.attempt(&write, aggregator).await {
+            match self.attempt(write, aggregator).await {
                 Ok(()) => return true,
                 Err(error) if retryable(&error) && attempt < ATTEMPTS => {
                     tokio::time::sleep(jitter(Duration::from_secs(1 << attempt), 0.2)).await;
@@ -354,6 +381,34 @@ mod tests {
         let patch: serde_json::Value = serde_json::from_slice(&patch).expect("json");
         assert_eq!(patch["series"]["count"], 5);
         reply.send_response(Response::new(Body::from(body.to_string().into_bytes())));
+        task.await.expect("the task ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_was_not_written_is_written_when_it_happens_again() {
+        let (mock, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let (events, task) = Events::spawn(Client::new(mock, "default"), "pod-1");
+        events.emit(event("no"));
+        let refused = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403,
+                             "message": "namespace is being terminated"});
+        let (_, reply) = handle.next_request().await.expect("one create");
+        let refused = Body::from(refused.to_string().into_bytes());
+        reply.send_response(Response::builder().status(403).body(refused).unwrap());
+        while events.dropped() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(dropped() >= 1);
+        events.emit(event("no"));
+        drop(events);
+        let (request, reply) = handle.next_request().await.expect("another create");
+        assert_eq!(request.method(), "POST");
+        let body = request.into_body().collect_bytes().await.expect("body");
+        reply.send_response(
+            Response::builder()
+                .status(201)
+                .body(Body::from(body))
+                .unwrap(),
+        );
         task.await.expect("the task ends");
     }
 

@@ -1,5 +1,7 @@
 //! The identity of a virtual node at the API server: which way of impersonation works, and does it limit us.
 
+mod kept;
+
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -9,6 +11,8 @@ use kube::{Api, Client};
 
 use super::call::{KubeError, TIMEOUT, call};
 use super::client::{Clients, Impersonation};
+
+pub use self::kept::{Acquire, KeptIdentity, Source, keep};
 
 /// The group that makes the Node authorizer and `NodeRestriction` look at a request.
 const NODES_GROUP: &str = "system:nodes";

@@ -17,6 +17,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::watch;
 
+use crate::kube::watches::steady;
+
 /// Where the API server publishes its CA (Kubernetes' page "Configure the aggregation layer").
 const NAMESPACE: &str = "kube-system";
 const CONFIG_MAP: &str = "extension-apiserver-authentication";
@@ -106,10 +108,7 @@ async fn follow_cluster(client: Client, sender: &Sender) {
         .fields(&format!("metadata.name={CONFIG_MAP}"))
         .timeout(WATCH_SECONDS);
     let maps = Api::<ConfigMap>::namespaced(client, NAMESPACE);
-    let mut maps = watcher(maps, config)
-        .default_backoff()
-        .applied_objects()
-        .boxed();
+    let mut maps = steady(watcher(maps, config)).applied_objects().boxed();
     let mut known = String::new();
     while let Some(seen) = maps.next().await {
         match seen {

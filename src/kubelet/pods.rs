@@ -1,14 +1,17 @@
-//! The pods of the node, as the API server has them. Nothing is kept: what is answered is as new as the question.
+//! The pods of the node, as the API server has them. Nothing is kept. What is asked again and again, who runs, comes from
+//! the pods' loop instead ([`crate::pods::snapshot`]).
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{GetParams, ListParams};
 use kube::{Api, Client};
 use serde_json::json;
 
 use super::refusal::Refusal;
 use crate::kube::call::{KubeError, TIMEOUT, call};
+use crate::pods::snapshot::{NodePods, RunningPod};
 
 /// Pods of one page of a list.
 const PAGE: u32 = 250;
@@ -28,7 +31,7 @@ impl Pods {
         Self { client, node }
     }
 
-    /// All pods that are bound to the node now.
+    /// All pods that are bound to the node, from the API server's memory: cheap, and perhaps a moment old.
     ///
     /// # Errors
     /// The API server could not be asked.
@@ -36,12 +39,15 @@ impl Pods {
         let api = Api::<Pod>::all(self.client.clone());
         let selector = format!("spec.nodeName={}", self.node);
         let mut pods = Vec::new();
-        let mut params = ListParams::default().fields(&selector).limit(PAGE);
+        // Without a limit, which kube would rather send than `resourceVersion=0`, and which an API server that answers
+        // from its memory does not heed.
+        let mut params = ListParams::default().fields(&selector).match_any();
         for _ in 0..PAGES {
             let page = call("list the pods of the node", TIMEOUT, api.list(&params)).await?;
             pods.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
+                // One that has no memory of them answers in pages all the same.
+                Some(token) => params = params.continue_token(&token).limit(PAGE),
                 None => break,
             }
         }
@@ -81,20 +87,6 @@ fn is_on(pod: &Pod, node: &str) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node)
 }
 
-/// Whether a container of `pod` runs. PURE.
-pub fn is_running(pod: &Pod) -> bool {
-    let Some(status) = &pod.status else {
-        return false;
-    };
-    let all = [&status.init_container_statuses, &status.container_statuses];
-    all.into_iter().flatten().flatten().any(|container| {
-        container
-            .state
-            .as_ref()
-            .is_some_and(|state| state.running.is_some())
-    })
-}
-
 /// The container `name` of `pod`, init containers included. PURE.
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     let spec = pod.spec.as_ref()?;
@@ -110,4 +102,37 @@ pub fn answer(pods: &[Pod]) -> Response {
     let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods});
     let json = [(header::CONTENT_TYPE, "application/json")];
     (StatusCode::OK, json, list.to_string()).into_response()
+}
+
+/// The pods that run as a kubelet answers them: who they are and what runs of them.
+pub fn running_answer(pods: &NodePods) -> Response {
+    let pods: Vec<Pod> = pods.running.iter().map(|pod| running_pod(pod)).collect();
+    answer(&pods)
+}
+
+fn running_pod(pod: &RunningPod) -> Pod {
+    let containers = pod.containers.iter().map(|it| Container {
+        name: it.name.to_string(),
+        image: Some(it.image.to_string()),
+        ..Container::default()
+    });
+    let started = pod.containers.iter().any(|it| !it.init);
+    Pod {
+        metadata: ObjectMeta {
+            name: Some(pod.key.name.clone()),
+            namespace: Some(pod.key.namespace.clone()),
+            uid: Some(pod.key.uid.clone()),
+            creation_timestamp: pod.created.map(Time),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodSpec {
+            containers: containers.collect(),
+            ..PodSpec::default()
+        }),
+        status: Some(PodStatus {
+            phase: Some(if started { "Running" } else { "Pending" }.to_owned()),
+            start_time: pod.started.map(Time),
+            ..PodStatus::default()
+        }),
+    }
 }

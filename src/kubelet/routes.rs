@@ -23,6 +23,7 @@ use super::server::Observer;
 use super::sessions;
 use super::stats::{Stats, resource, summary};
 use super::upgrade::Sessions;
+use crate::pods::snapshot::{NodePods, Receiver};
 use crate::provider::Containers;
 
 /// What the routes of one node share.
@@ -35,6 +36,8 @@ pub struct Kubelet {
     pub authorizer: Authorizer,
     /// The pods of the node.
     pub pods: Pods,
+    /// Those that run, as the pods' loop has them.
+    pub node_pods: Receiver,
     /// Logs of their containers.
     pub logs: Logs,
     /// Their figures.
@@ -47,6 +50,13 @@ pub struct Kubelet {
     pub streams: Arc<Semaphore>,
     /// Metrics.
     pub observer: Arc<dyn Observer>,
+}
+
+impl Kubelet {
+    /// The pods that run.
+    fn running(&self) -> Arc<NodePods> {
+        self.node_pods.borrow().clone()
+    }
 }
 
 type Shared = State<Arc<Kubelet>>;
@@ -169,39 +179,26 @@ async fn list(State(kubelet): Shared) -> Result<Response, Refusal> {
     Ok(pods::answer(&pods))
 }
 
-async fn running(State(kubelet): Shared) -> Result<Response, Refusal> {
-    let mut pods = kubelet
-        .pods
-        .list()
-        .await
-        .map_err(|error| Refusal::kube(&error))?;
-    pods.retain(pods::is_running);
-    Ok(pods::answer(&pods))
+async fn running(State(kubelet): Shared) -> Response {
+    pods::running_answer(&kubelet.running())
 }
 
-async fn stats_summary(State(kubelet): Shared, request: Request) -> Result<Response, Refusal> {
+async fn stats_summary(State(kubelet): Shared, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let only_cpu_and_memory = query
         .split('&')
         .any(|pair| pair == "only_cpu_and_memory=true");
     let snapshot = kubelet.stats.snapshot(!only_cpu_and_memory).await;
-    let snapshot = snapshot.map_err(|error| Refusal::kube(&error))?;
-    Ok(Json(summary::summary(&snapshot)).into_response())
+    Json(summary::summary(&snapshot)).into_response()
 }
 
-async fn metrics_resource(State(kubelet): Shared) -> Result<Response, Refusal> {
+async fn metrics_resource(State(kubelet): Shared) -> Response {
     let snapshot = kubelet.stats.snapshot(false).await;
-    let snapshot = snapshot.map_err(|error| Refusal::kube(&error))?;
-    Ok(prometheus(resource::text(&snapshot)))
+    prometheus(resource::text(&snapshot))
 }
 
-async fn metrics(State(kubelet): Shared) -> Result<Response, Refusal> {
-    let pods = kubelet
-        .pods
-        .list()
-        .await
-        .map_err(|error| Refusal::kube(&error))?;
-    Ok(prometheus(resource::own(&kubelet.node, &pods)))
+async fn metrics(State(kubelet): Shared) -> Response {
+    prometheus(resource::own(&kubelet.node, &kubelet.running()))
 }
 
 fn prometheus(text: String) -> Response {
@@ -237,3 +234,6 @@ pub(super) fn permit(kubelet: &Kubelet) -> Result<OwnedSemaphorePermit, Refusal>
             )
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@ use super::tls::{self, ServingCertificate};
 use super::upgrade::Sessions;
 use crate::kube::backoff::Backoff;
 use crate::kube::events::Events;
+use crate::pods::snapshot::Receiver;
 use crate::provider::Containers;
 
 /// Logs, exec sessions and forwarded ports of one node at once.
@@ -37,11 +38,38 @@ pub trait Observer: Send + Sync {
     fn request(&self, route: &'static str, status: u16, elapsed: Duration);
     /// The serving certificate of `node` ends at this second of the epoch; `None`: the node is not served any more.
     fn certificate_expiry(&self, node: &str, seconds: Option<i64>);
+    /// The agent of `node` has ended: what was measured of the node is over.
+    fn node_ended(&self, node: &str) {
+        let _ = node;
+    }
 }
 
 impl Observer for () {
     fn request(&self, _: &'static str, _: u16, _: Duration) {}
     fn certificate_expiry(&self, _: &str, _: Option<i64>) {}
+}
+
+/// Tells its observer, when it goes out of scope, that the agent of a node has ended.
+#[must_use = "the node ends when this is dropped"]
+pub struct Alive {
+    node: String,
+    observer: Arc<dyn Observer>,
+}
+
+impl Alive {
+    /// The agent of `node` begins.
+    pub fn new(node: String, shared: &Shared) -> Self {
+        Self {
+            node,
+            observer: shared.observer.clone(),
+        }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.observer.node_ended(&self.node);
+    }
 }
 
 /// What the kubelet APIs of a process share.
@@ -68,6 +96,8 @@ pub struct Dependencies {
     pub client: Client,
     /// The containers.
     pub containers: Arc<dyn Containers>,
+    /// The pods that run, as the pods' loop publishes them.
+    pub node_pods: Receiver,
     /// What happens to the node's serving certificate is told here.
     pub events: Events,
     /// What all nodes share.
@@ -141,7 +171,12 @@ fn kubelet(
             dependencies.containers.clone(),
             cancel.clone(),
         ),
-        stats: Stats::new(node.clone(), pods.clone(), dependencies.containers.clone()),
+        stats: Stats::new(
+            node.clone(),
+            dependencies.node_pods.clone(),
+            dependencies.containers.clone(),
+        ),
+        node_pods: dependencies.node_pods.clone(),
         pods,
         containers: dependencies.containers.clone(),
         sessions: sessions.clone(),

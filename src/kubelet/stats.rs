@@ -7,20 +7,19 @@ pub mod resource;
 pub mod summary;
 pub mod usage;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::Pod;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use self::usage::{Counter, PodUsage};
-use super::pods::{self, Pods};
-use crate::azure::AzureError;
-use crate::kube::call::KubeError;
+use crate::azure::{AzureError, ErrorClass};
+use crate::pods::snapshot::{Receiver, RunningPod};
 use crate::provider::Containers;
 use crate::translate::PodKey;
 
@@ -37,11 +36,19 @@ const COMPLAIN_EVERY: Duration = Duration::from_mins(10);
 
 /// The figures of a node.
 pub struct Stats {
+    figures: Arc<Figures>,
+    /// The scrape that is under way.
+    scrape: Mutex<Option<WeakShared<BoxFuture<'static, Arc<Snapshot>>>>>,
+}
+
+struct Figures {
     node: String,
     started: Timestamp,
-    pods: Pods,
+    pods: Receiver,
     containers: Arc<dyn Containers>,
-    known: Mutex<Known>,
+    network_asked: Mutex<Option<Instant>>,
+    /// Held by the scrape that is under way.
+    known: tokio::sync::Mutex<Known>,
 }
 
 #[derive(Default)]
@@ -49,7 +56,6 @@ struct Known {
     pods: HashMap<PodKey, Entry>,
     /// Core-seconds of all pods, those that are gone included.
     node_cpu: Option<Counter>,
-    network_asked: Option<Instant>,
     complained: Option<Instant>,
 }
 
@@ -69,72 +75,90 @@ pub struct Snapshot {
     /// When it was taken, in seconds of the epoch.
     pub now: i64,
     /// The pods that run, with what is known of them.
-    pub pods: Vec<(Pod, PodUsage)>,
+    pub pods: Vec<(Arc<RunningPod>, PodUsage)>,
     /// Core-seconds of the node.
     pub node_cpu: Option<Counter>,
 }
 
 impl Stats {
     /// Figures of `pods` by way of `containers`.
-    pub fn new(node: String, pods: Pods, containers: Arc<dyn Containers>) -> Self {
+    pub fn new(node: String, pods: Receiver, containers: Arc<dyn Containers>) -> Self {
         Self {
-            node,
-            started: Timestamp::now(),
-            pods,
-            containers,
-            known: Mutex::default(),
+            figures: Arc::new(Figures {
+                node,
+                started: Timestamp::now(),
+                pods,
+                containers,
+                network_asked: Mutex::default(),
+                known: tokio::sync::Mutex::default(),
+            }),
+            scrape: Mutex::default(),
         }
     }
 
-    /// What is known now; `network`: of the network as well, which costs another call for each pod.
-    ///
-    /// # Errors
-    /// The pods of the node are not known. A failure of Azure is none.
-    pub async fn snapshot(&self, network: bool) -> Result<Snapshot, KubeError> {
-        let mut running = self.pods.list().await?;
-        running.retain(pods::is_running);
-        // One at a time: who comes second finds what the first has learned.
-        let mut known = self.known.lock().await;
-        let keyed: Vec<(PodKey, Pod)> = running
-            .into_iter()
-            .filter_map(|pod| Some((PodKey::of(&pod)?, pod)))
-            .collect();
-        let present: std::collections::HashSet<&PodKey> =
-            keyed.iter().map(|(key, _)| key).collect();
-        known.pods.retain(|key, _| present.contains(key));
+    /// What is known now; `network`: of the network as well, which costs another call for each pod. Who comes while
+    /// another waits gets the same answer at the same time. A failure of Azure is none.
+    pub async fn snapshot(&self, network: bool) -> Arc<Snapshot> {
         if network {
-            known.network_asked = Some(Instant::now());
+            *self.figures.network_asked.lock() = Some(Instant::now());
         }
-        let network = known
-            .network_asked
-            .is_some_and(|asked| asked.elapsed() < NETWORK_WANTED);
-        self.learn(&mut known, &keyed, network).await;
-        let pods = keyed.into_iter().map(|(key, pod)| {
-            let usage = known.pods.get(&key).map(|entry| entry.usage.clone());
-            (pod, usage.unwrap_or_default())
+        self.join().await
+    }
+
+    /// The scrape that is under way, or a new one. It goes on as long as somebody waits for it.
+    fn join(&self) -> Shared<BoxFuture<'static, Arc<Snapshot>>> {
+        let mut under_way = self.scrape.lock();
+        let joined = under_way.as_ref().and_then(WeakShared::upgrade);
+        if let Some(scrape) = joined.filter(|scrape| scrape.peek().is_none()) {
+            return scrape;
+        }
+        let figures = self.figures.clone();
+        let scrape = async move { Arc::new(figures.scrape().await) };
+        let scrape = scrape.boxed().shared();
+        *under_way = scrape.downgrade();
+        scrape
+    }
+}
+
+impl Figures {
+    async fn scrape(&self) -> Snapshot {
+        let running = self.pods.borrow().clone();
+        let mut known = self.known.lock().await;
+        let present: HashSet<&PodKey> = running.running.iter().map(|pod| &pod.key).collect();
+        known.pods.retain(|key, _| present.contains(key));
+        let asked = *self.network_asked.lock();
+        let network = asked.is_some_and(|asked| asked.elapsed() < NETWORK_WANTED);
+        self.learn(&mut known, &running.running, network).await;
+        let pods = running.running.iter().map(|pod| {
+            let usage = known.pods.get(&pod.key).map(|entry| entry.usage.clone());
+            (pod.clone(), usage.unwrap_or_default())
         });
-        Ok(Snapshot {
+        Snapshot {
             node: self.node.clone(),
             started: self.started,
             now: Timestamp::now().as_second(),
             pods: pods.collect(),
             node_cpu: known.node_cpu,
-        })
+        }
     }
 
     /// Looks up what is not known or too old, those first that have waited longest, until there is no time left.
-    async fn learn(&self, known: &mut Known, pods: &[(PodKey, Pod)], network: bool) {
+    async fn learn(&self, known: &mut Known, pods: &[Arc<RunningPod>], network: bool) {
+        let calls = u32::try_from(pods.len()).unwrap_or(u32::MAX);
+        let calls = f64::from(calls) * if network { 2.0 } else { 1.0 };
+        self.containers.plan_figures(calls / FRESH.as_secs_f64());
         let mut due = Vec::new();
-        for (key, pod) in pods {
-            let entry = known.pods.get(key).cloned().unwrap_or_default();
+        for pod in pods {
+            let entry = known.pods.get(&pod.key).cloned().unwrap_or_default();
             let fresh = entry.asked.is_some_and(|asked| asked.elapsed() < FRESH);
             if !fresh || (network && !entry.network) {
-                due.push((entry.asked, key, running_containers(pod), entry));
+                due.push((entry.asked, pod, entry));
             }
         }
         due.sort_by_key(|(asked, ..)| *asked);
-        let lookups = due.into_iter().map(|(_, key, running, entry)| {
-            let key: PodKey = key.clone();
+        let lookups = due.into_iter().map(|(_, pod, entry)| {
+            let key = pod.key.clone();
+            let running = running_containers(pod);
             let containers = self.containers.clone();
             async move {
                 let now = Timestamp::now().as_second();
@@ -154,6 +178,8 @@ impl Stats {
                     let added = entry.usage.take(&series, &running, now);
                     add_to_node(&mut known.node_cpu, &entry.usage, added);
                 }
+                // It was not asked: there was no turn for it.
+                Err(error) if error.class == ErrorClass::Throttled => continue,
                 Err(error) => complain(&self.node, &mut known.complained, &key, &error),
             }
             entry.asked = Some(Instant::now());
@@ -191,21 +217,13 @@ fn complain(node: &str, last: &mut Option<Instant>, pod: &PodKey, error: &AzureE
     }
 }
 
-/// The containers that run, and since when (seconds of the epoch). PURE.
-pub fn running_containers(pod: &Pod) -> BTreeMap<String, i64> {
-    let statuses = pod
-        .status
-        .iter()
-        .filter_map(|status| status.container_statuses.as_ref());
-    statuses
-        .flatten()
-        .filter_map(|status| {
-            let running = status.state.as_ref()?.running.as_ref()?;
-            let started = running
-                .started_at
-                .as_ref()
-                .map_or(0, |time| time.0.as_second());
-            Some((status.name.clone(), started))
-        })
+/// The containers that run, init containers aside, and since when (seconds of the epoch). PURE.
+pub fn running_containers(pod: &RunningPod) -> BTreeMap<String, i64> {
+    let containers = pod.containers.iter().filter(|it| !it.init);
+    containers
+        .map(|it| (it.name.to_string(), it.since.as_second()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

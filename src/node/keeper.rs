@@ -10,17 +10,20 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use kube_runtime::WatchStreamExt;
 use kube_runtime::watcher::{self, watcher};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
+use super::contest::Contest;
 use super::lease;
 use super::repair::{Ownership, needs_repair, ownership};
 use super::spec::{NodeSpec, desired_node};
 use super::status::{Endpoint, ReadyInput, differs, node_status, status_patch};
 use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
+use crate::kube::watches::steady;
+use crate::watched::set_if_changed;
 
 /// An unchanged status is written so often (a kubelet's `nodeStatusReportFrequency`).
 const REPORT_EVERY: Duration = Duration::from_mins(5);
@@ -53,6 +56,8 @@ pub struct Registration {
     pub uid: Option<String>,
     /// What is wrong, in one sentence.
     pub problem: Option<String>,
+    /// Another process writes the same Node again and again.
+    pub contested: bool,
 }
 
 /// The clients and facts a keeper needs.
@@ -84,10 +89,11 @@ impl NodeKeeper {
     ) {
         let name = wanted.borrow().spec.name.clone();
         let (uid_sender, uid) = watch::channel(None);
+        let recovered = Notify::new();
         let work = async {
             tokio::join!(
-                self.keep(wanted, registered, uid_sender),
-                lease::keep(self.node.clone(), &name, uid)
+                self.keep(wanted, registered, uid_sender, &recovered),
+                lease::keep(self.node.clone(), &name, uid, &recovered)
             );
         };
         tokio::select! {
@@ -101,13 +107,13 @@ impl NodeKeeper {
         mut wanted: watch::Receiver<NodeWanted>,
         registered: watch::Sender<Registration>,
         uid: watch::Sender<Option<String>>,
+        recovered: &Notify,
     ) {
         let name = wanted.borrow().spec.name.clone();
         let config = watcher::Config::default()
             .fields(&format!("metadata.name={name}"))
             .timeout(WATCH_SECONDS);
-        let mut events = watcher(Api::<Node>::all(self.node.clone()), config)
-            .default_backoff()
+        let mut events = steady(watcher(Api::<Node>::all(self.node.clone()), config))
             .modify(|node| node.metadata.managed_fields = None)
             .boxed();
         let mut state = State::default();
@@ -125,14 +131,25 @@ impl NodeKeeper {
                     }
                     None => return,
                 },
+                // The API server is back. What was known of the Node is older than what others have done to it since.
+                () = recovered.notified() => state.forget(),
                 () = tokio::time::sleep_until(next_pass) => {}
             }
             let want = wanted.borrow_and_update().clone();
             let result = self.step(&mut state, &want).await;
+            let now = Instant::now();
+            let contested = state.contest.is_on(now);
             let (problem, delay) = match &result {
-                Ok(()) => {
+                Ok(()) | Err(NodeError::Contested(_)) => {
                     backoff.reset();
-                    (None, jitter(REPORT_EVERY, 0.1))
+                    let next = [state.contest.hold(now), state.contest.over()];
+                    let next = next.into_iter().flatten().min();
+                    let delay = next.map(|next| next.saturating_duration_since(now));
+                    let report = jitter(REPORT_EVERY, 0.1);
+                    (
+                        contested.then(|| contest(&name)),
+                        delay.map_or(report, |delay| delay.min(report)),
+                    )
                 }
                 Err(error) => {
                     tracing::warn!(node = %name, %error, "the Node is not as wanted");
@@ -143,17 +160,18 @@ impl NodeKeeper {
             // The lease goes on while the Node cannot be read or repaired; only a foreign Node gets no heartbeat from us.
             let live_uid = match (&state.live, &result) {
                 (Some(live), _) => live.metadata.uid.clone(),
-                (None, Err(NodeError::Kube(_))) => uid.borrow().clone(),
+                (None, Err(NodeError::Kube(_) | NodeError::Contested(_))) => uid.borrow().clone(),
                 (None, _) => None,
             };
-            uid.send_if_modified(|known| replace(known, live_uid.clone()));
+            set_if_changed(&uid, live_uid.clone());
             let now = Registration {
                 registered: problem.is_none(),
                 ready: state.ready,
                 uid: live_uid,
                 problem,
+                contested,
             };
-            registered.send_if_modified(|known| replace(known, now));
+            set_if_changed(&registered, now);
         }
     }
 
@@ -172,6 +190,20 @@ impl NodeKeeper {
             // Looked at again each time: somebody may delete it.
             return Err(NodeError::Foreign(problem));
         }
+        let wrong = self.is_wrong(&live, want);
+        if wrong && state.intact.as_ref() == Some(want) {
+            // As we had left it, it would not be.
+            state.intact = None;
+            state.contest.overwritten(Instant::now());
+            if state.contest.is_on(Instant::now()) {
+                tracing::warn!(node = name, "{}", contest(name));
+            }
+        }
+        let held = state.contest.hold(Instant::now()).is_some();
+        if wrong && held {
+            state.live = Some(live);
+            return Err(NodeError::Contested(contest(name)));
+        }
         let live = self.repair(live, want).await?;
         let live = state.live.insert(live).clone();
         match self.write_status(state, &live, want).await {
@@ -180,8 +212,19 @@ impl NodeKeeper {
                 state.live = None;
                 Err(error.into())
             }
-            other => Ok(other?),
+            Err(error) => Err(error.into()),
+            Ok(()) => {
+                state.intact = Some(want.clone());
+                Ok(())
+            }
         }
+    }
+
+    /// Whether something of ours in the Node is not as it is wanted.
+    fn is_wrong(&self, live: &Node, want: &NodeWanted) -> bool {
+        let desired = desired_node(&want.spec, &self.kubelet_version);
+        needs_repair(live, &desired).is_some()
+            || differs(live.status.as_ref(), &self.status(want, Some(live)))
     }
 
     /// One write with everything, so that nobody ever sees the Node without its taint.
@@ -263,11 +306,11 @@ impl NodeKeeper {
     }
 }
 
-/// Sets `known`; true when that changed it.
-fn replace<T: PartialEq>(known: &mut T, now: T) -> bool {
-    let changed = *known != now;
-    *known = now;
-    changed
+fn contest(node: &str) -> String {
+    format!(
+        "another process writes node {node} as well, which therefore changes back and forth; this one writes it more and \
+         more seldom. Look for a second installation of the operator, or an older one that knows no Leases"
+    )
 }
 
 /// What the keeper knows.
@@ -278,9 +321,17 @@ struct State {
     listed: bool,
     written: Option<Instant>,
     ready: bool,
+    /// What the Node was made to be, as long as nobody has changed it.
+    intact: Option<NodeWanted>,
+    contest: Contest,
 }
 
 impl State {
+    /// The next pass starts from a GET.
+    fn forget(&mut self) {
+        self.live = None;
+    }
+
     fn wrote(&mut self, ready: bool) {
         self.written = Some(Instant::now());
         self.ready = ready;
@@ -370,45 +421,4 @@ pub async fn remove(manager: &Client, spec: &NodeSpec) -> Result<(), NodeError> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(uid: &str, version: &str) -> Node {
-        let mut node = Node::default();
-        node.metadata.uid = Some(uid.to_owned());
-        node.metadata.resource_version = Some(version.to_owned());
-        node
-    }
-
-    #[test]
-    fn late_news_are_no_news() {
-        let mut state = State {
-            live: Some(node("a", "10")),
-            ..State::default()
-        };
-        assert!(!state.see(watcher::Event::Apply(node("a", "9"))));
-        assert!(!state.see(watcher::Event::Apply(node("a", "10"))));
-        assert!(state.see(watcher::Event::Apply(node("a", "11"))));
-        assert!(
-            !state.see(watcher::Event::Delete(node("older", "8"))),
-            "we have recreated it since"
-        );
-        assert!(state.live.is_some());
-        assert!(state.see(watcher::Event::Delete(node("a", "12"))));
-        assert!(state.live.is_none());
-    }
-
-    #[test]
-    fn a_list_without_the_node_means_it_is_gone() {
-        let mut state = State {
-            live: Some(node("a", "10")),
-            ..State::default()
-        };
-        assert!(!state.see(watcher::Event::Init));
-        assert!(state.see(watcher::Event::InitDone));
-        assert!(!state.see(watcher::Event::Init));
-        assert!(state.see(watcher::Event::InitApply(node("b", "12"))));
-        assert!(!state.see(watcher::Event::InitDone));
-        assert!(state.live.is_some());
-    }
-}
+mod tests;

@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, call, optional};
@@ -20,13 +21,24 @@ const DURATION_SECONDS: i32 = 40;
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 const RENEW_JITTER: f64 = 0.04;
 
+/// Longest pause between two attempts. Shorter than a kubelet's 7 s, because the first renewal after an outage of the API
+/// server is what brings the Node back.
+const RETRY_CAP: Duration = Duration::from_secs(3);
+/// A Lease that was not renewed for so long may have cost the Node its Ready condition.
+const OUTAGE: Duration = Duration::from_secs(20);
+
 /// Renews the Lease for as long as the future is polled. Starts when the Node's uid is known; a new uid (the Node was
-/// recreated) is written at once.
-pub(super) async fn keep(client: Client, node: &str, mut uid: watch::Receiver<Option<String>>) {
+/// recreated) is written at once. Notifies `recovered` when a renewal succeeds after a time without.
+pub(super) async fn keep(
+    client: Client,
+    node: &str,
+    mut uid: watch::Receiver<Option<String>>,
+    recovered: &Notify,
+) {
     let api = Api::<Lease>::namespaced(client, NAMESPACE);
     let mut latest: Option<Lease> = None;
-    // A kubelet's back-off for its lease: 200 ms, doubled up to 7 s.
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(7));
+    let mut backoff = Backoff::new(Duration::from_millis(200), RETRY_CAP);
+    let mut renewed_at = None::<Instant>;
     loop {
         let owner = uid.borrow_and_update().clone();
         let wait = match &owner {
@@ -35,6 +47,11 @@ pub(super) async fn keep(client: Client, node: &str, mut uid: watch::Receiver<Op
                 Ok(lease) => {
                     latest = Some(lease);
                     backoff.reset();
+                    let before = renewed_at.replace(Instant::now());
+                    if before.is_some_and(|before| before.elapsed() >= OUTAGE) {
+                        tracing::info!(node, "the node lease is renewed again");
+                        recovered.notify_one();
+                    }
                     jitter(RENEW_EVERY, RENEW_JITTER)
                 }
                 Err(error) => {

@@ -1,52 +1,46 @@
-//! A keyed queue with due times and weights. PURE: time is an argument.
+//! A keyed queue with due times and priorities. PURE: time is an argument.
 //!
-//! Each key has one slot: the newest operation asked for replaces one that still waits, because the index always knows
-//! better than what it said before. A key is never worked on twice at once; what arrives meanwhile waits for the
-//! running operation to end. Among operations that are due, the lightest weight goes first, so that steady observation
-//! never holds up a creation or a deletion.
+//! Each key stands in it once: what is set last counts. Among what is due, the highest priority goes first, so that polls of
+//! stable pods never hold up a creation or a deletion.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Order of service among operations that are due; lighter first.
+/// Order of service among operations that are due; the first one goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Weight {
+pub enum Priority {
     /// Deletions and creations.
-    Change,
-    /// Observation of a pod whose state is still moving.
-    Fresh,
+    Mutate,
+    /// Polls of a pod whose state is still moving.
+    Transition,
     /// Repetition after an error.
     Retry,
-    /// Observation of a pod that is stable.
-    Steady,
+    /// Polls of a pod that is stable.
+    Poll,
 }
 
 #[derive(Debug)]
-struct Slot<O> {
-    operation: O,
-    weight: Weight,
+struct Entry {
+    priority: Priority,
     due: Instant,
     sequence: u64,
 }
 
-/// The queue. `K` names what is serialized, `O` is what to do.
+/// The queue of keys `K`.
 #[derive(Debug)]
-pub struct Queue<K, O> {
-    slots: HashMap<K, Slot<O>>,
-    running: HashSet<K>,
+pub struct Queue<K> {
+    entries: HashMap<K, Entry>,
     sleeping: BTreeSet<(Instant, u64, K)>,
-    ready: BTreeSet<(Weight, u64, K)>,
+    ready: BTreeSet<(Priority, u64, K)>,
     sequence: u64,
 }
 
-impl<K: Clone + Eq + Hash + Ord, O> Default for Queue<K, O> {
+impl<K: Clone + Eq + Hash + Ord> Default for Queue<K> {
     fn default() -> Self {
         Self {
-            slots: HashMap::new(),
-            running: HashSet::new(),
+            entries: HashMap::new(),
             sleeping: BTreeSet::new(),
             ready: BTreeSet::new(),
             sequence: 0,
@@ -54,154 +48,119 @@ impl<K: Clone + Eq + Hash + Ord, O> Default for Queue<K, O> {
     }
 }
 
-impl<K: Clone + Eq + Hash + Ord, O> Queue<K, O> {
-    /// Puts `operation` into the slot of `key`, due `after` from `now`, replacing what waited there.
-    pub fn schedule(
-        &mut self,
-        now: Instant,
-        key: K,
-        operation: O,
-        weight: Weight,
-        after: Duration,
-    ) {
-        self.forget(&key);
+impl<K: Clone + Eq + Hash + Ord> Queue<K> {
+    /// Lets `key` be due at `due`, instead of when it was before.
+    pub fn set(&mut self, key: K, priority: Priority, due: Instant) {
+        self.remove(&key);
         self.sequence += 1;
-        let slot = Slot {
-            operation,
-            weight,
-            due: now + after,
+        let entry = Entry {
+            priority,
+            due,
             sequence: self.sequence,
         };
-        if !self.running.contains(&key) {
-            self.sleeping.insert((slot.due, slot.sequence, key.clone()));
-        }
-        self.slots.insert(key, slot);
+        self.sleeping.insert((due, self.sequence, key.clone()));
+        self.entries.insert(key, entry);
     }
 
-    /// Takes what waits in the slot of `key` out of the queue. What runs already is not touched.
-    pub fn forget(&mut self, key: &K) {
-        if let Some(slot) = self.slots.remove(key) {
+    /// Takes `key` out of the queue.
+    pub fn remove(&mut self, key: &K) {
+        if let Some(entry) = self.entries.remove(key) {
             self.sleeping
-                .remove(&(slot.due, slot.sequence, key.clone()));
+                .remove(&(entry.due, entry.sequence, key.clone()));
             self.ready
-                .remove(&(slot.weight, slot.sequence, key.clone()));
+                .remove(&(entry.priority, entry.sequence, key.clone()));
         }
     }
 
-    /// The next operation that is due, lightest first. Its key counts as running until [`Queue::finished`].
-    pub fn pop(&mut self, now: Instant) -> Option<(K, O)> {
+    /// The next key that is due, highest priority first. It is no longer in the queue.
+    pub fn pop(&mut self, now: Instant) -> Option<K> {
         while let Some((due, _, _)) = self.sleeping.first() {
             if *due > now {
                 break;
             }
             if let Some((_, sequence, key)) = self.sleeping.pop_first()
-                && let Some(slot) = self.slots.get(&key)
+                && let Some(entry) = self.entries.get(&key)
             {
-                self.ready.insert((slot.weight, sequence, key));
+                self.ready.insert((entry.priority, sequence, key));
             }
         }
         let (_, _, key) = self.ready.pop_first()?;
-        let slot = self.slots.remove(&key)?;
-        self.running.insert(key.clone());
-        Some((key, slot.operation))
+        self.entries.remove(&key);
+        Some(key)
     }
 
-    /// Ends the running operation of `key`; what was scheduled meanwhile becomes eligible.
-    pub fn finished(&mut self, key: &K) {
-        if self.running.remove(key)
-            && let Some(slot) = self.slots.get(key)
-        {
-            self.sleeping.insert((slot.due, slot.sequence, key.clone()));
-        }
-    }
-
-    /// When the next operation that is not due yet becomes so; `None` when something is ready or nothing waits.
+    /// When the next key becomes due; that of a key which is due already is in the past.
     pub fn next_due(&self) -> Option<Instant> {
-        self.sleeping.first().map(|(due, _, _)| *due)
+        let ready = self
+            .ready
+            .first()
+            .and_then(|(_, _, key)| self.entries.get(key))
+            .map(|entry| entry.due);
+        ready.or_else(|| self.sleeping.first().map(|(due, _, _)| *due))
     }
 
-    /// True when [`Queue::pop`] would return something at `now`.
-    pub fn has_ready(&self, now: Instant) -> bool {
-        !self.ready.is_empty() || self.next_due().is_some_and(|due| due <= now)
+    /// Keys in the queue.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
-    /// Operations that run now.
-    pub fn running(&self) -> usize {
-        self.running.len()
-    }
-
-    /// Operations that wait.
-    pub fn waiting(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// True when nothing waits and nothing runs.
-    pub fn is_idle(&self) -> bool {
-        self.slots.is_empty() && self.running.is_empty()
+    /// True when nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn queue() -> (Instant, Queue<&'static str, u32>) {
+    fn queue() -> (Instant, Queue<&'static str>) {
         (Instant::now(), Queue::default())
     }
 
     #[test]
-    fn lighter_weights_go_first_and_equal_weights_in_order() {
+    fn higher_priorities_go_first_and_equal_ones_in_order() {
         let (now, mut q) = queue();
-        q.schedule(now, "steady", 1, Weight::Steady, Duration::ZERO);
-        q.schedule(now, "retry", 2, Weight::Retry, Duration::ZERO);
-        q.schedule(now, "a", 3, Weight::Change, Duration::ZERO);
-        q.schedule(now, "b", 4, Weight::Change, Duration::ZERO);
-        let order: Vec<u32> = std::iter::from_fn(|| q.pop(now).map(|(_, o)| o)).collect();
-        assert_eq!(order, [3, 4, 2, 1]);
+        q.set("poll", Priority::Poll, now);
+        q.set("retry", Priority::Retry, now);
+        q.set("a", Priority::Mutate, now);
+        q.set("b", Priority::Mutate, now);
+        let order: Vec<&str> = std::iter::from_fn(|| q.pop(now)).collect();
+        assert_eq!(order, ["a", "b", "retry", "poll"]);
+        assert!(q.is_empty());
     }
 
     #[test]
     fn nothing_is_popped_before_it_is_due() {
         let (now, mut q) = queue();
-        q.schedule(now, "a", 1, Weight::Change, Duration::from_secs(2));
+        let due = now + Duration::from_secs(2);
+        q.set("a", Priority::Mutate, due);
         assert_eq!(q.pop(now), None);
-        assert_eq!(q.next_due(), Some(now + Duration::from_secs(2)));
-        assert_eq!(q.pop(now + Duration::from_secs(2)), Some(("a", 1)));
+        assert_eq!(q.next_due(), Some(due));
+        assert_eq!(q.pop(due), Some("a"));
+        assert_eq!(q.next_due(), None);
     }
 
     #[test]
-    fn the_newest_operation_replaces_the_waiting_one() {
+    fn what_is_set_last_counts() {
         let (now, mut q) = queue();
-        q.schedule(now, "a", 1, Weight::Steady, Duration::from_secs(60));
-        q.schedule(now, "a", 2, Weight::Change, Duration::ZERO);
-        assert_eq!(q.waiting(), 1);
-        assert_eq!(q.pop(now), Some(("a", 2)));
+        q.set("a", Priority::Poll, now + Duration::from_secs(60));
+        q.set("a", Priority::Mutate, now);
+        assert_eq!(q.len(), 1);
+        assert_eq!(q.pop(now), Some("a"));
         assert_eq!(q.pop(now + Duration::from_secs(120)), None);
     }
 
     #[test]
-    fn a_key_never_runs_twice_at_once() {
+    fn what_is_ready_and_was_not_popped_is_still_due() {
         let (now, mut q) = queue();
-        q.schedule(now, "a", 1, Weight::Change, Duration::ZERO);
-        assert_eq!(q.pop(now), Some(("a", 1)));
-        q.schedule(now, "a", 2, Weight::Change, Duration::ZERO);
-        assert_eq!(q.pop(now), None);
-        assert!(!q.is_idle());
-        q.finished(&"a");
-        assert_eq!(q.pop(now), Some(("a", 2)));
-        q.finished(&"a");
-        assert!(q.is_idle());
-    }
-
-    #[test]
-    fn forgetting_drops_what_waits_but_not_what_runs() {
-        let (now, mut q) = queue();
-        q.schedule(now, "a", 1, Weight::Change, Duration::ZERO);
-        q.pop(now);
-        q.schedule(now, "a", 2, Weight::Change, Duration::ZERO);
-        q.forget(&"a");
-        assert_eq!(q.running(), 1);
-        q.finished(&"a");
-        assert_eq!(q.pop(now), None);
+        q.set("a", Priority::Mutate, now);
+        q.set("b", Priority::Poll, now);
+        assert_eq!(q.pop(now), Some("a"));
+        assert_eq!(q.next_due(), Some(now), "b waits for room only");
+        q.remove(&"b");
+        assert_eq!((q.pop(now), q.next_due()), (None, None));
     }
 }

@@ -10,9 +10,10 @@ use futures::stream::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
+use kube_runtime::watcher as start_watcher;
 use kube_runtime::watcher::{self, Event};
-use kube_runtime::{WatchStreamExt, watcher as start_watcher};
 
+use crate::kube::watches::steady;
 use crate::translate::{PodFacts, PodKey, facts};
 
 /// Server-side end of each watch: a connection that died silently is noticed within this time.
@@ -31,13 +32,12 @@ pub enum Change {
     Failed(String),
 }
 
-/// Watches the pods of `node` for ever, with back-off and jitter between failures.
+/// Watches the pods of `node` for ever; see [`steady`] for what happens between failures.
 pub fn changes(client: Client, node: &str) -> impl Stream<Item = Change> + Send + use<> {
     let config = watcher::Config::default()
         .fields(&format!("spec.nodeName={node}"))
         .timeout(WATCH_SECONDS);
-    let events = start_watcher(Api::<Pod>::all(client), config).default_backoff();
-    translate(events)
+    translate(steady(start_watcher(Api::<Pod>::all(client), config)))
 }
 
 /// Turns watch events into changes, keeping the set of pods to tell departures across relists.

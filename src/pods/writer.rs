@@ -28,6 +28,13 @@ pub struct Pending {
     sequence: u64,
 }
 
+impl Pending {
+    /// Writes of it that failed.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}
+
 /// The statuses that wait to be written.
 #[derive(Debug, Default)]
 pub struct Writer {

@@ -1,16 +1,13 @@
 //! The provider over ARM.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::RwLock;
 
-use super::{
-    Deleted, Doubts, Ensured, Failure, GroupSummary, Images, Listing, Provider, References,
-};
+use super::{Deleted, Doubts, Ensured, Failure, GroupSummary, Images, Listing, References};
 use crate::api::Os;
 use crate::azure::ErrorClass;
 use crate::azure::client::{ArmClient, Deletion};
@@ -41,21 +38,21 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn ownership(&self, key: PodKey) -> Ownership {
+    fn ownership(&self, key: PodKey, restarts: i32) -> Ownership {
         Ownership {
             cluster_uid: self.cluster_uid.clone(),
             connector_uid: self.connector_uid.clone(),
             node: self.node.clone(),
             key,
+            restarts,
         }
     }
 
-    /// The pod of a group whose tags name our cluster, connector and node.
+    /// The pod of a group whose tags name our cluster and node. A Node's name belongs to one connector of a cluster, so a
+    /// group of another connector's UID was made for one that is gone and was made again under its name: it is adopted.
     fn owner(&self, tags: &BTreeMap<String, String>) -> Option<PodKey> {
         let owner = ownership(tags)?;
-        let ours = owner.cluster_uid == self.cluster_uid
-            && owner.connector_uid == self.connector_uid
-            && owner.node == self.node;
+        let ours = owner.cluster_uid == self.cluster_uid && owner.node == self.node;
         ours.then_some(owner.key)
     }
 }
@@ -68,6 +65,8 @@ pub struct Aci {
     pub(super) scope: Scope,
     defaults: RwLock<Arc<GroupDefaults>>,
     pub(super) doubts: Arc<Doubts>,
+    /// Groups that are ours and have other names than we would give them, as the last list shows them.
+    adopted: RwLock<HashMap<PodKey, String>>,
 }
 
 impl Aci {
@@ -86,6 +85,7 @@ impl Aci {
             scope,
             defaults: RwLock::new(Arc::new(defaults)),
             doubts: Arc::default(),
+            adopted: RwLock::default(),
         }
     }
 
@@ -163,28 +163,34 @@ impl Aci {
     }
 }
 
-#[async_trait]
-impl Provider for Aci {
-    async fn ensure(&self, pod: &Pod, look_first: bool) -> Result<Ensured, Failure> {
+impl Aci {
+    /// Creates the container group `name` of `pod` once. With `look_first` a GET precedes the PUT and an existing group is
+    /// adopted, which is needed whenever a group may exist that nobody saw.
+    pub async fn ensure(
+        &self,
+        name: &str,
+        pod: &Pod,
+        look_first: bool,
+        restarts: i32,
+    ) -> Result<Ensured, Failure> {
         let Some(key) = PodKey::of(pod) else {
             return Err(Failure::transient(
                 "PodIncomplete",
                 "the pod has no name, namespace or UID".to_string(),
             ));
         };
-        let name = self.group_name(&key);
-        if look_first && let Some(group) = self.existing(&name, &key).await? {
+        if look_first && let Some(group) = self.existing(name, &key).await? {
             return Ok(Ensured {
                 group: Box::new(group),
                 notes: Vec::new(),
             });
         }
         let defaults = self.defaults.read().clone();
-        let owner = self.scope.ownership(key);
+        let owner = self.scope.ownership(key, restarts);
         let translation = self.translate(pod, &defaults, &owner).await?;
         let group = self
             .arm
-            .put_group(&self.scope.resource_group, &name, &translation.group)
+            .put_group(&self.scope.resource_group, name, &translation.group)
             .await?;
         Ok(Ensured {
             group: Box::new(group),
@@ -192,19 +198,22 @@ impl Provider for Aci {
         })
     }
 
-    fn in_line(&self, key: &PodKey) -> Option<Failure> {
-        let name = self.group_name(key);
+    /// The failure of a create of `name` that waits for Azure's limit; `None` when it is to be tried.
+    pub fn in_line(&self, name: &str) -> Option<Failure> {
         let waiting = self
             .arm
-            .in_line(&self.scope.resource_group, &name, Class::Create);
+            .in_line(&self.scope.resource_group, name, Class::Create);
         waiting.map(Failure::from)
     }
 
-    fn plan(&self, wish: Wish) -> Pace {
+    /// Notes what polls of the running pods of this node would cost, and says how often to poll: the reads are shared by all
+    /// nodes of a subscription and principal.
+    pub fn plan(&self, wish: Wish) -> Pace {
         self.arm.plan(&self.scope.node, wish)
     }
 
-    async fn observe(
+    /// The group `name` with its instance view; `None` only when ARM says that the group does not exist.
+    pub async fn observe(
         &self,
         name: &str,
         urgency: Urgency,
@@ -216,7 +225,8 @@ impl Provider for Aci {
             .map(Box::new))
     }
 
-    async fn delete(&self, name: &str) -> Result<Deleted, Failure> {
+    /// Deletes the group `name`.
+    pub async fn delete(&self, name: &str) -> Result<Deleted, Failure> {
         let resource_group = &self.scope.resource_group;
         match self.arm.delete_group(resource_group, name).await {
             Ok(Deletion::Absent) => Ok(Deleted::Absent),
@@ -228,14 +238,16 @@ impl Provider for Aci {
         }
     }
 
-    async fn stop(&self, name: &str) -> Result<(), Failure> {
+    /// Stops what runs in the group `name`; the group stays. A group that does not exist is stopped.
+    pub async fn stop(&self, name: &str) -> Result<(), Failure> {
         Ok(self
             .arm
             .stop_group(&self.scope.resource_group, name)
             .await?)
     }
 
-    async fn list(&self, max_age: Duration) -> Result<Listing, Failure> {
+    /// Every group in the resource group that belongs to this node, at most `max_age` ago: complete, or an error.
+    pub async fn list(&self, max_age: Duration) -> Result<Listing, Failure> {
         let listing = self
             .arm
             .list_groups_within(&self.scope.resource_group, max_age)
@@ -247,14 +259,26 @@ impl Provider for Aci {
                 provisioning_state: group.provisioning_state.clone(),
             })
         });
+        let groups: Vec<GroupSummary> = ours.collect();
+        let named_else = |group: &&GroupSummary| group.name != self.own_name(&group.key);
+        let adopted = groups.iter().filter(named_else);
+        *self.adopted.write() = adopted
+            .map(|group| (group.key.clone(), group.name.clone()))
+            .collect();
         Ok(Listing {
-            groups: ours.collect(),
+            groups,
             all: listing.groups.len(),
             age: listing.age,
         })
     }
 
-    fn group_name(&self, key: &PodKey) -> String {
+    /// The name of the group of `key`: the one it has in Azure when that was adopted under another name.
+    pub fn group_name(&self, key: &PodKey) -> String {
+        let adopted = self.adopted.read().get(key).cloned();
+        adopted.unwrap_or_else(|| self.own_name(key))
+    }
+
+    fn own_name(&self, key: &PodKey) -> String {
         group_name(&self.scope.cluster_uid, key)
     }
 }

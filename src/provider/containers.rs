@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Aci;
-use super::Provider as _;
 use super::doubts::{is_doubtful, is_doubtful_end};
 use super::exec::{Command, ExecError, Exit, Streams};
 use crate::azure::AzureError;
@@ -28,6 +27,10 @@ pub trait Containers: Send + Sync {
 
     /// The turns for looking again at a log that is followed: those of the ARM budget that [`Containers::logs`] uses.
     fn looks(&self) -> Arc<Looks>;
+
+    /// Says how many reads a second would keep the figures of the node fresh; they are planned together with all other
+    /// reads of that ARM budget.
+    fn plan_figures(&self, reads_per_second: f64);
 
     /// Averages of the minutes from `from` until `until` (seconds of the epoch): CPU and memory of each container, and
     /// with `network` those of the group's network.
@@ -81,6 +84,10 @@ impl Containers for Aci {
 
     fn looks(&self) -> Arc<Looks> {
         self.arm.looks()
+    }
+
+    fn plan_figures(&self, reads_per_second: f64) {
+        self.arm.plan_figures(&self.scope.node, reads_per_second);
     }
 
     async fn usage(

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount,
@@ -26,6 +27,8 @@ use crate::kube::call::{self, KubeError};
 use crate::translate::{Object, Reference, Resolved, Service};
 
 const CALL: Duration = Duration::from_secs(10);
+/// References of one pod that are fetched at once.
+const AT_ONCE: usize = 8;
 /// The Node authorizer learns of a binding from its own watch, some milliseconds after we do.
 const GRAPH_LAG: [Duration; 5] = [
     Duration::from_millis(20),
@@ -200,6 +203,44 @@ impl KubeReferences {
     }
 }
 
+/// What came of one reference.
+enum Found {
+    Object(Option<Arc<Object>>),
+    Claim(Option<Arc<PersistentVolumeClaim>>),
+    Volume(Option<Arc<PersistentVolume>>),
+    Services(Arc<[Service]>),
+    Kubernetes(Option<Arc<Service>>),
+    /// It is not the API server's.
+    Nothing,
+}
+
+impl KubeReferences {
+    async fn fetch(&self, pod: &Pod, reference: &Reference) -> Result<Found, Failure> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let object = match reference {
+            Reference::Claim(name) => return self.claim(namespace, name).await.map(Found::Claim),
+            Reference::Volume(name) => return self.volume(name).await.map(Found::Volume),
+            Reference::Services => return self.services.of(namespace).await.map(Found::Services),
+            Reference::Kubernetes => {
+                return self.services.kubernetes().await.map(Found::Kubernetes);
+            }
+            Reference::Secret(name) => self.secret(namespace, name).await?,
+            Reference::SecretIn { namespace, name } => self.secret_in(namespace, name).await?,
+            Reference::ConfigMap(name) if name == ROOT_CA => self.root_ca(namespace).await?,
+            Reference::ConfigMap(name) => self.config_map(namespace, name).await?,
+            Reference::ServiceAccountToken {
+                audience,
+                expiration_seconds,
+            } => Some(
+                self.token(pod, audience.as_deref(), *expiration_seconds)
+                    .await?,
+            ),
+            Reference::Image(_) => return Ok(Found::Nothing),
+        };
+        Ok(Found::Object(object))
+    }
+}
+
 #[async_trait]
 impl References for KubeReferences {
     async fn resolve(
@@ -208,41 +249,29 @@ impl References for KubeReferences {
         references: &[Reference],
         resolved: &mut Resolved,
     ) -> Result<(), Failure> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        for reference in references {
-            let object = match reference {
-                Reference::Claim(name) => {
-                    let claim = self.claim(namespace, name).await?;
-                    resolved.claims.insert(name.clone(), claim);
-                    continue;
+        let fetch = |reference| async move { (reference, self.fetch(pod, reference).await) };
+        let fetches: Vec<_> = references.iter().map(fetch).collect();
+        // In the pod's order, whatever comes first: of several failures always the same one is told.
+        let mut fetches = stream::iter(fetches).buffered(AT_ONCE);
+        while let Some((reference, found)) = fetches.next().await {
+            match found? {
+                Found::Object(object) => {
+                    resolved.objects.insert(reference.clone(), object);
                 }
-                Reference::Volume(name) => {
-                    let volume = self.volume(name).await?;
-                    resolved.volumes.insert(name.clone(), volume);
-                    continue;
+                Found::Claim(claim) => {
+                    if let Reference::Claim(name) = reference {
+                        resolved.claims.insert(name.clone(), claim);
+                    }
                 }
-                Reference::Secret(name) => self.secret(namespace, name).await?,
-                Reference::SecretIn { namespace, name } => self.secret_in(namespace, name).await?,
-                Reference::ConfigMap(name) if name == ROOT_CA => self.root_ca(namespace).await?,
-                Reference::ConfigMap(name) => self.config_map(namespace, name).await?,
-                Reference::Services => {
-                    resolved.services = Some(self.services.of(namespace).await?);
-                    continue;
+                Found::Volume(volume) => {
+                    if let Reference::Volume(name) = reference {
+                        resolved.volumes.insert(name.clone(), volume);
+                    }
                 }
-                Reference::Kubernetes => {
-                    resolved.kubernetes = Some(self.services.kubernetes().await?);
-                    continue;
-                }
-                Reference::ServiceAccountToken {
-                    audience,
-                    expiration_seconds,
-                } => Some(
-                    self.token(pod, audience.as_deref(), *expiration_seconds)
-                        .await?,
-                ),
-                Reference::Image(_) => continue,
-            };
-            resolved.objects.insert(reference.clone(), object);
+                Found::Services(services) => resolved.services = Some(services),
+                Found::Kubernetes(service) => resolved.kubernetes = Some(service),
+                Found::Nothing => {}
+            }
         }
         Ok(())
     }
@@ -288,48 +317,4 @@ fn unreadable(what: &str, name: &str, error: &KubeError) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn forbidden() -> KubeError {
-        KubeError::Api {
-            op: "create token",
-            code: 403,
-            reason: "Forbidden".into(),
-            message: "no relationship found".into(),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_that_passes_is_waited_out_and_one_that_stays_is_told() {
-        let asked = std::sync::atomic::AtomicU32::new(0);
-        let ask = |until: u32| {
-            let asked = &asked;
-            move || async move {
-                let before = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if before < until {
-                    Err(forbidden())
-                } else {
-                    Ok(before)
-                }
-            }
-        };
-        assert_eq!(patiently(ask(2)).await, Ok(2));
-        asked.store(0, std::sync::atomic::Ordering::Relaxed);
-        assert!(patiently(ask(100)).await.unwrap_err().is_forbidden());
-    }
-
-    #[test]
-    fn only_an_object_that_is_surely_missing_is_missing() {
-        let missing = KubeError::Api {
-            op: "get secrets",
-            code: 404,
-            reason: "NotFound".into(),
-            message: "secrets \"s\" not found".into(),
-        };
-        assert_eq!(there("Secret", "s", Ok(1)), Ok(Some(1)));
-        assert_eq!(there::<()>("Secret", "s", Err(missing)), Ok(None));
-        let failure = there::<()>("Secret", "s", Err(forbidden())).unwrap_err();
-        assert_eq!(failure.reason, "ReferenceUnreadable");
-    }
-}
+mod tests;

@@ -54,6 +54,17 @@ pub struct ContainerFacts {
     pub sidecar: bool,
     /// How it ended, by the status in the API server; `None` unless it is `Terminated` there.
     pub ended: Option<Box<Ended>>,
+    /// `restartCount` in the API server.
+    pub restarts: i32,
+    /// Since when it runs, by the status in the API server; `None` unless it is `Running` there.
+    pub running: Option<Timestamp>,
+}
+
+/// Since when the container of `status` runs; 1970 when the API server does not know that.
+pub(super) fn running_since(status: &ContainerStatus) -> Option<Timestamp> {
+    let running = status.state.as_ref()?.running.as_ref()?;
+    let started = running.started_at.as_ref();
+    Some(started.map_or(Timestamp::UNIX_EPOCH, |time| time.0))
 }
 
 /// An end that the API server has on record.
@@ -153,6 +164,12 @@ impl PodFacts {
         self.start_time?.checked_add(allowed).ok()
     }
 
+    /// The greatest `restartCount` of the pod's containers.
+    pub fn restarts(&self) -> i32 {
+        let all = self.init_containers.iter().chain(&self.containers);
+        all.map(|container| container.restarts).max().unwrap_or(0)
+    }
+
     /// When a condition last changed: up to then somebody has looked after the pod.
     pub fn last_transition(&self) -> Option<Timestamp> {
         let times = self.conditions.iter();
@@ -246,6 +263,8 @@ fn container(
         image: container.image.as_deref().unwrap_or_default().into(),
         sidecar,
         ended: status.and_then(Ended::of),
+        restarts: status.map_or(0, |status| status.restart_count.max(0)),
+        running: status.and_then(running_since),
     }
 }
 
@@ -336,6 +355,35 @@ mod tests {
         assert_eq!(facts.condition("Ready").map(|it| &*it.status), Some("True"));
         assert_eq!(facts.generation, Some(1));
         assert!(bytes(&facts) < 1024, "{} bytes", bytes(&facts));
+    }
+
+    #[test]
+    fn what_runs_and_since_when() {
+        let state = |state: serde_json::Value| {
+            json!([{"name": "aci-helloworld", "image": "", "imageID": "",
+            "ready": true, "restartCount": 0, "state": state}])
+        };
+        for (status, since) in [
+            (
+                json!({"running": {"startedAt": "2026-09-01T10:00:00Z"}}),
+                Some("2026-09-01T10:00:00Z"),
+            ),
+            (json!({"running": {}}), Some("1970-01-01T00:00:00Z")),
+            (json!({"waiting": {}}), None),
+            (json!({"terminated": {"exitCode": 0}}), None),
+        ] {
+            let pod = pod(HELLO, &[("/status/containerStatuses", state(status))]);
+            let facts = facts(&pod).unwrap();
+            assert_eq!(facts.containers[0].running, since.map(at));
+            // A write is known before its echo, and not forgotten by a record that is older.
+            let mut other = facts.clone();
+            other.containers[0].running = None;
+            let mut older = other.clone();
+            other.remember(pod.status.as_ref().unwrap());
+            older.recall(&other);
+            assert_eq!(other.containers[0].running, since.map(at));
+            assert_eq!(older.containers[0].running, since.map(at));
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ const NODE: &str = "vkc-node";
 const NAMESPACE: &str = "vkc-namespace";
 const POD: &str = "vkc-pod";
 const UID: &str = "vkc-uid";
+/// Restarts that the containers of the pod had behind them when this group was made.
+const RESTARTS: &str = "vkc-restarts";
 
 /// ARM's limit on tags of one resource.
 const MAX_TAGS: usize = 50;
@@ -116,6 +118,8 @@ pub struct Ownership {
     pub node: String,
     /// The pod.
     pub key: PodKey,
+    /// Restarts that the pod's containers had behind them when the group was made: not 0 when an earlier group was lost.
+    pub restarts: i32,
 }
 
 impl Ownership {
@@ -123,7 +127,8 @@ impl Ownership {
     ///
     /// Tag names are case-insensitive in ARM, so a user's tag that differs from ours in case only gives way.
     pub fn tags(&self, user: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let ours = [
+        let restarts = self.restarts.to_string();
+        let mut ours = vec![
             (CLUSTER, &self.cluster_uid),
             (CONNECTOR, &self.connector_uid),
             (NODE, &self.node),
@@ -131,6 +136,9 @@ impl Ownership {
             (POD, &self.key.name),
             (UID, &self.key.uid),
         ];
+        if self.restarts > 0 {
+            ours.push((RESTARTS, &restarts));
+        }
         let clip = |value: &String| value.chars().take(MAX_TAG_VALUE).collect::<String>();
         user.iter()
             .filter(|(name, _)| !ours.iter().any(|(our, _)| name.eq_ignore_ascii_case(our)))
@@ -160,7 +168,22 @@ pub fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
             name: tag(POD)?,
             uid: tag(UID)?,
         },
+        restarts: restarts_before(tags),
     })
+}
+
+/// Restarts that the containers of a group had behind them when it was made, by its tags.
+pub fn restarts_before(tags: &BTreeMap<String, String>) -> i32 {
+    tags.iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(RESTARTS))
+        .and_then(|(_, value)| value.parse::<u16>().ok())
+        .map_or(0, i32::from)
+}
+
+/// Twelve hex digits of a hash over `texts`, in their order.
+pub fn short_hash(texts: &[String]) -> String {
+    let parts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    hash_hex(&parts, 12)
 }
 
 #[cfg(test)]
@@ -185,6 +208,7 @@ mod tests {
             connector_uid: "k".to_owned(),
             node: "n".to_owned(),
             key: key("default", "web-0", "u"),
+            restarts: 0,
         }
     }
 

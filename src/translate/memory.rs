@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
-use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts};
+use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts, running_since};
 
 impl PodFacts {
     /// Takes over what `status` says, as if the API server had it.
@@ -26,8 +26,8 @@ impl PodFacts {
             });
         }
         self.conditions = conditions.into();
-        remember_ends(&mut self.containers, status.container_statuses.as_deref());
-        remember_ends(
+        remember_states(&mut self.containers, status.container_statuses.as_deref());
+        remember_states(
             &mut self.init_containers,
             status.init_container_statuses.as_deref(),
         );
@@ -39,24 +39,28 @@ impl PodFacts {
         self.start_time = newer.start_time.or(self.start_time);
         self.pod_ip = newer.pod_ip;
         self.conditions.clone_from(&newer.conditions);
-        recall_ends(&mut self.containers, &newer.containers);
-        recall_ends(&mut self.init_containers, &newer.init_containers);
+        recall_states(&mut self.containers, &newer.containers);
+        recall_states(&mut self.init_containers, &newer.init_containers);
     }
 }
 
-fn remember_ends(containers: &mut [ContainerFacts], statuses: Option<&[ContainerStatus]>) {
+fn remember_states(containers: &mut [ContainerFacts], statuses: Option<&[ContainerStatus]>) {
     for container in containers {
         let status = statuses
             .unwrap_or_default()
             .iter()
             .find(|status| *status.name == *container.name);
         container.ended = status.and_then(Ended::of);
+        container.restarts = status.map_or(0, |status| status.restart_count.max(0));
+        container.running = status.and_then(running_since);
     }
 }
 
-fn recall_ends(containers: &mut [ContainerFacts], newer: &[ContainerFacts]) {
+fn recall_states(containers: &mut [ContainerFacts], newer: &[ContainerFacts]) {
     for container in containers {
         let found = newer.iter().find(|it| it.name == container.name);
         container.ended = found.and_then(|it| it.ended.clone());
+        container.restarts = found.map_or(0, |it| it.restarts);
+        container.running = found.and_then(|it| it.running);
     }
 }

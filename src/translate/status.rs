@@ -21,6 +21,7 @@ use self::container::{Seen, Trouble};
 use self::phase::phase_of;
 use super::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
 use super::facts::{ContainerFacts, PodFacts, RestartPolicy};
+use super::identity::restarts_before;
 use super::time;
 use crate::azure::model::{ContainerGroup, Event, GroupProperties, InstanceView};
 
@@ -181,6 +182,21 @@ pub fn status_group_gone(
     )
 }
 
+/// Status of a pod under `restartPolicy: Always` whose group vanished from Azure behind our back and is made again: its
+/// containers wait, with one more restart than the API server has. `facts` learns of it.
+pub fn status_group_lost(facts: &mut PodFacts, host_ip: Option<&str>, now: Timestamp) -> PodStatus {
+    let restarts = facts.restarts().saturating_add(1);
+    for container in facts
+        .init_containers
+        .iter_mut()
+        .chain(&mut facts.containers)
+    {
+        container.restarts = restarts;
+    }
+    let message = "the container group was deleted in Azure; another one is made";
+    status_waiting(facts, "ContainerGroupDeleted", message, host_ip, now)
+}
+
 /// Last status of a deleted pod whose group is gone; `last_group` is the group as it was last read.
 ///
 /// Containers that ran are `Terminated`, those that never started stay `Waiting`; the phase is `Succeeded` when every
@@ -278,6 +294,7 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     let properties = group.map(|group| &group.properties);
     let trouble =
         properties.and_then(|properties| trouble(&properties.instance_view.as_ref()?.events));
+    let before = group.map_or(0, |group| restarts_before(&group.tags));
     let mut all = All::of(facts, |container, kind| {
         // A sidecar is one of the group's containers.
         let list = if container.sidecar { Kind::Main } else { kind };
@@ -289,7 +306,12 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
             (Kind::Init, RestartPolicy::Always) => RestartPolicy::OnFailure,
             (_, policy) => policy,
         };
-        let mut seen = Seen::of_view(container, view.flatten(), policy, trouble.as_ref());
+        let mut seen = Seen::of_view(
+            container,
+            view.flatten(),
+            (policy, before),
+            trouble.as_ref(),
+        );
         seen.image = image.filter(|it| !it.is_empty()).map(str::to_owned);
         seen
     });

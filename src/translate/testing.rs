@@ -60,6 +60,7 @@ pub(super) fn owner(pod: &Pod) -> Ownership {
             .and_then(|spec| spec.node_name.clone())
             .unwrap_or_default(),
         key: PodKey::of(pod).unwrap(),
+        restarts: 0,
     }
 }
 

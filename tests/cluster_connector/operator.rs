@@ -21,6 +21,7 @@ use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use vkc::node::spec::kubelet_version;
 use vkc::node::status::Endpoint;
+use vkc::ownership::Ownership;
 use vkc::translate::ClusterDns;
 use xtask::control_plane::shared;
 
@@ -79,6 +80,7 @@ async fn operate(kubeconfig: &Path) {
         namespace: super::NAMESPACE.to_owned(),
         environment: vkc::connector::identity::Environment::default(),
         cluster_dns: ClusterDns::default(),
+        ownership: Ownership::alone(),
         agents: Arc::new(Agents(clients)),
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),
@@ -199,6 +201,7 @@ async fn pods(
                 ready: registration.registered && registration.ready,
                 synced: true,
                 problem: registration.problem,
+                contested: registration.contested,
                 pods: count,
                 container_groups: count + stuck,
                 orphans: 0,

@@ -45,6 +45,8 @@ impl Containers for Nothing {
         Arc::default()
     }
 
+    fn plan_figures(&self, _: f64) {}
+
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
         Ok(Vec::new())
     }
@@ -86,6 +88,7 @@ impl Node {
             ip: IpAddr::from([127, 0, 0, 1]),
             client,
             containers: Arc::new(Nothing),
+            node_pods: vkc::pods::snapshot::channel().1,
             events,
             shared: kubelet::Shared {
                 ports: 0..=0,

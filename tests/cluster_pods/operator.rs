@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use xtask::control_plane::{Assets, ControlPlane, Options, stderr_progress};
+use xtask::process::Process;
 use xtask::stack::Operator;
 
 const NAMESPACE: &str = "vkc-system";
@@ -69,7 +70,9 @@ async fn start() -> Operator {
     let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
     // Everything it can say: a secret must not be in there either.
     let args = ["--log", "debug,vkc=trace", "--cluster-dns", "10.0.0.10"];
-    Operator::start(program, plane.dir(), &kubeconfig, NAMESPACE, &args)
+    // When it was killed it starts again as a container does in its pod, and need not wait for its own Leases to expire.
+    let pod = [("POD_UID", "the-pod-of-these-tests".to_owned())];
+    Operator::start_in(program, plane.dir(), &kubeconfig, NAMESPACE, &args, &pod)
         .await
         .unwrap()
 }
@@ -124,7 +127,13 @@ impl Runs for Alone {
 impl Alone {
     /// Ends it as the kernel does when memory is short.
     pub(crate) fn kill(&mut self) {
-        self.0.take().unwrap().process().kill();
+        self.process().kill();
+        self.0.take();
+    }
+
+    /// The process that runs.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        self.0.as_mut().unwrap().process()
     }
 
     /// Ends it as Kubernetes does, and says how long it took. It must end by itself, with success.

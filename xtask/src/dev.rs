@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Run the release build
     #[arg(long)]
     release: bool,
+    /// Run so many replicas of the operator: end one of them, and the others go on with its connectors
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    replicas: u8,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
@@ -112,7 +115,7 @@ async fn walk(
         .await?;
     session.start_emulator().await?;
     session.install().await?;
-    session.start_operator().await?;
+    session.start_operators(args.replicas).await?;
     session.start_showing().await?;
     session.apply_samples().await?;
     session.see_it_run().await?;

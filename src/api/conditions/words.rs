@@ -141,6 +141,9 @@ pub mod reason {
         NODE_IDENTITY_FORBIDDEN = "NodeIdentityForbidden";
         /// A Node of that name exists and belongs to something else. Rename the connector, or delete that Node.
         NODE_NAME_TAKEN = "NodeNameTaken";
+        /// Another process writes the status of a node as well: a second installation of the operator, or one of an older
+        /// version. Stop it; until then both write more and more seldom.
+        NODE_STATUS_CONTESTED = "NodeStatusContested";
         /// There is quota left.
         BELOW_LIMIT = "BelowLimit";
         /// The quota is used up. New pods wait; free some, or ask Azure for more.

@@ -4,16 +4,18 @@ use azure_core::http::Url;
 use chrono::{DateTime, SecondsFormat};
 
 use super::operations::get;
-use super::{ArmClient, parse};
+use super::{ArmClient, Call, parse};
 use crate::azure::error::AzureError;
 use crate::azure::monitor::{Answer, Metric, Series};
+use crate::azure::throttle::Urgency;
 
 /// Version of the metrics API that is spoken.
 const API_VERSION: &str = "2023-10-01";
 
 impl ArmClient {
     /// The averages of each minute of `metrics` from `from` until `until` (seconds of the epoch); by container when
-    /// `by_container`, which only CPU and memory can be asked by.
+    /// `by_container`, which only CPU and memory can be asked by. Waits for a turn that [`ArmClient::plan_figures`] has
+    /// planned, and goes behind all other reads then.
     pub async fn metrics(
         &self,
         rg: &str,
@@ -25,7 +27,11 @@ impl ArmClient {
     ) -> Result<Vec<Series>, AzureError> {
         let mut url = self.metrics_url(rg, group)?;
         ask(&mut url, metrics, by_container, from, until);
-        let answer: Answer = parse(&self.send(&get("metrics", url)).await?)?;
+        let call = Call {
+            urgency: Urgency::Figures,
+            ..get("metrics", url)
+        };
+        let answer: Answer = parse(&self.send(&call).await?)?;
         Ok(answer.series())
     }
 

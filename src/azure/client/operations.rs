@@ -120,6 +120,14 @@ impl ArmClient {
         })
     }
 
+    /// Notes how many reads a second would keep the figures of `node` fresh.
+    pub fn plan_figures(&self, node: &str, reads_per_second: f64) {
+        let session = self.session();
+        session
+            .limiter
+            .plan_figures(self.member, node, reads_per_second);
+    }
+
     /// Notes what looks at the running pods of `node` would cost, and says how often to look.
     pub fn plan(&self, node: &str, wish: Wish) -> Pace {
         self.session().limiter.plan(self.member, node, wish)

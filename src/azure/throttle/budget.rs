@@ -20,9 +20,6 @@ const EMPTY_PAUSE: Duration = Duration::from_secs(1);
 const OTHERS_SHARE: f64 = 0.2;
 /// ARM's own read bucket.
 const ARM_READS: (f64, f64) = (25.0, 250.0);
-/// The part of the reads that looks at running pods may plan with; the others are for pods that start, for lists and for
-/// other programs of the same principal.
-const STEADY_SHARE: f64 = 0.7;
 
 /// Starting budgets.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -237,9 +234,9 @@ impl Budget {
         self.five_minutes.is_unsettled()
     }
 
-    /// Reads per second that looks at running pods may plan with.
-    pub fn steady_reads(&self) -> f64 {
-        self.reads.rate * STEADY_SHARE
+    /// Reads per second, all together.
+    pub fn read_rate(&self) -> f64 {
+        self.reads.rate
     }
 
     /// What an answer to a call of `class` said.

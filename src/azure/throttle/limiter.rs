@@ -15,7 +15,8 @@ use super::super::error::{AzureError, ErrorClass};
 use super::budget::{Budget, Class, Limit, Observed, Place, Settings, Taken};
 use super::line::Line;
 use super::looks::Looks;
-use super::pace::{Pace, Readers, Wish};
+use super::pace::{Pace, Wish};
+use super::plan::{self, Planner, Turns};
 
 /// Code of the error that tells a create or delete its place in the line.
 pub const IN_LINE: &str = "WaitingInLine";
@@ -35,6 +36,8 @@ const MAX_WAITING: usize = 512;
 const MAX_IN_LINE: usize = 5000;
 /// Turns of more urgent reads in a row while a less urgent one waits.
 const PATIENCE: u32 = 4;
+/// The same while figures wait: nobody but a graph misses them.
+const PATIENCE_FOR_FIGURES: u32 = 32;
 
 /// How soon a read is needed: the more urgent first, and after four turns of theirs one of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +49,12 @@ pub enum Urgency {
     Steady,
     /// A list of groups.
     Leisure,
+    /// A figure for `kubectl top`. It has its turn when the plan has one for it, and then goes last.
+    Figures,
 }
+
+/// How many urgencies there are.
+const LANES: usize = 4;
 
 /// Who wants to call what.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +93,8 @@ struct State {
     writes: Line<u64, Arc<Notify>>,
     /// Deletes before creates.
     counted: Line<String, Ticket>,
-    readers: Readers,
+    planner: Planner,
+    figures: Turns,
     /// Waiters so far.
     waiters: u64,
 }
@@ -122,13 +131,19 @@ impl Limiter {
             epoch: Instant::now(),
             state: Mutex::new(State {
                 budget: Budget::new(settings),
-                reads: Line::new(3, Some(PATIENCE)),
+                reads: Line::new(LANES, Some(PATIENCE))
+                    .with_patience(Urgency::Figures as usize, PATIENCE_FOR_FIGURES),
                 writes: Line::new(1, None),
                 counted: Line::new(2, None),
-                readers: Readers::default(),
+                planner: Planner::default(),
+                figures: Turns::default(),
                 waiters: 0,
             }),
-            looks: Arc::default(),
+            looks: {
+                let looks = Looks::default();
+                looks.set_rate(plan::log_reads(settings.reads_per_second));
+                Arc::new(looks)
+            },
         }
     }
 
@@ -151,6 +166,10 @@ impl Limiter {
         deadline: Instant,
     ) -> Result<Permit, AzureError> {
         match ask.class {
+            Class::Read if ask.urgency == Urgency::Figures => {
+                self.wait_for_figures(deadline).await?;
+                self.wait_for_turn(ask, deadline).await
+            }
             Class::Read | Class::Write => self.wait_for_turn(ask, deadline).await,
             Class::Create | Class::Delete => self.wait_in_line(ask, deadline).await,
         }
@@ -172,10 +191,42 @@ impl Limiter {
 
     /// Notes what looks at the running pods of `node` would cost, and says how often to look.
     pub fn plan(&self, member: u64, node: &str, wish: Wish) -> Pace {
+        let (now, logs) = (self.now(), self.looks.demand());
+        let mut state = self.state.lock();
+        let rate = state.budget.read_rate();
+        state
+            .planner
+            .statuses((member, node), wish, (rate, logs), now)
+    }
+
+    /// Notes how many reads a second would keep the figures of `node` fresh. Forgotten when it is not said again.
+    pub fn plan_figures(&self, member: u64, node: &str, reads_per_second: f64) {
         let now = self.now();
         let mut state = self.state.lock();
-        let reads = state.budget.steady_reads();
-        state.readers.plan((member, node), wish, reads, now)
+        state.planner.figures((member, node), reads_per_second, now);
+    }
+
+    /// Waits until the plan has a turn for a figure.
+    async fn wait_for_figures(&self, deadline: Instant) -> Result<(), AzureError> {
+        let logs = self.looks.demand();
+        let (wait, turn) = {
+            let mut state = self.state.lock();
+            let (now, rate) = (self.now(), state.budget.read_rate());
+            let shares = state.planner.shares(rate, logs, now);
+            let wait = state.figures.book(now, shares.figures_at_most);
+            let turn = FigureTurn {
+                limiter: self,
+                reads: shares.figures_at_most,
+                used: false,
+            };
+            (wait, turn)
+        };
+        if Instant::now() + wait > deadline {
+            return Err(no_turn(Class::Read, wait));
+        }
+        tokio::time::sleep(wait).await;
+        turn.use_up();
+        Ok(())
     }
 
     async fn wait_in_line(
@@ -328,6 +379,27 @@ impl State {
     }
 }
 
+/// A turn for a figure; given back when nobody waits for it any more.
+struct FigureTurn<'a> {
+    limiter: &'a Limiter,
+    reads: f64,
+    used: bool,
+}
+
+impl FigureTurn<'_> {
+    fn use_up(mut self) {
+        self.used = true;
+    }
+}
+
+impl Drop for FigureTurn<'_> {
+    fn drop(&mut self) {
+        if !self.used {
+            self.limiter.state.lock().figures.give_back(self.reads);
+        }
+    }
+}
+
 /// A caller that waits; leaves the line when dropped, and wakes who is first then.
 struct Waiter<'a> {
     limiter: &'a Limiter,
@@ -375,7 +447,12 @@ impl Permit {
         let now = self.limiter.now();
         let mut state = self.limiter.state.lock();
         state.budget.finish(self.class, refused, now);
+        let before = state.budget.read_rate();
         state.budget.observe(self.class, taken, observed, now);
+        let rate = state.budget.read_rate();
+        if rate.total_cmp(&before).is_ne() {
+            self.limiter.looks.set_rate(plan::log_reads(rate));
+        }
         if matches!(self.class, Class::Read | Class::Write) {
             state.wake_head(self.class);
         }

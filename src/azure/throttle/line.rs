@@ -17,26 +17,35 @@ struct Lane<K, V> {
     members: VecDeque<Member<K, V>>,
     /// Turns of lanes before this one while somebody waited here.
     passed: u32,
+    /// After so many of them this lane has a turn too; none without.
+    patience: Option<u32>,
 }
 
 /// See the module. `K` names a caller among those of its member.
 #[derive(Debug)]
 pub(super) struct Line<K, V> {
     lanes: Vec<Lane<K, V>>,
-    /// After so many turns of others in a row a later lane has one too; none without.
-    patience: Option<u32>,
 }
 
 impl<K: PartialEq, V> Line<K, V> {
+    /// Lanes that have a turn after `patience` turns of those before them; none without.
     pub(super) fn new(lanes: usize, patience: Option<u32>) -> Self {
         let lane = |_| Lane {
             members: VecDeque::new(),
             passed: 0,
+            patience,
         };
         Self {
             lanes: (0..lanes.max(1)).map(lane).collect(),
-            patience,
         }
+    }
+
+    /// The same line, in which `lane` has another patience.
+    pub(super) fn with_patience(mut self, lane: usize, patience: u32) -> Self {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.patience = Some(patience);
+        }
+        self
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -120,7 +129,7 @@ impl<K: PartialEq, V> Line<K, V> {
         let waits = |lane: &Lane<K, V>| !lane.members.is_empty();
         let first = self.lanes.iter().position(waits)?;
         let tired = |lane: &Lane<K, V>| {
-            waits(lane) && self.patience.is_some_and(|limit| lane.passed >= limit)
+            waits(lane) && lane.patience.is_some_and(|limit| lane.passed >= limit)
         };
         Some(self.lanes.iter().rposition(tired).unwrap_or(first))
     }

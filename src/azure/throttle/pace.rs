@@ -3,15 +3,12 @@
 //! Pods that have changed lately or should end wish to be looked at often; the others every fifteen seconds. When that is
 //! more than the budget gives, both are stretched: the idle ones first, but never below six tenths of the reads.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 /// Time between two looks at an idle pod while the budget allows.
 pub const IDLE_LOOK: Duration = Duration::from_secs(15);
 /// The part of the planned reads that brisk pods get at most while idle ones wait.
 const BRISK_SHARE: f64 = 0.4;
-/// A node that has not said what it wishes for so long does not count any more.
-const FORGOTTEN: Duration = Duration::from_secs(150);
 
 /// What the looks at running pods would cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -29,6 +26,13 @@ pub struct Pace {
     pub stretch: f64,
     /// Time between two looks at an idle pod.
     pub idle: Duration,
+}
+
+impl Wish {
+    /// The reads a second that it costs while the budget allows.
+    pub fn reads(self) -> f64 {
+        self.brisk + self.idle / IDLE_LOOK.as_secs_f64()
+    }
 }
 
 impl Default for Pace {
@@ -53,33 +57,6 @@ impl Pace {
             stretch,
             idle: idle.max(IDLE_LOOK),
         }
-    }
-}
-
-/// The nodes that share the reads, and what they wish.
-#[derive(Debug, Default)]
-pub(super) struct Readers {
-    nodes: HashMap<(u64, String), (Wish, Duration)>,
-}
-
-impl Readers {
-    /// Notes what a node wishes, and says the pace for all at `reads` a second.
-    pub(super) fn plan(
-        &mut self,
-        (member, node): (u64, &str),
-        wish: Wish,
-        reads: f64,
-        now: Duration,
-    ) -> Pace {
-        self.nodes
-            .retain(|_, (_, at)| now.saturating_sub(*at) < FORGOTTEN);
-        self.nodes.insert((member, node.to_owned()), (wish, now));
-        let mut total = Wish::default();
-        for (wish, _) in self.nodes.values() {
-            total.brisk += wish.brisk;
-            total.idle += wish.idle;
-        }
-        Pace::within(total, reads)
     }
 }
 
@@ -118,19 +95,5 @@ mod tests {
             // Beyond an hour between two looks the plan is capped.
             proptest::prop_assert!(cost <= reads * 1.001 || pace.idle >= Duration::from_hours(1), "{pace:?} costs {cost}");
         }
-    }
-
-    #[test]
-    fn nodes_share_what_there_is_and_one_that_is_gone_counts_no_more() {
-        let mut readers = Readers::default();
-        let wish = Wish {
-            brisk: 0.0,
-            idle: 500.0,
-        };
-        let at = Duration::from_secs;
-        let alone = readers.plan((1, "a"), wish, 20.0, at(0));
-        let beside = readers.plan((2, "a"), wish, 20.0, at(100));
-        assert_eq!((alone.idle, beside.idle), (at(25), at(50)));
-        assert_eq!(readers.plan((2, "a"), wish, 20.0, at(151)).idle, at(25));
     }
 }

@@ -1,3 +1,5 @@
+mod together;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

@@ -156,6 +156,14 @@ fn a_node_that_is_not_ready() {
 }
 
 #[test]
+fn a_node_that_two_processes_write_has_a_reason_of_its_own() {
+    let mut case = Case::good();
+    case.nodes[1] = node(Os::Windows, false);
+    case.nodes[1].agent.as_mut().unwrap().contested = true;
+    expect(&case, "False", "NodeStatusContested", Some(RECONCILING));
+}
+
+#[test]
 fn a_registered_node_is_needed() {
     let mut case = Case::good();
     case.nodes[0].agent.as_mut().unwrap().registered = false;

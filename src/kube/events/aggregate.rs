@@ -145,6 +145,11 @@ impl Aggregator {
         }
     }
 
+    /// The Event object of `key` could not be made: its next repeat tries again.
+    pub(super) fn lost(&mut self, key: &Key) {
+        self.series.remove(key);
+    }
+
     /// The Event object is gone.
     pub(super) fn forget(&mut self, name: &str) {
         self.series
@@ -363,6 +368,19 @@ mod tests {
                 .take(event("a", "later"), start + REFILL)
                 .is_some()
         );
+    }
+
+    #[test]
+    fn an_event_that_could_not_be_made_is_made_by_its_next_repeat() {
+        let (mut aggregator, start) = (Aggregator::default(), Instant::now());
+        let Some(Write::Create { key, .. }) = aggregator.take(event("a", "x"), start) else {
+            panic!("not a create")
+        };
+        aggregator.lost(&key);
+        assert!(matches!(
+            aggregator.take(event("a", "x"), start),
+            Some(Write::Create { .. })
+        ));
     }
 
     #[test]

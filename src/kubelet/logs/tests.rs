@@ -50,6 +50,8 @@ impl Containers for Script {
         self.turns.clone()
     }
 
+    fn plan_figures(&self, _: f64) {}
+
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
         Ok(Vec::new())
     }

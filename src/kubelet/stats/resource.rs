@@ -5,9 +5,8 @@
 
 use std::fmt::Write as _;
 
-use k8s_openapi::api::core::v1::Pod;
-
 use super::{Snapshot, running_containers};
+use crate::pods::snapshot::{NodePods, RunningPod};
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -46,9 +45,8 @@ impl Metric {
     }
 }
 
-fn names(pod: &Pod) -> (&str, &str) {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    (pod.metadata.namespace.as_deref().unwrap_or_default(), name)
+fn names(pod: &RunningPod) -> (&str, &str) {
+    (&pod.key.namespace, &pod.key.name)
 }
 
 /// The text of `/metrics/resource`.
@@ -150,7 +148,7 @@ pub fn text(snapshot: &Snapshot) -> String {
 }
 
 /// The text of `/metrics`: what a kubelet tells of itself, as far as there is something of the kind here.
-pub fn own(node: &str, pods: &[Pod]) -> String {
+pub fn own(node: &str, pods: &NodePods) -> String {
     let mut name = Metric::new(
         "kubelet_node_name",
         "gauge",
@@ -158,17 +156,14 @@ pub fn own(node: &str, pods: &[Pod]) -> String {
     );
     name.push(&format!("{{node=\"{node}\"}}"), 1.0, None);
     let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
-    let running = pods
-        .iter()
-        .filter(|pod| super::pods::is_running(pod))
-        .count();
     let mut pods_metric = Metric::new(
         "kubelet_running_pods",
         "gauge",
         "[ALPHA] Number of pods that have a running pod sandbox",
     );
-    pods_metric.push("", count(running), None);
-    let containers = pods.iter().map(|pod| running_containers(pod).len()).sum();
+    pods_metric.push("", count(pods.running.len()), None);
+    let containers = pods.running.iter();
+    let containers = containers.map(|pod| running_containers(pod).len()).sum();
     let mut containers_metric = Metric::new(
         "kubelet_running_containers",
         "gauge",

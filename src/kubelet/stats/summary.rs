@@ -1,13 +1,13 @@
 //! `/stats/summary`: the node and its pods as `stats/v1alpha1` words them (Kubernetes API `k8s.io/kubelet`). What Azure
 //! does not tell is not there. PURE.
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use super::usage::{ContainerUsage, Counter, Level, PodUsage};
 use super::{Snapshot, running_containers};
+use crate::pods::snapshot::RunningPod;
 
 /// The whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -157,12 +157,7 @@ pub fn summary(snapshot: &Snapshot) -> Summary {
     }
 }
 
-fn pod_stats(pod: &Pod, usage: &PodUsage, now: i64) -> PodStats {
-    let meta = &pod.metadata;
-    let started = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.start_time.clone());
+fn pod_stats(pod: &RunningPod, usage: &PodUsage, now: i64) -> PodStats {
     let running = running_containers(pod).into_iter();
     let containers: Vec<ContainerStats> = running
         .map(|(name, started)| container_stats(usage.container(&name, now), name, started))
@@ -173,13 +168,11 @@ fn pod_stats(pod: &Pod, usage: &PodUsage, now: i64) -> PodStats {
         .collect();
     PodStats {
         pod_ref: PodReference {
-            name: meta.name.clone().unwrap_or_default(),
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            uid: meta.uid.clone().unwrap_or_default(),
+            name: pod.key.name.clone(),
+            namespace: pod.key.namespace.clone(),
+            uid: pod.key.uid.clone(),
         },
-        start_time: started
-            .or_else(|| meta.creation_timestamp.clone())
-            .unwrap_or(time(0)),
+        start_time: pod.started.or(pod.created).map_or(time(0), Time),
         cpu: all_cpu
             .iter()
             .map(|cpu| cpu.time.0)

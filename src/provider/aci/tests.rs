@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -126,7 +127,7 @@ async fn translate(world: &Arc<World>, spec: &Value) -> Result<Translation, Fail
         "spec": spec,
     }))
     .unwrap();
-    let owner = provider.scope.ownership(PodKey::of(&pod).unwrap());
+    let owner = provider.scope.ownership(PodKey::of(&pod).unwrap(), 0);
     let defaults = provider.defaults.read().clone();
     provider.translate(&pod, &defaults, &owner).await
 }

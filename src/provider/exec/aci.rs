@@ -11,7 +11,7 @@ use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, remark};
 use crate::api::Os;
 use crate::azure::AzureError;
 use crate::azure::exec::Socket;
-use crate::provider::{Aci, Provider as _};
+use crate::provider::Aci;
 use crate::translate::PodKey;
 
 /// How long the client's terminal has to tell its size: ACI takes it at the start or never.

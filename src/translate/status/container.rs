@@ -16,6 +16,15 @@ use crate::translate::{identity, time};
 const UNKNOWN: &str = "ContainerStatusUnknown";
 const UNKNOWN_EXIT_CODE: i32 = 137;
 
+/// An end that nobody saw, in a kubelet's words.
+fn unseen_end() -> ContainerStateTerminated {
+    ContainerStateTerminated {
+        exit_code: UNKNOWN_EXIT_CODE,
+        reason: Some(UNKNOWN.to_owned()),
+        ..ContainerStateTerminated::default()
+    }
+}
+
 /// How a container is.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Life {
@@ -69,17 +78,18 @@ impl<'a> Seen<'a> {
             life: Life::Waiting { reason, message },
             last: None,
             ready: false,
-            restarts: 0,
+            restarts: facts.restarts,
             id: None,
             image: None,
         }
     }
 
-    /// From the instance view; `trouble` is what the group says about a start that fails.
+    /// From the instance view; `trouble` is what the group says about a start that fails, `before` the restarts that the
+    /// container had behind it when the group was made.
     pub(super) fn of_view(
         facts: &'a ContainerFacts,
         view: Option<&InstanceView>,
-        policy: RestartPolicy,
+        (policy, before): (RestartPolicy, i32),
         trouble: Option<&Trouble>,
     ) -> Self {
         // The first end that is on record counts, whatever ACI does with the container afterwards.
@@ -90,7 +100,11 @@ impl<'a> Seen<'a> {
             let (reason, message) = waiting_for(None, &[], trouble, false);
             return Self::waiting(facts, Some(&reason), message.as_deref());
         };
-        let restarts = view.restart_count.unwrap_or(0).max(0);
+        let restarts = view
+            .restart_count
+            .unwrap_or(0)
+            .max(0)
+            .saturating_add(before);
         let previous = view
             .previous_state
             .as_ref()
@@ -125,6 +139,8 @@ impl<'a> Seen<'a> {
             }
         };
         let ready = matches!(life, Life::Running { .. });
+        // The end of the life before was in a group that is gone.
+        let previous = previous.or_else(|| (before > 0 && restarts == before).then(unseen_end));
         Self {
             facts,
             life,
@@ -184,13 +200,11 @@ impl<'a> Seen<'a> {
         };
         self.ready = false;
         self.life = Life::Ended(ContainerStateTerminated {
-            exit_code: UNKNOWN_EXIT_CODE,
-            reason: Some(UNKNOWN.to_owned()),
             message: Some(message.to_owned()),
             started_at,
             finished_at,
             container_id: self.id.clone(),
-            signal: None,
+            ..unseen_end()
         });
     }
 

@@ -377,7 +377,9 @@ async fn start_operator(
     dir: &StateDir,
     kubeconfig: &std::path::Path,
 ) -> Result<Operator> {
-    Operator::start(&programs.vkc, dir.path(), kubeconfig, NAMESPACE, &[]).await
+    // One pod, whose container starts again after `kill_operator`.
+    let pod = [("POD_UID", "the-operators-pod".to_owned())];
+    Operator::start_in(&programs.vkc, dir.path(), kubeconfig, NAMESPACE, &[], &pod).await
 }
 
 /// What an administrator installs: CRD, namespace, RBAC, credentials.
@@ -438,11 +440,7 @@ fn more_names(connectors: usize) -> Value {
         })
     });
     nodes
-        .flat_map(|node| {
-            [(0, node.clone()), (1, format!("system:node:{node}"))].map(|(rule, value)| {
-                json!({ "op": "add", "path": format!("/rules/{rule}/resourceNames/-"), "value": value })
-            })
-        })
+        .map(|node| json!({ "op": "add", "path": "/rules/0/resourceNames/-", "value": node }))
         .collect()
 }
 

@@ -122,9 +122,10 @@ async fn carry_out(rig: &Rig, act: &Act) -> Result<String> {
         | Act::PauseOperator { .. }
         | Act::DoubleOperator { .. }
         | Act::AllOperatorsDown { .. } => processes::operators(rig, act).await,
-        Act::RestartApiServer { .. } | Act::PauseApiServer { .. } | Act::RestartEtcd { .. } => {
-            processes::plane(rig, act).await
-        }
+        Act::RestartApiServer { .. }
+        | Act::PauseApiServer { .. }
+        | Act::RestartEtcd { .. }
+        | Act::CompactEtcd => processes::plane(rig, act).await,
         Act::Arm { .. }
         | Act::RevokeTokens
         | Act::TokenEndpoint { .. }

@@ -148,6 +148,7 @@ pub(super) enum Act {
         end: End,
         away: u64,
     },
+    CompactEtcd,
 
     Arm {
         answer: Answer,
@@ -235,6 +236,7 @@ impl Act {
             Self::RestartApiServer { .. } => "restart the API server",
             Self::PauseApiServer { .. } => "pause the API server",
             Self::RestartEtcd { .. } => "restart etcd",
+            Self::CompactEtcd => "compact etcd",
             Self::Arm { answer, .. } => match answer {
                 Answer::NotFound => "ARM: 404 of a group",
                 Answer::NoResourceGroup => "ARM: 404 of the resource group",

@@ -95,6 +95,7 @@ pub(super) async fn plane(rig: &Rig, act: &Act) -> Result<String> {
             sleep(Duration::from_millis(away)).await;
             plane.start_etcd().await?;
         }
+        Act::CompactEtcd => plane.compact_etcd().await?,
         _ => bail!("not an act about the control plane"),
     }
     Ok("back".to_owned())

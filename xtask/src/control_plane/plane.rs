@@ -267,6 +267,30 @@ impl ControlPlane {
         locked(&self.api_server).signal("CONT")
     }
 
+    /// Makes etcd forget all that was before now, as it does every five minutes in a cluster that lives: a watch that
+    /// wants to go on from before gets 410 then, once the API server does not remember either.
+    ///
+    /// # Errors
+    /// etcd did not answer, or refused.
+    pub async fn compact_etcd(&self) -> Result<()> {
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .build()?;
+        let ask = async |path: &str, body: serde_json::Value| -> Result<serde_json::Value> {
+            let url = format!("http://127.0.0.1:{}/v3/kv/{path}", self.ports.etcd);
+            let answer = client.post(url).body(body.to_string()).send().await?;
+            let answer = answer.error_for_status()?;
+            Ok(serde_json::from_slice(&answer.bytes().await?)?)
+        };
+        // The key is the byte 0: there is none, and the answer's header has the revision.
+        let now = ask("range", serde_json::json!({"key": "AA=="})).await?;
+        let revision = now.pointer("/header/revision");
+        ensure!(revision.is_some(), "etcd told no revision: {now}");
+        let body = serde_json::json!({"revision": revision, "physical": true});
+        ask("compaction", body).await.map(drop)
+    }
+
     /// Name, process ID and log file of each component.
     pub fn processes(&self) -> Vec<(String, u32, PathBuf)> {
         [

@@ -25,7 +25,7 @@ pub(super) struct Session {
     // Fields drop in this order: what depends on others first.
     show: Option<Show>,
     pub(super) metrics_server: Option<Process>,
-    operator: Option<Operator>,
+    operators: Vec<Operator>,
     emulator: Option<Emulator>,
     plane: Option<ControlPlane>,
     programs: Programs,
@@ -46,7 +46,7 @@ impl Session {
         Ok(Self {
             show: None,
             metrics_server: None,
-            operator: None,
+            operators: Vec::new(),
             emulator: None,
             plane: None,
             programs,
@@ -157,35 +157,59 @@ impl Session {
     }
 
     /// The operator under the rights of its own service account, as it runs in a cluster.
-    pub(super) async fn start_operator(&mut self) -> Result<()> {
+    pub(super) async fn start_operators(&mut self, replicas: u8) -> Result<()> {
         let config = self.dir().join("vkc.kubeconfig");
         kubeconfig::for_service_account(&self.kubeconfig, &config, NAMESPACE, ACCOUNT).await?;
-        let mut operator = Operator::start(
-            &self.programs.vkc,
-            self.dir(),
-            &config,
-            NAMESPACE,
-            &["--log-format", "plain"],
-        )
-        .await?;
-        self.say(&format!(
-            "vkc ready, as service account {NAMESPACE}/{ACCOUNT}; metrics at {}",
-            operator.metrics_url()
-        ));
-        let process = operator.process();
-        println!(
-            "         vkc (pid {}): {}",
-            process.id(),
-            process.log().display()
-        );
-        self.operator = Some(operator);
+        for number in 1..=replicas {
+            let (name, dir) = if replicas == 1 {
+                ("vkc".to_owned(), self.dir().to_owned())
+            } else {
+                let name = format!("vkc-{number}");
+                let dir = self.dir().join(&name);
+                std::fs::create_dir_all(&dir)
+                    .with_context(|| format!("cannot make {}", dir.display()))?;
+                (name, dir)
+            };
+            let mut operator = Operator::start_in(
+                &self.programs.vkc,
+                &dir,
+                &config,
+                NAMESPACE,
+                &["--log-format", "plain"],
+                &[("POD_NAME", name.clone())],
+            )
+            .await?;
+            self.say(&format!(
+                "{name} ready, as service account {NAMESPACE}/{ACCOUNT}; metrics at {}",
+                operator.metrics_url()
+            ));
+            let process = operator.process();
+            println!(
+                "         {name} (pid {}): {}",
+                process.id(),
+                process.log().display()
+            );
+            self.operators.push(operator);
+        }
         Ok(())
     }
 
-    pub(super) fn say_how_to_go_on(&self) {
+    pub(super) fn say_how_to_go_on(&mut self) {
         println!("\nIt stays up until Ctrl-C. In another terminal:");
         println!("  export KUBECONFIG={}", self.kubeconfig.display());
         println!("  alias kubectl={}", self.kubectl.display());
+        if self.operators.len() > 1 {
+            println!("\nWho runs which connector, and how to make it change:");
+            println!(
+                "  kubectl -n {NAMESPACE} get leases -l virtual-kubelet.io/lease=connector -w"
+            );
+            for operator in &mut self.operators {
+                let pid = operator.process().id();
+                println!(
+                    "  kill {pid}    (hands over; -KILL: is replaced; -STOP, -CONT: stands still, goes on)"
+                );
+            }
+        }
     }
 
     /// Ends, with a failure, when one of the processes does.
@@ -203,7 +227,20 @@ impl Session {
         if let Some(emulator) = &mut self.emulator {
             emulator.process().check()?;
         }
-        if let Some(operator) = &mut self.operator {
+        // One of several may be ended to see what follows.
+        let several = self.operators.len() > 1;
+        let mut ended = Vec::new();
+        self.operators.retain_mut(|operator| {
+            let over = several && operator.process().exited().is_some();
+            if over {
+                ended.push(operator.process().id());
+            }
+            !over
+        });
+        for pid in ended {
+            self.say(&format!("the replica with pid {pid} has ended"));
+        }
+        for operator in &mut self.operators {
             operator.process().check()?;
         }
         if let Some(metrics_server) = &mut self.metrics_server {
@@ -218,8 +255,8 @@ impl Session {
         let mut outcome = Ok(());
         // It has nothing to say goodbye to: dropping it kills it.
         self.metrics_server = None;
-        if let Some(mut operator) = self.operator.take() {
-            outcome = operator.stop().await;
+        for mut operator in std::mem::take(&mut self.operators) {
+            outcome = outcome.and(operator.stop().await);
         }
         if let Some(mut emulator) = self.emulator.take() {
             outcome = outcome.and(emulator.stop().await);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use futures::StreamExt as _;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
@@ -41,6 +42,12 @@ impl Show {
             "pod",
             started,
             pod_line,
+        ));
+        tasks.spawn(follow(
+            Api::namespaced(client.clone(), super::session::NAMESPACE),
+            "lease",
+            started,
+            lease_line,
         ));
         tasks.spawn(follow(
             Api::all(client.clone()),
@@ -115,6 +122,15 @@ fn connector_line(connector: &DynamicObject) -> String {
         None => String::from("no status yet"),
     };
     deleting(connector.metadata.deletion_timestamp.is_some(), line)
+}
+
+/// Who holds it; that it was renewed is no news.
+fn lease_line(lease: &Lease) -> String {
+    let holder = lease.spec.as_ref();
+    match holder.and_then(|spec| spec.holder_identity.as_deref()) {
+        Some(holder) => format!("held by {holder}"),
+        None => String::from("held by nobody"),
+    }
 }
 
 fn node_line(node: &Node) -> String {

@@ -1,25 +1,32 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
 
 use super::*;
 use crate::azure::monitor::{Metric as Measured, Point, Series};
 use crate::kubelet::stats::usage::{Counter, PodUsage};
+use crate::pods::snapshot::RunningContainer;
+use crate::translate::PodKey;
 
-fn pod(name: &str, uid: &str, containers: &[&str]) -> Pod {
-    let statuses: Vec<_> = containers
-        .iter()
-        .map(|name| {
-            json!({"name": name, "image": "x", "imageID": "", "ready": true, "restartCount": 0,
-                "state": {"running": {"startedAt": "1970-01-01T00:10:00Z"}}})
-        })
-        .collect();
-    serde_json::from_value(json!({
-        "metadata": {"name": name, "namespace": "ns", "uid": uid},
-        "status": {"startTime": "1970-01-01T00:10:00Z", "containerStatuses": statuses},
-    }))
-    .unwrap()
+fn pod(name: &str, uid: &str, containers: &[&str]) -> Arc<RunningPod> {
+    let at = Timestamp::from_second(600).unwrap();
+    let containers = containers.iter().map(|name| RunningContainer {
+        name: (*name).into(),
+        image: "x".into(),
+        init: false,
+        since: at,
+    });
+    Arc::new(RunningPod {
+        key: PodKey {
+            namespace: "ns".into(),
+            name: name.into(),
+            uid: uid.into(),
+        },
+        created: None,
+        started: Some(at),
+        containers: containers.collect(),
+    })
 }
 
 /// A node with a pod that has figures and one that has none.
@@ -104,10 +111,8 @@ fn a_node_without_figures_says_only_that_nothing_went_wrong() {
 
 #[test]
 fn what_the_node_tells_of_itself() {
-    let text = own(
-        "n1",
-        &[pod("web", "u1", &["a", "b"]), pod("none", "u2", &[])],
-    );
+    let running = vec![pod("web", "u1", &["a", "b"])];
+    let text = own("n1", &NodePods { running });
     for line in [
         "kubelet_node_name{node=\"n1\"} 1",
         "kubelet_running_pods 1",

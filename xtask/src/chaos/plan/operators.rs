@@ -55,8 +55,14 @@ pub(super) fn plane(random: &mut Random, left: u64) -> Option<Act> {
         ApiServer,
         Pause,
         Etcd,
+        Compact,
     }
-    let kinds = [(3, Kind::ApiServer), (2, Kind::Pause), (2, Kind::Etcd)];
+    let kinds = [
+        (3, Kind::ApiServer),
+        (2, Kind::Pause),
+        (2, Kind::Etcd),
+        (1, Kind::Compact),
+    ];
     let away = random.between(0, 10_000).min(left);
     Some(match random.choose(&kinds)? {
         Kind::ApiServer => Act::RestartApiServer {
@@ -68,6 +74,7 @@ pub(super) fn plane(random: &mut Random, left: u64) -> Option<Act> {
             end: end(random),
             away,
         },
+        Kind::Compact => Act::CompactEtcd,
     })
 }
 

@@ -1,0 +1,43 @@
+use super::*;
+
+#[path = "tests/two_writers.rs"]
+mod two_writers;
+
+fn node(uid: &str, version: &str) -> Node {
+    let mut node = Node::default();
+    node.metadata.uid = Some(uid.to_owned());
+    node.metadata.resource_version = Some(version.to_owned());
+    node
+}
+
+#[test]
+fn late_news_are_no_news() {
+    let mut state = State {
+        live: Some(node("a", "10")),
+        ..State::default()
+    };
+    assert!(!state.see(watcher::Event::Apply(node("a", "9"))));
+    assert!(!state.see(watcher::Event::Apply(node("a", "10"))));
+    assert!(state.see(watcher::Event::Apply(node("a", "11"))));
+    assert!(
+        !state.see(watcher::Event::Delete(node("older", "8"))),
+        "we have recreated it since"
+    );
+    assert!(state.live.is_some());
+    assert!(state.see(watcher::Event::Delete(node("a", "12"))));
+    assert!(state.live.is_none());
+}
+
+#[test]
+fn a_list_without_the_node_means_it_is_gone() {
+    let mut state = State {
+        live: Some(node("a", "10")),
+        ..State::default()
+    };
+    assert!(!state.see(watcher::Event::Init));
+    assert!(state.see(watcher::Event::InitDone));
+    assert!(!state.see(watcher::Event::Init));
+    assert!(state.see(watcher::Event::InitApply(node("b", "12"))));
+    assert!(!state.see(watcher::Event::InitDone));
+    assert!(state.live.is_some());
+}

@@ -1,0 +1,192 @@
+//! What the pods' loop asks of Azure and of the API server: one trait, so that a fake can stand behind the loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+
+use super::engine::Presence;
+use crate::azure::model::ContainerGroup;
+use crate::azure::throttle::{Pace, Urgency, Wish};
+use crate::kube::call::{self, KubeError};
+use crate::provider::{Aci, Deleted, Ensured, Failure, Listing};
+use crate::translate::{PodFacts, PodKey, status_patch};
+
+const CALL: Duration = call::TIMEOUT;
+
+/// A create of a container group.
+#[derive(Debug, Clone)]
+pub struct Create {
+    /// Name of the group.
+    pub group: Arc<str>,
+    /// The pod's key.
+    pub key: PodKey,
+    /// The pod, when it is at hand; it is read otherwise.
+    pub pod: Option<Arc<Pod>>,
+    /// GET before PUT, and adopt what is there.
+    pub look_first: bool,
+    /// Restarts that the pod's containers have behind them.
+    pub restarts: i32,
+}
+
+/// Azure and the API server, as the pods' loop of one node needs them. Every call ends in bounded time.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Creates a container group once, or adopts it. Fails with [`crate::provider::FailureKind::InLine`] and without a call
+    /// when it has to wait for its turn.
+    async fn create(&self, create: Create) -> Result<Ensured, Failure>;
+    /// The group with its instance view; `None` only when ARM says that it does not exist.
+    async fn get(
+        &self,
+        group: &str,
+        urgency: Urgency,
+    ) -> Result<Option<Box<ContainerGroup>>, Failure>;
+    /// Deletes the group.
+    async fn delete(&self, group: &str) -> Result<Deleted, Failure>;
+    /// Stops what runs in the group; the group stays.
+    async fn stop(&self, group: &str) -> Result<(), Failure>;
+    /// All groups of the node, at most `max_age` ago: complete, or an error.
+    async fn list(&self, max_age: Duration) -> Result<Listing, Failure>;
+    /// Whether the pod still exists, by a live GET.
+    async fn pod_presence(&self, key: &PodKey) -> Presence;
+    /// Removes the pod from the API server; false when that has to be tried again.
+    async fn delete_pod(&self, key: &PodKey) -> bool;
+    /// Writes the status of a pod. A pod that is gone needs none: that is success.
+    async fn write_status(&self, facts: &PodFacts, status: &PodStatus) -> Result<(), KubeError>;
+    /// How often to poll the running pods of this node, whose polls would cost `wish`.
+    fn plan(&self, wish: Wish) -> Pace;
+    /// The name of the group of a pod that has none yet.
+    fn group_name(&self, key: &PodKey) -> String;
+}
+
+/// The real ones.
+#[derive(Clone)]
+pub struct Live {
+    /// The container groups.
+    pub aci: Arc<Aci>,
+    /// Acts as the node.
+    pub node: Client,
+    /// Acts as the operator: live GETs of pods that may be gone.
+    pub manager: Client,
+}
+
+impl Live {
+    async fn read(&self, key: &PodKey) -> Result<Pod, Failure> {
+        let api = Api::<Pod>::namespaced(self.node.clone(), &key.namespace);
+        let pod = call::call("get pods", CALL, api.get(&key.name))
+            .await
+            .map_err(|error| {
+                Failure::transient(
+                    "PodUnreadable",
+                    format!("the pod could not be read: {error}"),
+                )
+            })?;
+        if pod.metadata.uid.as_deref() == Some(key.uid.as_str()) {
+            Ok(pod)
+        } else {
+            Err(Failure::transient(
+                "PodReplaced",
+                "the pod was replaced by another of its name".to_string(),
+            ))
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Live {
+    async fn create(&self, create: Create) -> Result<Ensured, Failure> {
+        if let Some(failure) = self.aci.in_line(&create.group) {
+            return Err(failure);
+        }
+        let pod = match create.pod {
+            Some(pod) => pod,
+            None => Arc::new(self.read(&create.key).await?),
+        };
+        self.aci
+            .ensure(&create.group, &pod, create.look_first, create.restarts)
+            .await
+    }
+
+    async fn get(
+        &self,
+        group: &str,
+        urgency: Urgency,
+    ) -> Result<Option<Box<ContainerGroup>>, Failure> {
+        self.aci.observe(group, urgency).await
+    }
+
+    async fn delete(&self, group: &str) -> Result<Deleted, Failure> {
+        self.aci.delete(group).await
+    }
+
+    async fn stop(&self, group: &str) -> Result<(), Failure> {
+        self.aci.stop(group).await
+    }
+
+    async fn list(&self, max_age: Duration) -> Result<Listing, Failure> {
+        self.aci.list(max_age).await
+    }
+
+    async fn pod_presence(&self, key: &PodKey) -> Presence {
+        let api = Api::<Pod>::namespaced(self.manager.clone(), &key.namespace);
+        match call::call("get pods", CALL, api.get(&key.name)).await {
+            Ok(pod) if pod.metadata.uid.as_deref() == Some(key.uid.as_str()) => Presence::Alive,
+            Ok(_) => Presence::Gone,
+            Err(error) if error.is_not_found() => Presence::Gone,
+            Err(error) => {
+                tracing::warn!(ns = key.namespace, pod = key.name, %error, "cannot tell whether a pod is gone");
+                Presence::Unknown
+            }
+        }
+    }
+
+    async fn delete_pod(&self, key: &PodKey) -> bool {
+        let api = Api::<Pod>::namespaced(self.node.clone(), &key.namespace);
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(Preconditions {
+                uid: Some(key.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match call::call("delete pods", CALL, api.delete(&key.name, &params)).await {
+            Ok(_) => true,
+            Err(error) if error.is_not_found() || error.is_conflict() => true,
+            Err(error) => {
+                tracing::warn!(ns = key.namespace, pod = key.name, %error, "the pod was not removed");
+                false
+            }
+        }
+    }
+
+    /// A pod that was replaced answers 422: the UID of the patch is not the live one.
+    async fn write_status(&self, facts: &PodFacts, status: &PodStatus) -> Result<(), KubeError> {
+        let key = &facts.key;
+        let api = Api::<Pod>::namespaced(self.node.clone(), &key.namespace);
+        let (params, patch) = (
+            PatchParams::default(),
+            Patch::Strategic(status_patch(facts, status)),
+        );
+        let request = api.patch_status(&key.name, &params, &patch);
+        match call::call("patch pods/status", CALL, request).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) if error.is_invalid() && error.to_string().contains("metadata.uid") => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn plan(&self, wish: Wish) -> Pace {
+        self.aci.plan(wish)
+    }
+
+    fn group_name(&self, key: &PodKey) -> String {
+        self.aci.group_name(key)
+    }
+}

@@ -1,0 +1,560 @@
+//! The loop of one node's pods: inputs to the engine, its effects to the backend.
+//!
+//! One task owns the engine, the queue and the status writer; calls run beside it, a bounded number at a time, and come back
+//! as inputs. Nothing is shared and nothing is locked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::watch as channel;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::backend::{Backend, Create};
+use super::engine::{Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Presence};
+use super::queue::{Priority, Queue};
+use super::watch::Change;
+use super::writer::{Pending, Writer};
+use super::{Observer, Report, Settings, snapshot};
+use crate::azure::throttle::Urgency;
+use crate::kube::call::KubeError;
+use crate::provider::{Doubts, Failure, FailureKind, Listing};
+use crate::translate::PodKey;
+use crate::watched::set_if_changed;
+
+/// Operations on Azure at once, per node. The limiter of the principal is the real brake; this bounds memory.
+const OPERATIONS: usize = 100;
+/// Status patches at once, per node: more saturate the API server rather than gain speed.
+const WRITES: usize = 8;
+/// Pods kept whole between their event and their creation; the others are read again.
+const FRESH_PODS: usize = 256;
+/// A list of groups may be as old as this part of the time between two: so that nodes that list the same resource group
+/// at different times make one list do.
+const LIST_AGE: f64 = 0.9;
+/// The first list decides what is adopted: it may be shared only by nodes that start together.
+const FIRST_LIST_AGE: Duration = Duration::from_secs(1);
+/// What the polls of running pods cost is reckoned so often at most.
+const PLAN: Duration = Duration::from_secs(1);
+/// What runs is published no more often than this: each time all pods are gone through.
+const SNAPSHOT: Duration = Duration::from_millis(200);
+/// What is in flight when the agent stops gets this long to end, statuses included.
+const DRAIN: Duration = Duration::from_secs(6);
+/// Tries of a status write before somebody is told.
+const SILENT_WRITES: u32 = 5;
+
+/// Where the loop's pods' Events go.
+pub(super) type Emit = Box<dyn Fn(PodEvent) + Send>;
+
+/// Where what the loop knows goes.
+pub(super) struct Sinks {
+    pub(super) emit: Emit,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) report: channel::Sender<Report>,
+    pub(super) snapshot: Arc<snapshot::Sender>,
+}
+
+/// What comes to the loop from outside.
+pub(super) struct Sources {
+    /// Changes of the node's pods.
+    pub(super) changes: BoxStream<'static, Change>,
+    pub(super) settings: channel::Receiver<Settings>,
+    /// Pods to poll now.
+    pub(super) doubts: Arc<Doubts>,
+}
+
+/// What a running task works on, to put it right when the task panics.
+#[derive(Debug)]
+enum Owner {
+    Operation(PodKey, Operation),
+    Write(PodKey, Pending),
+    List,
+}
+
+/// How a task ended.
+enum Done {
+    Operation(Input),
+    Listed(Result<Listing, Failure>),
+    Written(PodKey, Pending, Result<(), KubeError>),
+}
+
+/// See the module.
+pub(super) struct Driver<B> {
+    node: String,
+    backend: Arc<B>,
+    sinks: Sinks,
+    started: Instant,
+    engine: Engine,
+    queue: Queue<PodKey>,
+    writer: Writer,
+    fresh: HashMap<PodKey, (Instant, Arc<Pod>)>,
+    tasks: JoinSet<Done>,
+    owners: HashMap<Id, Owner>,
+    running: usize,
+    list_due: Option<Instant>,
+    list_age: Duration,
+    plan_due: Instant,
+    list_failure: Option<String>,
+    watch_failure: Option<String>,
+    /// Something has happened that the report does not say yet.
+    unreported: bool,
+    /// When the snapshot is published next, if it is not up to date, and when it may be at the earliest.
+    snapshot_due: Option<Instant>,
+    snapshot_from: Instant,
+}
+
+impl<B: Backend> Driver<B> {
+    pub(super) fn new(node: &str, host_ip: Option<String>, backend: Arc<B>, sinks: Sinks) -> Self {
+        let names = Arc::clone(&backend);
+        let name_group = NameGroup(Box::new(move |key| names.group_name(key)));
+        let now = Instant::now();
+        Self {
+            node: node.to_owned(),
+            backend,
+            sinks,
+            started: now,
+            engine: Engine::new(host_ip, name_group, false),
+            queue: Queue::default(),
+            writer: Writer::default(),
+            fresh: HashMap::new(),
+            tasks: JoinSet::new(),
+            owners: HashMap::new(),
+            running: 0,
+            list_due: Some(now),
+            list_age: FIRST_LIST_AGE,
+            plan_due: now,
+            list_failure: None,
+            watch_failure: None,
+            unreported: true,
+            snapshot_due: None,
+            snapshot_from: now,
+        }
+    }
+
+    /// Runs until `cancel` or the end of the changes; then ends what is in flight, flushes the statuses and returns.
+    pub(super) async fn run(mut self, sources: Sources, cancel: CancellationToken) {
+        let Sources {
+            mut changes,
+            mut settings,
+            doubts,
+        } = sources;
+        let now = settings.borrow_and_update().clone();
+        self.apply_settings(&now);
+        let mut settings_open = true;
+        loop {
+            self.start_work();
+            self.publish();
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                change = changes.next() => match change {
+                    Some(change) => self.changed(change),
+                    None => break,
+                },
+                news = settings.changed(), if settings_open => match news {
+                    Ok(()) => {
+                        let now = settings.borrow_and_update().clone();
+                        self.apply_settings(&now);
+                    }
+                    Err(_) => settings_open = false,
+                },
+                pod = doubts.next() => self.step(Input::Refresh(pod)),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        drop(changes);
+        self.drain().await;
+        self.publish();
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: Timestamp::now(),
+            mono: self.started.elapsed(),
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        if let Some((operation, reason)) = input.failed() {
+            self.sinks.observer.failure(operation, reason);
+        }
+        let effects = self.engine.step(self.now(), input);
+        self.carry_out(effects);
+        self.unreported = true;
+        self.snapshot_due.get_or_insert(self.snapshot_from);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let now = Instant::now();
+        for effect in effects {
+            match effect {
+                Effect::Schedule {
+                    key,
+                    priority,
+                    after,
+                    ..
+                } => self.queue.set(key, priority, now + after),
+                Effect::Forget(key) => self.queue.remove(&key),
+                Effect::List { after } => {
+                    let (due, age) = (now + after, after.mul_f64(LIST_AGE));
+                    if self.list_due.is_none_or(|earlier| due < earlier) {
+                        (self.list_due, self.list_age) = (Some(due), age);
+                    }
+                }
+                Effect::WriteStatus {
+                    key,
+                    status,
+                    digest,
+                } => self.writer.put(now, key, status, digest),
+                Effect::Emit(event) => (self.sinks.emit)(event),
+                Effect::Unprovisioned(reason) => self.sinks.observer.failure("provision", reason),
+            }
+        }
+    }
+
+    fn changed(&mut self, change: Change) {
+        match change {
+            Change::Applied(facts, pod) => {
+                self.watch_failure = None;
+                let key = facts.key.clone();
+                let new = self.engine.facts(&key).is_none();
+                self.step(Input::PodApplied(facts));
+                if let Some((_, known)) = self.fresh.get_mut(&key) {
+                    *known = pod;
+                } else if new && self.engine.is_synced() && self.fresh.len() < FRESH_PODS {
+                    self.fresh.insert(key, (Instant::now(), pod));
+                }
+            }
+            Change::Gone(key) => {
+                self.fresh.remove(&key);
+                self.step(Input::PodGone(key));
+            }
+            Change::Synced => {
+                self.watch_failure = None;
+                self.step(Input::PodsSynced);
+            }
+            Change::Failed(error) => {
+                tracing::warn!(node = self.node, %error, "the watch of pods failed; it is being started again");
+                self.watch_failure = Some(error);
+            }
+        }
+    }
+
+    fn apply_settings(&mut self, settings: &Settings) {
+        self.engine.set_delete_orphans(settings.delete_orphans);
+        if let Some(token) = &settings.approved_orphans {
+            let effects = self.engine.approve(self.now(), token);
+            self.carry_out(effects);
+        }
+        self.step(Input::Suspended(settings.suspended));
+    }
+
+    /// Starts what is due, as far as the bounds allow.
+    fn start_work(&mut self) {
+        let now = Instant::now();
+        if now >= self.plan_due {
+            self.plan_due = now + PLAN;
+            let pace = self.backend.plan(self.engine.wish(self.now()));
+            self.engine.set_pace(pace);
+        }
+        if self.list_due.is_some_and(|due| due <= now)
+            && !self.owners.values().any(|o| matches!(o, Owner::List))
+        {
+            self.list_due = None;
+            let (backend, max_age) = (Arc::clone(&self.backend), self.list_age);
+            let task = async move { Done::Listed(backend.list(max_age).await) };
+            let id = self.tasks.spawn(task).id();
+            self.owners.insert(id, Owner::List);
+        }
+        while self.running < OPERATIONS
+            && let Some(key) = self.queue.pop(now)
+        {
+            if let Some(begun) = self.engine.begin(self.now(), &key) {
+                self.begin(key, begun);
+            }
+        }
+        self.start_writes(now);
+    }
+
+    fn begin(&mut self, key: PodKey, begun: Begun) {
+        if begun.operation == Operation::Timer {
+            return self.step(Input::Timer(key));
+        }
+        let pod = match begun.operation {
+            Operation::CreateGroup { .. } => self.fresh.remove(&key),
+            _ => None,
+        };
+        if let Some((seen, _)) = &pod {
+            self.sinks.observer.create_lag(seen.elapsed());
+        }
+        let owner = Owner::Operation(key.clone(), begun.operation.clone());
+        let task = operate(
+            Arc::clone(&self.backend),
+            key,
+            begun,
+            pod.map(|(_, pod)| pod),
+        );
+        let id = self.tasks.spawn(task).id();
+        self.owners.insert(id, owner);
+        self.running += 1;
+    }
+
+    fn start_writes(&mut self, now: Instant) {
+        while self.writer.running() < WRITES
+            && let Some((key, pending)) = self.writer.pop(now)
+        {
+            let Some(facts) = self.engine.facts(&key).cloned() else {
+                self.writer.done(&key);
+                continue;
+            };
+            let owner = Owner::Write(key.clone(), pending.clone());
+            let backend = Arc::clone(&self.backend);
+            let task = async move {
+                let outcome = backend.write_status(&facts, &pending.status).await;
+                Done::Written(key, pending, outcome)
+            };
+            let id = self.tasks.spawn(task).id();
+            self.owners.insert(id, owner);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Done), JoinError>) {
+        let (id, done) = match ended {
+            Ok((id, done)) => (id, Some(done)),
+            Err(error) => {
+                tracing::error!(node = self.node, %error, "a task of the pods' loop died");
+                (error.id(), None)
+            }
+        };
+        let owner = self.owners.remove(&id);
+        if matches!(owner, Some(Owner::Operation(..))) {
+            self.running = self.running.saturating_sub(1);
+        }
+        match (done, owner) {
+            (Some(done), _) => self.done(done),
+            (None, Some(Owner::Operation(key, operation))) => {
+                if let Some(input) = died(key, &operation) {
+                    self.step(input);
+                }
+            }
+            // What has been written is not known: it is written again.
+            (None, Some(Owner::Write(key, pending))) => {
+                self.writer.failed(Instant::now(), key, pending);
+            }
+            (None, Some(Owner::List)) => self.done(Done::Listed(Err(internal()))),
+            (None, None) => {}
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Operation(input) => self.step(input),
+            Done::Listed(result) => {
+                self.list_failure = result.as_ref().err().map(|failure| failure.message.clone());
+                self.step(Input::GroupsListed(result));
+            }
+            Done::Written(key, pending, Ok(())) => {
+                self.sinks.observer.status_lag(pending.since.elapsed());
+                self.writer.done(&key);
+                self.step(Input::StatusWritten(key, pending.digest));
+            }
+            Done::Written(key, pending, Err(error)) => {
+                tracing::warn!(node = self.node, ns = key.namespace, pod = key.name, %error, "status not written");
+                if pending.attempts() == SILENT_WRITES {
+                    (self.sinks.emit)(not_written(&key, &error));
+                }
+                self.writer.failed(Instant::now(), key, pending);
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let idle = Instant::now() + Duration::from_secs(60);
+        let operations = (self.running < OPERATIONS)
+            .then(|| self.queue.next_due())
+            .flatten();
+        [
+            operations,
+            self.next_write(),
+            self.list_wake(),
+            self.snapshot_due,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(idle, Instant::min)
+    }
+
+    /// When a status may be written next; `None` while all writers are busy, whose end is an event of its own.
+    fn next_write(&self) -> Option<Instant> {
+        (self.writer.running() < WRITES)
+            .then(|| self.writer.next_due())
+            .flatten()
+    }
+
+    /// When the next list begins; `None` while one is being read.
+    fn list_wake(&self) -> Option<Instant> {
+        let reading = self.owners.values().any(|o| matches!(o, Owner::List));
+        self.list_due.filter(|_| !reading)
+    }
+
+    fn publish(&mut self) {
+        self.sinks
+            .observer
+            .queue(&self.node, self.queue.len(), self.running);
+        if std::mem::take(&mut self.unreported) {
+            self.report();
+        }
+        let now = Instant::now();
+        if self.snapshot_due.is_some_and(|due| due <= now) {
+            self.snapshot_due = None;
+            self.snapshot_from = now + SNAPSHOT;
+            snapshot::publish(&self.sinks.snapshot, self.engine.all_facts());
+        }
+    }
+
+    fn report(&self) {
+        let synced = self.engine.is_synced();
+        let problem = if synced {
+            None
+        } else {
+            self.list_failure
+                .clone()
+                .or_else(|| self.watch_failure.clone())
+        };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let counts = self.engine.counts();
+        let now = Report {
+            synced,
+            pods: count(counts.pods),
+            groups: count(counts.groups),
+            orphans: count(counts.orphans),
+            held: self.engine.held(),
+            problem,
+        };
+        set_if_changed(&self.sinks.report, now);
+    }
+
+    /// Nothing new is begun; what runs may end, and what it made known is written.
+    async fn drain(&mut self) {
+        let deadline = Instant::now() + DRAIN;
+        loop {
+            self.start_writes(Instant::now());
+            if self.tasks.is_empty() && self.writer.is_idle() {
+                break;
+            }
+            let wake = self.next_write().unwrap_or(deadline).min(deadline);
+            tokio::select! {
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                () = tokio::time::sleep_until(wake) => if Instant::now() >= deadline { break },
+            }
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Carries out one operation; it always ends, in the input that belongs to it.
+async fn operate<B: Backend>(
+    backend: Arc<B>,
+    key: PodKey,
+    begun: Begun,
+    pod: Option<Arc<Pod>>,
+) -> Done {
+    let group = begun.group;
+    let input = match begun.operation {
+        Operation::CreateGroup {
+            look_first,
+            restarts,
+        } => {
+            let create = Create {
+                group,
+                key: key.clone(),
+                pod,
+                look_first,
+                restarts,
+            };
+            let result = backend.create(create).await;
+            if let Err(failure) = &result
+                && failure.kind != FailureKind::InLine
+            {
+                tracing::info!(
+                    ns = key.namespace, pod = key.name, reason = failure.reason, error = %failure,
+                    "the container group was not created"
+                );
+            }
+            Input::Created(key, result)
+        }
+        Operation::GetGroup => {
+            let urgency = match begun.priority {
+                Priority::Poll => Urgency::Steady,
+                Priority::Mutate | Priority::Transition | Priority::Retry => Urgency::Prompt,
+            };
+            let result = backend.get(&group, urgency).await;
+            Input::Observed(key, result)
+        }
+        Operation::DeleteGroup => {
+            let result = backend.delete(&group).await;
+            Input::Deleted(key, result)
+        }
+        Operation::StopGroup => {
+            let result = backend.stop(&group).await;
+            Input::Stopped(key, result)
+        }
+        Operation::GetPod => {
+            let presence = backend.pod_presence(&key).await;
+            Input::PodRead(key, presence)
+        }
+        Operation::DeletePod => {
+            let done = backend.delete_pod(&key).await;
+            Input::PodDeleted(key, done)
+        }
+        Operation::Timer => Input::Timer(key),
+    };
+    Done::Operation(input)
+}
+
+/// The input that stands for a task that died.
+fn died(key: PodKey, operation: &Operation) -> Option<Input> {
+    Some(match operation {
+        // It may have taken effect.
+        Operation::CreateGroup { .. } => Input::Created(
+            key,
+            Err(Failure {
+                kind: FailureKind::Uncertain,
+                ..internal()
+            }),
+        ),
+        Operation::GetGroup => Input::Observed(key, Err(internal())),
+        Operation::DeleteGroup => Input::Deleted(key, Err(internal())),
+        Operation::StopGroup => Input::Stopped(key, Err(internal())),
+        Operation::GetPod => Input::PodRead(key, Presence::Unknown),
+        Operation::DeletePod => Input::PodDeleted(key, false),
+        Operation::Timer => return None,
+    })
+}
+
+fn internal() -> Failure {
+    Failure::transient(
+        "Internal",
+        "an internal error; see the operator's log".to_string(),
+    )
+}
+
+fn not_written(key: &PodKey, error: &KubeError) -> PodEvent {
+    PodEvent {
+        key: key.clone(),
+        warning: true,
+        reason: "StatusNotWritten".to_owned(),
+        message: format!("The API server does not take the status of this pod: {error}"),
+        origin: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

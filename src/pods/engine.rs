@@ -1,0 +1,456 @@
+//! The pods of one virtual node and their container groups. PURE: inputs and the time in, effects out.
+//!
+//! Identity is the pod's UID. What is true comes from two complete lists, the pods of the API server and the groups of
+//! Azure; nothing is created or deleted before both arrived. A group is created once. It is deleted when its pod is
+//! being deleted, or is known by a live GET to be gone.
+//!
+//! Level-triggered: an input changes a record ([`on_pod`], [`on_list`], [`on_group`], [`on_result`]), rules bring the
+//! record as far as facts and time alone allow ([`rules`]), and [`next`] chooses the one operation that is next. Nothing
+//! else schedules, and an answer that comes late changes facts only.
+
+mod breaker;
+mod cadence;
+mod changes;
+mod next;
+mod notices;
+mod on_group;
+mod on_list;
+mod on_pod;
+mod on_result;
+mod queued;
+mod record;
+mod rules;
+mod shared_failures;
+#[cfg(test)]
+mod simulation;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::jiff::Timestamp;
+
+use self::breaker::Breaker;
+pub use self::breaker::HOLD;
+use self::record::Record;
+use self::stage::{Flight, Stage};
+use crate::azure::model::ContainerGroup;
+use crate::azure::throttle::{Pace, Wish};
+use crate::kube::events::Origin;
+use crate::pods::queue::Priority;
+use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing};
+use crate::translate::{PodFacts, PodKey};
+
+/// The time, twice: by the wall for what people read, and since the agent started for intervals.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Wall clock.
+    pub wall: Timestamp,
+    /// Monotonic time since the agent started.
+    pub mono: Duration,
+}
+
+/// Whether a pod still exists, by a live GET.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// The API server has no pod of that name, or one with another UID.
+    Gone,
+    /// The pod exists.
+    Alive,
+    /// The API server did not say.
+    Unknown,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The API server has this pod on our node.
+    PodApplied(Box<PodFacts>),
+    /// The API server no longer has this pod.
+    PodGone(PodKey),
+    /// The first complete list of pods has been applied.
+    PodsSynced,
+    /// A complete list of our groups.
+    GroupsListed(Result<Listing, Failure>),
+    /// A create ended.
+    Created(PodKey, Result<Ensured, Failure>),
+    /// A GET of a group ended.
+    Observed(PodKey, Result<Option<Box<ContainerGroup>>, Failure>),
+    /// A delete of a group ended.
+    Deleted(PodKey, Result<Deleted, Failure>),
+    /// A stop of a group ended.
+    Stopped(PodKey, Result<(), Failure>),
+    /// A timer is due.
+    Timer(PodKey),
+    /// An exec or log call observed a state that contradicts the pod's status: poll it.
+    Refresh(PodKey),
+    /// A live GET of a pod ended.
+    PodRead(PodKey, Presence),
+    /// The status writer is done with this status: it is in the API server, or its pod is gone.
+    StatusWritten(PodKey, u64),
+    /// The removal of a pod from the API server ended; false when it has to be tried again.
+    PodDeleted(PodKey, bool),
+    /// No new group may be made, or may again.
+    Suspended(bool),
+}
+
+impl Input {
+    /// The operation that failed, and why.
+    pub(super) fn failed(&self) -> Option<(&'static str, &'static str)> {
+        let (operation, failure) = match self {
+            Self::GroupsListed(Err(failure)) => ("list", failure),
+            Self::Created(_, Err(failure)) => ("create", failure),
+            Self::Observed(_, Err(failure)) => ("look", failure),
+            Self::Deleted(_, Err(failure)) => ("delete", failure),
+            Self::Stopped(_, Err(failure)) => ("stop", failure),
+            _ => return None,
+        };
+        (failure.kind != FailureKind::InLine).then_some((operation, failure.reason))
+    }
+}
+
+/// An operation on Azure or on the API server for one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// PUT the group.
+    CreateGroup {
+        /// GET before PUT, and adopt what is there.
+        look_first: bool,
+        /// Restarts that the pod's containers have behind them, when a group before this one was lost.
+        restarts: i32,
+    },
+    /// GET the group.
+    GetGroup,
+    /// DELETE the group.
+    DeleteGroup,
+    /// Stop the group's containers; the group stays.
+    StopGroup,
+    /// GET the pod from the API server.
+    GetPod,
+    /// Remove the pod from the API server.
+    DeletePod,
+    /// Nothing: rules are applied again at that time.
+    Timer,
+}
+
+/// What a pod's owner should be told once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodEvent {
+    /// The pod.
+    pub key: PodKey,
+    /// `Warning` when a person should look.
+    pub warning: bool,
+    /// One CamelCase word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// For what Azure told: how often and when it happened there.
+    pub origin: Option<Origin>,
+}
+
+/// Something to do.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// The next operation of this pod and when it is due, instead of what was scheduled before.
+    Schedule {
+        /// The pod.
+        key: PodKey,
+        /// What it will be if nothing happens until then; [`Engine::begin`] says what it is.
+        operation: Operation,
+        /// Its place among what is due.
+        priority: Priority,
+        /// How long to wait.
+        after: Duration,
+    },
+    /// Nothing is scheduled for this pod any more.
+    Forget(PodKey),
+    /// LIST the groups of the node.
+    List {
+        /// How long to wait.
+        after: Duration,
+    },
+    /// Write a status to the API server.
+    WriteStatus {
+        /// The pod.
+        key: PodKey,
+        /// The whole of the status that we own.
+        status: Box<PodStatus>,
+        /// Its digest.
+        digest: u64,
+    },
+    /// Tell the pod's owner.
+    Emit(PodEvent),
+    /// Count that Azure took a group and did not provision it, for this reason.
+    Unprovisioned(&'static str),
+}
+
+/// More groups in creation than this are watched by LIST rather than one GET each.
+const BULK_THRESHOLD: usize = 8;
+
+/// What [`next::next`] has to know of the node.
+#[derive(Debug, Default)]
+struct NodeState {
+    /// Which complete lists have arrived.
+    pods_listed: bool,
+    groups_listed: bool,
+    /// No group may be made.
+    suspended: bool,
+    /// Groups that a list shows without a pod are deleted, not only counted.
+    delete_orphans: bool,
+    /// A list tells which groups have been provisioned.
+    bulk_listing: bool,
+    pace: Pace,
+    breaker: Breaker,
+}
+
+impl NodeState {
+    fn is_synced(&self) -> bool {
+        self.pods_listed && self.groups_listed
+    }
+}
+
+/// All pods of one node, and all container groups.
+#[derive(Debug)]
+pub struct Engine {
+    host_ip: Option<Arc<str>>,
+    group_name: NameGroup,
+    records: HashMap<PodKey, Record>,
+    node: NodeState,
+    list_failures: u32,
+    /// Records whose next operation may be another one now.
+    touched: Vec<PodKey>,
+}
+
+/// How many pods and groups a node has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pods bound to the node.
+    pub pods: usize,
+    /// Groups in Azure that belong to the node, as far as known.
+    pub groups: usize,
+    /// Groups that no pod claims.
+    pub orphans: usize,
+}
+
+/// Groups without a pod that are not deleted because they are too many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Names of the groups, sorted.
+    pub groups: Vec<String>,
+    /// Identifies this set, for a person's approval.
+    pub token: String,
+}
+
+/// An operation to carry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Name of the pod's group.
+    pub group: Arc<str>,
+    /// What to do.
+    pub operation: Operation,
+    /// Its place among what is due.
+    pub priority: Priority,
+}
+
+/// Gives the group name of a pod that has no group yet.
+pub struct NameGroup(pub Box<dyn Fn(&PodKey) -> String + Send + Sync>);
+
+impl std::fmt::Debug for NameGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NameGroup")
+    }
+}
+
+impl Engine {
+    /// An empty engine; the first effect to run is a list of groups.
+    pub fn new(host_ip: Option<String>, group_name: NameGroup, delete_orphans: bool) -> Self {
+        Self {
+            host_ip: host_ip.map(Into::into),
+            group_name,
+            records: HashMap::new(),
+            node: NodeState {
+                delete_orphans,
+                ..NodeState::default()
+            },
+            list_failures: 0,
+            touched: Vec::new(),
+        }
+    }
+
+    /// Takes one input and says what to do about it.
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let fx = &mut effects;
+        match input {
+            Input::PodApplied(facts) => self.pod_applied(now, *facts, fx),
+            Input::PodGone(key) => self.pod_gone(now, &key),
+            Input::PodsSynced => self.pods_synced(),
+            Input::GroupsListed(Ok(listing)) => self.groups_listed(now, &listing, fx),
+            Input::GroupsListed(Err(failure)) => self.list_failed(&failure, fx),
+            Input::Created(key, result) => self.created(now, &key, result, fx),
+            Input::Observed(key, result) => self.observed(now, &key, result, fx),
+            Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
+            Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
+            Input::PodRead(key, presence) => self.pod_read(now, &key, presence),
+            Input::PodDeleted(key, done) => self.pod_deleted(now, &key, done),
+            Input::Timer(key) => self.touched.push(key),
+            Input::Refresh(key) => self.refresh(&key),
+            Input::StatusWritten(key, digest) => self.status_written(&key, digest),
+            Input::Suspended(suspended) => self.set_suspended(suspended),
+        }
+        self.settle(now, fx);
+        effects
+    }
+
+    /// Begins the operation of `key` that is due: the one that is next as things are now. `None` when there is none any
+    /// more. Its end must be told by the input that belongs to it.
+    pub fn begin(&mut self, now: Now, key: &PodKey) -> Option<Begun> {
+        let record = self.records.get_mut(key)?;
+        let planned = record.planned.take()?;
+        if planned.operation != Operation::Timer {
+            record.in_flight = Some(Flight {
+                operation: planned.operation.clone(),
+                epoch: record.epoch,
+                began: now.wall,
+            });
+        }
+        Some(Begun {
+            group: Arc::clone(&record.group),
+            operation: planned.operation,
+            priority: planned.priority,
+        })
+    }
+
+    /// Applies the rules to what has been touched and schedules what is next.
+    fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let mut settled = self.apply_rules_to_touched(now, effects);
+        if settled.len() > BULK_THRESHOLD {
+            self.note_bulk(effects);
+            settled.append(&mut self.touched);
+        }
+        settled.sort();
+        settled.dedup();
+        for key in settled {
+            let Some(record) = self.records.get_mut(&key) else {
+                effects.push(Effect::Forget(key));
+                continue;
+            };
+            let next = next::next(record, &self.node, now);
+            if record.planned == next {
+                continue;
+            }
+            match &next {
+                Some(next) => effects.push(Effect::Schedule {
+                    key,
+                    operation: next.operation.clone(),
+                    priority: next.priority,
+                    after: next.due.saturating_sub(now.mono),
+                }),
+                None => effects.push(Effect::Forget(key)),
+            }
+            record.planned = next;
+        }
+        self.reset_breaker();
+    }
+
+    /// Applies the rules until no record is touched any more. The keys of all that were.
+    fn apply_rules_to_touched(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<PodKey> {
+        let mut settled = Vec::new();
+        while !self.touched.is_empty() {
+            let mut touched = std::mem::take(&mut self.touched);
+            touched.sort();
+            touched.dedup();
+            for key in &touched {
+                self.apply_rules(now, key, effects);
+            }
+            settled.append(&mut touched);
+        }
+        settled
+    }
+
+    fn touch_all(&mut self) {
+        self.touched.extend(self.records.keys().cloned());
+    }
+
+    /// Whether groups without a pod are deleted or only counted, from the next list on.
+    pub fn set_delete_orphans(&mut self, delete: bool) {
+        self.node.delete_orphans = delete;
+    }
+
+    /// Polls of running pods follow `pace` from now on.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.node.pace = pace;
+    }
+
+    /// A person has agreed to the deletion of the groups that `token` names.
+    pub fn approve(&mut self, now: Now, token: &str) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.held().is_some_and(|held| held.token == token) {
+            self.node.breaker.approve(now);
+            self.touch_all();
+            self.settle(now, &mut effects);
+        }
+        effects
+    }
+
+    /// What polls of the running pods would cost.
+    pub fn wish(&self, now: Now) -> Wish {
+        let mut wish = Wish::default();
+        for record in self.records.values() {
+            if let Stage::Running { stable_since } = record.stage {
+                let stable = now.mono.saturating_sub(stable_since);
+                cadence::add_wish(&mut wish, stable, record.ends());
+            }
+        }
+        wish
+    }
+
+    /// True once both lists arrived.
+    pub fn is_synced(&self) -> bool {
+        self.node.is_synced()
+    }
+
+    /// How many there are.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for record in self.records.values() {
+            counts.pods += usize::from(record.pod.is_some());
+            counts.groups += usize::from(record.has_group());
+            counts.orphans += usize::from(record.is_orphan() && record.has_group());
+        }
+        counts
+    }
+
+    fn orphans(&self) -> impl Iterator<Item = &Record> {
+        self.records
+            .values()
+            .filter(|record| record.is_orphan() && record.has_group())
+    }
+
+    /// The groups that would be deleted if they were not too many at once.
+    pub fn held(&self) -> Option<Held> {
+        self.node.breaker.tripped_at()?;
+        let mut groups: Vec<String> = self
+            .orphans()
+            .filter(|record| matches!(record.stage, Stage::Orphaned(_)))
+            .map(|record| record.group.to_string())
+            .collect();
+        groups.sort();
+        let token = crate::translate::short_hash(&groups);
+        Some(Held { groups, token })
+    }
+
+    /// The slim records of all pods.
+    pub fn all_facts(&self) -> impl Iterator<Item = &PodFacts> {
+        self.records.values().filter_map(Record::facts)
+    }
+
+    /// The slim record of `key`.
+    pub fn facts(&self, key: &PodKey) -> Option<&PodFacts> {
+        self.records.get(key).and_then(Record::facts)
+    }
+}

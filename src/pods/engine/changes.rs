@@ -1,0 +1,70 @@
+//! Changes of a pod that Kubernetes allows while it runs. A container group is never updated, because an update restarts all
+//! of its containers: what cannot be followed is told, and never shown as done. PURE.
+
+use super::Effect;
+use super::record::PodRecord;
+use crate::translate::{ContainerFacts, PodFacts};
+
+/// What is new in a pod.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// Containers with another image, each with its name, the old and the new image.
+    images: Vec<[Box<str>; 3]>,
+    ephemeral_container: bool,
+    deadline: bool,
+}
+
+impl Changes {
+    pub(super) fn between(before: &PodFacts, after: &PodFacts) -> Self {
+        let all = |facts: &PodFacts| -> Vec<ContainerFacts> {
+            let containers = facts.init_containers.iter().chain(&facts.containers);
+            containers.cloned().collect()
+        };
+        let images = if before.generation == after.generation {
+            Vec::new()
+        } else {
+            let pairs = all(before).into_iter().zip(all(after));
+            pairs
+                .filter(|(old, new)| old.name == new.name && old.image != new.image)
+                .map(|(old, new)| [new.name, old.image, new.image])
+                .collect()
+        };
+        Self {
+            images,
+            ephemeral_container: before.ephemeral_containers < after.ephemeral_containers,
+            deadline: before.active_deadline_seconds != after.active_deadline_seconds,
+        }
+    }
+
+    pub(super) fn has_images(&self) -> bool {
+        !self.images.is_empty()
+    }
+
+    pub(super) fn ephemeral_container(&self) -> bool {
+        self.ephemeral_container
+    }
+
+    pub(super) fn deadline(&self) -> bool {
+        self.deadline
+    }
+
+    /// An Event for each image that is not followed.
+    pub(super) fn images_ignored(&self, pod: &PodRecord) -> Vec<Effect> {
+        let ignored = |[container, before, after]: &[Box<str>; 3]| {
+            let message = format!(
+                "Container {container} goes on with image {before}: a container group cannot get {after} without a restart \
+                 of all its containers. Delete the pod to have it made anew"
+            );
+            pod.event(true, "ImageChangeIgnored", message)
+        };
+        self.images.iter().map(ignored).collect()
+    }
+}
+
+impl PodRecord {
+    pub(super) fn no_ephemeral_container(&self) -> Effect {
+        let message =
+            "A container cannot be added to a container group that exists; use kubectl exec";
+        self.event(true, "EphemeralContainerIgnored", message.to_owned())
+    }
+}

@@ -1,0 +1,121 @@
+//! Where a pod and its container group are. PURE.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::Operation;
+use crate::azure::model::ContainerGroup;
+
+/// Where a record is on its way.
+#[derive(Debug, Clone)]
+pub(super) enum Stage {
+    /// The two complete lists have not arrived: nothing is decided.
+    Unsynced,
+    /// The pod cannot run on ACI; only a change of the pod helps.
+    Refused,
+    /// A group is to be made.
+    Creating,
+    /// The group exists and does not run yet. `seen` is false until a GET or LIST has shown it.
+    Starting {
+        since: Duration,
+        polls: u32,
+        seen: bool,
+    },
+    /// The group runs, and its status is what it was at `stable_since`.
+    Running { stable_since: Duration },
+    /// The pod has ended; its group is kept for its logs until the pod is deleted.
+    Finished(Afterwards),
+    /// The group is being deleted.
+    Removing(Removal),
+    /// Nothing is left in Azure of a pod that is being deleted: its final status is written, then it is removed.
+    Gone,
+    /// A group whose pod is not among ours. It is not known yet whether that pod still exists.
+    Orphaned(Orphan),
+}
+
+/// What is done about the group of a pod that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// Nothing: it costs nothing.
+    Rest,
+    /// Something of it runs. It is stopped as soon as the pod's last status is in the API server.
+    Stop,
+    /// The platform might start it again: it is polled, more and more rarely.
+    Poll,
+}
+
+/// Why a group is deleted. Each is a fact that justifies the delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Provisioning failed, or nothing of it has started and the pod has another image: the group might start late and
+    /// bill. Another one is made afterwards.
+    Replace,
+    /// The pod has been active for too long. It is `Failed` when nothing of it runs any more, as with a kubelet.
+    Deadline,
+    /// The pod is being deleted.
+    PodDeleted,
+    /// The pod no longer exists, by a live GET, or it was being deleted when it went.
+    PodGone,
+}
+
+/// The deletion of a group.
+#[derive(Debug, Clone)]
+pub(super) struct Removal {
+    pub(super) why: Why,
+    /// There was a group, or may have been.
+    pub(super) had_group: bool,
+    /// Azure has accepted a delete.
+    pub(super) accepted: bool,
+    /// The delete has to wait for its turn for long: what runs is stopped meanwhile, once.
+    pub(super) stop: Stopping,
+    /// The last state of the group that is known.
+    pub(super) last: Option<Box<ContainerGroup>>,
+}
+
+/// Whether a group is stopped because its delete has to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopping {
+    No,
+    Wanted,
+    Done,
+}
+
+impl Removal {
+    pub(super) fn new(why: Why, had_group: bool) -> Self {
+        Self {
+            why,
+            had_group,
+            accepted: false,
+            stop: Stopping::No,
+            last: None,
+        }
+    }
+}
+
+/// What is known of a group without a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Orphan {
+    /// Lists show the group since then.
+    Listed { since: Duration, twice: bool },
+    /// The watch said at that time that the pod is gone.
+    Vanished { at: Duration },
+    /// A live GET said that the pod is gone; `at` is when it was first missed.
+    Confirmed { at: Duration },
+}
+
+/// Whether Azure has a group of this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exists {
+    No,
+    Maybe,
+    Yes,
+}
+
+/// An operation on its way, and the epoch of the record in which it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Flight {
+    pub(super) operation: Operation,
+    pub(super) epoch: u32,
+    pub(super) began: Timestamp,
+}

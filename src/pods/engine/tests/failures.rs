@@ -1,0 +1,134 @@
+//! What Azure refuses, loses and cannot do.
+
+use super::*;
+
+/// A pod that must not run twice.
+fn once(uid: &str) -> Box<PodFacts> {
+    pod_with(uid, |pod| pod["spec"]["restartPolicy"] = json!("Never"))
+}
+
+#[test]
+fn a_failed_list_decides_nothing_and_is_repeated() {
+    let mut world = World::new();
+    world.step(Input::PodApplied(pod("a")));
+    world.step(Input::PodsSynced);
+    let effects = world.step(Input::GroupsListed(Err(failure(FailureKind::Transient))));
+    assert!(operations(&effects).is_empty());
+    assert!(matches!(effects[..], [Effect::List { .. }]));
+    assert!(!world.engine.is_synced());
+}
+
+#[test]
+fn an_uncertain_create_looks_before_it_creates_again() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    let effects = world.step(Input::Created(
+        key("a"),
+        Err(failure(FailureKind::Uncertain)),
+    ));
+    assert_eq!(only_operation(&effects), create(true));
+    assert_eq!(phase(&effects), Some("Pending"));
+    assert_eq!(events(&effects), ["Test"]);
+    let effects = world.step(Input::Created(
+        key("a"),
+        Err(failure(FailureKind::Transient)),
+    ));
+    assert_eq!(
+        only_operation(&effects),
+        create(true),
+        "uncertainty stays until resolved"
+    );
+    assert!(events(&effects).is_empty(), "the same trouble is told once");
+}
+
+#[test]
+fn a_refused_pod_stays_pending_with_one_event_and_no_call() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    let effects = world.step(Input::Created(key("a"), Err(failure(FailureKind::Refused))));
+    assert_eq!(
+        (phase(&effects), events(&effects)),
+        (Some("Pending"), vec!["Test"])
+    );
+    assert!(operations(&effects).is_empty());
+    assert!(operations(&world.step(Input::PodApplied(pod("a")))).is_empty());
+    let changed = pod_with("a", |pod| pod["metadata"]["generation"] = json!(2));
+    assert_eq!(
+        only_operation(&world.step(Input::PodApplied(changed))),
+        create(false)
+    );
+    world.step(Input::Created(key("a"), Err(failure(FailureKind::Refused))));
+    assert_eq!(
+        only_operation(&world.step(Input::PodApplied(deleting("a")))),
+        Operation::DeletePod
+    );
+}
+
+#[test]
+fn a_group_that_failed_to_provision_is_deleted_and_made_again() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    world.step(ensured("a"));
+    let effects = world.step(Input::Observed(
+        key("a"),
+        Ok(Some(group("Pending", "Failed"))),
+    ));
+    assert_eq!(
+        (phase(&effects), only_operation(&effects)),
+        (Some("Pending"), Operation::DeleteGroup)
+    );
+    let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Absent)));
+    assert_eq!(only_operation(&effects), create(true));
+    assert!(wait_of(&effects) >= Duration::from_secs(4));
+}
+
+#[test]
+fn a_group_deleted_by_somebody_else_fails_the_pod_once() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(once("a")));
+    world.step(ensured("a"));
+    world.step(running("a"));
+    let gone = || Input::Observed(key("a"), Ok(None));
+    // ARM's first word is not its last.
+    let effects = world.step(gone());
+    assert_eq!((phase(&effects), events(&effects)), (None, vec![]));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let wait = wait_of(&effects).as_secs_f64();
+    assert!((4.5..5.5).contains(&wait), "{wait}");
+    world.after(5).step(running("a"));
+    world.step(gone());
+    let effects = world.after(5).step(gone());
+    assert_eq!(
+        (phase(&effects), events(&effects)),
+        (Some("Failed"), vec!["ContainerGroupDeleted"])
+    );
+    assert!(operations(&effects).is_empty());
+}
+
+#[test]
+fn a_group_may_appear_a_little_after_its_create() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    world.step(ensured("a"));
+    assert_eq!(
+        only_operation(&world.step(Input::Observed(key("a"), Ok(None)))),
+        Operation::GetGroup
+    );
+    let effects = world.after(31).step(Input::Observed(key("a"), Ok(None)));
+    assert_eq!(only_operation(&effects), create(true));
+}
+
+#[test]
+fn an_error_of_one_look_delays_that_pod_alone() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    world.step(ensured("a"));
+    world.step(running("a"));
+    let throttled = Failure {
+        retry_after: Some(Duration::from_secs(20)),
+        ..failure(FailureKind::Transient)
+    };
+    let effects = world.step(Input::Observed(key("a"), Err(throttled)));
+    assert!(written(&effects).is_none());
+    assert!(wait_of(&effects) >= Duration::from_secs(18));
+}
