@@ -60,7 +60,7 @@ const fn ever(
 }
 
 /// All of them.
-pub(super) const INVARIANTS: [Invariant; 21] = [
+pub(super) const INVARIANTS: [Invariant; 22] = [
     now(
         "groups",
         "each pod that is to run has exactly one container group, by UID",
@@ -142,6 +142,11 @@ pub(super) const INVARIANTS: [Invariant; 21] = [
         "leases",
         "each node has a Lease that is renewed, and none is forgotten",
         around::leases,
+    ),
+    now(
+        "ownership",
+        "a replica that lives owns the connector, and none that died is remembered",
+        around::ownership,
     ),
     ever(
         "processes",

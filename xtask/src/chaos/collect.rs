@@ -1,7 +1,7 @@
 //! Makes a [`World`] of what the API server, the emulator and the processes show.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,11 +14,13 @@ use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 
-use super::rig::{CONNECTOR, FOREIGN, Rig};
-use super::world::{Change, GroupSeen, NodeSeen, PodSeen, TOUCH, Time, Workload, World};
+use super::rig::{CONNECTOR, FOREIGN, NAMESPACE, Rig};
+use super::world::{Change, GroupSeen, NodeSeen, Owner, PodSeen, TOUCH, Time, Workload, World};
 
 /// Namespace of the nodes' Leases.
 const LEASES: &str = "kube-node-lease";
+/// Label of the Leases by which replicas own connectors.
+const OWNED: &str = "virtual-kubelet.io/lease";
 /// Nothing is to be written about pods for this long.
 const REST: Duration = Duration::from_secs(8);
 
@@ -63,6 +65,7 @@ pub(super) async fn world(rig: &Rig) -> Result<World> {
         connector: connector(client).await?,
         nodes: nodes(client).await?,
         leases: leases(client).await?,
+        owners: owners(client).await?,
         workloads: workloads(client).await?,
         ending: ending.map(kube::ResourceExt::name_any).collect(),
         processes: rig.operators.lock().await.seen(),
@@ -87,8 +90,7 @@ pub(super) async fn last_world(rig: &Rig) -> Result<World> {
     let requests = rig.emulator.ask("requests").await?;
     std::fs::write(rig.dir.join("requests.json"), requests.to_string())?;
     world.foreign_calls = foreign_calls(&requests);
-    for number in rig.operators.lock().await.numbers() {
-        let log = log(&rig.dir, number);
+    for log in logs(&rig.dir)? {
         world.panics.extend(panics(&log)?);
         world.leaks.extend(super::canaries(rig).find_in(&log)?);
     }
@@ -99,9 +101,13 @@ pub(super) async fn last_world(rig: &Rig) -> Result<World> {
     Ok(world)
 }
 
-/// The log of a replica.
-fn log(dir: &Path, number: usize) -> std::path::PathBuf {
-    dir.join(format!("operators/vkc-{number}/vkc.log"))
+/// The logs of all replicas that there ever were.
+fn logs(dir: &Path) -> Result<Vec<PathBuf>> {
+    let dirs = std::fs::read_dir(dir.join("operators"))?;
+    let logs: Result<Vec<PathBuf>, _> = dirs
+        .map(|entry| entry.map(|entry| entry.path().join("vkc.log")))
+        .collect();
+    Ok(logs?)
 }
 
 /// Lines of a panic, and the one behind each.
@@ -222,6 +228,24 @@ async fn leases(client: &Client) -> Result<BTreeMap<String, Option<Time>>> {
             lease.name_any(),
             renewed.and_then(|at| at.0.to_string().parse().ok()),
         )
+    });
+    Ok(seen.collect())
+}
+
+async fn owners(client: &Client) -> Result<Vec<Owner>> {
+    let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
+    let leases = leases.list(&ListParams::default().labels(OWNED)).await?;
+    let seen = leases.iter().map(|lease| {
+        let spec = lease.spec.as_ref();
+        let renewed = spec.and_then(|spec| spec.renew_time.as_ref());
+        Owner {
+            name: lease.name_any(),
+            about: lease.labels().get(OWNED).cloned().unwrap_or_default(),
+            holder: spec
+                .and_then(|spec| spec.holder_identity.clone())
+                .unwrap_or_default(),
+            renewed: renewed.and_then(|at| at.0.to_string().parse().ok()),
+        }
     });
     Ok(seen.collect())
 }

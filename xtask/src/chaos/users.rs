@@ -166,6 +166,11 @@ async fn recreate(rig: &Rig, set: u64, replicas: u64) -> Result<String> {
     let name = format!("db-{set}");
     let parameters = DeleteParams::background();
     persist(|| sets.delete(&name, &parameters)).await?;
+    // After an API server was away the garbage collector may take minutes, and names are what this is about.
+    let pods = api::<Pod>(rig, home(set));
+    let of_it = ListParams::default().labels(&format!("{APP}={name}"));
+    let gently = DeleteParams::default();
+    persist(|| pods.delete_collection(&gently, &of_it)).await?;
     let deadline = Instant::now() + PATIENCE;
     while create(&sets, manifests::stateful_set(set, replicas))
         .await?

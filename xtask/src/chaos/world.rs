@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<NodeSeen>,
     /// Names of the Leases in `kube-node-lease` with their renewal.
     pub(super) leases: BTreeMap<String, Option<Time>>,
+    /// Leases by which replicas own connectors.
+    pub(super) owners: Vec<Owner>,
     pub(super) workloads: Vec<Workload>,
     /// Namespaces that are being deleted.
     pub(super) ending: Vec<String>,
@@ -304,6 +306,16 @@ pub(super) struct NodeSeen {
     pub(super) ready: bool,
     /// Keys of its taints.
     pub(super) taints: Vec<String>,
+}
+
+/// A Lease of the operator: of a connector, or of a replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Owner {
+    pub(super) name: String,
+    /// `connector` or `replica`.
+    pub(super) about: String,
+    pub(super) holder: String,
+    pub(super) renewed: Option<Time>,
 }
 
 /// Something that makes pods, and how far it has come.

@@ -3,10 +3,14 @@
 use chrono::TimeDelta;
 use serde_json::Value;
 
-use crate::chaos::world::World;
+use crate::chaos::world::{Owner, World};
 
 /// A node whose Lease is older is `NotReady` for Kubernetes.
 const LEASE: TimeDelta = TimeDelta::seconds(40);
+/// A replica that has not renewed its Lease for this long is not there.
+const CLAIM: TimeDelta = TimeDelta::seconds(15);
+/// The Lease of a replica that has died is deleted after a minute.
+const FORGOTTEN: TimeDelta = TimeDelta::seconds(120);
 /// What a process may have more at the end than at its start: what it keeps of pods, connections and caches.
 const KIB: u64 = 64 * 1024;
 const FILES: u64 = 64;
@@ -119,6 +123,40 @@ pub(super) fn leases(world: &World) -> Vec<String> {
         .keys()
         .filter(|name| !world.nodes.iter().any(|node| node.name == **name));
     found.extend(forgotten.map(|name| format!("Lease {name} is of no node")));
+    found
+}
+
+pub(super) fn ownership(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    let of = |about: &str| -> Vec<&Owner> {
+        let owners = world.owners.iter();
+        owners.filter(|lease| lease.about == about).collect()
+    };
+    let age = |lease: &Owner| lease.renewed.map(|at| world.now - at);
+    let fresh = |lease: &Owner| age(lease).is_some_and(|age| age <= CLAIM);
+    let replicas = of("replica");
+    let live: Vec<&str> = replicas
+        .iter()
+        .filter(|lease| fresh(lease))
+        .map(|lease| lease.holder.as_str())
+        .collect();
+    let running = world.processes.iter().filter(|it| it.now.is_some());
+    let running = running.count();
+    if live.len() != running {
+        found.push(format!("{running} replicas run, and {live:?} say so"));
+    }
+    match of("connector").as_slice() {
+        [one] if fresh(one) && live.contains(&one.holder.as_str()) => {}
+        all => found.push(format!(
+            "the connector's Leases are {all:?}, replicas {live:?}"
+        )),
+    }
+    let old = replicas
+        .iter()
+        .filter(|lease| age(lease).is_none_or(|age| age > FORGOTTEN));
+    found.extend(
+        old.map(|lease| format!("the Lease {} of a replica that is not there", lease.name)),
+    );
     found
 }
 

@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use crate::chaos::world::{
-    Change, ContainerSeen, GroupSeen, NodeSeen, PodHistory, PodSeen, ProcessSeen, State, Time,
-    Workload, World,
+    Change, ContainerSeen, GroupSeen, NodeSeen, Owner, PodHistory, PodSeen, ProcessSeen, State,
+    Time, Workload, World,
 };
 
 pub(in crate::chaos) const NODE: &str = "linux";
@@ -152,6 +152,14 @@ pub(in crate::chaos) fn world() -> World {
         }],
         foreign: vec!["foreign".to_owned()],
         nodes: vec![node(NODE), node("windows")],
+        owners: ["connector", "replica"]
+            .map(|about| Owner {
+                name: format!("vkc-{about}"),
+                about: about.to_owned(),
+                holder: "vkc-0-1234".to_owned(),
+                renewed: Some(at(97)),
+            })
+            .to_vec(),
         leases: BTreeMap::from([NODE, "windows"].map(|name| (name.to_owned(), Some(at(95))))),
         workloads: vec![
             Workload {

@@ -340,6 +340,30 @@ fn a_lease_that_is_old_or_of_nobody() {
 }
 
 #[test]
+fn a_connector_that_nobody_owns_and_replicas_that_are_not_there() {
+    assert_eq!(broken(|world| world.owners.clear()), ["ownership"]);
+    assert_eq!(
+        broken(|world| "vkc-9-1".clone_into(&mut world.owners[0].holder)),
+        ["ownership"]
+    );
+    assert_eq!(
+        broken(|world| world.owners[0].renewed = Some(at(60))),
+        ["ownership"]
+    );
+    let twice = |world: &mut World| world.owners.push(world.owners[0].clone());
+    assert_eq!(broken(twice), ["ownership"], "two Leases of connectors");
+    let dead = |seconds| {
+        move |world: &mut World| {
+            let mut other = world.owners[1].clone();
+            other.renewed = Some(at(seconds));
+            world.owners.push(other);
+        }
+    };
+    assert_eq!(broken(dead(-30)), ["ownership"]);
+    assert_eq!(broken(dead(50)), [""; 0], "it has died just now");
+}
+
+#[test]
 fn a_process_that_ended_panicked_or_grew() {
     assert_eq!(
         broken(|world| world.processes[0].ended = Some("exit 101".to_owned())),
