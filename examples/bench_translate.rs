@@ -29,6 +29,7 @@ fn main() {
         connector_uid: "connector".to_owned(),
         node: "node".to_owned(),
         key: PodKey::of(&pod).unwrap(),
+        restarts: 0,
     };
     let resolved = Resolved {
         services: Some(std::sync::Arc::from([])),

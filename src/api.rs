@@ -30,7 +30,7 @@ pub use spec::{
     NodeTemplate, OrphanPolicy, OsType, Priority, SecretReference, TaintEffect,
     VirtualKubeletConnector, VirtualKubeletConnectorSpec,
 };
-pub use status::{IdentityStatus, VirtualKubeletConnectorStatus, VirtualNodeStatus};
+pub use status::{AzureScope, IdentityStatus, VirtualKubeletConnectorStatus, VirtualNodeStatus};
 pub use validate::{Problem, certificates, subnet_problem, validate};
 
 /// Operating system of one virtual node.

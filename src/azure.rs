@@ -7,6 +7,7 @@ pub mod cloud;
 pub mod credential;
 pub mod error;
 pub mod exec;
+pub(crate) mod health;
 pub mod listing;
 pub mod model;
 pub mod monitor;
@@ -20,6 +21,7 @@ pub use client::{ArmClient, Deletion, Observer};
 pub use cloud::{API_VERSION, CloudError, Endpoints};
 pub use credential::{Certificate, CertificateError, Credential, MetadataHost, NotLocal};
 pub use error::{AzureError, ErrorClass, Lacking};
+pub use health::{Cause, Health, Reach};
 pub use permissions::Permission;
 pub use resources::{
     Capability, Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,

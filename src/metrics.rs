@@ -322,6 +322,10 @@ impl registry::Observer for Metrics {
 }
 
 impl connector::Observer for Metrics {
+    fn groups_left(&self, connector: &str, groups: u32) {
+        self.agents.groups_left(connector, groups);
+    }
+
     fn credential_expiry(&self, connector: &str, seconds: Option<i64>) {
         let connector = Connector {
             connector: connector.to_string(),

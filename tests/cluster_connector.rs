@@ -13,6 +13,8 @@ mod operator;
 mod preflight;
 #[path = "cluster_connector/removal.rs"]
 mod removal;
+#[path = "cluster_connector/scope.rs"]
+mod scope;
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,9 @@
     clippy::indexing_slicing
 )]
 
+#[path = "cluster_node/anew.rs"]
+mod anew;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -164,6 +167,7 @@ impl Fixture {
             ready: true,
             reason: "Synced".to_owned(),
             message: "pods are synced".to_owned(),
+            azure: None,
             endpoint: Endpoint {
                 ip: "127.0.0.1".to_owned(),
                 kubelet_port: None,

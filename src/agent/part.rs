@@ -38,7 +38,7 @@ pub(super) fn supervise(
         let node = owner.node.as_str();
         let mut backoff = Backoff::new(FIRST, CAP);
         loop {
-            let began = Instant::now();
+            let started = Instant::now();
             // A task of its own, so that a panic ends only the part.
             let ended = AbortOnDropHandle::new(tokio::spawn(begin())).await;
             if cancel.is_cancelled() {
@@ -47,7 +47,7 @@ pub(super) fn supervise(
                 }
                 return;
             }
-            if began.elapsed() >= STEADY {
+            if started.elapsed() >= STEADY {
                 backoff.reset();
             }
             let pause = backoff.next_delay();

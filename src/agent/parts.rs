@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::spec::AgentSpec;
 use super::{Observer, Shared};
+use crate::azure::Health;
 use crate::azure::client::ArmClient;
 use crate::kube::events::Events;
 use crate::kube::identity::KeptIdentity;
@@ -51,6 +52,9 @@ pub(super) trait Parts: Send + Sync + 'static {
     /// Why the API server does not let us act as the node, if so.
     fn refused(&self) -> watch::Receiver<Option<String>>;
 
+    /// Whether Azure answers.
+    fn azure(&self) -> watch::Receiver<Health>;
+
     /// Address at which the API server reaches the node.
     fn node_ip(&self) -> IpAddr;
 
@@ -66,6 +70,7 @@ pub(super) struct VirtualNode {
     kubelet: kubelet::Dependencies,
     keeper: NodeKeeper,
     refused: watch::Receiver<Option<String>>,
+    azure: watch::Receiver<Health>,
     shared: Shared,
 }
 
@@ -80,6 +85,7 @@ impl VirtualNode {
     ) -> Self {
         let name = spec.node.name.clone();
         let client = node.client();
+        let azure = arm.health();
         let provider = Arc::new(provider(spec, &shared, &client, arm));
         let (snapshot, node_pods) = pods::snapshot::channel();
         Self {
@@ -107,6 +113,7 @@ impl VirtualNode {
                 kubelet_version: shared.kubelet_version.clone(),
             },
             refused: node.refused(),
+            azure,
             name,
             provider,
             shared,
@@ -153,6 +160,10 @@ impl Parts for VirtualNode {
 
     fn refused(&self) -> watch::Receiver<Option<String>> {
         self.refused.clone()
+    }
+
+    fn azure(&self) -> watch::Receiver<Health> {
+        self.azure.clone()
     }
 
     fn node_ip(&self) -> IpAddr {

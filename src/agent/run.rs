@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::part::{Owner, supervise};
 use super::parts::Parts;
 use super::spec::{AgentSpec, AgentStatus};
 use super::state;
+use crate::azure::Reach;
 use crate::node::keeper::Registration;
 use crate::node::status::Endpoint;
 use crate::pods::Report;
@@ -37,6 +39,7 @@ pub(super) async fn run(
     let (report_tx, mut report) = watch::channel(Report::default());
     let (port_tx, mut port) = watch::channel(None);
     let mut refused = parts.refused();
+    let mut azure = parts.azure();
     let (registration_tx, mut registration) = watch::channel(Registration::default());
     let stop = CancellationToken::new();
 
@@ -55,14 +58,15 @@ pub(super) async fn run(
         () = first_lists(&mut report) => false,
     };
     if !cancelled {
-        let want = |spec: &AgentSpec, report: &Report, port: Option<u16>| {
+        let want = |spec: &AgentSpec, report: &Report, azure: &Reach, port: Option<u16>| {
             let endpoint = Endpoint {
                 ip: node_ip.clone(),
                 kubelet_port: port,
             };
-            state::wanted(spec, report, endpoint)
+            state::wanted(spec, report, azure, endpoint)
         };
-        let first = want(&spec, &report.borrow(), *port.borrow());
+        let reach = azure.borrow().reach(Instant::now());
+        let first = want(&spec, &report.borrow(), &reach, *port.borrow());
         let (wanted, wanted_rx) = watch::channel(first);
         let (of, token) = (parts.clone(), stop.clone());
         running.push(supervise("node", owner, stop.clone(), move || {
@@ -73,20 +77,25 @@ pub(super) async fn run(
             let spec = specs.borrow_and_update().clone();
             let report_now = report.borrow_and_update().clone();
             let port_now = *port.borrow_and_update();
+            let health = azure.borrow_and_update().clone();
+            let now = Instant::now();
+            let reach = health.reach(now);
             set_if_changed(&settings, state::settings(&spec));
-            set_if_changed(&wanted, want(&spec, &report_now, port_now));
+            set_if_changed(&wanted, want(&spec, &report_now, &reach, port_now));
             set_if_changed(
                 &status,
                 state::status(
                     &report_now,
                     &registration.borrow_and_update(),
                     refused.borrow_and_update().clone(),
+                    reach,
                 ),
             );
             if defaults != spec.groups {
                 parts.set_defaults(spec.groups.clone());
                 defaults = spec.groups;
             }
+            let due = health.due(now);
             // The senders of all but the specs are held by the parts.
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -95,6 +104,8 @@ pub(super) async fn run(
                 Ok(()) = registration.changed() => {}
                 Ok(()) = port.changed() => {}
                 Ok(()) = refused.changed() => {}
+                Ok(()) = azure.changed() => {}
+                () = tokio::time::sleep_until(due.unwrap_or(now)), if due.is_some() => {}
             }
         }
     }

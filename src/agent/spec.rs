@@ -1,5 +1,6 @@
 //! What decides what an agent does, and what it says of itself. PURE.
 
+use crate::azure::Reach;
 use crate::node::spec::NodeSpec;
 use crate::translate::GroupDefaults;
 
@@ -25,6 +26,7 @@ pub struct AgentSpec {
 }
 
 /// What an agent knows about itself, for the connector's status.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentStatus {
     /// The Node exists as desired and its Ready condition was written.
@@ -39,6 +41,8 @@ pub struct AgentStatus {
     pub problem: Option<String>,
     /// Another process writes the same Node again and again.
     pub contested: bool,
+    /// Whether Azure answers.
+    pub azure: Reach,
     /// Pods bound to the node.
     pub pods: u32,
     /// Container groups in Azure that belong to the node.

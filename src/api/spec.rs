@@ -44,6 +44,10 @@ use super::{quantity, schema};
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1, description = "Message of the Ready condition."),
     validation = Rule::new("size(self.metadata.name) + size(self.spec.region) <= 38")
         .message("name and region together must be at most 38 characters: node names are virtual-kubelet-NAME-OS-REGION and limited to 63"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.azureScope) || self.spec.cloud == oldSelf.spec.cloud")
+        .message("cloud is immutable once container groups could be made there; create another connector and drain this one"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.azureScope) || !has(self.spec.customCloud) || !has(oldSelf.spec.customCloud) || (self.spec.customCloud.resourceManagerEndpoint == oldSelf.spec.customCloud.resourceManagerEndpoint && self.spec.customCloud.authorityHost == oldSelf.spec.customCloud.authorityHost)")
+        .message("the endpoints of customCloud are immutable once container groups could be made there; create another connector and drain this one"),
     validation = Rule::new("!self.metadata.name.contains('.')")
         .message("name must consist of lower-case letters, digits and hyphens: it becomes a part of node names")
 )]

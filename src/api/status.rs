@@ -49,6 +49,11 @@ pub struct VirtualKubeletConnectorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityStatus>,
 
+    /// Where the container groups are, as of the first success. Another cloud, tenant or subscription is refused from then
+    /// on: nothing is moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure_scope: Option<AzureScope>,
+
     /// Value of the annotation virtual-kubelet.io/requestedAt or reconcile.fluxcd.io/requestedAt that was last acted on:
     /// Azure has been asked since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,4 +104,26 @@ pub struct IdentityStatus {
     /// Resource version of the Secret in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_resource_version: Option<String>,
+}
+
+/// Where the container groups of a connector are.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AzureScope {
+    /// Address of Azure Resource Manager.
+    #[schemars(length(max = 2048))]
+    pub resource_manager_endpoint: String,
+
+    /// Address of the token service.
+    #[schemars(length(max = 2048))]
+    pub authority_host: String,
+
+    /// Microsoft Entra tenant, where the identity names one.
+    #[serde(rename = "tenantID", default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+
+    /// Azure subscription.
+    #[serde(rename = "subscriptionID")]
+    #[schemars(length(max = 36))]
+    pub subscription_id: String,
 }

@@ -16,11 +16,13 @@ use azure_core::http::{
 };
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cloud::Endpoints;
 use super::credential::{Credential, TokenSource};
 use super::error::{AzureError, ErrorClass, body, chain};
+use super::health::{Health, Record};
 use super::throttle::{Ask, Class, IN_LINE, Limiter, Limiters, Observed, Urgency};
 use super::transport::HttpTransport;
 use crate::fence::Fence;
@@ -74,6 +76,7 @@ pub struct ArmClient {
     /// Which of those that share a limiter this is.
     member: u64,
     gate: Gate,
+    health: Record,
 }
 
 /// Clients made so far.
@@ -166,6 +169,7 @@ impl ArmClient {
             session: RwLock::new(Arc::new(session)),
             member: CLIENTS.fetch_add(1, Ordering::Relaxed),
             gate,
+            health: Record::default(),
         })
     }
 
@@ -210,11 +214,19 @@ impl ArmClient {
     pub async fn check_token(&self) -> Result<(), AzureError> {
         let session = self.session();
         let scopes = [self.endpoints.scope.as_str()];
-        match tokio::time::timeout(SHORT_CALL, session.tokens.get_token(&scopes, None)).await {
-            Ok(Ok(_)) => Ok(()),
+        let asked = session.tokens.get_token(&scopes, None);
+        let result = match tokio::time::timeout(SHORT_CALL, asked).await {
+            Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => Err(AzureError::from_pipeline(&error)),
             Err(_) => Err(AzureError::timeout("the request for a token", SHORT_CALL)),
-        }
+        };
+        self.health.note(&result);
+        result
+    }
+
+    /// Whether Azure answers, as all calls of this client see it.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
     }
 
     fn session(&self) -> Arc<Session> {
@@ -231,7 +243,9 @@ impl ArmClient {
         let started = Instant::now();
         let mut attempt = 1;
         loop {
-            let error = match self.send_with_fresh_token(call, started + limit).await {
+            let result = self.send_with_fresh_token(call, started + limit).await;
+            self.health.note(&result);
+            let error = match result {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };

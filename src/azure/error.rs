@@ -219,7 +219,7 @@ impl AzureError {
     }
 
     /// An error that comes without an answer of ARM.
-    pub(super) fn local(class: ErrorClass, code: &str, message: &str) -> Self {
+    pub(crate) fn local(class: ErrorClass, code: &str, message: &str) -> Self {
         Self {
             class,
             status: None,

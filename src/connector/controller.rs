@@ -80,7 +80,7 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
     let ownership = context.ownership.clone();
     let shared = Arc::new(Shared {
         core: Core {
-            supervisor: Supervisor::new(context.agents.clone(), trigger.clone()),
+            supervisor: Arc::new(Supervisor::new(context.agents.clone(), trigger.clone())),
             context,
             events,
             trigger,

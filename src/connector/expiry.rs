@@ -7,11 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
 use super::checks::credentials::expiry_warning;
-use super::memory::Memory;
-use super::reconcile::Core;
 use super::validate::Resolved;
 use crate::api::VirtualKubeletConnector;
-use crate::kube::events::{Event, EventType, Origin};
+use crate::kube::events::{Event, EventType, Events, Origin};
 
 /// Reason of the Event.
 const CREDENTIALS_EXPIRING: &str = "CredentialsExpiring";
@@ -21,10 +19,13 @@ pub trait Observer: Send + Sync {
     /// When the credential of a connector ends, in seconds of the epoch; `None` when that is not known, or the connector
     /// is gone.
     fn credential_expiry(&self, connector: &str, seconds: Option<i64>);
+    /// The removal of a node has left so many container groups in Azure.
+    fn groups_left(&self, connector: &str, groups: u32);
 }
 
 impl Observer for () {
     fn credential_expiry(&self, _: &str, _: Option<i64>) {}
+    fn groups_left(&self, _: &str, _: u32) {}
 }
 
 /// An end that the observer knows; it is told when this goes.
@@ -51,56 +52,51 @@ impl Drop for Shown {
     }
 }
 
-impl Core {
-    /// Shows the end of what was resolved, and warns of it when it is near.
-    pub(super) fn watch_expiry(
-        &self,
-        connector: &VirtualKubeletConnector,
-        memory: &mut Memory,
-        resolved: &Resolved,
-    ) {
-        let Some(expires) = resolved.expires else {
-            memory.expiry = None;
-            return;
-        };
-        if memory
-            .expiry
-            .as_ref()
-            .is_none_or(|shown| shown.expires != expires)
-        {
-            // The old one goes first: it takes the figure with it.
-            memory.expiry = None;
-        }
-        let shown = memory.expiry.get_or_insert_with(|| Shown {
-            connector: connector.name_any(),
-            expires,
-            observer: self.context.observer.clone(),
-            warned: String::new(),
-        });
-        shown
-            .observer
-            .credential_expiry(&shown.connector, Some(expires.timestamp()));
-        let Some(warning) = expiry_warning(expires, &resolved.source, Utc::now()) else {
-            return;
-        };
-        if shown.warned == warning.id {
-            return;
-        }
-        shown.warned.clone_from(&warning.id);
-        let now = Timestamp::now();
-        self.events.emit(Event {
-            origin: Some(Origin {
-                id: warning.id,
-                first: now,
-                last: now,
-                count: 1,
-            }),
-            regarding: connector.object_ref(&()),
-            related: None,
-            reason: CREDENTIALS_EXPIRING.to_owned(),
-            action: "CheckCredentials",
-            note: warning.note,
-            kind: EventType::Warning,
-        });
+/// Shows the end of what was resolved in `expiry`, and warns of it when it is near.
+pub(super) fn watch_expiry(
+    expiry: &mut Option<Shown>,
+    connector: &VirtualKubeletConnector,
+    resolved: &Resolved,
+    observer: &Arc<dyn Observer>,
+    events: &Events,
+) {
+    let Some(expires) = resolved.expires else {
+        *expiry = None;
+        return;
+    };
+    if expiry.as_ref().is_none_or(|shown| shown.expires != expires) {
+        // The old one goes first: it takes the figure with it.
+        *expiry = None;
     }
+    let shown = expiry.get_or_insert_with(|| Shown {
+        connector: connector.name_any(),
+        expires,
+        observer: observer.clone(),
+        warned: String::new(),
+    });
+    shown
+        .observer
+        .credential_expiry(&shown.connector, Some(expires.timestamp()));
+    let Some(warning) = expiry_warning(expires, &resolved.source, Utc::now()) else {
+        return;
+    };
+    if shown.warned == warning.id {
+        return;
+    }
+    shown.warned.clone_from(&warning.id);
+    let now = Timestamp::now();
+    events.emit(Event {
+        origin: Some(Origin {
+            id: warning.id,
+            first: now,
+            last: now,
+            count: 1,
+        }),
+        regarding: connector.object_ref(&()),
+        related: None,
+        reason: CREDENTIALS_EXPIRING.to_owned(),
+        action: "CheckCredentials",
+        note: warning.note,
+        kind: EventType::Warning,
+    });
 }

@@ -14,7 +14,13 @@ use crate::api::DeletionPolicy;
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
 use crate::node::NodeError;
 use crate::node::keeper;
+use crate::translate::PodKey;
 
+/// A deletion that waits for something that nobody puts right is given up so long after the drain's own time.
+pub const GIVE_UP: Duration = Duration::from_hours(1);
+/// After a restart of the operator, when the clock says that the time is long over, it must be seen to be blocked for so
+/// long before it is given up: a clock that jumped, or a moment without an answer, ends nothing.
+const SEEN_BLOCKED: Duration = Duration::from_mins(5);
 /// Pods evicted or deleted in one pass; the next pass takes the next.
 const AT_ONCE: usize = 50;
 const PAGE: u32 = 500;
@@ -28,6 +34,8 @@ pub struct Bound {
     /// Kept by a `DaemonSet` or mirrored: it would come back after an eviction, so it is deleted and not waited for.
     stays: bool,
     terminating: bool,
+    /// It has ended, and needs no eviction.
+    over: bool,
 }
 
 impl Bound {
@@ -47,6 +55,15 @@ impl Bound {
             uid: meta.uid.clone().unwrap_or_default(),
             stays: mirror || daemon,
             terminating: meta.deletion_timestamp.is_some(),
+            over: is_over(pod),
+        }
+    }
+
+    fn key(self) -> PodKey {
+        PodKey {
+            namespace: self.namespace,
+            name: self.name,
+            uid: self.uid,
         }
     }
 }
@@ -56,8 +73,12 @@ impl Bound {
 pub struct Situation<'a> {
     /// The user's policy.
     pub policy: DeletionPolicy,
-    /// Since the removal began.
+    /// Since the removal began; since the deletion, by the clock, when there is one.
     pub elapsed: Duration,
+    /// How long this process has seen it blocked, without a break.
+    pub blocked: Duration,
+    /// The connector itself is being deleted.
+    pub deleting: bool,
     /// How long evictions are tried.
     pub drain_timeout: Duration,
     /// The user has ordered to finish the Kubernetes side whatever is left in Azure.
@@ -81,6 +102,14 @@ pub enum Decision {
     Finish,
 }
 
+/// Whether Azure was out of reach for so long that the Kubernetes side is finished without it. PURE.
+pub fn is_given_up(situation: &Situation) -> bool {
+    let limit = situation.drain_timeout + GIVE_UP;
+    let long = situation.blocked >= limit;
+    let over = situation.elapsed >= limit && situation.blocked >= SEEN_BLOCKED;
+    situation.deleting && (long || over)
+}
+
 /// The rule. PURE.
 pub fn decide(situation: &Situation, pods: &[Bound]) -> Decision {
     let Situation {
@@ -91,7 +120,7 @@ pub fn decide(situation: &Situation, pods: &[Bound]) -> Decision {
         agent,
         ..
     } = situation;
-    if *forced || *policy == DeletionPolicy::Orphan {
+    if *forced || *policy == DeletionPolicy::Orphan || is_given_up(situation) {
         return Decision::Finish;
     }
     // Without an agent nobody would ever finish the pods: they go on running instead.
@@ -117,8 +146,10 @@ pub fn decide(situation: &Situation, pods: &[Bound]) -> Decision {
 pub enum Progress {
     /// The agent can be stopped, then [`finish`] called.
     Finish {
-        /// Container groups that are left in Azure.
-        left: u32,
+        /// Container groups that are left in Azure; `None` when nobody has counted them.
+        groups: Option<u32>,
+        /// Pods that are still bound, ended ones too.
+        pods: Vec<PodKey>,
     },
     /// Not yet.
     Waiting(Retiring),
@@ -133,12 +164,17 @@ pub async fn retire(
     node: &str,
     situation: &Situation<'_>,
 ) -> Result<Progress, KubeError> {
-    let pods = pods_of(manager, node).await?;
+    let all = pods_of(manager, node).await?;
+    let pods: Vec<Bound> = all.iter().filter(|pod| !pod.over).cloned().collect();
     let decision = decide(situation, &pods);
     let refused = match decision {
         Decision::Finish => {
             return Ok(Progress::Finish {
-                left: situation.agent.map_or(0, |agent| agent.container_groups),
+                groups: situation
+                    .agent
+                    .filter(|agent| agent.synced)
+                    .map(|agent| agent.container_groups),
+                pods: all.into_iter().map(Bound::key).collect(),
             });
         }
         Decision::Wait => None,
@@ -150,8 +186,12 @@ pub async fn retire(
 /// The clause for the status. PURE.
 fn waiting(situation: &Situation, pods: &[Bound], refused: Option<String>) -> Retiring {
     let left = pods.iter().filter(|pod| !pod.stays).count();
-    let groups = situation.agent.map_or(0, |agent| agent.container_groups);
-    let mut message = format!("{left} pods and {groups} container groups left");
+    // What nobody has counted is not none.
+    let groups = match situation.agent.filter(|agent| agent.synced) {
+        Some(agent) => format!("{} container groups", agent.container_groups),
+        None => "an unknown number of container groups".to_owned(),
+    };
+    let mut message = format!("{left} pods and {groups} left");
     let trouble = situation
         .trouble
         .map(ToOwned::to_owned)
@@ -161,6 +201,12 @@ fn waiting(situation: &Situation, pods: &[Bound], refused: Option<String>) -> Re
     }
     if let Some(trouble) = &trouble {
         message = format!("{message}, blocked: {trouble}");
+        if situation.deleting {
+            let minutes = (situation.drain_timeout + GIVE_UP).as_secs() / 60;
+            message = format!(
+                "{message}; after {minutes} min without a change Kubernetes is cleared and the container groups are left"
+            );
+        }
     }
     Retiring {
         message,
@@ -176,7 +222,7 @@ async fn pods_of(manager: &Client, node: &str) -> Result<Vec<Bound>, KubeError> 
     let mut pods = Vec::new();
     loop {
         let page = call("list the node's pods", TIMEOUT, api.list(&params)).await?;
-        pods.extend(page.items.iter().filter(|pod| !is_over(pod)).map(Bound::of));
+        pods.extend(page.items.iter().map(Bound::of));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(pods),
@@ -260,6 +306,7 @@ mod tests {
             uid: "u".to_owned(),
             stays,
             terminating,
+            over: false,
         }
     }
 
@@ -271,6 +318,8 @@ mod tests {
         Situation {
             policy,
             elapsed: Duration::from_mins(minutes),
+            blocked: Duration::ZERO,
+            deleting: true,
             drain_timeout: Duration::from_mins(5),
             forced: false,
             agent,
@@ -336,6 +385,38 @@ mod tests {
     }
 
     #[test]
+    fn a_deletion_that_stays_blocked_is_given_up_an_hour_after_the_drain() {
+        let pods = [pod(false, false)];
+        let at = |elapsed: u64, blocked: u64, deleting| {
+            let situation = Situation {
+                blocked: Duration::from_mins(blocked),
+                deleting,
+                trouble: Some("Secret a/b does not exist"),
+                ..situation(DeletionPolicy::Drain, elapsed, None)
+            };
+            decide(&situation, &pods)
+        };
+        assert_eq!(at(64, 64, true), Decision::Wait);
+        assert_eq!(at(65, 65, true), Decision::Finish);
+        assert_eq!(
+            at(1, 65, true),
+            Decision::Finish,
+            "a clock that was set back"
+        );
+        assert_eq!(
+            at(600, 0, true),
+            Decision::Wait,
+            "a clock that jumped ahead, or a restart"
+        );
+        assert_eq!(at(600, 5, true), Decision::Finish, "after a restart");
+        assert_eq!(
+            at(600, 600, false),
+            Decision::Wait,
+            "an edit of osType is no deletion"
+        );
+    }
+
+    #[test]
     fn the_clause_names_what_is_in_the_way() {
         let situation = Situation {
             trouble: Some("Secret a/b does not exist"),
@@ -344,7 +425,7 @@ mod tests {
         let retiring = waiting(&situation, &[pod(false, false), pod(true, false)], None);
         assert_eq!(
             retiring.message,
-            "1 pods and 0 container groups left, blocked: Secret a/b does not exist"
+            "1 pods and an unknown number of container groups left, blocked: Secret a/b does not exist; after 65 min without a change Kubernetes is cleared and the container groups are left"
         );
         assert!(retiring.blocked);
         let guarded = Situation {

@@ -19,7 +19,7 @@ use super::validate::{Problem, Resolved};
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
 use crate::api::{Os, VirtualKubeletConnectorStatus};
 use crate::azure::model::SecretText;
-use crate::azure::{ArmClient, AzureError, Credential, Endpoints, ErrorClass};
+use crate::azure::{ArmClient, AzureError, Credential, Endpoints, ErrorClass, Reach};
 use crate::fence::Fence;
 use crate::kube::backoff::Backoff;
 
@@ -46,8 +46,12 @@ pub(super) struct Memory {
     /// Why agents did not start, and when to try again.
     pub(super) start_errors: BTreeMap<Os, (StartError, Instant)>,
     pub(super) start_backoff: Backoff,
+    /// When Azure could first be asked: from then on agents start.
+    pub(super) started: Instant,
     /// Since when nodes are on their way out.
     pub(super) retiring_since: BTreeMap<Os, Instant>,
+    /// Since when the removal of nodes waits for something that a person has to do.
+    pub(super) blocked_since: BTreeMap<Os, Instant>,
     /// The status that was last written, and the `resourceVersion` it got.
     pub(super) written: Option<(u64, VirtualKubeletConnectorStatus)>,
 }
@@ -63,7 +67,9 @@ impl Default for Memory {
             expiry: None,
             start_errors: BTreeMap::new(),
             start_backoff: Backoff::new(BACKOFF_BASE, START_CAP),
+            started: Instant::now(),
             retiring_since: BTreeMap::new(),
+            blocked_since: BTreeMap::new(),
             written: None,
         }
     }
@@ -73,7 +79,7 @@ impl Default for Memory {
 pub(super) type Source = (Option<i64>, Option<String>, Option<String>);
 
 /// An ARM client and what it was made of.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Arm {
     pub(super) client: Arc<ArmClient>,
     /// Counts the clients of this connector.
@@ -84,6 +90,34 @@ pub(super) struct Arm {
 }
 
 impl Memory {
+    /// Whether Azure answers, as the client in use sees it.
+    pub(super) fn reach(&self) -> Reach {
+        self.arm.as_ref().map_or(Reach::Unknown, |arm| {
+            arm.client.health().borrow().reach(Instant::now())
+        })
+    }
+
+    /// Takes over what came of starts of agents.
+    pub(super) fn note_starts(
+        &mut self,
+        connector: &str,
+        started: &mut BTreeMap<Os, Result<(), StartError>>,
+    ) {
+        for (os, result) in std::mem::take(started) {
+            match result {
+                Ok(()) => {
+                    self.start_errors.remove(&os);
+                    self.start_backoff.reset();
+                }
+                Err(error) => {
+                    tracing::warn!(connector, os = os.label(), %error, "the agent did not start");
+                    let retry = Instant::now() + self.start_backoff.next_delay();
+                    self.start_errors.insert(os, (error, retry));
+                }
+            }
+        }
+    }
+
     /// The client for what was resolved: the one in use, with a new credential if need be, or a new one.
     pub(super) fn arm(&mut self, context: &Context, resolved: &Resolved) -> Result<&Arm, Problem> {
         let Resolved {

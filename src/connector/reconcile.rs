@@ -10,19 +10,27 @@ use kube_runtime::controller::Action;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{OnceCell, mpsc};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use super::apply::apply;
 use super::capacity::Region;
 use super::checks::{Finding, Register, Subject};
+use super::expiry::watch_expiry;
 use super::held::Held;
 use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory, Question};
 use super::plan::{Identity, split};
+use super::removal::{Removal, remove};
+use super::report::{Found, SETTLING, announce_left, node_facts, write_status};
 use super::supervisor::Supervisor;
 use super::validate::{Problem, Resolved, SecretState, resolve, secret_reference};
 use super::{
-    Context, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference, workspace,
+    Context, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference, scope,
+    workspace,
 };
-use crate::api::{CapacitySource, Os, Priority, VirtualKubeletConnector, node_name};
+use crate::api::conditions::{CREDENTIALS_READY, reason};
+use crate::api::{AzureScope, CapacitySource, Os, Priority, VirtualKubeletConnector, node_name};
+use crate::azure::Reach;
 use crate::kube::backoff::jitter;
 use crate::kube::call::{KubeError, TIMEOUT, optional};
 use crate::kube::events::Events;
@@ -38,7 +46,7 @@ const REQUESTS: [&str; 2] = [REQUESTED_AT, FLUX_REQUESTED_AT];
 /// What all reconciles share.
 pub(super) struct Core {
     pub(super) context: Context,
-    pub(super) supervisor: Supervisor,
+    pub(super) supervisor: Arc<Supervisor>,
     pub(super) events: Events,
     /// Gets the name of a connector that should be reconciled.
     pub(super) trigger: mpsc::Sender<String>,
@@ -98,12 +106,16 @@ impl Core {
         if !deleting {
             self.ensure_finalizer(connector).await?;
         }
-        let manager = self.context.clients.manager();
+        // What is written for this connector is not sent any more once it is not ours.
+        let clients = self.clients(&connector.name_any());
+        let (manager, plain) = (clients.manager(), clients.lease());
         let cluster_uid = self.cluster_uid().await?;
         let memory = self.memory(&uid);
         let mut memory = memory.lock().await;
         let memory = &mut *memory;
         memory.fence = Some(self.fence(&connector.name_any()));
+        let mut agents = self.supervisor.snapshot(&uid);
+        memory.note_starts(&connector.name_any(), &mut agents.started);
         let workspace = self.workspace(connector, memory).await;
         let mut subjects = Subjects {
             identity: Identity {
@@ -121,40 +133,53 @@ impl Core {
         };
         let reference = secret_reference(&connector.spec, &self.context.namespace);
         let secret = dereference::secret(&manager, reference.as_ref()).await;
-        let resolved = self
-            .resolve(connector, &secret, memory)
-            .and_then(|resolved| memory.arm(&self.context, &resolved).map(|_| resolved));
+        let resolved = self.resolve(connector, secret, memory).await;
+        let resolved = self.reach(connector, resolved, memory);
         let checked = match &resolved {
             Ok(resolved) => {
-                self.watch_expiry(connector, memory, resolved);
+                let Context { observer, .. } = &self.context;
+                let expiry = &mut memory.expiry;
+                watch_expiry(expiry, connector, resolved, observer, &self.events);
                 self.check(&subjects, memory, resolved)
             }
             Err(_) => memory.unchecked(),
         };
         subjects.identity.region = checked.region.clone();
 
-        let split = split(connector, self.supervisor.views(&uid).into_keys());
-        self.apply(&subjects, memory, &split, &checked).await?;
-        let trouble = trouble(&resolved, &checked);
-        let leaving = self
-            .remove(&subjects, memory, &split, trouble.as_deref())
-            .await?;
+        let split = split(connector, agents.known());
+        memory
+            .start_errors
+            .retain(|os, _| split.wanted.contains(os) || split.retiring.contains(os));
+        let supervisor = &self.supervisor;
+        apply(
+            &manager, supervisor, &subjects, memory, &agents, &split, &checked,
+        )
+        .await?;
+        let trouble = trouble(&resolved, &checked, &memory.reach());
+        let trouble = trouble.as_deref();
+        let Removal { leaving, left } = remove(
+            &plain, supervisor, &subjects, memory, &agents, &split, trouble,
+        )
+        .await;
+        for left in &left {
+            announce_left(&self.events, connector, left);
+            let observer = &self.context.observer;
+            observer.groups_left(&subjects.identity.name, left.groups);
+        }
         if deleting && leaving.is_empty() {
             self.release(connector).await?;
             self.memories.lock().remove(&uid);
             return Ok(Action::await_change());
         }
 
-        let nodes = self.node_facts(&subjects, memory, &split, &leaving);
-        self.write_status(
-            &subjects,
-            memory,
-            &resolved,
-            workspace.as_ref().err(),
-            &checked,
-            &nodes,
-        )
-        .await?;
+        let nodes = node_facts(&subjects, memory, &agents, &split, &leaving);
+        let found = Found {
+            resolved: &resolved,
+            workspace: workspace.as_ref().err(),
+            checked: &checked,
+            nodes: &nodes,
+        };
+        write_status(&manager, &self.events, &subjects, memory, &found).await?;
         let mut wake = checked.next;
         if let Some(retry) = memory.start_errors.values().map(|(_, at)| *at).min() {
             wake = wake.min(retry);
@@ -172,6 +197,9 @@ impl Core {
             };
             wake = wake.min(Instant::now() + jitter(pause, 0.2));
         }
+        if nodes.iter().any(|node| node.settling) {
+            wake = wake.min(Instant::now() + SETTLING);
+        }
         if !leaving.is_empty() {
             wake = wake.min(Instant::now() + jitter(REMOVAL_STEP, 0.2));
         }
@@ -181,24 +209,22 @@ impl Core {
         ))
     }
 
-    /// What spec and Secret come to. To open a certificate may take a second, so it is done once for each version.
-    fn resolve(
+    /// What spec and Secret come to. To open a certificate may take a second, so it is done once for each version, and not
+    /// on the task that all reconciles share.
+    async fn resolve(
         &self,
         connector: &VirtualKubeletConnector,
-        secret: &SecretState,
+        secret: SecretState,
         memory: &mut Memory,
     ) -> Result<Resolved, Problem> {
-        let again = || {
-            let Context {
-                namespace,
-                environment,
-                ..
-            } = &self.context;
-            resolve(&connector.spec, secret, namespace, environment)
-        };
-        let SecretState::Found(found) = secret else {
+        let (spec, namespace, environment) = (
+            connector.spec.clone(),
+            self.context.namespace.clone(),
+            self.context.environment.clone(),
+        );
+        let SecretState::Found(found) = &secret else {
             memory.resolved = None;
-            return again();
+            return resolve(&spec, &secret, &namespace, &environment);
         };
         let found = &found.metadata;
         let source = (
@@ -206,10 +232,45 @@ impl Core {
             found.uid.clone(),
             found.resource_version.clone(),
         );
-        match &memory.resolved {
-            Some((known, resolved)) if *known == source => resolved.clone(),
-            _ => memory.resolved.insert((source, again())).1.clone(),
+        if let Some((known, resolved)) = &memory.resolved
+            && *known == source
+        {
+            return resolved.clone();
         }
+        let opened = spawn_blocking(move || resolve(&spec, &secret, &namespace, &environment));
+        let resolved = opened.await.map_err(|error| Problem {
+            condition: CREDENTIALS_READY,
+            reason: reason::SECRET_INVALID,
+            message: format!("the credentials could not be read: {error}"),
+            stalled: false,
+        })?;
+        memory.resolved.insert((source, resolved)).1.clone()
+    }
+
+    /// Makes the ARM client for what was resolved, unless that leads somewhere else than where the container groups are.
+    fn reach(
+        &self,
+        connector: &VirtualKubeletConnector,
+        resolved: Result<Resolved, Problem>,
+        memory: &mut Memory,
+    ) -> Result<Resolved, Problem> {
+        let resolved = resolved?;
+        let pinned = pinned(connector, memory);
+        let moved = pinned
+            .as_ref()
+            .and_then(|pinned| scope::moved(pinned, &resolved, &connector.spec));
+        let Some(problem) = moved else {
+            memory.arm(&self.context, &resolved)?;
+            return Ok(resolved);
+        };
+        // What runs goes on with the client that it has. After a restart there is none, and nodes without an agent would
+        // lose their pods: it gets one for where the container groups are.
+        if memory.arm.is_none()
+            && let Some(stay) = pinned.and_then(|pinned| scope::stay(&pinned, &resolved))
+        {
+            memory.arm(&self.context, &stay)?;
+        }
+        Err(problem)
     }
 
     /// Reads the key of the Log Analytics workspace into `memory`. While the API server does not answer, the last one
@@ -342,12 +403,30 @@ impl Core {
     }
 }
 
+/// Where the container groups are, as was said last: the watch may not have brought our own last write yet.
+fn pinned(connector: &VirtualKubeletConnector, memory: &Memory) -> Option<AzureScope> {
+    let seen = connector.status.as_ref();
+    let written = memory.written.as_ref().map(|(_, status)| status);
+    [seen, written]
+        .into_iter()
+        .flatten()
+        .find_map(|status| status.azure_scope.clone())
+}
+
 /// Why container groups cannot be reached, if so.
-fn trouble(resolved: &Result<Resolved, Problem>, checked: &Checked) -> Option<String> {
+fn trouble(
+    resolved: &Result<Resolved, Problem>,
+    checked: &Checked,
+    reach: &Reach,
+) -> Option<String> {
     let checks = match resolved {
         Err(problem) => return Some(problem.message.clone()),
         Ok(_) => checked.findings.iter().flatten(),
     };
     let blocking = checks.into_iter().find(|finding: &&Finding| finding.blocks);
-    blocking.map(|finding| finding.message.clone())
+    let away = match reach {
+        Reach::Away { error, .. } => Some(format!("Azure does not answer: {error}")),
+        Reach::Unknown | Reach::Reachable => None,
+    };
+    blocking.map(|finding| finding.message.clone()).or(away)
 }

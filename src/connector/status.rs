@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::SecondsFormat;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::capacity::{Quota, Region};
@@ -10,14 +11,15 @@ use super::supervisor::StartError;
 use super::validate::Problem;
 use crate::agent::AgentStatus;
 use crate::api::conditions::{
-    self, CREDENTIALS_READY, NODES_READY, ORPHANS_FOUND, PROVIDER_REGISTERED, QUOTA_SUFFICIENT,
-    READY, RECONCILING, RESOURCE_GROUP_READY, STALLED, SUBNET_READY, SUSPENDED, Status, Wanted,
-    reason,
+    self, AZURE_REACHABLE, CREDENTIALS_READY, NODES_READY, ORPHANS_FOUND, PROVIDER_REGISTERED,
+    QUOTA_SUFFICIENT, READY, RECONCILING, RESOURCE_GROUP_READY, STALLED, SUBNET_READY, SUSPENDED,
+    Status, Wanted, reason,
 };
 use crate::api::{
-    CapacitySource, IdentityStatus, Os, VirtualKubeletConnectorSpec, VirtualKubeletConnectorStatus,
-    VirtualNodeStatus, parse_quantity,
+    AzureScope, CapacitySource, IdentityStatus, Os, VirtualKubeletConnectorSpec,
+    VirtualKubeletConnectorStatus, VirtualNodeStatus, parse_quantity,
 };
+use crate::azure::{Cause, Reach};
 
 /// What is known about one virtual node.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,8 @@ pub struct NodeFacts {
     pub agent: Option<AgentStatus>,
     /// Why no agent could be started.
     pub start_error: Option<StartError>,
+    /// Its agent starts, or has just been started: what was said of the node before stands for these seconds.
+    pub settling: bool,
     /// For a node on its way out: how far that is.
     pub retiring: Option<Retiring>,
 }
@@ -58,6 +62,10 @@ pub struct Facts<'a> {
     pub deleting: bool,
     /// Identity in use, or what is wrong with spec or Secret.
     pub resolved: Result<&'a IdentityStatus, &'a Problem>,
+    /// Where the container groups would be, by spec and credentials; `None` when those do not say.
+    pub scope: Option<AzureScope>,
+    /// Whether Azure answers.
+    pub reach: Reach,
     /// What is wrong with the key of the Log Analytics workspace.
     pub workspace: Option<&'a Problem>,
     /// What Azure said; `None` before its first answer.
@@ -77,22 +85,25 @@ pub fn status(facts: &Facts, now: &Time) -> VirtualKubeletConnectorStatus {
         .map_or(&[][..], |status| status.conditions.as_slice());
     let wanted = conditions(facts);
     let (ready, all) = (
-        wanted_nodes(facts).filter(|node| is_ready(node)).count(),
+        wanted_nodes(facts)
+            .filter(|node| is_ready(facts, node))
+            .count(),
         wanted_nodes(facts).count(),
     );
+    let nodes: Vec<VirtualNodeStatus> = facts
+        .nodes
+        .iter()
+        .map(|node| node_status(facts, node))
+        .collect();
+    let pods = nodes.iter().filter_map(|node| node.pods);
+    let pods = pods.fold(0, i32::saturating_add);
     VirtualKubeletConnectorStatus {
         observed_generation: Some(facts.generation),
         conditions: conditions::merge(previous, wanted, facts.generation, now),
-        nodes: facts.nodes.iter().map(node_status).collect(),
+        nodes,
         node_summary: Some(format!("{ready}/{all}")),
-        pods: Some(count(
-            facts
-                .nodes
-                .iter()
-                .filter_map(|node| node.agent.as_ref())
-                .map(|agent| agent.pods)
-                .sum(),
-        )),
+        pods: Some(pods),
+        azure_scope: azure_scope(facts),
         capacity: capacity(facts, all),
         identity: match facts.resolved {
             Ok(identity) => Some(identity.clone()),
@@ -100,6 +111,16 @@ pub fn status(facts: &Facts, now: &Time) -> VirtualKubeletConnectorStatus {
         },
         last_handled_reconcile_at: handled(facts),
     }
+}
+
+/// The pin: set at the first success, and never changed.
+fn azure_scope(facts: &Facts) -> Option<AzureScope> {
+    let pinned = facts.previous.and_then(|status| status.azure_scope.clone());
+    let success = facts.fresh
+        && facts
+            .findings
+            .is_some_and(|findings| !findings.iter().any(|finding| finding.blocks));
+    pinned.or_else(|| facts.scope.clone().filter(|_| success))
 }
 
 fn count(number: u32) -> i32 {
@@ -110,22 +131,42 @@ fn wanted_nodes<'a>(facts: &'a Facts) -> impl Iterator<Item = &'a NodeFacts> {
     facts.nodes.iter().filter(|node| node.retiring.is_none())
 }
 
-fn is_ready(node: &NodeFacts) -> bool {
-    node.agent
+/// What was last said of a node whose agent has just been started: the Ready condition of the Node stands for these
+/// seconds, too.
+fn before<'a>(facts: &'a Facts, node: &NodeFacts) -> Option<&'a VirtualNodeStatus> {
+    let refused = node
+        .agent
         .as_ref()
-        .is_some_and(|agent| agent.registered && agent.ready)
+        .is_some_and(|agent| agent.refused.is_some());
+    if !node.settling || node.start_error.is_some() || refused {
+        return None;
+    }
+    let mut known = facts.previous?.nodes.iter();
+    known.find(|before| before.name == node.name && before.ready == Some(true))
 }
 
-fn node_status(node: &NodeFacts) -> VirtualNodeStatus {
+fn is_ready(facts: &Facts, node: &NodeFacts) -> bool {
+    let agent = node.agent.as_ref();
+    agent.is_some_and(|agent| agent.registered && agent.ready) || before(facts, node).is_some()
+}
+
+fn node_status(facts: &Facts, node: &NodeFacts) -> VirtualNodeStatus {
+    let agent = node.agent.as_ref();
+    let (pods, container_groups) = match before(facts, node) {
+        Some(before) if agent.is_none_or(|agent| !agent.synced) => {
+            (before.pods, before.container_groups)
+        }
+        _ => (
+            agent.map(|agent| count(agent.pods)),
+            agent.map(|agent| count(agent.container_groups)),
+        ),
+    };
     VirtualNodeStatus {
         name: node.name.clone(),
         os_type: node.os,
-        ready: Some(is_ready(node)),
-        pods: node.agent.as_ref().map(|agent| count(agent.pods)),
-        container_groups: node
-            .agent
-            .as_ref()
-            .map(|agent| count(agent.container_groups)),
+        ready: Some(is_ready(facts, node)),
+        pods,
+        container_groups,
     }
 }
 
@@ -215,6 +256,7 @@ fn conditions(facts: &Facts) -> Vec<Wanted> {
     let mut summary = summary(facts);
     let mut wanted = azure_conditions(facts);
     wanted.push(nodes_condition(facts));
+    wanted.push(reachable_condition(facts));
     wanted.extend(orphans_condition(facts));
     if facts.spec.suspend && !facts.deleting {
         wanted.push(Wanted::yes(
@@ -335,9 +377,11 @@ fn removal(facts: &Facts) -> Option<String> {
 /// Whether all wanted nodes are ready, and the sentence for it.
 fn nodes_message(facts: &Facts) -> (bool, String) {
     let all = wanted_nodes(facts).count();
-    let ready = wanted_nodes(facts).filter(|node| is_ready(node)).count();
+    let ready = wanted_nodes(facts)
+        .filter(|node| is_ready(facts, node))
+        .count();
     let mut message = format!("{ready}/{all} nodes are ready in {}", facts.spec.region);
-    for node in wanted_nodes(facts).filter(|node| !is_ready(node)) {
+    for node in wanted_nodes(facts).filter(|node| !is_ready(facts, node)) {
         let problem = match (&node.start_error, &node.agent) {
             (Some(error), _) => error.to_string(),
             (None, Some(agent)) => agent
@@ -351,6 +395,12 @@ fn nodes_message(facts: &Facts) -> (bool, String) {
     if ready == all && facts.spec.subnet_id.is_none() && !facts.spec.public_ip {
         message.push_str("; pods have no IP address: set spec.subnetID or spec.publicIP in a connector that needs them");
     }
+    if let Reach::Away { since, .. } = &facts.reach {
+        let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+        message = format!(
+            "{message}; Azure has not answered since {since}: what runs goes on, new pods stay away"
+        );
+    }
     (ready == all, message)
 }
 
@@ -361,6 +411,36 @@ fn not_ready(facts: &Facts) -> &'static str {
         reason::NODE_STATUS_CONTESTED
     } else {
         reason::NODES_NOT_READY
+    }
+}
+
+/// Says since when, and what to do.
+fn reachable_condition(facts: &Facts) -> Wanted {
+    match &facts.reach {
+        Reach::Unknown => facts
+            .previous
+            .and_then(|status| Wanted::kept(&status.conditions, AZURE_REACHABLE))
+            .unwrap_or_else(|| Wanted::unknown(AZURE_REACHABLE, reason::PENDING, "not asked yet")),
+        Reach::Reachable => Wanted::yes(
+            AZURE_REACHABLE,
+            reason::AZURE_ANSWERS,
+            "Azure Resource Manager answers",
+        ),
+        Reach::Away {
+            since,
+            cause,
+            error,
+        } => {
+            let (word, who) = match cause {
+                Cause::ResourceManager => (reason::ARM_UNREACHABLE, "Azure Resource Manager"),
+                Cause::Tokens => (reason::TOKEN_UNAVAILABLE, "Microsoft Entra ID"),
+            };
+            let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+            let message = format!(
+                "{who} has not answered since {since} ({error}); check the operator's network, endpoints and proxy, and Azure's status page; it is noticed when it answers again"
+            );
+            Wanted::no(AZURE_REACHABLE, word, message)
+        }
     }
 }
 
@@ -376,6 +456,10 @@ fn nodes_condition(facts: &Facts) -> Wanted {
 
 /// Informative; absent until an agent has listed the container groups.
 fn orphans_condition(facts: &Facts) -> Option<Wanted> {
+    if facts.nodes.iter().any(|node| before(facts, node).is_some()) {
+        // They are counted in a moment.
+        return Wanted::kept(&facts.previous?.conditions, ORPHANS_FOUND);
+    }
     let mut agents = facts
         .nodes
         .iter()

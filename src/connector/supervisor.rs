@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::plan::Seen;
@@ -79,6 +80,7 @@ struct Running {
     agent: Box<dyn RunningAgent>,
     spec: AgentSpec,
     arm: u64,
+    since: Instant,
     status: watch::Receiver<AgentStatus>,
     _forwarder: AbortOnDropHandle<()>,
 }
@@ -90,12 +92,49 @@ pub struct View {
     pub seen: Seen,
     /// Its last status.
     pub status: AgentStatus,
+    /// How long it has been running.
+    pub age: Duration,
+}
+
+/// The agents of one connector at one moment. A reconcile takes it once, so that all its steps see the same.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Those that run.
+    pub running: BTreeMap<Os, View>,
+    /// Those that are being started.
+    pub starting: BTreeSet<Os>,
+    /// What came of the starts that have ended since the last snapshot.
+    pub started: BTreeMap<Os, Result<(), StartError>>,
+}
+
+impl Snapshot {
+    /// The operating systems with an agent, or with one that is being started.
+    pub fn known(&self) -> BTreeSet<Os> {
+        self.running.keys().chain(&self.starting).copied().collect()
+    }
+}
+
+/// A start under way.
+struct Starting {
+    /// Counts the starts: one that was given up has another number than the one in its place.
+    number: u64,
+    task: AbortHandle,
+}
+
+#[derive(Default)]
+struct State {
+    running: BTreeMap<Key, Running>,
+    starting: BTreeMap<Key, Starting>,
+    started: BTreeMap<Key, Result<(), StartError>>,
+    starts: u64,
+    /// The end was ordered: nothing is started any more.
+    closed: bool,
 }
 
 /// The agents. Calls for one connector never overlap (the controller sees to that); calls for several do.
 pub struct Supervisor {
     factory: Arc<dyn AgentFactory>,
-    running: Mutex<BTreeMap<Key, Running>>,
+    state: Mutex<State>,
     /// Names of connectors whose agents changed.
     changed: mpsc::Sender<String>,
 }
@@ -103,7 +142,7 @@ pub struct Supervisor {
 impl std::fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Supervisor")
-            .field("agents", &self.running.lock().len())
+            .field("agents", &self.state.lock().running.len())
             .finish_non_exhaustive()
     }
 }
@@ -113,41 +152,108 @@ impl Supervisor {
     pub fn new(factory: Arc<dyn AgentFactory>, changed: mpsc::Sender<String>) -> Self {
         Self {
             factory,
-            running: Mutex::new(BTreeMap::new()),
+            state: Mutex::default(),
             changed,
         }
     }
 
-    /// The agents of one connector.
+    /// The agents of one connector. What came of their starts is told once.
+    pub fn snapshot(&self, uid: &str) -> Snapshot {
+        let mut state = self.state.lock();
+        let ours = |(owner, os): &Key| (owner == uid).then_some(*os);
+        let ended: Vec<Key> = state
+            .started
+            .keys()
+            .filter(|key| ours(key).is_some())
+            .cloned()
+            .collect();
+        Snapshot {
+            running: state
+                .running
+                .iter()
+                .filter_map(|(key, agent)| Some((ours(key)?, agent.view())))
+                .collect(),
+            starting: state.starting.keys().filter_map(ours).collect(),
+            started: ended
+                .into_iter()
+                .filter_map(|key| Some((key.1, state.started.remove(&key)?)))
+                .collect(),
+        }
+    }
+
+    /// The agents of one connector that run.
     pub fn views(&self, uid: &str) -> BTreeMap<Os, View> {
-        let running = self.running.lock();
-        let ours = running.iter().filter(|((owner, _), _)| owner == uid);
+        let state = self.state.lock();
+        let ours = state.running.iter().filter(|((owner, _), _)| owner == uid);
         ours.map(|((_, os), agent)| (*os, agent.view())).collect()
     }
 
     /// UIDs of all connectors with agents.
     pub fn connectors(&self) -> Vec<String> {
-        let mut uids: Vec<String> = self
-            .running
-            .lock()
-            .keys()
-            .map(|(uid, _)| uid.clone())
-            .collect();
-        uids.dedup();
-        uids
+        let state = self.state.lock();
+        let all = state.running.keys().chain(state.starting.keys());
+        let uids: BTreeSet<String> = all.map(|(uid, _)| uid.clone()).collect();
+        uids.into_iter().collect()
     }
 
-    /// Starts an agent.
-    ///
-    /// # Errors
-    /// What the factory says, or that it took too long.
-    pub async fn start(
+    /// Begins to start an agent, after the end of the one that runs in its place if there is one. Returns at once: the
+    /// name of the connector is sent when it has started or failed, and [`Supervisor::snapshot`] says which. Nothing
+    /// happens while one is being started already.
+    pub fn begin(self: &Arc<Self>, spec: AgentSpec, arm: Arc<ArmClient>, arm_number: u64) {
+        let key = (spec.connector_uid.clone(), spec.node.os);
+        let connector = spec.connector.clone();
+        let mut state = self.state.lock();
+        if state.closed || state.starting.contains_key(&key) {
+            return;
+        }
+        state.starts += 1;
+        let number = state.starts;
+        let before = state.running.remove(&key);
+        let this = Arc::clone(self);
+        let place = key.clone();
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                end(before).await;
+            }
+            let maker = Arc::clone(&this);
+            let made = tokio::spawn(async move { maker.make(spec, arm, arm_number).await });
+            let made = AbortOnDropHandle::new(made)
+                .await
+                .unwrap_or_else(|error| Err(StartError::Failed(error.to_string())));
+            if this.started(place, number, made) {
+                // A closed channel means that the controller has ended.
+                let _ = this.changed.send(connector).await;
+            }
+        });
+        let task = task.abort_handle();
+        state.starting.insert(key, Starting { number, task });
+    }
+
+    /// Takes over what came of a start; false when nobody waits for it any more. What was made then goes.
+    fn started(&self, key: Key, number: u64, made: Result<Running, StartError>) -> bool {
+        let mut state = self.state.lock();
+        let waits = state
+            .starting
+            .get(&key)
+            .is_some_and(|starting| starting.number == number);
+        if state.closed || !waits {
+            return false;
+        }
+        state.starting.remove(&key);
+        let outcome = made.map(|running| {
+            state.running.insert(key.clone(), running);
+        });
+        state.started.insert(key, outcome);
+        true
+    }
+
+    /// Makes an agent. Fails with what the factory says, or when it takes too long.
+    async fn make(
         &self,
         spec: AgentSpec,
         arm: Arc<ArmClient>,
         arm_number: u64,
-    ) -> Result<(), StartError> {
-        let key = (spec.connector_uid.clone(), spec.node.os);
+    ) -> Result<Running, StartError> {
         let name = spec.connector.clone();
         let started = timeout(START_TIMEOUT, self.factory.start(spec.clone(), arm)).await;
         let agent = started
@@ -159,29 +265,35 @@ impl Supervisor {
             self.changed.clone(),
         )));
         tracing::info!(node = %spec.node.name, "started the agent");
-        let running = Running {
+        Ok(Running {
             agent,
             spec,
             arm: arm_number,
+            since: Instant::now(),
             status,
             _forwarder: forwarder,
-        };
-        self.running.lock().insert(key, running);
-        Ok(())
+        })
     }
 
     /// Tells an agent its new spec; nothing when it does not run.
     pub fn update(&self, spec: AgentSpec) {
         let key = (spec.connector_uid.clone(), spec.node.os);
-        if let Some(running) = self.running.lock().get_mut(&key) {
+        if let Some(running) = self.state.lock().running.get_mut(&key) {
             running.agent.update(spec.clone());
             running.spec = spec;
         }
     }
 
-    /// Stops an agent. Its Node and its container groups stay.
+    /// Stops an agent, also one that is being started. Its Node and its container groups stay.
     pub async fn stop(&self, key: &Key) {
-        let found = self.running.lock().remove(key);
+        let found = {
+            let mut state = self.state.lock();
+            if let Some(starting) = state.starting.remove(key) {
+                starting.task.abort();
+            }
+            state.started.remove(key);
+            state.running.remove(key)
+        };
         if let Some(running) = found {
             end(running).await;
         }
@@ -198,17 +310,26 @@ impl Supervisor {
 
     /// Name and UID of each connector with agents.
     pub fn names(&self) -> BTreeSet<(String, String)> {
-        let running = self.running.lock();
-        let names = running
+        let state = self.state.lock();
+        let names = state
+            .running
             .iter()
             .map(|((uid, _), agent)| (agent.spec.connector.clone(), uid.clone()));
         names.collect()
     }
 
-    /// Cancels the agents of a connector without waiting for them.
+    /// Cancels the agents of a connector, and their starts, without waiting for them.
     pub fn abandon(&self, uid: &str) {
-        let mut running = self.running.lock();
-        running.retain(|(owner, _), agent| {
+        let mut state = self.state.lock();
+        state.started.retain(|(owner, _), _| owner != uid);
+        state.starting.retain(|(owner, _), starting| {
+            let stays = owner != uid;
+            if !stays {
+                starting.task.abort();
+            }
+            stays
+        });
+        state.running.retain(|(owner, _), agent| {
             let stays = owner != uid;
             if !stays {
                 tracing::warn!(node = %agent.spec.node.name, "cancelled the agent: the connector is not held");
@@ -217,9 +338,16 @@ impl Supervisor {
         });
     }
 
-    /// Stops all agents together, within the time one may take.
+    /// Stops all agents together, within the time one may take, and starts none any more.
     pub async fn stop_all(&self) {
-        let all = std::mem::take(&mut *self.running.lock());
+        let all = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            for starting in std::mem::take(&mut state.starting).into_values() {
+                starting.task.abort();
+            }
+            std::mem::take(&mut state.running)
+        };
         join_all(all.into_values().map(end)).await;
     }
 }
@@ -236,6 +364,7 @@ impl Running {
         View {
             seen,
             status: self.status.borrow().clone(),
+            age: self.since.elapsed(),
         }
     }
 }

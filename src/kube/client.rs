@@ -299,7 +299,13 @@ mod tests {
     #[tokio::test]
     async fn requests_say_who_makes_them() {
         let (mock, mut handle) = tower_test::mock::pair::<Request<Body>, http::Response<Body>>();
-        let client = over(Client::new(mock, "default"), Vec::new(), Arc::new(()));
+        let client = over(
+            Client::new(mock, "default"),
+            Vec::new(),
+            Arc::new(()),
+            None,
+            false,
+        );
         let request = Request::get("/version").body(Vec::new()).unwrap();
         let answer = tokio::spawn(async move { client.request_text(request).await });
         let (request, reply) = handle.next_request().await.unwrap();

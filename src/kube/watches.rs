@@ -2,7 +2,7 @@
 //!
 //! kube-runtime's own back-off grows to half a minute, forgets a failure only after two minutes, and waits as well
 //! before it lists again after `Expired`. After an outage of the API server that adds up to a minute in which nodes and
-//! pods stay NotReady.
+//! pods stay `NotReady`.
 
 use std::time::Duration;
 
@@ -75,8 +75,8 @@ impl Pauses {
 /// The watch asked for changes that the API server no longer has.
 fn is_expired(error: &Error) -> bool {
     match error {
-        Error::WatchError(status) => status.code == 410,
-        Error::WatchStartFailed(kube::Error::Api(status))
+        Error::WatchError(status)
+        | Error::WatchStartFailed(kube::Error::Api(status))
         | Error::WatchFailed(kube::Error::Api(status))
         | Error::InitialListFailed(kube::Error::Api(status)) => status.code == 410,
         _ => false,

@@ -13,9 +13,15 @@ struct Part {
     part: &'static str,
 }
 
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Connector {
+    connector: String,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Agents {
     restarts: Family<Part, Counter>,
+    groups_left: Family<Connector, Counter>,
 }
 
 impl Agents {
@@ -25,6 +31,20 @@ impl Agents {
             "Parts of agents that ended without being told to, and were started again",
             self.restarts.clone(),
         );
+        registry.register(
+            "container_groups_left",
+            "Container groups that the removal of a node has left in Azure, where they may cost money",
+            self.groups_left.clone(),
+        );
+    }
+
+    pub(super) fn groups_left(&self, connector: &str, groups: u32) {
+        let connector = Connector {
+            connector: connector.to_string(),
+        };
+        self.groups_left
+            .get_or_create(&connector)
+            .inc_by(u64::from(groups));
     }
 }
 

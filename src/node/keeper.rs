@@ -19,7 +19,7 @@ use super::contest::Contest;
 use super::lease;
 use super::repair::{Ownership, needs_repair, ownership};
 use super::spec::{NodeSpec, desired_node};
-use super::status::{Endpoint, ReadyInput, differs, node_status, status_patch};
+use super::status::{AzureInput, Endpoint, ReadyInput, differs, node_status, status_patch};
 use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
 use crate::kube::watches::steady;
@@ -41,6 +41,8 @@ pub struct NodeWanted {
     pub reason: String,
     /// Message of the Ready condition.
     pub message: String,
+    /// Whether Azure answers; `None` while that is not known.
+    pub azure: Option<AzureInput>,
     /// How the API server reaches the node.
     pub endpoint: Endpoint,
 }
@@ -294,6 +296,7 @@ impl NodeKeeper {
             ready: want.ready,
             reason: want.reason.clone(),
             message: want.message.clone(),
+            azure: want.azure.clone(),
         };
         node_status(
             &want.spec,

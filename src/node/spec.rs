@@ -16,6 +16,8 @@ pub use crate::api::names::LABEL_CONNECTOR as CONNECTOR_LABEL;
 pub const HASH_ANNOTATION: &str = "virtual-kubelet.io/node-hash";
 /// Annotation with the keys that the user's spec put on the Node, so that they can be taken away again.
 pub const MANAGED_ANNOTATION: &str = "virtual-kubelet.io/node-managed";
+/// Key of the taint that keeps new pods away while Azure does not answer. Nothing is evicted by it.
+pub const AZURE_UNREACHABLE_TAINT: &str = "virtual-kubelet.io/azure-unreachable";
 /// Processor architecture of ACI's machines.
 const ARCH: &str = "amd64";
 
@@ -44,6 +46,15 @@ pub struct NodeSpec {
     pub allocatable: Option<BTreeMap<String, String>>,
     /// True while no new pod may be scheduled here (drain, suspend).
     pub unschedulable: bool,
+}
+
+/// The taint [`AZURE_UNREACHABLE_TAINT`].
+pub fn azure_unreachable() -> Taint {
+    Taint {
+        key: AZURE_UNREACHABLE_TAINT.to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
+    }
 }
 
 /// `v<API server>-vkc-v<ours>` from the API server's `gitVersion`. A vendor's suffix (`-eks-…`, `+k3s1`) is left out, so

@@ -18,6 +18,22 @@ pub struct ReadyInput {
     pub reason: String,
     /// One sentence for people.
     pub message: String,
+    /// Whether Azure answers; `None` while that is not known, and then the condition stays as it is.
+    pub azure: Option<AzureInput>,
+}
+
+/// Type of the condition that says whether Azure answers.
+pub const AZURE_REACHABLE: &str = "AzureReachable";
+
+/// What the condition [`AZURE_REACHABLE`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AzureInput {
+    /// Whether Azure answers.
+    pub reachable: bool,
+    /// One CamelCase word.
+    pub reason: String,
+    /// One sentence for people. Nothing that moves by itself.
+    pub message: String,
 }
 
 /// How the API server reaches the node.
@@ -65,7 +81,15 @@ pub fn node_status(
         let before = before.and_then(|status| status.allocatable.clone());
         status.allocatable = before.or(status.allocatable);
     }
-    status.conditions = Some(vec![
+    let azure = ready.azure.as_ref().map(|azure| {
+        condition(
+            AZURE_REACHABLE,
+            azure.reachable,
+            &azure.reason,
+            &azure.message,
+        )
+    });
+    let mut conditions = vec![
         condition("Ready", ready.ready, &ready.reason, &ready.message),
         condition(
             "MemoryPressure",
@@ -91,7 +115,9 @@ pub fn node_status(
             "AzureNetwork",
             "Azure Container Instances provides the network",
         ),
-    ]);
+    ];
+    conditions.extend(azure);
+    status.conditions = Some(conditions);
     status.addresses = Some(vec![
         address("InternalIP", &endpoint.ip),
         address("Hostname", &spec.name),
@@ -212,6 +238,7 @@ mod tests {
             ready,
             reason: reason.to_owned(),
             message: "m".to_owned(),
+            azure: None,
         }
     }
 
@@ -318,6 +345,39 @@ mod tests {
         assert!(
             !differs(Some(&other), &wanted),
             "conditions of others are theirs"
+        );
+    }
+
+    #[test]
+    fn whether_azure_answers_is_a_condition_of_its_own() {
+        let with = |azure: Option<bool>, previous: Option<&Node>, second| {
+            let azure = azure.map(|reachable| AzureInput {
+                reachable,
+                reason: "R".to_owned(),
+                message: "m".to_owned(),
+            });
+            let input = ReadyInput {
+                azure,
+                ..input(true)
+            };
+            node_status(&spec(), "v1", &endpoint(None), &input, previous, at(second))
+        };
+        let find = |status: &NodeStatus| {
+            let all = status.conditions.clone().unwrap();
+            all.into_iter().find(|it| it.type_ == AZURE_REACHABLE)
+        };
+        let up = with(Some(true), None, 10);
+        let down = with(Some(false), Some(&node(up.clone())), 20);
+        assert!(differs(Some(&up), &down));
+        let condition = find(&down).unwrap();
+        assert_eq!(condition.status, "False");
+        assert_eq!(condition.last_transition_time, Some(Time(at(20))));
+        assert_eq!(ready(&down).status, "True", "nothing is evicted");
+        let unknown = with(None, Some(&node(down.clone())), 30);
+        assert_eq!(find(&unknown), None);
+        assert!(
+            !differs(Some(&down), &unknown),
+            "what is not known stays as it is"
         );
     }
 

@@ -194,9 +194,7 @@ const BULK_THRESHOLD: usize = 8;
 /// What [`next::next`] has to know of the node.
 #[derive(Debug, Default)]
 struct NodeState {
-    /// Which complete lists have arrived.
-    pods_listed: bool,
-    groups_listed: bool,
+    lists: Lists,
     /// No group may be made.
     suspended: bool,
     /// Groups that a list shows without a pod are deleted, not only counted.
@@ -207,9 +205,16 @@ struct NodeState {
     breaker: Breaker,
 }
 
+/// Which complete lists have arrived.
+#[derive(Debug, Default)]
+struct Lists {
+    pods: bool,
+    groups: bool,
+}
+
 impl NodeState {
     fn is_synced(&self) -> bool {
-        self.pods_listed && self.groups_listed
+        self.lists.pods && self.lists.groups
     }
 }
 

@@ -114,6 +114,7 @@ fn wanted(spec: &AgentSpec) -> NodeWanted {
         ready: true,
         reason: "Synced".to_owned(),
         message: "synced".to_owned(),
+        azure: None,
         endpoint: Endpoint {
             ip: "127.0.0.1".to_owned(),
             kubelet_port: None,
@@ -205,6 +206,7 @@ async fn pods(
                 pods: count,
                 container_groups: count + stuck,
                 orphans: 0,
+                ..AgentStatus::default()
             };
             let changed = *status != now;
             *status = now;

@@ -10,7 +10,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::super::Observer;
 use super::*;
 use crate::agent::spec::tests::spec;
+use crate::azure::health::Record;
+use crate::azure::{AzureError, ErrorClass, Health};
 use crate::node::keeper::NodeWanted;
+use crate::node::spec::AZURE_UNREACHABLE_TAINT;
 use crate::pods::Settings;
 use crate::translate::GroupDefaults;
 
@@ -23,6 +26,7 @@ struct Fake {
     keeper_starts: Mutex<Vec<Instant>>,
     restarts: Arc<AtomicUsize>,
     refused: Mutex<Option<watch::Sender<Option<String>>>>,
+    azure: Record,
     defaults: AtomicUsize,
 }
 
@@ -95,6 +99,10 @@ impl Parts for Fake {
         receiver
     }
 
+    fn azure(&self) -> watch::Receiver<Health> {
+        self.azure.subscribe()
+    }
+
     fn node_ip(&self) -> IpAddr {
         Ipv4Addr::LOCALHOST.into()
     }
@@ -128,7 +136,7 @@ impl Stage {
         }
     }
 
-    /// One whose first lists have not arrived within the grace, so that the Node is told NotReady.
+    /// One whose first lists have not arrived within the grace, so that the Node is told `NotReady`.
     async fn late(fake: Fake) -> Self {
         let stage = Self::new(fake);
         sleep(SYNC_GRACE + Duration::from_millis(100)).await;
@@ -289,4 +297,63 @@ async fn a_node_whose_identity_is_refused_is_not_ready_and_says_why() {
     refused.send_replace(None);
     sleep(Duration::from_millis(1)).await;
     assert!(stage.status.borrow().ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_without_azure_are_a_taint_after_one_and_gone_with_the_first_answer() {
+    let stage = Stage::new(Fake::default());
+    stage.fake.azure.note(&Ok(()));
+    sleep(Duration::from_millis(1)).await;
+    stage.ends(|ends| &mut ends.report).send_replace(synced());
+    sleep(Duration::from_secs(1)).await;
+    let look = || {
+        let wanted = stage.wanted();
+        let taints = wanted.spec.taints.iter();
+        let tainted = taints
+            .filter(|it| it.key == AZURE_UNREACHABLE_TAINT)
+            .count();
+        assert!(wanted.ready, "nothing is evicted");
+        (tainted, wanted.azure.unwrap().reachable)
+    };
+    assert_eq!(look(), (0, true));
+    let failure: Result<(), _> = Err(AzureError::local(
+        ErrorClass::Timeout,
+        "Timeout",
+        "no answer",
+    ));
+    let away = Instant::now();
+    while away.elapsed() < Duration::from_mins(10) {
+        stage.fake.azure.note(&failure);
+        sleep(Duration::from_secs(1)).await;
+        let late = away.elapsed();
+        if late < Duration::from_secs(59) {
+            assert_eq!(look(), (0, true), "{late:?}");
+        } else if late > Duration::from_secs(62) {
+            assert_eq!(look(), (1, false), "{late:?}");
+        }
+    }
+    let status = stage.status.borrow().azure.clone();
+    assert!(matches!(status, Reach::Away { .. }), "{status:?}");
+    stage.fake.azure.note(&Ok(()));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(look(), (0, true));
+    assert_eq!(stage.status.borrow().azure, Reach::Reachable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_starts_while_azure_is_away_leaves_its_node_ready_and_tainted() {
+    let stage = Stage::new(Fake::default());
+    let failure: Result<(), _> = Err(AzureError::local(
+        ErrorClass::Timeout,
+        "Timeout",
+        "no answer",
+    ));
+    stage.fake.azure.note(&failure);
+    sleep(SYNC_GRACE + Duration::from_millis(1)).await;
+    let wanted = stage.wanted();
+    assert!(
+        wanted.ready && wanted.reason == "AzureUnreachable",
+        "{wanted:?}"
+    );
+    assert!(!wanted.azure.unwrap().reachable);
 }

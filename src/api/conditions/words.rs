@@ -37,6 +37,9 @@ words! {
     NODES_READY = "NodesReady";
     /// The quota of the region has room. Does not feed `Ready`.
     QUOTA_SUFFICIENT = "QuotaSufficient";
+    /// Azure Resource Manager and Microsoft Entra ID answer. While they do not, nodes stay Ready and keep new pods away by
+    /// the taint virtual-kubelet.io/azure-unreachable. Does not feed `Ready`.
+    AZURE_REACHABLE = "AzureReachable";
     /// A node differs from what the spec wants. Informative.
     DRIFTED = "Drifted";
     /// Container groups of this connector have no pod. Informative.
@@ -66,7 +69,8 @@ pub mod reason {
         /// The connector is being deleted.
         DELETING = "Deleting";
         /// Deletion waits for something that is named in the message, such as a deleted Secret. Put it back, or give up the
-        /// Azure side with the annotation virtual-kubelet.io/force-delete=UID-of-the-connector.
+        /// Azure side with the annotation virtual-kubelet.io/force-delete=UID-of-the-connector. An hour after drainTimeout the
+        /// Azure side is given up without it; Events name what is left.
         DELETION_BLOCKED = "DeletionBlocked";
         /// `spec.suspend` is set.
         SUSPENDED = "Suspended";
@@ -74,6 +78,17 @@ pub mod reason {
         INVALID_SPEC = "InvalidSpec";
         /// Azure issued a token.
         TOKEN_ACQUIRED = "TokenAcquired";
+        /// Azure answers.
+        AZURE_ANSWERS = "AzureAnswers";
+        /// The credentials lead to another subscription than the one that the container groups are in. Nothing is moved.
+        /// Put the former one back, or delete this connector and create another one.
+        SUBSCRIPTION_CHANGED = "SubscriptionChanged";
+        /// The credentials lead to another tenant than the one that the container groups are in. Nothing is moved. Put the
+        /// former ones back, or delete this connector and create another one.
+        TENANT_CHANGED = "TenantChanged";
+        /// spec.cloud or spec.customCloud leads to another cloud than the one that the container groups are in. Nothing is
+        /// moved. Set it back, or delete this connector and create another one.
+        CLOUD_CHANGED = "CloudChanged";
         /// The Secret with the credentials does not exist. Create it; it is noticed at once.
         SECRET_NOT_FOUND = "SecretNotFound";
         /// The operator may not read the Secret. Move it to the operator's namespace, or grant get, list and watch there.

@@ -13,6 +13,8 @@ struct Case {
     fresh: bool,
     region: Region,
     requested_at: Option<String>,
+    scope: Option<AzureScope>,
+    reach: Reach,
     nodes: Vec<NodeFacts>,
 }
 
@@ -32,6 +34,8 @@ impl Case {
             fresh: true,
             region: Region::default(),
             requested_at: None,
+            scope: None,
+            reach: Reach::Reachable,
             nodes: vec![node(Os::Linux, true), node(Os::Windows, true)],
         }
     }
@@ -44,6 +48,8 @@ impl Case {
             requested_at: self.requested_at.clone(),
             deleting: self.deleting,
             resolved: self.resolved.as_ref(),
+            scope: self.scope.clone(),
+            reach: self.reach.clone(),
             workspace: self.workspace.as_ref(),
             findings: self.findings.as_deref(),
             fresh: self.fresh,
@@ -105,6 +111,7 @@ fn node(os: Os, ready: bool) -> NodeFacts {
         os,
         agent: Some(agent),
         start_error: None,
+        settling: false,
         retiring: None,
     }
 }
@@ -322,6 +329,7 @@ fn the_list_is_sorted_and_names_the_generation() {
         types,
         [
             READY,
+            AZURE_REACHABLE,
             CREDENTIALS_READY,
             NODES_READY,
             ORPHANS_FOUND,
@@ -447,4 +455,113 @@ fn the_quota_bounds_the_capacity_of_both_nodes_together() {
     );
     case.region.quota = Quota::NotAsked;
     assert_eq!(case.status(1).capacity["cpu"], "200");
+}
+
+#[test]
+fn a_restart_of_the_operator_writes_nothing_and_ready_does_not_flap() {
+    let mut case = Case::good();
+    case.previous = Some(case.status(1));
+    for stage in ["no agent yet", "agents start", "lists arrive"] {
+        for node in &mut case.nodes {
+            node.settling = true;
+            node.agent = match stage {
+                "no agent yet" => None,
+                "agents start" => Some(AgentStatus::default()),
+                _ => Some(AgentStatus {
+                    synced: true,
+                    pods: 2,
+                    container_groups: 2,
+                    ..AgentStatus::default()
+                }),
+            };
+        }
+        assert_eq!(Some(case.status(9)), case.previous, "{stage}");
+    }
+    for node in &mut case.nodes {
+        node.settling = false;
+        node.agent = Some(AgentStatus::default());
+    }
+    let (ready, word, _) = case.summary();
+    assert_eq!(
+        (ready.as_str(), word.as_str()),
+        ("False", "NodesNotReady"),
+        "the seconds are over"
+    );
+}
+
+#[test]
+fn a_node_that_was_not_ready_or_whose_identity_is_refused_is_not_taken_for_ready() {
+    let mut case = Case::good();
+    case.previous = Some(case.status(1));
+    for node in &mut case.nodes {
+        node.settling = true;
+        node.agent = Some(AgentStatus {
+            refused: Some("the operator may not act as node n".to_owned()),
+            ..AgentStatus::default()
+        });
+    }
+    assert_eq!(case.summary().1, "NodeIdentityForbidden");
+    case.previous = None;
+    for node in &mut case.nodes {
+        node.agent = None;
+    }
+    assert_eq!(case.summary().1, "NodesNotReady");
+}
+
+#[test]
+fn the_scope_is_pinned_at_the_first_success_and_stays() {
+    let scope = |subscription: &str| {
+        Some(AzureScope {
+            subscription_id: subscription.to_owned(),
+            ..AzureScope::default()
+        })
+    };
+    let mut case = Case::good();
+    case.scope = scope("one");
+    case.fresh = false;
+    assert_eq!(case.status(1).azure_scope, None, "not asked yet");
+    case.fresh = true;
+    case.findings = Some(vec![finding(PROVIDER_REGISTERED, true, true)]);
+    assert_eq!(case.status(1).azure_scope, None, "no success");
+    case.findings = Some(vec![finding(PROVIDER_REGISTERED, false, false)]);
+    assert_eq!(case.status(1).azure_scope, scope("one"));
+    case.previous = Some(case.status(1));
+    case.scope = scope("two");
+    assert_eq!(case.status(2).azure_scope, scope("one"));
+}
+
+#[test]
+fn azure_that_is_away_is_a_condition_and_a_sentence_and_no_reason_to_be_not_ready() {
+    let mut case = Case::good();
+    case.reach = Reach::Away {
+        since: chrono::DateTime::UNIX_EPOCH,
+        cause: Cause::Tokens,
+        error: "Identity: no answer".to_owned(),
+    };
+    let status = case.status(1);
+    let condition = conditions::find(&status.conditions, AZURE_REACHABLE).unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("False", "TokenUnavailable")
+    );
+    assert!(
+        condition
+            .message
+            .contains("Microsoft Entra ID has not answered since 1970-01-01T00:00:00Z")
+    );
+    assert_eq!(case.summary().0, "True");
+    assert!(case.message().contains("Azure has not answered since 1970"));
+    case.previous = Some(status);
+    case.reach = Reach::Unknown;
+    let kept = case.status(2);
+    let kept = conditions::find(&kept.conditions, AZURE_REACHABLE).unwrap();
+    assert_eq!(kept.status, "False", "a restart knows nothing new");
+    case.reach = Reach::Reachable;
+    let back = case.status(3);
+    assert_eq!(
+        conditions::find(&back.conditions, AZURE_REACHABLE)
+            .unwrap()
+            .status,
+        "True"
+    );
 }

@@ -80,11 +80,13 @@ fn agent(os: Os) -> AgentSpec {
     agent_spec(&identity(), &spec(&json!({})), os, false)
 }
 
-async fn started(fake: Arc<Fake>) -> (Supervisor, mpsc::Receiver<String>) {
-    let (sender, changed) = mpsc::channel(8);
-    let supervisor = Supervisor::new(fake, sender);
+async fn started(fake: Arc<Fake>) -> (Arc<Supervisor>, mpsc::Receiver<String>) {
+    let (sender, mut changed) = mpsc::channel(8);
+    let supervisor = Arc::new(Supervisor::new(fake, sender));
     for os in [Os::Linux, Os::Windows] {
-        supervisor.start(agent(os), arm(), 1).await.unwrap();
+        supervisor.begin(agent(os), arm(), 1);
+        changed.recv().await.unwrap();
+        supervisor.snapshot("uid-1").started[&os].clone().unwrap();
     }
     (supervisor, changed)
 }
@@ -123,11 +125,12 @@ async fn an_agent_that_does_not_start_is_an_error() {
         starting: Duration::from_hours(1),
         ..Fake::default()
     });
-    let (sender, _changed) = mpsc::channel(8);
-    let supervisor = Supervisor::new(fake, sender);
-    let error = supervisor
-        .start(agent(Os::Linux), arm(), 1)
-        .await
+    let (sender, mut changed) = mpsc::channel(8);
+    let supervisor = Arc::new(Supervisor::new(fake, sender));
+    supervisor.begin(agent(Os::Linux), arm(), 1);
+    assert_eq!(changed.recv().await.unwrap(), "vk");
+    let error = supervisor.snapshot("uid-1").started[&Os::Linux]
+        .clone()
         .unwrap_err();
     assert!(error.to_string().contains("did not start in time"));
     assert!(supervisor.views("uid-1").is_empty());
@@ -168,4 +171,73 @@ async fn the_end_of_an_agent_is_noticed() {
         (false, true)
     );
     assert!(supervisor.views("somebody else").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_start_holds_up_nobody_and_is_told_once() {
+    let fake = Arc::new(Fake {
+        starting: Duration::from_secs(30),
+        ..Fake::default()
+    });
+    let (sender, mut changed) = mpsc::channel(8);
+    let supervisor = Arc::new(Supervisor::new(fake.clone(), sender));
+    let begun = Instant::now();
+    supervisor.begin(agent(Os::Linux), arm(), 1);
+    supervisor.begin(agent(Os::Linux), arm(), 2);
+    let snapshot = supervisor.snapshot("uid-1");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert!(snapshot.running.is_empty() && snapshot.starting.contains(&Os::Linux));
+    assert_eq!(supervisor.connectors(), ["uid-1"]);
+    assert_eq!(changed.recv().await.unwrap(), "vk");
+    assert_eq!(begun.elapsed(), Duration::from_secs(30));
+    let snapshot = supervisor.snapshot("uid-1");
+    assert!(snapshot.starting.is_empty() && snapshot.started[&Os::Linux].is_ok());
+    assert_eq!(
+        snapshot.running[&Os::Linux].seen.arm,
+        1,
+        "the second was one too many"
+    );
+    assert!(supervisor.snapshot("uid-1").started.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_stops_the_old_agent_first() {
+    let fake = Arc::new(Fake {
+        stopping: Duration::from_secs(3),
+        ..Fake::default()
+    });
+    let (supervisor, mut changed) = started(fake.clone()).await;
+    let begun = Instant::now();
+    supervisor.begin(agent(Os::Linux), arm(), 2);
+    while supervisor.snapshot("uid-1").started.is_empty() {
+        changed.recv().await.unwrap();
+    }
+    assert_eq!(begun.elapsed(), Duration::from_secs(3));
+    assert_eq!(fake.stopped.load(Ordering::Relaxed), 1);
+    assert_eq!(supervisor.views("uid-1")[&Os::Linux].seen.arm, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_being_started_is_stopped_like_one_that_runs() {
+    let fake = Arc::new(Fake {
+        starting: Duration::from_secs(30),
+        ..Fake::default()
+    });
+    let (sender, mut changed) = mpsc::channel(8);
+    let supervisor = Arc::new(Supervisor::new(fake.clone(), sender));
+    supervisor.begin(agent(Os::Linux), arm(), 1);
+    supervisor.stop_connector("uid-1").await;
+    supervisor.begin(agent(Os::Windows), arm(), 1);
+    supervisor.stop_all().await;
+    supervisor.begin(agent(Os::Linux), arm(), 1);
+    assert!(
+        supervisor.connectors().is_empty(),
+        "nothing is started after the end"
+    );
+    assert!(
+        timeout(Duration::from_mins(2), changed.recv())
+            .await
+            .is_err()
+    );
+    assert!(fake.statuses.lock().is_empty());
 }

@@ -107,10 +107,12 @@ impl Backend for Fake {
         if self.call("delete", name).await {
             return Err(failure());
         }
-        match self.groups.lock().remove(name) {
-            true => Ok(Deleted::Accepted(None)),
-            false => Ok(Deleted::Absent),
-        }
+        let existed = self.groups.lock().remove(name);
+        Ok(if existed {
+            Deleted::Accepted(None)
+        } else {
+            Deleted::Absent
+        })
     }
 
     async fn stop(&self, name: &str) -> Result<(), Failure> {

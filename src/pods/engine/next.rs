@@ -184,12 +184,14 @@ fn before_deadline(record: &Record, next: Option<Next>, now: Now) -> Option<Next
 #[cfg(test)]
 pub(super) fn is_at_rest(record: &Record, node: &NodeState) -> bool {
     match &record.stage {
-        Stage::Refused | Stage::Finished(Afterwards::Rest) => true,
+        // The next list brings forward what it has shown.
+        Stage::Refused
+        | Stage::Finished(Afterwards::Rest)
+        | Stage::Orphaned(Orphan::Listed { .. }) => true,
         // The lists, the end of the suspension, the next list or the status writer bring these forward.
         Stage::Unsynced => !node.is_synced(),
         Stage::Creating => node.suspended,
         Stage::Finished(Afterwards::Stop) | Stage::Gone => record.is_unwritten(),
-        Stage::Orphaned(Orphan::Listed { .. }) => true,
         _ => false,
     }
 }

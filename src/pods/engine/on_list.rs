@@ -18,7 +18,7 @@ const ORPHAN_AGE: Duration = Duration::from_secs(20);
 
 impl Engine {
     pub(super) fn groups_listed(&mut self, now: Now, listing: &Listing, effects: &mut Vec<Effect>) {
-        let first = !std::mem::replace(&mut self.node.groups_listed, true);
+        let first = !std::mem::replace(&mut self.node.lists.groups, true);
         self.list_failures = 0;
         let read_at = now.mono.saturating_sub(listing.age);
         let many = listing.groups.len() > BULK_THRESHOLD;

@@ -73,7 +73,7 @@ impl Engine {
     }
 
     pub(super) fn pods_synced(&mut self) {
-        if !std::mem::replace(&mut self.node.pods_listed, true) {
+        if !std::mem::replace(&mut self.node.lists.pods, true) {
             self.touch_all();
         }
     }

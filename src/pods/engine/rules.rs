@@ -6,7 +6,8 @@ use super::record::Record;
 use super::stage::{Afterwards, Exists, Orphan, Removal, Stage, Why};
 use super::{Effect, Engine, Now, breaker, cadence};
 use crate::translate::{
-    PodKey, RestartPolicy, status_failed, status_group_gone, status_group_lost, status_terminated,
+    PodFacts, PodKey, RestartPolicy, status_failed, status_group_gone, status_group_lost,
+    status_terminated,
 };
 
 /// The kubelet's words.
@@ -59,7 +60,7 @@ impl Engine {
             return true;
         }
         if let Some(removal) = record.take_removed(now) {
-            record.removed(now, removal, effects);
+            record.removed(now, &removal, effects);
             self.quota_freed(now);
             return true;
         }
@@ -161,7 +162,7 @@ impl Record {
         let Some(left) = self.time_left(now) else {
             return false;
         };
-        let deadline = self.facts().and_then(|facts| facts.deadline());
+        let deadline = self.facts().and_then(PodFacts::deadline);
         let answered = self.observed_at.is_some() && self.observed_at >= deadline;
         let unmade = matches!(self.stage, Stage::Creating | Stage::Refused);
         left.is_zero() && (unmade || answered || self.attempts >= DEADLINE_POLLS)
@@ -184,7 +185,7 @@ impl Record {
     }
 
     /// What follows when the group is gone.
-    fn removed(&mut self, now: Now, removal: Removal, effects: &mut Vec<Effect>) {
+    fn removed(&mut self, now: Now, removal: &Removal, effects: &mut Vec<Effect>) {
         let had_group = removal.had_group;
         let Some(pod) = &mut self.pod else { return };
         let host_ip = pod.host_ip.clone();
@@ -251,6 +252,6 @@ impl Record {
 
     /// Restarts that the containers of the pod have behind them.
     pub(super) fn restarts(&self) -> i32 {
-        self.facts().map_or(0, |facts| facts.restarts())
+        self.facts().map_or(0, PodFacts::restarts)
     }
 }

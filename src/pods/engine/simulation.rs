@@ -343,7 +343,7 @@ impl World {
                 self.suspended_creates.push(key.uid.clone());
             }
             let due = self.now + self.takes();
-            let early = self.started % 2 == 0;
+            let early = self.started.is_multiple_of(2);
             let answer = early.then(|| self.carry_out(&key, &operation));
             self.flying.push(Flight {
                 due,
@@ -373,7 +373,7 @@ impl World {
         }
         if let Some((_, begun, mut answer)) = self.listing.take_if(|(due, _, _)| *due <= now) {
             if let Input::GroupsListed(Ok(listing)) = &mut answer {
-                listing.age = now - begun;
+                listing.age = now.saturating_sub(begun);
             }
             self.step(answer);
         }
@@ -534,7 +534,7 @@ impl World {
         self.newest.insert(n, uid.clone());
         let pod = Pod {
             deleting: false,
-            once: n % 3 == 0,
+            once: n.is_multiple_of(3),
             deadline,
             status: json!({"phase": "Pending"}),
         };

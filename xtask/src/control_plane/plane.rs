@@ -267,6 +267,11 @@ impl ControlPlane {
         locked(&self.api_server).signal("CONT")
     }
 
+    /// Kills the API server: connections are refused until [`ControlPlane::restart_api_server`].
+    pub fn kill_api_server(&self) {
+        locked(&self.api_server).kill();
+    }
+
     /// Makes etcd forget all that was before now, as it does every five minutes in a cluster that lives: a watch that
     /// wants to go on from before gets 410 then, once the API server does not remember either.
     ///

@@ -104,7 +104,7 @@ fn engine_of(record: Record, suspended: bool, synced: bool, bulk: bool) -> Engin
     let name = NameGroup(Box::new(|key| format!("g-{}", key.uid)));
     let mut engine = Engine::new(None, name, true);
     engine.node.suspended = suspended;
-    (engine.node.pods_listed, engine.node.groups_listed) = (synced, synced);
+    (engine.node.lists.pods, engine.node.lists.groups) = (synced, synced);
     engine.node.bulk_listing = bulk;
     engine.touched.push(record.key.clone());
     engine.records.insert(record.key.clone(), record);
