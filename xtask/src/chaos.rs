@@ -186,6 +186,7 @@ async fn play(
         }
     }
     azure::heal(rig).await?;
+    users::tidy(rig).await?;
     say("Nothing happens any more; waiting until all is well.");
     let quiet = Instant::now();
     let (mut calm, mut said) = (0, Instant::now());

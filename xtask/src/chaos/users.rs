@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Resource, ResourceExt as _};
+use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -182,6 +182,25 @@ async fn recreate(rig: &Rig, set: u64, replicas: u64) -> Result<String> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(format!("{name} made anew with {replicas}"))
+}
+
+/// Deletes what the garbage collector has overlooked: pods of a `StatefulSet` that is not there any more, in the way of the
+/// one that was made under its name. Its watches were cut by the API server's end, and it may take hours to notice.
+pub(super) async fn tidy(rig: &Rig) -> Result<()> {
+    let all = ListParams::default();
+    let sets = Api::<StatefulSet>::all(rig.client.clone())
+        .list(&all)
+        .await?;
+    let sets: Vec<String> = sets.iter().filter_map(ResourceExt::uid).collect();
+    for pod in Api::<Pod>::all(rig.client.clone()).list(&all).await? {
+        let mut owners = pod.owner_references().iter();
+        if owners.any(|owner| owner.kind == "StatefulSet" && !sets.contains(&owner.uid)) {
+            let pods = api::<Pod>(rig, &pod.namespace().unwrap_or_default());
+            let (name, gently) = (pod.name_any(), DeleteParams::default());
+            persist(|| pods.delete(&name, &gently)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes one of the pods that may be touched.
