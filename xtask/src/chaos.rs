@@ -193,18 +193,19 @@ async fn play(
     loop {
         let world = collect::world(rig).await?;
         let violations = check::check(&world);
-        let open = violations
-            .iter()
-            .filter(|violation| violation.settles)
-            .count();
+        let open = violations.iter().filter(|violation| violation.settles);
+        let mut names: Vec<&str> = open.map(|violation| violation.invariant).collect();
+        let open = names.len();
+        names.dedup();
         calm = if open == 0 { calm + 1 } else { 0 };
         if said.elapsed() > PROGRESS {
             said = Instant::now();
             let counts = acts.counts();
             let done = counts.values().map(|count| count.done + count.missed).sum();
             say(&format!(
-                "{}; {open} things are not well yet",
-                report::progress(&world, done)
+                "{}; {open} things are not well yet: {}",
+                report::progress(&world, done),
+                names.join(", ")
             ));
         }
         if calm >= CALM_LOOKS {

@@ -212,6 +212,8 @@ pub(super) struct GroupSeen {
     pub(super) state: String,
     pub(super) containers: Vec<ContainerSeen>,
     pub(super) ip: Option<String>,
+    /// When a container of it last started or ended.
+    pub(super) changed: Option<Time>,
 }
 
 impl GroupSeen {
@@ -232,6 +234,7 @@ impl GroupSeen {
             state: text("/properties/instanceView/state").unwrap_or_default(),
             containers: containers.into_iter().flatten().map(view).collect(),
             ip: text("/properties/ipAddress/ip"),
+            changed: last_change(group),
         }
     }
 
@@ -247,6 +250,24 @@ impl GroupSeen {
             .iter()
             .any(|container| container.state == State::Running)
     }
+}
+
+fn last_change(group: &Value) -> Option<Time> {
+    let containers = group
+        .pointer("/properties/containers")
+        .and_then(Value::as_array);
+    let times = containers.into_iter().flatten().flat_map(|container| {
+        [
+            "currentState/startTime",
+            "currentState/finishTime",
+            "previousState/finishTime",
+        ]
+        .map(|at| {
+            let at = container.pointer(&format!("/properties/instanceView/{at}"));
+            at.and_then(Value::as_str).and_then(time)
+        })
+    });
+    times.flatten().max()
 }
 
 fn view(container: &Value) -> ContainerSeen {

@@ -50,6 +50,7 @@ pub(in crate::chaos) fn group(uid: &str) -> GroupSeen {
         state: "Running".to_owned(),
         containers: running(),
         ip: Some("127.64.0.1".to_owned()),
+        changed: Some(at(3)),
     }
 }
 

@@ -1,9 +1,13 @@
 //! What pods say against what their groups say.
 
+use chrono::TimeDelta;
+
 use super::story;
 use crate::chaos::world::{GroupSeen, PodSeen, State, World, is_final};
 
 const DELETED: &str = "ContainerGroupDeleted";
+/// A running pod is looked at every fifteen seconds at least; its status may be so old.
+const LAG: TimeDelta = TimeDelta::seconds(20);
 
 /// Pods with the one group they have.
 fn pairs(world: &World) -> impl Iterator<Item = (&PodSeen, &GroupSeen)> {
@@ -62,7 +66,9 @@ fn lives(world: &World, pod: &PodSeen, group: &GroupSeen) -> Vec<String> {
     if all(|state| *state == State::Running) && pod.phase != "Running" {
         lies.push("all containers of its group run".to_owned());
     }
-    if all(|state| matches!(state, State::Terminated(_))) {
+    // A container in a crash loop is elsewhere at the next moment.
+    let settled = group.changed.is_none_or(|at| world.now - at > LAG);
+    if settled && all(|state| matches!(state, State::Terminated(_))) {
         lies.push("all containers of its group have ended".to_owned());
     }
     // A group that was made again begins to count anew, and the pod does not.
@@ -78,6 +84,9 @@ fn lives(world: &World, pod: &PodSeen, group: &GroupSeen) -> Vec<String> {
             }
             continue;
         };
+        if !settled {
+            continue;
+        }
         if here.state != there.state {
             lies.push(format!(
                 "container {} is {:?} and not {:?}",

@@ -126,6 +126,11 @@ fn a_group_of_a_living_pod_that_was_deleted() {
 fn a_status_that_is_not_true() {
     let restarted = |world: &mut World| world.group("a").containers[0].restarts = 1;
     assert_eq!(broken(restarted), ["status"]);
+    let just_now = |world: &mut World| {
+        restarted(world);
+        world.group("a").changed = Some(at(90));
+    };
+    assert_eq!(broken(just_now), [""; 0], "the next look is to come");
     let waiting = |world: &mut World| world.pod("a").containers[0].state = State::Waiting;
     assert_eq!(broken(waiting), ["status"]);
     assert_eq!(
