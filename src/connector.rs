@@ -39,8 +39,8 @@ pub use memory::Pace;
 pub use supervisor::{AgentFactory, RunningAgent, StartError};
 
 pub use crate::api::names::{
-    ANNOTATION_FLUX_REQUESTED_AT as FLUX_REQUESTED_AT, ANNOTATION_FORCE_DELETE as FORCE_DELETE,
-    ANNOTATION_REQUESTED_AT as REQUESTED_AT, FINALIZER,
+    ANNOTATION_DELETE_ORPHANS as DELETE_ORPHANS, ANNOTATION_FLUX_REQUESTED_AT as FLUX_REQUESTED_AT,
+    ANNOTATION_FORCE_DELETE as FORCE_DELETE, ANNOTATION_REQUESTED_AT as REQUESTED_AT, FINALIZER,
 };
 /// Field manager of all our server-side applies.
 pub const FIELD_MANAGER: &str = "virtual-kubelet-connector";

@@ -2,6 +2,7 @@
 
 use crate::azure::Reach;
 use crate::node::spec::NodeSpec;
+use crate::pods::engine::Held;
 use crate::translate::GroupDefaults;
 
 /// Everything that decides what an agent does. Two equal specs mean the same agent.
@@ -23,6 +24,8 @@ pub struct AgentSpec {
     pub suspended: bool,
     /// Groups that no pod claims are deleted, not only counted.
     pub delete_orphans: bool,
+    /// A person's approval of the deletion of groups that were held back because they are too many.
+    pub approved_orphans: Option<String>,
 }
 
 /// What an agent knows about itself, for the connector's status.
@@ -49,6 +52,8 @@ pub struct AgentStatus {
     pub container_groups: u32,
     /// Container groups that no pod claims, counted above too.
     pub orphans: u32,
+    /// Those of them that are held back because they are too many at once.
+    pub held: Option<Held>,
 }
 
 #[cfg(test)]
@@ -66,6 +71,7 @@ pub(crate) mod tests {
             node,
             suspended: false,
             delete_orphans: false,
+            approved_orphans: None,
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn settings(spec: &AgentSpec) -> Settings {
     Settings {
         suspended: spec.suspended,
         delete_orphans: spec.delete_orphans,
-        approved_orphans: None,
+        approved_orphans: spec.approved_orphans.clone(),
     }
 }
 
@@ -126,6 +126,7 @@ pub(super) fn status(
         pods: report.pods,
         container_groups: report.groups,
         orphans: report.orphans,
+        held: report.held.clone(),
     }
 }
 

@@ -15,6 +15,9 @@ pub const ANNOTATION_REQUESTED_AT: &str = "virtual-kubelet.io/requestedAt";
 pub const ANNOTATION_FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// Annotation of a connector: with its UID as the value, deletion gives up what is left in Azure.
 pub const ANNOTATION_FORCE_DELETE: &str = "virtual-kubelet.io/force-delete";
+/// Annotation of a connector: with the words that the condition `OrphansFound` names, separated by commas, the container
+/// groups are deleted that were held back because they are too many at once.
+pub const ANNOTATION_DELETE_ORPHANS: &str = "virtual-kubelet.io/delete-orphans";
 
 /// Key of the Secret that `spec.containerGroup.logAnalytics.secretRef` names: the workspace's key.
 pub const WORKSPACE_KEY: &str = "workspaceKey";

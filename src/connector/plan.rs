@@ -27,6 +27,8 @@ pub struct Identity {
     pub workspace_key: Option<SecretText>,
     /// What Azure has said of the region.
     pub region: Region,
+    /// The value of the annotation that agrees to the deletion of many groups without a pod.
+    pub approved_orphans: Option<String>,
 }
 
 /// The agent of one operating system. `retiring`: its node is on its way out, takes no pods and makes no groups.
@@ -84,6 +86,7 @@ pub fn agent_spec(
         },
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,
+        approved_orphans: identity.approved_orphans.clone(),
     }
 }
 
@@ -178,6 +181,7 @@ pub(super) mod tests {
             cluster_dns: ClusterDns::default(),
             workspace_key: None,
             region: Region::default(),
+            approved_orphans: None,
         }
     }
 

@@ -25,8 +25,8 @@ use super::report::{Found, SETTLING, announce_left, node_facts, write_status};
 use super::supervisor::Supervisor;
 use super::validate::{Problem, Resolved, SecretState, resolve, secret_reference};
 use super::{
-    Context, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference, scope,
-    workspace,
+    Context, DELETE_ORPHANS, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference,
+    scope, workspace,
 };
 use crate::api::conditions::{CREDENTIALS_READY, reason};
 use crate::api::{AzureScope, CapacitySource, Os, Priority, VirtualKubeletConnector, node_name};
@@ -125,6 +125,7 @@ impl Core {
                 cluster_dns: self.context.cluster_dns.clone(),
                 workspace_key: memory.workspace_key.clone(),
                 region: Region::default(),
+                approved_orphans: annotation(DELETE_ORPHANS),
             },
             deleting,
             forced: deleting && annotation(FORCE_DELETE).as_deref() == Some(uid.as_str()),

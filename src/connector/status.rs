@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use chrono::SecondsFormat;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+mod orphans;
+
+use self::orphans::orphans_condition;
 use super::capacity::{Quota, Region};
 use super::checks::Finding;
 use super::supervisor::StartError;
 use super::validate::Problem;
 use crate::agent::AgentStatus;
 use crate::api::conditions::{
-    self, AZURE_REACHABLE, CREDENTIALS_READY, NODES_READY, ORPHANS_FOUND, PROVIDER_REGISTERED,
-    QUOTA_SUFFICIENT, READY, RECONCILING, RESOURCE_GROUP_READY, STALLED, SUBNET_READY, SUSPENDED,
-    Status, Wanted, reason,
+    self, AZURE_REACHABLE, CREDENTIALS_READY, NODES_READY, PROVIDER_REGISTERED, QUOTA_SUFFICIENT,
+    READY, RECONCILING, RESOURCE_GROUP_READY, STALLED, SUBNET_READY, SUSPENDED, Status, Wanted,
+    reason,
 };
 use crate::api::{
     AzureScope, CapacitySource, IdentityStatus, Os, VirtualKubeletConnectorSpec,
@@ -452,36 +455,6 @@ fn nodes_condition(facts: &Facts) -> Wanted {
         (true, message) => Wanted::yes(NODES_READY, reason::NODES_READY, message),
         (false, message) => Wanted::no(NODES_READY, not_ready(facts), message),
     }
-}
-
-/// Informative; absent until an agent has listed the container groups.
-fn orphans_condition(facts: &Facts) -> Option<Wanted> {
-    if facts.nodes.iter().any(|node| before(facts, node).is_some()) {
-        // They are counted in a moment.
-        return Wanted::kept(&facts.previous?.conditions, ORPHANS_FOUND);
-    }
-    let mut agents = facts
-        .nodes
-        .iter()
-        .filter_map(|node| node.agent.as_ref())
-        .filter(|agent| agent.synced)
-        .peekable();
-    agents.peek()?;
-    Some(match agents.map(|agent| agent.orphans).sum::<u32>() {
-        0 => Wanted::no(
-            ORPHANS_FOUND,
-            reason::NO_ORPHANS,
-            "every container group has its pod",
-        ),
-        found => Wanted::yes(
-            ORPHANS_FOUND,
-            reason::ORPHANS_FOUND,
-            format!(
-                "{found} container groups in {} have no pod",
-                facts.spec.aci_resource_group
-            ),
-        ),
-    })
 }
 
 /// `CredentialsReady`, `ProviderRegistered`, `ResourceGroupReady` and `QuotaSufficient`: always; `SubnetReady`: where

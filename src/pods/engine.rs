@@ -391,10 +391,11 @@ impl Engine {
         self.node.pace = pace;
     }
 
-    /// A person has agreed to the deletion of the groups that `token` names.
-    pub fn approve(&mut self, now: Now, token: &str) -> Vec<Effect> {
+    /// A person has agreed to the deletion of the groups that one of `tokens` names; they are separated by commas.
+    pub fn approve(&mut self, now: Now, tokens: &str) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.held().is_some_and(|held| held.token == token) {
+        let agreed = |held: Held| tokens.split(',').any(|token| token.trim() == held.token);
+        if self.held().is_some_and(agreed) {
             self.node.breaker.approve(now);
             self.touch_all();
             self.settle(now, &mut effects);

@@ -156,6 +156,9 @@ pub mod reason {
         NODE_IDENTITY_FORBIDDEN = "NodeIdentityForbidden";
         /// A Node of that name exists and belongs to something else. Rename the connector, or delete that Node.
         NODE_NAME_TAKEN = "NodeNameTaken";
+        /// So many container groups have lost their pods at once that none is deleted: this may be a restored or copied
+        /// cluster. The message names them, when they are deleted all the same, and the annotation that agrees to it.
+        TOO_MANY = "TooMany";
         /// Another process writes the status of a node as well: a second installation of the operator, or one of an older
         /// version. Stop it; until then both write more and more seldom.
         NODE_STATUS_CONTESTED = "NodeStatusContested";

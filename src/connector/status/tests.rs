@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::conditions::ORPHANS_FOUND;
 use crate::connector::validate::tests::spec;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
@@ -374,6 +375,30 @@ fn groups_without_a_pod_are_counted() {
         ("True", true)
     );
     expect(&case, "True", "NodesReady", None);
+    // Too many at once: what would go, when, and how to agree.
+    case.nodes[0].agent.as_mut().unwrap().held = Some(crate::pods::engine::Held {
+        groups: (0..12).map(|n| format!("web-{n:02}")).collect(),
+        token: "a1b2".to_owned(),
+    });
+    let condition = conditions::find(&case.status(1).conditions, ORPHANS_FOUND).cloned();
+    let condition = condition.unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("True", "TooMany")
+    );
+    for part in [
+        "12 container groups",
+        "30 minutes",
+        "web-00, web-01",
+        "web-09 and 2 more",
+        "virtual-kubelet.io/delete-orphans=a1b2",
+    ] {
+        assert!(
+            condition.message.contains(part),
+            "{part}: {}",
+            condition.message
+        );
+    }
     case.nodes
         .iter_mut()
         .for_each(|node| node.agent.as_mut().unwrap().synced = false);

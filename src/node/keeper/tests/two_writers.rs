@@ -179,6 +179,7 @@ fn writer(server: &Server, port: u16) -> Writer {
         ready: true,
         reason: "Synced".to_owned(),
         message: "synced".to_owned(),
+        azure: None,
         endpoint: Endpoint {
             ip: "10.0.0.1".to_owned(),
             kubelet_port: Some(port),
