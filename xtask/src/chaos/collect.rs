@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
-use kube::api::{DynamicObject, ListParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 
@@ -19,10 +19,35 @@ use super::world::{Change, GroupSeen, NodeSeen, Owner, PodSeen, TOUCH, Time, Wor
 
 /// Namespace of the nodes' Leases.
 const LEASES: &str = "kube-node-lease";
+/// Annotation of a connector whose groups without a pod are to go.
+const AGREE: &str = "virtual-kubelet.io/delete-orphans";
 /// Label of the Leases by which replicas own connectors.
 const OWNED: &str = "virtual-kubelet.io/lease";
 /// Nothing is to be written about pods for this long.
 const REST: Duration = Duration::from_secs(8);
+
+/// What a person would have to write on the connector so that its many groups without a pod are deleted at once.
+pub(super) fn agreement(connector: &Value) -> Option<String> {
+    let conditions = connector.pointer("/status/conditions")?.as_array()?;
+    let held = conditions.iter().find(|condition| {
+        let is =
+            |name: &str, value: &str| condition.get(name).and_then(Value::as_str) == Some(value);
+        is("type", "OrphansFound") && is("reason", "TooMany")
+    })?;
+    let message = held.get("message")?.as_str()?;
+    let (_, rest) = message.split_once(&format!("{AGREE}="))?;
+    Some(rest.split([';', ' ']).next()?.to_owned())
+}
+
+/// Does it.
+pub(super) async fn agree(client: &Client, tokens: &str) -> Result<()> {
+    let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": {AGREE: tokens}}}));
+    let parameters = PatchParams::default();
+    connectors(client)
+        .patch(CONNECTOR, &parameters, &patch)
+        .await?;
+    Ok(())
+}
 
 /// The connector as it is.
 pub(super) async fn connector(client: &Client) -> Result<Value> {
@@ -337,6 +362,18 @@ mod tests {
                 "t POST /x/containerGroups/another-cluster/stop 200",
             ]
         );
+    }
+
+    #[test]
+    fn a_person_reads_what_to_write() {
+        let message = "9 container groups have lost their pods at once […]. To delete them now, annotate the connector with \
+            virtual-kubelet.io/delete-orphans=a1b2,c3d4; to keep them, set spec.orphanPolicy: Report";
+        let connector = |reason: &str| json!({"status": {"conditions": [{"type": "OrphansFound", "reason": reason, "message": message}]}});
+        assert_eq!(
+            agreement(&connector("TooMany")).as_deref(),
+            Some("a1b2,c3d4")
+        );
+        assert_eq!(agreement(&connector("OrphansFound")), None);
     }
 
     #[test]

@@ -202,13 +202,20 @@ pub(super) fn believed(world: &World) -> Vec<String> {
         .collect()
 }
 
+/// But for containers that start and end all the time.
 pub(super) fn rest(world: &World) -> Vec<String> {
-    let uids = world.restless.iter();
-    uids.map(|uid| {
-        format!(
-            "written again in the quiet at the end; {}",
-            story(world, uid)
-        )
-    })
-    .collect()
+    let quiet = world.restless.iter().filter(|uid| {
+        let mut groups = world.groups.iter();
+        let group = groups.find(|group| group.uid.as_deref() == Some(uid));
+        let changed = group.and_then(|group| group.changed);
+        changed.is_none_or(|at| world.now - at > LAG * 2)
+    });
+    quiet
+        .map(|uid| {
+            format!(
+                "written again in the quiet at the end; {}",
+                story(world, uid)
+            )
+        })
+        .collect()
 }

@@ -222,6 +222,11 @@ fn pods_that_are_written_without_need() {
         broken(|world| world.restless.push("a".to_owned())),
         ["rest"]
     );
+    let crash_loop = |world: &mut World| {
+        world.restless.push("a".to_owned());
+        world.group("a").changed = Some(at(70));
+    };
+    assert_eq!(broken(crash_loop), [""; 0]);
 }
 
 #[test]
