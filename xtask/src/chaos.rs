@@ -176,6 +176,7 @@ async fn play(
         tokio::select! {
             () = &mut happening => break,
             () = tokio::time::sleep(PROGRESS) => {
+                revive(rig, &say)?;
                 let done = acts.counts().values().map(|count| count.done + count.missed).sum();
                 // In the middle of it the API server may be away.
                 match tokio::time::timeout(LOOK, collect::world(rig)).await {
@@ -191,6 +192,7 @@ async fn play(
     let quiet = Instant::now();
     let (mut calm, mut said, mut agreed) = (0, Instant::now(), String::new());
     loop {
+        revive(rig, &say)?;
         let world = collect::world(rig).await?;
         if let Some(tokens) = collect::agreement(&world.connector).filter(|it| *it != agreed) {
             say("Many groups without a pod are held back; a person agrees to their deletion.");
@@ -235,4 +237,12 @@ async fn play(
         serde_json::to_string_pretty(&world)?,
     )?;
     Ok(check::check(&world))
+}
+
+/// Components of Kubernetes that ended by themselves start again, as they do in a cluster.
+fn revive(rig: &Rig, say: &impl Fn(&str)) -> Result<()> {
+    for name in rig.plane.revive()? {
+        say(&format!("{name} had ended and is started again"));
+    }
+    Ok(())
 }

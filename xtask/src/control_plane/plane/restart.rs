@@ -56,6 +56,32 @@ impl ControlPlane {
         self.api_server_ready().await
     }
 
+    /// Starts kube-controller-manager and kube-scheduler again if they have ended, as a kubelet would: both end by
+    /// themselves when what they know contradicts itself after an outage. Gives the names of those that had.
+    ///
+    /// # Errors
+    /// One of them cannot be started.
+    pub fn revive(&self) -> Result<Vec<&'static str>> {
+        let mut revived = Vec::new();
+        if locked(&self.controller_manager).exited().is_some() {
+            let config = self.dir().join("kube-controller-manager.kubeconfig");
+            let name = "kube-controller-manager";
+            self.start_again(&self.controller_manager, name, |layout| {
+                flags::controller_manager(layout, &config)
+            })?;
+            revived.push(name);
+        }
+        if locked(&self.scheduler).exited().is_some() {
+            let config = self.dir().join("kube-scheduler.kubeconfig");
+            let name = "kube-scheduler";
+            self.start_again(&self.scheduler, name, |layout| {
+                flags::scheduler(layout, &config)
+            })?;
+            revived.push(name);
+        }
+        Ok(revived)
+    }
+
     fn start_again(
         &self,
         process: &Mutex<Process>,
