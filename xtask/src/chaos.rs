@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// Processes of vkc. Only with more than one are some paused and doubled
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     replicas: u64,
     /// How long to wait at the end until all is well, in seconds: a group without a pod may live six minutes
     #[arg(long, default_value_t = 390)]

@@ -60,7 +60,7 @@ const fn ever(
 }
 
 /// All of them.
-pub(super) const INVARIANTS: [Invariant; 22] = [
+pub(super) const INVARIANTS: [Invariant; 23] = [
     now(
         "groups",
         "each pod that is to run has exactly one container group, by UID",
@@ -137,6 +137,11 @@ pub(super) const INVARIANTS: [Invariant; 22] = [
         "nodes",
         "both nodes are Ready, and none is forgotten",
         around::nodes,
+    ),
+    ever(
+        "stays-ready",
+        "a node that was Ready is not NotReady because its operator ended or slept",
+        around::stays_ready,
     ),
     now(
         "leases",

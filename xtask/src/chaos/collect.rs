@@ -89,6 +89,7 @@ pub(super) async fn world(rig: &Rig) -> Result<World> {
         foreign: FOREIGN.map(str::to_owned).to_vec(),
         connector: connector(client).await?,
         nodes: nodes(client).await?,
+        readiness: rig.history.nodes(),
         leases: leases(client).await?,
         owners: owners(client).await?,
         workloads: workloads(client).await?,

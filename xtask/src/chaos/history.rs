@@ -1,22 +1,23 @@
-//! A watch of all pods for the whole run: what each of them went through.
+//! Watches for the whole run: what each pod went through, and when nodes were Ready.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::Utc;
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client};
 use kube_runtime::WatchStreamExt as _;
 use kube_runtime::watcher::{self, Event};
 use tokio::task::JoinHandle;
 
-use super::world::{PodHistory, PodSeen, Time};
+use super::world::{PodHistory, PodSeen, Readiness, Time};
 
 /// The watch. It ends with its owner.
 pub(super) struct History {
     pods: Arc<Mutex<Pods>>,
-    task: JoinHandle<()>,
+    nodes: Arc<Mutex<Vec<Readiness>>>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 /// What is known, by UID. PURE.
@@ -78,8 +79,8 @@ impl Pods {
     }
 }
 
-fn locked(pods: &Mutex<Pods>) -> MutexGuard<'_, Pods> {
-    pods.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl History {
@@ -106,7 +107,14 @@ impl History {
                 }
             }
         });
-        Self { pods, task }
+        let nodes = Arc::new(Mutex::new(Vec::new()));
+        let tasks = [task, tokio::spawn(watch_nodes(client, &nodes))];
+        Self { pods, nodes, tasks }
+    }
+
+    /// When nodes became Ready, and when they were not any more.
+    pub(super) fn nodes(&self) -> Vec<Readiness> {
+        locked(&self.nodes).clone()
     }
 
     /// All that was seen until now.
@@ -117,7 +125,54 @@ impl History {
 
 impl Drop for History {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+fn watch_nodes(
+    client: &Client,
+    kept: &Arc<Mutex<Vec<Readiness>>>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (api, kept) = (Api::<Node>::all(client.clone()), Arc::clone(kept));
+    async move {
+        let mut events = watcher::watcher(api, watcher::Config::default())
+            .backoff(watcher::DefaultBackoff::default())
+            .boxed();
+        while let Some(event) = events.next().await {
+            if let Ok(Event::Apply(node) | Event::InitApply(node)) = event {
+                note_node(&mut locked(&kept), &node, Utc::now());
+            }
+        }
+    }
+}
+
+/// Notes a change of the condition Ready.
+fn note_node(kept: &mut Vec<Readiness>, node: &Node, now: Time) {
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let ready = conditions
+        .unwrap_or_default()
+        .iter()
+        .find(|it| it.type_ == "Ready");
+    let (ready, reason) = ready.map_or((false, ""), |it| {
+        (
+            it.status == "True",
+            it.reason.as_deref().unwrap_or_default(),
+        )
+    });
+    let node = node.metadata.name.as_deref().unwrap_or_default();
+    let last = kept.iter().rev().find(|known| known.node == node);
+    if last.is_none_or(|known| known.ready != ready) {
+        kept.push(Readiness {
+            at: now,
+            node: node.to_owned(),
+            ready,
+            reason: reason.to_owned(),
+        });
     }
 }
 
@@ -178,5 +233,22 @@ mod tests {
         pods.list_ends(at(6));
         assert_eq!(pods.known["a"].gone, Some(at(6)));
         assert_eq!(pods.known["b"].gone, None);
+    }
+
+    #[test]
+    fn a_node_is_noted_when_it_becomes_ready_or_is_not_any_more() {
+        let node = |status: &str| -> Node {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "n"},
+                "status": {"conditions": [{"type": "Ready", "status": status, "reason": "R"}]},
+            }))
+            .unwrap()
+        };
+        let mut kept = Vec::new();
+        for (second, status) in [(1, "False"), (2, "True"), (3, "True"), (4, "Unknown")] {
+            note_node(&mut kept, &node(status), at(second));
+        }
+        let told: Vec<_> = kept.iter().map(|it| (it.at, it.ready)).collect();
+        assert_eq!(told, [(at(1), false), (at(2), true), (at(4), false)]);
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) foreign_calls: Vec<String>,
     pub(super) connector: Value,
     pub(super) nodes: Vec<NodeSeen>,
+    /// When nodes became Ready, and when they were not any more.
+    pub(super) readiness: Vec<Readiness>,
     /// Names of the Leases in `kube-node-lease` with their renewal.
     pub(super) leases: BTreeMap<String, Option<Time>>,
     /// Leases by which replicas own connectors.
@@ -337,6 +339,15 @@ pub(super) struct Owner {
     pub(super) about: String,
     pub(super) holder: String,
     pub(super) renewed: Option<Time>,
+}
+
+/// A change of a node's condition Ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Readiness {
+    pub(super) at: Time,
+    pub(super) node: String,
+    pub(super) ready: bool,
+    pub(super) reason: String,
 }
 
 /// Something that makes pods, and how far it has come.

@@ -107,6 +107,25 @@ pub(super) fn nodes(world: &World) -> Vec<String> {
     found
 }
 
+/// An operator that is away for longer than Kubernetes waits is none of the acts: nothing here lasts that long by itself.
+pub(super) fn stays_ready(world: &World) -> Vec<String> {
+    let mut was = std::collections::BTreeSet::new();
+    let mut found = Vec::new();
+    for change in &world.readiness {
+        if change.ready {
+            was.insert(&change.node);
+        } else if was.contains(&change.node) {
+            found.push(format!(
+                "node {} was not Ready from {} on: {}",
+                change.node,
+                change.at.format("%H:%M:%S%.3f"),
+                change.reason
+            ));
+        }
+    }
+    found
+}
+
 pub(super) fn leases(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     for node in &world.nodes {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::fixture::{at, change, group, history, pod, world};
 use super::{INVARIANTS, check};
-use crate::chaos::world::{Change, NodeSeen, State, World};
+use crate::chaos::world::{Change, NodeSeen, Readiness, State, World};
 
 /// Names of the invariants that are broken in the good world after this change.
 fn broken(mut spoil: impl FnMut(&mut World)) -> Vec<&'static str> {
@@ -335,6 +335,24 @@ fn a_node_that_is_not_ready_or_forgotten() {
         });
     };
     assert_eq!(broken(more), ["connector", "nodes"]);
+}
+
+#[test]
+fn a_node_that_was_ready_and_then_was_not() {
+    let spell = |states: &'static [bool]| {
+        move |world: &mut World| {
+            for (second, ready) in states.iter().enumerate() {
+                world.readiness.push(Readiness {
+                    at: at(i64::try_from(second).unwrap()),
+                    node: "linux".to_owned(),
+                    ready: *ready,
+                    reason: String::new(),
+                });
+            }
+        }
+    };
+    assert_eq!(broken(spell(&[true, false, true])), ["stays-ready"]);
+    assert_eq!(broken(spell(&[false, true])), [""; 0], "before it was");
 }
 
 #[test]
