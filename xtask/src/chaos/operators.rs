@@ -241,17 +241,25 @@ impl Slot {
     }
 }
 
+/// What was wrong with an end.
+pub(super) struct Problem {
+    pub(super) text: String,
+    /// It had to be killed.
+    pub(super) late: bool,
+}
+
 /// SIGTERM; what was wrong with the end, if anything.
-pub(super) async fn stop(mut operator: Operator) -> Option<String> {
-    match operator.process().terminate(GRACE).await {
-        Ok(Some(status)) if status.success() => None,
-        Ok(Some(status)) => Some(format!("{status} after SIGTERM")),
-        Ok(None) => Some(format!(
-            "it did not end within {} s of SIGTERM",
-            GRACE.as_secs()
-        )),
-        Err(error) => Some(format!("{error:#}")),
-    }
+pub(super) async fn stop(mut operator: Operator) -> Option<Problem> {
+    let (text, late) = match operator.process().terminate(GRACE).await {
+        Ok(Some(status)) if status.success() => return None,
+        Ok(Some(status)) => (format!("{status} after SIGTERM"), false),
+        Ok(None) => (
+            format!("it did not end within {} s of SIGTERM", GRACE.as_secs()),
+            true,
+        ),
+        Err(error) => (format!("{error:#}"), true),
+    };
+    Some(Problem { text, late })
 }
 
 /// Resident KiB and open files.

@@ -24,10 +24,21 @@ async fn end(rig: &Rig, replica: usize, how: End) -> Result<()> {
     let taken = rig.operators.lock().await.take(replica)?;
     if let Some(operator) = taken
         && let Some(problem) = operators::stop(operator).await
+        // Without an API server there is nobody to hand over to, and an end that says so is none that is wrong.
+        && (problem.late || api_server_answers(rig).await)
     {
+        let problem = problem.text;
         rig.operators.lock().await.note(replica, problem)?;
     }
     Ok(())
+}
+
+async fn api_server_answers(rig: &Rig) -> bool {
+    let asked = tokio::time::timeout(
+        Duration::from_secs(1),
+        super::collect::connector(&rig.client),
+    );
+    matches!(asked.await, Ok(Ok(_)))
 }
 
 pub(super) async fn operators(rig: &Rig, act: &Act) -> Result<String> {

@@ -174,7 +174,7 @@ impl Rig {
         for number in all.numbers() {
             if let Ok(Some(operator)) = all.take(number) {
                 let problem = super::operators::stop(operator).await;
-                problems.extend(problem.map(|problem| format!("vkc-{number}: {problem}")));
+                problems.extend(problem.map(|problem| format!("vkc-{number}: {}", problem.text)));
             }
         }
         problems
