@@ -65,6 +65,7 @@ impl Engine {
             }
             // It may be from before its create failed, or its delete succeeded.
             Stage::Creating if record.look_first => record.exists = Exists::Yes,
+            Stage::Finished(_) => record.exists = Exists::Yes,
             Stage::Starting { polls: 0, .. } if !settling => record.poll_soon(),
             Stage::Starting { .. } | Stage::Running { .. }
                 if record
@@ -97,6 +98,7 @@ impl Engine {
                 Stage::Orphaned(Orphan::Listed { since, .. }) if read_at > since => {
                     record.exists = Exists::No;
                 }
+                Stage::Finished(_) if read_at > record.base => record.exists = Exists::No,
                 // A 404 and a list that began later agree.
                 Stage::Starting { .. } | Stage::Running { .. } if missing => {
                     record.group_lost(now, effects);

@@ -127,10 +127,9 @@ impl Record {
         match self.stage {
             Stage::Starting { .. }
             | Stage::Running { .. }
-            | Stage::Finished(_)
             | Stage::Removing(_)
             | Stage::Orphaned(_) => self.exists != Exists::No,
-            Stage::Unsynced | Stage::Creating => self.exists == Exists::Yes,
+            Stage::Unsynced | Stage::Creating | Stage::Finished(_) => self.exists == Exists::Yes,
             Stage::Refused | Stage::Gone => false,
         }
     }

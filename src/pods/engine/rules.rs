@@ -222,6 +222,12 @@ impl Record {
         self.exists = Exists::No;
         let Some(pod) = &mut self.pod else { return };
         let host_ip = pod.host_ip.clone();
+        if !pod.has_run() {
+            // Nothing is run twice: a predecessor may have deleted it because its provisioning failed.
+            self.enter(now, Stage::Creating);
+            self.look_first = true;
+            return;
+        }
         if pod.facts.restart_policy == RestartPolicy::Always {
             let status = status_group_lost(&mut pod.facts, host_ip.as_deref(), now.wall);
             pod.write(status, effects);

@@ -99,3 +99,50 @@ fn a_group_that_a_later_list_shows_is_not_lost() {
     let effects = world.after(2).step(listed);
     assert_eq!(phase(&effects), Some("Failed"));
 }
+
+#[test]
+fn a_group_that_goes_before_anything_has_begun_is_made_again_without_a_word() {
+    for policy in ["Never", "OnFailure", "Always"] {
+        let mut world = World::new();
+        world.step(Input::PodApplied(pod_under(
+            policy,
+            &json!({"phase": "Pending"}),
+        )));
+        world.step(Input::PodsSynced);
+        // A predecessor is deleting it, because Azure has failed to provision it.
+        let deleting = GroupSummary {
+            provisioning_state: "Deleting".into(),
+            ..summary("a")
+        };
+        world.step(Input::GroupsListed(Ok(complete(vec![deleting]))));
+        world.step(gone());
+        let effects = world.after(5).step(gone());
+        assert_eq!(
+            (phase(&effects), events(&effects)),
+            (None, vec![]),
+            "{policy}"
+        );
+        assert_eq!(only_operation(&effects), create(true), "{policy}");
+    }
+}
+
+#[test]
+fn the_group_of_a_pod_that_has_ended_is_counted_while_lists_show_it() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod_under(
+        "Never",
+        &json!({"phase": "Pending"}),
+    )));
+    world.step(ensured("a"));
+    world.step(Input::Observed(
+        key("a"),
+        Ok(Some(group("Terminated", "Succeeded"))),
+    ));
+    assert_eq!(world.engine.counts().groups, 1);
+    for (listed, expected) in [(vec![], 0), (vec![summary("a")], 1)] {
+        world
+            .after(30)
+            .step(Input::GroupsListed(Ok(complete(listed))));
+        assert_eq!(world.engine.counts().groups, expected);
+    }
+}
