@@ -93,6 +93,12 @@ impl Clients {
         Ok(Self::over_pool(client(config)?, observer, None))
     }
 
+    /// Clients of a server that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn of(server: Client) -> Self {
+        Self::over_pool(server, Arc::new(()), None)
+    }
+
     fn over_pool(pool: Client, observer: Arc<dyn Observer>, fence: Option<Arc<dyn Fence>>) -> Self {
         let make = |retries| {
             over(
