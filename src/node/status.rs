@@ -1,13 +1,17 @@
 //! The status of a Node: conditions, addresses, capacity. PURE: time is an argument.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::spec::{NodeSpec, desired_node};
+use crate::api::parse_quantity;
 
 /// The Ready condition to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,11 +176,34 @@ pub fn differs(live: Option<&NodeStatus>, wanted: &NodeStatus) -> bool {
             .map(|info| (info.kubelet_version.clone(), info.operating_system.clone()))
     };
     conditions_differ
-        || live.capacity != wanted.capacity
-        || live.allocatable != wanted.allocatable
+        || !same_amounts(live.capacity.as_ref(), wanted.capacity.as_ref())
+        || !same_amounts(live.allocatable.as_ref(), wanted.allocatable.as_ref())
         || live.addresses != wanted.addresses
         || port(live) != port(wanted)
         || info(live) != info(wanted)
+}
+
+/// Equal as numbers: the API server writes `5000` as `5k`.
+fn same_amounts(
+    live: Option<&BTreeMap<String, Quantity>>,
+    wanted: Option<&BTreeMap<String, Quantity>>,
+) -> bool {
+    let amounts =
+        |all: Option<&BTreeMap<String, Quantity>>| -> BTreeMap<String, (Option<u64>, String)> {
+            let all = all.into_iter().flatten();
+            all.map(|(name, amount)| {
+                let number = parse_quantity(&amount.0);
+                // What is no number is compared as it is.
+                let text = if number.is_some() {
+                    String::new()
+                } else {
+                    amount.0.clone()
+                };
+                (name.clone(), (number.map(f64::to_bits), text))
+            })
+            .collect()
+        };
+    amounts(live) == amounts(wanted)
 }
 
 /// The port of the kubelet API; the API server writes 0 for none.
@@ -226,7 +253,6 @@ pub fn status_patch(live: Option<&NodeStatus>, wanted: &NodeStatus) -> Value {
 mod tests {
     use super::super::spec::tests::spec;
     use super::*;
-    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -247,6 +273,20 @@ mod tests {
             ip: "10.0.0.1".to_owned(),
             kubelet_port,
         }
+    }
+
+    #[test]
+    fn amounts_are_compared_as_numbers() {
+        let with = |cpu: &str| {
+            let mut status =
+                node_status(&spec(), "v1", &endpoint(None), &input(true), None, at(10));
+            let capacity = status.capacity.get_or_insert_default();
+            capacity.insert("cpu".to_owned(), Quantity(cpu.to_owned()));
+            status
+        };
+        assert!(!differs(Some(&with("5k")), &with("5000")));
+        assert!(!differs(Some(&with("1")), &with("1000m")));
+        assert!(differs(Some(&with("5k")), &with("5001")));
     }
 
     #[test]
