@@ -29,6 +29,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/state", get(state))
         .route("/requests", get(requests).delete(reset))
         .route("/counts", get(counts))
+        .route("/changes", get(changes))
         .route("/settings", get(settings).post(change))
         .route("/faults", get(faults).post(inject).delete(clear))
         .route("/provider", post(provider))
@@ -40,7 +41,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/clients", post(client))
         .route("/identities", post(identities))
         .route("/tokens", get(exchanges).delete(revoke))
-        .route("/failNextPuts", post(fail_next))
+        .route("/failNextPuts", post(fail_next).delete(fail_none))
         .route("/images", get(images).post(push))
         .route("/groups/{group}", get(group).delete(delete))
         .route("/groups/{group}/{verb}", post(group_verb))
@@ -96,6 +97,10 @@ async fn requests(State(shared): Emulated) -> Response {
 async fn reset(State(shared): Emulated) -> StatusCode {
     control(&shared).reset_requests();
     StatusCode::NO_CONTENT
+}
+
+async fn changes(State(shared): Emulated) -> Response {
+    Json(control(&shared).changes()).into_response()
 }
 
 async fn counts(State(shared): Emulated) -> Response {
@@ -234,6 +239,11 @@ struct Options {
 
 async fn fail_next(State(shared): Emulated, Json(options): Json<Options>) -> StatusCode {
     control(&shared).fail_next_puts(options.count.unwrap_or(1), options.late_start);
+    StatusCode::NO_CONTENT
+}
+
+async fn fail_none(State(shared): Emulated) -> StatusCode {
+    control(&shared).fail_no_puts();
     StatusCode::NO_CONTENT
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Call<'a> {
     pub(crate) query: &'a str,
     pub(crate) body: &'a Bytes,
     pub(crate) now: Time,
+    /// Number of the caller's token.
+    pub(crate) token: u64,
     /// Set by calls the provider counts.
     pub(crate) provider: Option<ProviderRemaining>,
 }

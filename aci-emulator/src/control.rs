@@ -15,6 +15,7 @@ use crate::{
     clock::{Time, plus},
     config::Settings,
     faults::Fault,
+    journal::{Change, Kind},
     record::{Counts, Request},
     registry::Image,
     shared::Shared,
@@ -127,7 +128,10 @@ impl Control {
 
     /// Removes a resource group with everything in it; false when there is none.
     pub fn remove_resource_group(&self, name: &str) -> bool {
-        let removed = self.shared.world.lock().remove_resource_group(name);
+        let removed = {
+            let now = self.shared.clock.now();
+            self.shared.world.lock().remove_resource_group(name, now)
+        };
         self.shared.pages.check_all(&self.shared);
         removed
     }
@@ -354,8 +358,13 @@ impl Control {
         let key = self.with(group, |group, _| {
             Key::new(&group.resource_group, &group.name)
         })?;
-        self.shared.world.lock().groups.remove(&key);
-        self.shared.pages.check(key, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let mut world = self.shared.world.lock();
+        if let Some(group) = world.groups.remove(&key) {
+            world.journal.note(now, Kind::Vanished, &group, None);
+        }
+        drop(world);
+        self.shared.pages.check(key, now);
         Ok(())
     }
 
@@ -367,6 +376,11 @@ impl Control {
             .lock()
             .no_capacity
             .extend(std::iter::repeat_n(late_start, count));
+    }
+
+    /// Takes back what [`Control::fail_next_puts`] has announced.
+    pub fn fail_no_puts(&self) {
+        self.shared.world.lock().no_capacity.clear();
     }
 
     /// Lets an existing group's last operation have failed for lack of capacity.
@@ -402,6 +416,11 @@ impl Control {
     /// The last 50,000 requests, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.record.lock().requests()
+    }
+
+    /// The last 100,000 changes of container groups that took effect, oldest first.
+    pub fn changes(&self) -> Vec<Change> {
+        self.shared.world.lock().journal.changes()
     }
 
     /// Counts of all requests.

@@ -1,6 +1,9 @@
 //! Faults on demand: a request that matches is answered with an error, late, or not at all.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -41,6 +44,8 @@ pub struct Fault {
     pub drop_connection: bool,
     /// Quote the body of the request in the message.
     pub echo: Option<Echo>,
+    /// Hit no path twice.
+    pub once_per_path: bool,
 }
 
 /// How an answer quotes its request.
@@ -71,6 +76,7 @@ impl Default for Fault {
             hang: None,
             drop_connection: false,
             echo: None,
+            once_per_path: false,
         }
     }
 }
@@ -87,14 +93,24 @@ impl Fault {
     }
 }
 
+#[derive(Debug)]
+struct Waiting {
+    fault: Fault,
+    /// The paths it has hit, where that matters.
+    hit: BTreeSet<String>,
+}
+
 /// The faults waiting for their request, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Vec<Fault>>);
+pub(crate) struct Faults(Mutex<Vec<Waiting>>);
 
 impl Faults {
     pub(crate) fn inject(&self, fault: Fault) {
         if fault.times > 0 {
-            self.0.lock().push(fault);
+            self.0.lock().push(Waiting {
+                fault,
+                hit: BTreeSet::new(),
+            });
         }
     }
 
@@ -103,7 +119,8 @@ impl Faults {
     }
 
     pub(crate) fn list(&self) -> Vec<Fault> {
-        self.0.lock().clone()
+        let faults = self.0.lock();
+        faults.iter().map(|waiting| waiting.fault.clone()).collect()
     }
 
     /// The fault for this request, one of its `times` used up.
@@ -113,10 +130,15 @@ impl Faults {
             return None;
         }
         let path = path.to_ascii_lowercase();
-        let at = faults.iter().position(|fault| fault.hits(method, &path))?;
-        let fault = faults.get_mut(at)?;
-        fault.times -= 1;
-        let hit = fault.clone();
+        let at = faults.iter().position(|waiting| {
+            waiting.fault.hits(method, &path) && !waiting.hit.contains(&path)
+        })?;
+        let waiting = faults.get_mut(at)?;
+        waiting.fault.times -= 1;
+        let hit = waiting.fault.clone();
+        if hit.once_per_path {
+            waiting.hit.insert(path);
+        }
         if hit.times == 0 {
             faults.remove(at);
         }
@@ -142,6 +164,20 @@ mod tests {
         assert!(faults.take("PUT", "/x/containergroups/ab").is_some());
         assert!(faults.take("PUT", "/x/containerGroups/a").is_some());
         assert!(faults.take("PUT", "/x/containerGroups/a").is_none());
+        assert!(faults.list().is_empty());
+    }
+
+    #[test]
+    fn a_fault_may_spare_a_path_that_it_has_hit() {
+        let faults = Faults::default();
+        faults.inject(Fault {
+            times: 2,
+            once_per_path: true,
+            ..Fault::default()
+        });
+        assert!(faults.take("GET", "/x/A").is_some());
+        assert!(faults.take("GET", "/x/a").is_none(), "in any case");
+        assert!(faults.take("GET", "/x/b").is_some());
         assert!(faults.list().is_empty());
     }
 }

@@ -239,6 +239,7 @@ fn arm_call(shared: &Shared, parts: &Parts, query: &str, body: &Bytes) -> Respon
         query,
         body,
         now,
+        token: caller.token,
         provider: None,
     };
     let answer = arm::route(&mut call);

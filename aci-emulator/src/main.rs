@@ -14,11 +14,11 @@ its certificate is signed by the CA in STATE_DIR/ca.pem. The metadata service of
 tokens of managed identities, is plain HTTP (AZURE_POD_IDENTITY_AUTHORITY_HOST of a client).";
 
 const ADMIN: &str = "ADMIN ENDPOINT (same listener, no token; every duration is in seconds)
-  GET    /_emulator/state | requests | counts | settings | faults | groups/{group}
-  DELETE /_emulator/requests | faults | tokens | groups/{group} | resourceGroups/{name}
+  GET    /_emulator/state | requests | changes | counts | settings | faults | groups/{group}
+  DELETE /_emulator/requests | faults | failNextPuts | tokens | groups/{group} | resourceGroups/{name}
   POST   /_emulator/settings               {\"latency\":0.1,\"startDelay\":3,\"throttle\":false,…} (names: GET settings)
   POST   /_emulator/faults                 {\"method\":\"PUT\",\"pathContains\":\"containerGroups\",\"status\":503,\"code\":\"ServerTimeout\",
-                                            \"message\":\"…\",\"retryAfter\":20,\"times\":1,\"afterEffect\":true,\"hang\":2.5,\"dropConnection\":false}
+                                            \"message\":\"…\",\"retryAfter\":20,\"times\":1,\"afterEffect\":true,\"hang\":2.5,\"dropConnection\":false,\"oncePerPath\":false}
   POST   /_emulator/provider               {\"state\":\"NotRegistered\"}
   POST   /_emulator/resourceGroups/{name}  {\"location\":\"eastus\"}
   POST   /_emulator/subnets                {\"resourceGroup\":\"net\",\"network\":\"v\",\"name\":\"aci\",\"location\":\"eastus\",

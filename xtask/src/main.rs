@@ -1,6 +1,7 @@
 //! `cargo xtask`: the one door for the project's tasks. `cargo xtask --help` lists them.
 
 mod bench;
+mod chaos;
 mod crds;
 mod dev;
 mod plane;
@@ -22,6 +23,8 @@ struct Cli {
 enum Task {
     /// Measure the numbers of docs/benchmarks.md on this machine
     Bench(bench::Args),
+    /// Let everything go wrong at once, from a seed, and check that all is well in the end
+    Chaos(chaos::Args),
     /// Build (once, cached) the control plane's programs and print their directory
     ControlPlane(plane::Args),
     /// Write the generated CRD files, or check them
@@ -47,6 +50,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.task {
         Task::Bench(args) => bench::run(args).await,
+        Task::Chaos(args) => chaos::run(args).await,
         Task::ControlPlane(args) => plane::run(args).await,
         Task::Crds(args) => crds::run(&args),
         Task::Dev(args) => dev::run(args).await,

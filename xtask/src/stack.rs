@@ -206,17 +206,25 @@ impl Emulator {
         Ok(())
     }
 
-    /// Forgets the requests counted and kept so far.
+    /// DELETE of one of its `/_emulator/` endpoints.
     ///
     /// # Errors
     /// As [`Emulator::tell`].
-    pub async fn forget_requests(&self) -> Result<()> {
-        let url = format!("{}/_emulator/requests", self.url());
+    pub async fn remove(&self, path: &str) -> Result<()> {
+        let url = format!("{}/_emulator/{path}", self.url());
         let answer = self.client.delete(&url).send().await;
         answer
             .with_context(|| format!("no answer from {url}"))?
             .error_for_status()?;
         Ok(())
+    }
+
+    /// Forgets the requests counted and kept so far.
+    ///
+    /// # Errors
+    /// As [`Emulator::tell`].
+    pub async fn forget_requests(&self) -> Result<()> {
+        self.remove("requests").await
     }
 
     /// Names of the container groups that exist now.
@@ -282,6 +290,45 @@ impl Operator {
         args: &[&str],
         environment: &[(&str, String)],
     ) -> Result<Self> {
+        let mut operator = Self::spawn(program, dir, kubeconfig, namespace, args, environment)?;
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(2))
+            .no_proxy()
+            .build()?;
+        let url = format!("{}/readyz", operator.metrics);
+        let process = &mut operator.process;
+        let deadline = Instant::now() + START_DEADLINE;
+        while !client
+            .get(&url)
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
+            process.check()?;
+            ensure!(
+                Instant::now() < deadline,
+                "vkc is not ready after {} s; its log {} ends:\n{}",
+                START_DEADLINE.as_secs(),
+                process.log().display(),
+                process.log_tail(15)
+            );
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(operator)
+    }
+
+    /// Starts the operator and does not wait for anything.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(
+        program: &Path,
+        dir: &Path,
+        kubeconfig: &Path,
+        namespace: &str,
+        args: &[&str],
+        environment: &[(&str, String)],
+    ) -> Result<Self> {
         let metrics = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(program);
         command
@@ -300,36 +347,19 @@ impl Operator {
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .env_remove("KUBECONFIG");
         without_proxy(&mut command);
-        let mut process = Process::spawn("vkc", command, dir)?;
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(2))
-            .no_proxy()
-            .build()?;
+        let process = Process::spawn("vkc", command, dir)?;
         let metrics = format!("http://{metrics}");
-        let url = format!("{metrics}/readyz");
-        let deadline = Instant::now() + START_DEADLINE;
-        while !client
-            .get(&url)
-            .send()
-            .await
-            .is_ok_and(|answer| answer.status().is_success())
-        {
-            process.check()?;
-            ensure!(
-                Instant::now() < deadline,
-                "vkc is not ready after {} s; its log {} ends:\n{}",
-                START_DEADLINE.as_secs(),
-                process.log().display(),
-                process.log_tail(15)
-            );
-            tokio::time::sleep(POLL).await;
-        }
         Ok(Self { process, metrics })
     }
 
     /// Base address of `/metrics`, `/livez` and `/readyz`.
     pub fn metrics_url(&self) -> &str {
         &self.metrics
+    }
+
+    /// Its process ID.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The process, for its log, ID and memory.

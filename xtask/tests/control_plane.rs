@@ -227,6 +227,15 @@ async fn a_plane_of_its_own_can_be_paused_restarted_and_leaves_nothing() {
     plane.restart_api_server().await.unwrap();
     let fresh: Api<Namespace> = Api::all(plane.client().await.unwrap());
     fresh.get("default").await.unwrap();
+    for grace in [None, Some(Duration::from_secs(10))] {
+        plane.stop_etcd(grace).await.unwrap();
+        plane.start_etcd().await.unwrap();
+        plane.stop_api_server(grace).await.unwrap();
+        let away = fresh.get("default").await;
+        assert!(away.is_err(), "an API server that was ended answered");
+        plane.start_api_server().await.unwrap();
+        fresh.get("kube-node-lease").await.unwrap();
+    }
     let audit = std::fs::read_to_string(plane.audit_log()).unwrap();
     let event: serde_json::Value = serde_json::from_str(audit.lines().next().unwrap()).unwrap();
     assert_eq!(event["level"], "Metadata");

@@ -17,7 +17,7 @@ use super::{
     view::{self, Look, render},
     world::{Key, Operation, World},
 };
-use crate::clock::plus;
+use crate::{clock::plus, journal::Kind};
 use put::{count_for_provider, put};
 
 /// `…/containerGroups/{names…}` of a resource group.
@@ -142,13 +142,17 @@ fn patch(call: &Call<'_>, resource_group: &str, name: &str) -> Answer {
     rules::tags(body.get("tags"))?;
     let mut world = call.shared.world.lock();
     let group = world.existing(resource_group, name, call.now)?;
+    let before = group.clone();
     if let (Some(tags), Some(echo)) = (
         body.get("tags").filter(|tags| !tags.is_null()),
         group.echo.as_object_mut(),
     ) {
         echo.insert("tags".to_owned(), tags.clone());
     }
-    Ok(Json(render(group, Look::Full, call.now)).into_response())
+    let answer = Json(render(group, Look::Full, call.now)).into_response();
+    let token = Some(call.token);
+    world.journal.note(call.now, Kind::Tagged, &before, token);
+    Ok(answer)
 }
 
 /// 200 with the last state, 204 when there was none, 202 by setting.
@@ -166,17 +170,20 @@ fn delete(call: &mut Call<'_>, resource_group: &str, name: &str) -> Answer {
     {
         return Err(ApiError::transitioning(name));
     }
+    let (before, token) = (group.clone(), Some(call.token));
+    world.journal.note(now, Kind::Deleted, &before, token);
+    let group = before;
     if settings.delete_delay.is_zero() {
-        let last = render(group, Look::Full, now);
+        let last = render(&group, Look::Full, now);
         world.groups.remove(&key);
         drop(world);
         call.shared.pages.check(key, now);
         return Ok(Json(last).into_response());
     }
-    group.life.gone_at = Some(plus(now, settings.delete_delay));
-    let (home, location) = (group.resource_group.clone(), group.location.clone());
+    let (home, location) = (group.resource_group, group.location);
     let (operation, id) = start_operation(call, &mut world, &key, &home, name, &location);
     if let Some(group) = world.groups.get_mut(&key) {
+        group.life.gone_at = Some(plus(now, settings.delete_delay));
         group.operation.clone_from(&id);
     }
     drop(world);
@@ -209,9 +216,12 @@ fn action(call: &Call<'_>, resource_group: &str, name: &str, verb: &str) -> Answ
     if group.life.transitioning(now) {
         return Err(ApiError::transitioning(name));
     }
+    let before = group.clone();
+    let token = Some(call.token);
     let status = match verb {
         "stop" => {
             group.life.stop();
+            world.journal.note(now, Kind::Stopped, &before, token);
             drop(world);
             call.shared.pages.check(key, now);
             return Ok(StatusCode::NO_CONTENT.into_response());
@@ -221,6 +231,13 @@ fn action(call: &Call<'_>, resource_group: &str, name: &str, verb: &str) -> Answ
         _ => StatusCode::NO_CONTENT,
     };
     group.life.run_again(now, delay);
+    let kind = if verb == "start" {
+        Kind::Started
+    } else {
+        Kind::Restarted
+    };
+    world.journal.note(now, kind, &before, token);
+    let group = before;
     let (home, location) = (group.resource_group.clone(), group.location.clone());
     let (operation, id) = start_operation(call, &mut world, &key, &home, name, &location);
     if let Some(group) = world.groups.get_mut(&key) {

@@ -90,6 +90,8 @@ pub(crate) struct ContainerLife {
     pub(crate) image: String,
     pub(crate) plan: Option<Plan>,
     pub(crate) restarts: u32,
+    /// Whether it was started since the last PUT, whatever became of it.
+    pub(crate) started: bool,
     pub(crate) phase: Phase,
     pub(crate) previous: Option<Ended>,
     pub(crate) log: Log,
@@ -104,6 +106,7 @@ impl ContainerLife {
             image,
             plan,
             restarts: 0,
+            started: false,
             phase: Phase::Unstarted,
             previous: None,
             log: Log::default(),
@@ -113,6 +116,7 @@ impl ContainerLife {
 
     fn start(&mut self, at: Time) {
         self.phase = Phase::Running { since: at };
+        self.started = true;
         self.log = Log::started(&self.name, &self.image, at);
     }
 
@@ -390,6 +394,17 @@ impl Life {
     /// Whether the group has its address: the last operation came to its end well.
     pub(crate) fn has_ip(&self, now: Time) -> bool {
         !self.stopped && self.begin().is_some_and(|begin| begin <= now)
+    }
+
+    /// Whether a container, no init container, was started since the last PUT.
+    pub(crate) fn has_run(&self) -> bool {
+        self.containers.iter().any(|life| life.started)
+    }
+
+    /// Whether a container runs now or is about to be restarted.
+    pub(crate) fn is_running(&self) -> bool {
+        let mut lives = self.containers.iter();
+        lives.any(|life| matches!(life.phase, Phase::Running { .. } | Phase::BackOff { .. }))
     }
 
     /// Whether it counts against the core quota.

@@ -97,7 +97,7 @@ pub(crate) fn resource_group(call: &Call<'_>, name: &str) -> Answer {
         }
         "DELETE" => {
             world.resource_group(name)?;
-            world.remove_resource_group(name);
+            world.remove_resource_group(name, call.now);
             drop(world);
             call.shared.pages.check_all(call.shared);
             Ok(StatusCode::ACCEPTED.into_response())

@@ -13,6 +13,7 @@ use super::{errors::ApiError, lifecycle::Life, network::Subnets, rules};
 use crate::{
     clock::{Time, plus},
     config::{Config, Settings},
+    journal::{Journal, Kind},
 };
 
 /// Operations kept for their status; older ones are forgotten.
@@ -135,6 +136,7 @@ pub(crate) struct World {
     pub(crate) subnets: Subnets,
     /// PUTs that are to fail for lack of capacity, with the time of their late start.
     pub(crate) no_capacity: VecDeque<Option<Duration>>,
+    pub(crate) journal: Journal,
     next_ip: u32,
 }
 
@@ -150,6 +152,7 @@ impl World {
             },
             subnets: Subnets::new(),
             no_capacity: VecDeque::new(),
+            journal: Journal::default(),
             next_ip: 0,
         };
         for (name, location) in &config.resource_groups {
@@ -175,8 +178,13 @@ impl World {
     }
 
     /// Removes a resource group and what is in it; false when there is none.
-    pub(crate) fn remove_resource_group(&mut self, name: &str) -> bool {
+    pub(crate) fn remove_resource_group(&mut self, name: &str, now: Time) -> bool {
         let lower = name.to_lowercase();
+        self.advance_all(now);
+        let groups = self.groups.iter();
+        for (_, group) in groups.filter(|(key, _)| key.resource_group == lower) {
+            self.journal.note(now, Kind::Vanished, group, None);
+        }
         self.groups.retain(|key, _| key.resource_group != lower);
         self.resource_groups.remove(&lower).is_some()
     }

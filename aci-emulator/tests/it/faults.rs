@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aci_emulator::Fault;
+use aci_emulator::{ChangeKind, Fault};
 use reqwest::Method;
 use serde_json::json;
 
@@ -327,5 +327,52 @@ async fn the_admin_endpoint_turns_the_same_knobs() {
         before,
         "the admin endpoint is not recorded"
     );
+    test.emulator.stop().await;
+}
+
+#[tokio::test]
+async fn the_changes_tell_what_took_effect_whatever_was_answered() {
+    let test = Test::start().await;
+    test.control.inject(Fault {
+        method: Some("PUT".to_owned()),
+        status: 503,
+        after_effect: true,
+        ..Fault::default()
+    });
+    let mut body = small();
+    body["tags"] = json!({"vkc-uid": "u"});
+    assert_eq!(test.put("web", &body).await.status, 503);
+    test.until("web", |group| {
+        group["properties"]["provisioningState"] == "Succeeded"
+    })
+    .await;
+    assert_eq!(test.put("web", &body).await.status, 200);
+    assert_eq!(test.delete("web").await.status, 200);
+    test.running("web", &body).await;
+    test.control.delete_group("web").unwrap();
+    test.running("web", &body).await;
+    test.post("web", "/stop", None).await;
+
+    let changes = test.control.changes();
+    let told: Vec<_> = changes
+        .iter()
+        .map(|change| (change.kind, change.ran, change.running))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (ChangeKind::Created, false, false),
+            (ChangeKind::Replaced, true, true),
+            // The second PUT started anew, and nothing of it ran yet.
+            (ChangeKind::Deleted, false, false),
+            (ChangeKind::Created, false, false),
+            (ChangeKind::Vanished, true, true),
+            (ChangeKind::Created, false, false),
+            (ChangeKind::Stopped, true, true),
+        ]
+    );
+    assert!(changes.iter().all(|change| change.tags["vkc-uid"] == "u"));
+    let by_admin = changes.iter().filter(|change| change.token.is_none());
+    assert_eq!(by_admin.count(), 1);
     test.emulator.stop().await;
 }

@@ -19,6 +19,8 @@ use super::{Assets, Options, install_tls_provider};
 use crate::ports::free_port;
 use crate::process::{POLL, Process, StateDir};
 
+mod restart;
+
 /// All of the start. Some seconds on an idle machine; the rest is for busy ones.
 const START_DEADLINE: Duration = Duration::from_mins(2);
 
@@ -268,36 +270,6 @@ impl ControlPlane {
     /// Kills the API server: connections are refused until [`ControlPlane::restart_api_server`].
     pub fn kill_api_server(&self) {
         locked(&self.api_server).kill();
-    }
-
-    /// Kills the API server and starts it again on the same port with the same data; returns when it is ready.
-    ///
-    /// # Errors
-    /// It did not come back.
-    pub async fn restart_api_server(&self) -> Result<()> {
-        {
-            let mut api_server = locked(&self.api_server);
-            api_server.kill();
-            let layout = Layout {
-                dir: self.dir(),
-                pki: &self.pki,
-                ports: &self.ports,
-            };
-            let flags = flags::api_server(&layout, &self.options);
-            *api_server = spawn(&self.assets, self.dir(), "kube-apiserver", flags)?;
-        }
-        let probe = Probe::new(&self.pki)?;
-        let deadline = Instant::now() + START_DEADLINE;
-        let url = format!("{}/readyz", self.url());
-        while !probe.healthy(&url).await {
-            locked(&self.api_server).check()?;
-            ensure!(
-                Instant::now() < deadline,
-                "the API server did not come back"
-            );
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
     }
 
     /// Makes etcd forget all that was before now, as it does every five minutes in a cluster that lives: a watch that

@@ -18,6 +18,7 @@ use crate::{
     },
     clock::plus,
     config::Settings,
+    journal::Kind,
 };
 
 /// Counts a PUT or DELETE against the provider's limits.
@@ -99,6 +100,12 @@ pub(super) fn put(call: &mut Call<'_>, version: &str, resource_group: &str, name
     } else {
         StatusCode::CREATED
     };
+    let (kind, before) = match &old {
+        Some(old) => (Kind::Replaced, old),
+        None => (Kind::Created, &group),
+    };
+    let token = Some(call.token);
+    world.journal.note(now, kind, before, token);
     world.groups.insert(key.clone(), group);
     drop(world);
     call.shared.pages.check(key, now);
