@@ -60,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kube",
             "fence",
             "ownership",
+            "pods",
         ],
     ),
     (

@@ -15,7 +15,8 @@ use crate::api::conditions::reason;
 use crate::api::{DeletionPolicy, Os, VirtualKubeletConnector};
 use crate::kube::call::KubeError;
 
-/// Starts, updates and restarts agents. Waits for none of them: who is being started has news when it runs.
+/// Starts, updates and restarts agents, and notes in `agents` which are being started. Waits for none of them: who is
+/// being started has news when it runs.
 ///
 /// # Errors
 /// When the API server does not say whether a Node exists.
@@ -24,7 +25,7 @@ pub(super) async fn apply(
     supervisor: &Arc<Supervisor>,
     subjects: &Subjects<'_>,
     memory: &Memory,
-    agents: &Snapshot,
+    agents: &mut Snapshot,
     split: &Split,
     checked: &Checked,
 ) -> Result<(), KubeError> {
@@ -77,10 +78,11 @@ pub(super) async fn apply(
         may_start.clear();
     }
     let number = memory.arm.as_ref().map(|arm| arm.number);
-    for step in steps(&desired, &running, number, |os| may_start.contains(&os)).into_values() {
+    for (os, step) in steps(&desired, &running, number, |os| may_start.contains(&os)) {
         match (step, &memory.arm) {
             (Step::Update(spec), _) => supervisor.update(spec),
             (Step::Start(spec) | Step::Restart(spec), Some(arm)) => {
+                agents.starting.insert(os);
                 supervisor.begin(spec, arm.client.clone(), arm.number);
             }
             (Step::Start(_) | Step::Restart(_), None) => {}

@@ -48,8 +48,6 @@ pub(super) struct Memory {
     /// Why agents did not start, and when to try again.
     pub(super) start_errors: BTreeMap<Os, (StartError, Instant)>,
     pub(super) start_backoff: Backoff,
-    /// When Azure could first be asked: from then on agents start.
-    pub(super) started: Instant,
     /// Since when nodes are on their way out.
     pub(super) retiring_since: BTreeMap<Os, Instant>,
     /// Since when the removal of nodes waits for something that a person has to do.
@@ -69,7 +67,6 @@ impl Default for Memory {
             expiry: None,
             start_errors: BTreeMap::new(),
             start_backoff: Backoff::new(BACKOFF_BASE, START_CAP),
-            started: Instant::now(),
             retiring_since: BTreeMap::new(),
             blocked_since: BTreeMap::new(),
             written: None,

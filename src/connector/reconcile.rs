@@ -154,7 +154,13 @@ impl Core {
             .retain(|os, _| split.wanted.contains(os) || split.retiring.contains(os));
         let supervisor = &self.supervisor;
         apply(
-            &manager, supervisor, &subjects, memory, &agents, &split, &checked,
+            &manager,
+            supervisor,
+            &subjects,
+            memory,
+            &mut agents,
+            &split,
+            &checked,
         )
         .await?;
         let trouble = trouble(&resolved, &checked, &memory.reach());

@@ -56,17 +56,13 @@ pub(super) fn node_facts(
     all.into_iter()
         .map(|os| {
             let view = agents.running.get(&os);
-            let settling = match view {
-                Some(view) => view.age < SETTLING,
-                // One that is about to be started, or is being started.
-                None => memory.arm.is_some() && memory.started.elapsed() < SETTLING,
-            };
+            let young = view.is_some_and(|view| view.age < SETTLING);
             NodeFacts {
                 name: node_name(&identity.name, os, &connector.spec.region),
                 os,
                 agent: view.map(|view| view.status.clone()),
                 start_error: memory.start_errors.get(&os).map(|(error, _)| error.clone()),
-                settling: settling || agents.starting.contains(&os),
+                settling: young || agents.starting.contains(&os),
                 retiring: leaving.get(&os).cloned(),
             }
         })

@@ -64,7 +64,8 @@ fn while_azure_does_not_answer_new_pods_stay_away_and_running_ones_run() {
             })
             .await;
         let message = condition(&waiting, "PodScheduled")["message"].to_string();
-        assert!(message.contains(TAINT), "{message}");
+        // It tolerates all but ours; the scheduler does not name them.
+        assert!(message.contains("untolerated taint"), "{message}");
         let now = fixture.pod("before").await;
         assert!(is_running(&now) && now["metadata"]["uid"] == before["metadata"]["uid"]);
         assert_eq!(now["status"], before["status"], "its last status stands");

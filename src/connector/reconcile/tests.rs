@@ -439,6 +439,8 @@ async fn a_restart_of_the_operator_does_not_make_ready_flap() {
     again.core.context.clients = crate::kube::client::Clients::of(stage.server.client());
     again.agents.starting.store(2, Ordering::Relaxed);
     again.accepted(SUBSCRIPTION).await;
+    // Azure takes its time for the first answer.
+    sleep(Duration::from_secs(20)).await;
     let before = stage.writes();
     for _ in 0..3 {
         again.reconcile().await;
