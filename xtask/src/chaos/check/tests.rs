@@ -214,6 +214,13 @@ fn a_pod_given_up_whose_group_was_there() {
         world.group("b").containers[0].state = State::Waiting;
     };
     assert_eq!(broken(given_up), ["believed"]);
+    let by_us = |world: &mut World| {
+        given_up(world);
+        let mut change = change(49, "deleted", "b");
+        "Failed".clone_into(&mut change.provisioning_state);
+        world.changes.push(change);
+    };
+    assert_eq!(broken(by_us), ["believed"], "its provisioning had failed");
 }
 
 #[test]
