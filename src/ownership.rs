@@ -213,3 +213,52 @@ impl Ownership {
         self.shared.wished.notify_one();
     }
 }
+
+/// A keeper whose words are the test's.
+#[cfg(test)]
+pub(crate) mod scripted {
+    use std::time::SystemTime;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    impl Ownership {
+        /// Holds nothing yet.
+        pub(crate) fn scripted() -> Self {
+            Self {
+                shared: Arc::default(),
+                ended: watch::channel(true).1,
+            }
+        }
+
+        pub(crate) fn wins(&self, connector: &str) -> Claim {
+            let now = (Instant::now(), SystemTime::now());
+            let claim = Claim::new(connector, Duration::from_secs(10), now, Arc::new(()));
+            let mut claims = self.shared.claims.lock();
+            claims.insert(connector.to_owned(), claim.clone());
+            claim
+        }
+
+        pub(crate) fn loses(&self, connector: &str) {
+            if let Some(claim) = self.shared.claims.lock().remove(connector) {
+                claim.end();
+            }
+        }
+
+        pub(crate) fn is_to_leave(&self, connector: &str) {
+            if let Some(claim) = self.shared.claims.lock().get(connector) {
+                claim.leave();
+            }
+        }
+
+        pub(crate) fn has_peer(&self) {
+            self.shared.peers.store(1, Ordering::Relaxed);
+        }
+
+        /// Connectors whose agents were said to have ended.
+        pub(crate) fn told_stopped(&self) -> Vec<String> {
+            self.shared.wishes.lock().stopped.iter().cloned().collect()
+        }
+    }
+}

@@ -23,6 +23,8 @@ use vkc::azure::{
 mod calls;
 #[path = "azure_client/faults.rs"]
 mod faults;
+#[path = "azure_client/fenced.rs"]
+mod fenced;
 #[path = "azure_client/recorded.rs"]
 mod recorded;
 #[path = "azure_client/server.rs"]

@@ -28,7 +28,7 @@ use vkc::node::status::Endpoint;
 use vkc::pods::watch::{Change, changes};
 use xtask::control_plane::{Assets, ControlPlane, Options};
 
-/// Two minutes: longer than the grace after which a node without heartbeats is NotReady, and than what the API server
+/// Two minutes: longer than the grace after which a node without heartbeats is `NotReady`, and than what the API server
 /// remembers of a watch across its restart.
 const OUTAGE: Duration = Duration::from_mins(2);
 /// What the docs promise.

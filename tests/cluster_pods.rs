@@ -51,6 +51,8 @@ mod restart;
 mod secrets;
 #[path = "cluster_pods/shapes.rs"]
 mod shapes;
+#[path = "cluster_pods/unreachable.rs"]
+mod unreachable;
 #[path = "cluster_pods/volumes.rs"]
 mod volumes;
 #[path = "cluster_pods/watching.rs"]

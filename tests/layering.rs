@@ -27,7 +27,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "provider",
         &["api", "azure", "registry", "translate", "kube"],
     ),
-    ("pods", &["azure", "translate", "provider", "kube"]),
+    (
+        "pods",
+        &["azure", "translate", "provider", "kube", "watched"],
+    ),
     (
         "kubelet",
         &["azure", "translate", "provider", "pods", "kube"],
@@ -109,6 +112,8 @@ const PURE: &[&str] = &[
     "src/agent/spec.rs",
     "src/agent/state.rs",
     "src/connector/capacity.rs",
+    "src/connector/left.rs",
+    "src/connector/scope.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",
     "src/fence.rs",

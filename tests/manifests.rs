@@ -458,7 +458,7 @@ fn the_deployment_is_restricted_and_reads_no_secret_from_its_environment() {
 
 #[test]
 fn the_image_is_this_version_and_not_latest() {
-    let kustomization = documents(&read("config/default/kustomization.yaml")).remove(0);
+    let kustomization = documents(&read("config/operator/kustomization.yaml")).remove(0);
     assert_eq!(
         kustomization["images"][0]["newTag"],
         env!("CARGO_PKG_VERSION")

@@ -142,3 +142,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use self::asking::Checks;
 pub use self::asking::Pace;
 pub(super) use self::asking::{CheckKey, Checked, Question};
 use super::Context;
+#[cfg(test)]
+use super::checks::Finding;
 use super::expiry::Shown;
 use super::supervisor::StartError;
 use super::validate::{Problem, Resolved};
@@ -194,6 +196,12 @@ impl Memory {
             Some(arm) => self.checks.check(&arm.client, key, question, pace, trigger),
             None => self.unchecked(),
         }
+    }
+
+    /// As if Azure had just given this answer about `key`.
+    #[cfg(test)]
+    pub(super) fn assume(&mut self, key: CheckKey, findings: Vec<Finding>) {
+        self.checks.assume(key, findings);
     }
 
     /// What is known while Azure cannot be asked.

@@ -22,6 +22,7 @@ use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory, Question};
 use super::plan::{Identity, split};
 use super::removal::{Removal, remove};
 use super::report::{Found, SETTLING, announce_left, node_facts, write_status};
+use super::status::NodeFacts;
 use super::supervisor::Supervisor;
 use super::validate::{Problem, Resolved, SecretState, resolve, secret_reference};
 use super::{
@@ -181,31 +182,11 @@ impl Core {
             nodes: &nodes,
         };
         write_status(&manager, &self.events, &subjects, memory, &found).await?;
-        let mut wake = checked.next;
-        if let Some(retry) = memory.start_errors.values().map(|(_, at)| *at).min() {
-            wake = wake.min(retry);
-        }
-        for problem in resolved
-            .as_ref()
-            .err()
-            .into_iter()
-            .chain(workspace.as_ref().err())
-        {
-            let pause = if problem.stalled {
-                BACKOFF_CAP
-            } else {
-                SECRET_RETRY
-            };
-            wake = wake.min(Instant::now() + jitter(pause, 0.2));
-        }
-        if nodes.iter().any(|node| node.settling) {
-            wake = wake.min(Instant::now() + SETTLING);
-        }
-        if !leaving.is_empty() {
-            wake = wake.min(Instant::now() + jitter(REMOVAL_STEP, 0.2));
-        }
+        let problems = [resolved.as_ref().err(), workspace.as_ref().err()];
+        let now = Instant::now();
+        let wake = wake(now, memory, &checked, &nodes, problems, !leaving.is_empty());
         Ok(Action::requeue(
-            wake.saturating_duration_since(Instant::now())
+            wake.saturating_duration_since(now)
                 .max(Duration::from_millis(100)),
         ))
     }
@@ -404,6 +385,34 @@ impl Core {
     }
 }
 
+/// When the connector is looked at again, besides at news.
+fn wake(
+    now: Instant,
+    memory: &Memory,
+    checked: &Checked,
+    nodes: &[NodeFacts],
+    problems: [Option<&Problem>; 2],
+    leaving: bool,
+) -> Instant {
+    let retries = memory.start_errors.values().map(|(_, at)| *at);
+    let problems = problems.into_iter().flatten().map(|problem| {
+        let pause = if problem.stalled {
+            BACKOFF_CAP
+        } else {
+            SECRET_RETRY
+        };
+        now + jitter(pause, 0.2)
+    });
+    let settling = nodes.iter().any(|node| node.settling);
+    let settled = settling.then(|| now + SETTLING);
+    let step = leaving.then(|| now + jitter(REMOVAL_STEP, 0.2));
+    retries
+        .chain(problems)
+        .chain(settled)
+        .chain(step)
+        .fold(checked.next, Instant::min)
+}
+
 /// Where the container groups are, as was said last: the watch may not have brought our own last write yet.
 fn pinned(connector: &VirtualKubeletConnector, memory: &Memory) -> Option<AzureScope> {
     let seen = connector.status.as_ref();
@@ -431,3 +440,6 @@ fn trouble(
     };
     blocking.map(|finding| finding.message.clone()).or(away)
 }
+
+#[cfg(test)]
+mod tests;

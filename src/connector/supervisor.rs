@@ -118,6 +118,8 @@ impl Snapshot {
 struct Starting {
     /// Counts the starts: one that was given up has another number than the one in its place.
     number: u64,
+    /// Name of the connector.
+    connector: String,
     task: AbortHandle,
 }
 
@@ -202,6 +204,7 @@ impl Supervisor {
     pub fn begin(self: &Arc<Self>, spec: AgentSpec, arm: Arc<ArmClient>, arm_number: u64) {
         let key = (spec.connector_uid.clone(), spec.node.os);
         let connector = spec.connector.clone();
+        let name = connector.clone();
         let mut state = self.state.lock();
         if state.closed || state.starting.contains_key(&key) {
             return;
@@ -226,7 +229,12 @@ impl Supervisor {
             }
         });
         let task = task.abort_handle();
-        state.starting.insert(key, Starting { number, task });
+        let starting = Starting {
+            number,
+            connector: name,
+            task,
+        };
+        state.starting.insert(key, starting);
     }
 
     /// Takes over what came of a start; false when nobody waits for it any more. What was made then goes.
@@ -308,14 +316,18 @@ impl Supervisor {
         .await;
     }
 
-    /// Name and UID of each connector with agents.
+    /// Name and UID of each connector with agents, also those that are being started.
     pub fn names(&self) -> BTreeSet<(String, String)> {
         let state = self.state.lock();
-        let names = state
+        let running = state
             .running
             .iter()
             .map(|((uid, _), agent)| (agent.spec.connector.clone(), uid.clone()));
-        names.collect()
+        let starting = state
+            .starting
+            .iter()
+            .map(|((uid, _), start)| (start.connector.clone(), uid.clone()));
+        running.chain(starting).collect()
     }
 
     /// Cancels the agents of a connector, and their starts, without waiting for them.

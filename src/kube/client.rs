@@ -93,6 +93,12 @@ impl Clients {
         Ok(Self::over_pool(client(config)?, observer, None))
     }
 
+    /// Clients of a server that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn of(server: Client) -> Self {
+        Self::over_pool(server, Arc::new(()), None)
+    }
+
     fn over_pool(pool: Client, observer: Arc<dyn Observer>, fence: Option<Arc<dyn Fence>>) -> Self {
         let make = |retries| {
             over(
@@ -294,18 +300,110 @@ fn verb(method: &Method, uri: &Uri, named: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use k8s_openapi::api::core::v1::Node;
+    use kube::Api;
+    use kube::api::{Patch, PatchParams, PostParams};
+    use parking_lot::Mutex;
+
     use super::*;
+    use crate::fence::{Closed, NotHeld};
+    use crate::kube::call::call;
+
+    #[derive(Debug, Default)]
+    struct Switch(AtomicBool);
+
+    impl Fence for Switch {
+        fn allow(&self, target: Target) -> Result<(), NotHeld> {
+            if self.0.load(Ordering::SeqCst) {
+                Closed("c".to_owned()).allow(target)
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    /// An API server that is too busy for writes, and what it was asked.
+    fn busy() -> (Client, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let service = service_fn(move |request: Request<Body>| {
+            log.lock().push(request.method().to_string());
+            let code = if request.method() == Method::GET {
+                404
+            } else {
+                503
+            };
+            let answer = Response::builder().status(code).body(Body::empty());
+            async move { answer }
+        });
+        (Client::new(service, "default"), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_fence_lets_reads_pass_and_writes_neither_go_nor_go_again() {
+        let (pool, asked) = busy();
+        let fence = Arc::new(Switch::default());
+        let clients = Clients::over_pool(pool, Arc::new(()), None).fenced(fence.clone());
+        let nodes = Api::<Node>::all(clients.manager());
+        let (post, node) = (PostParams::default(), Node::default());
+        let retried = call(
+            "create the Node",
+            Duration::from_secs(60),
+            nodes.create(&post, &node),
+        );
+        let closing = async {
+            // Between two of its repetitions.
+            while asked.lock().len() < 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            fence.0.store(true, Ordering::SeqCst);
+        };
+        let (result, ()) = tokio::join!(retried, closing);
+        let error = result.unwrap_err();
+        assert!(error.is_not_held(), "{error}");
+        assert_eq!(error.reason(), "ConnectorNotHeld");
+        assert_eq!(*asked.lock(), ["POST", "POST", "POST"]);
+        asked.lock().clear();
+
+        let as_node = Api::<Node>::all(clients.as_node("n", Impersonation::Constrained).unwrap());
+        let (params, patch) = (PatchParams::default(), serde_json::json!({}));
+        let patch = Patch::Merge(&patch);
+        for api in [&nodes, &as_node] {
+            let error = call(
+                "write the Node's status",
+                Duration::from_secs(1),
+                api.patch_status("n", &params, &patch),
+            );
+            assert!(error.await.unwrap_err().is_not_held());
+            let read = call("get the Node", Duration::from_secs(1), api.get("n"));
+            assert!(read.await.unwrap_err().is_not_found());
+        }
+        assert_eq!(*asked.lock(), ["GET", "GET"]);
+    }
+
+    #[test]
+    fn reviews_are_questions() {
+        let write = |method: Method, path: &str| is_write(&method, &path.parse().unwrap());
+        assert!(!write(
+            Method::POST,
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews?"
+        ));
+        assert!(!write(Method::GET, "/api/v1/pods?watch=true"));
+        assert!(write(
+            Method::POST,
+            "/api/v1/namespaces/a/serviceaccounts/b/token"
+        ));
+        assert!(write(Method::POST, "/api/v1/namespaces/a/pods/b/eviction"));
+        assert!(write(Method::DELETE, "/api/v1/nodes/n"));
+    }
 
     #[tokio::test]
     async fn requests_say_who_makes_them() {
         let (mock, mut handle) = tower_test::mock::pair::<Request<Body>, http::Response<Body>>();
-        let client = over(
-            Client::new(mock, "default"),
-            Vec::new(),
-            Arc::new(()),
-            None,
-            false,
-        );
+        let pool = Client::new(mock, "default");
+        let client = over(pool, Vec::new(), Arc::new(()), None, false);
         let request = Request::get("/version").body(Vec::new()).unwrap();
         let answer = tokio::spawn(async move { client.request_text(request).await });
         let (request, reply) = handle.next_request().await.unwrap();

@@ -23,7 +23,7 @@ const RENEW_JITTER: f64 = 0.04;
 
 /// Longest pause between two attempts. Shorter than a kubelet's 7 s, because the first renewal after an outage of the API
 /// server is what brings the Node back.
-const RETRY_CAP: Duration = Duration::from_secs(3);
+const RETRY_CAP: Duration = Duration::from_millis(1500);
 /// A Lease that was not renewed for so long may have cost the Node its Ready condition.
 const OUTAGE: Duration = Duration::from_secs(20);
 
@@ -128,7 +128,67 @@ fn renewed(mut lease: Lease, node: &str, uid: &str, now: Timestamp) -> Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use parking_lot::Mutex;
+
     use super::*;
+
+    /// An API server that is away from the first minute to the eleventh. Says when it was asked.
+    fn server(began: Instant, asked: Arc<Mutex<Vec<Instant>>>) -> Client {
+        let away = Duration::from_mins(1)..Duration::from_mins(11);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            asked.lock().push(Instant::now());
+            let refused = away.contains(&began.elapsed());
+            async move {
+                if refused {
+                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+                }
+                let code = if request.method() == Method::POST {
+                    201
+                } else {
+                    200
+                };
+                let lease = renewed(Lease::default(), "n", "uid", Timestamp::UNIX_EPOCH);
+                let body = Body::from(serde_json::to_vec(&lease)?);
+                Ok(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_minutes_without_the_api_server_end_with_a_renewal_within_two_seconds_that_is_told_once()
+     {
+        for _ in 0..20 {
+            let began = Instant::now();
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let client = server(began, asked.clone());
+            let (_uid, uid) = watch::channel(Some("uid".to_owned()));
+            let recovered = Notify::new();
+            let told = async {
+                recovered.notified().await;
+                let late = began.elapsed() - Duration::from_mins(11);
+                assert!(late <= Duration::from_secs(2), "{late:?} after the return");
+                let again = recovered.notified();
+                let again = tokio::time::timeout(Duration::from_mins(5), again).await;
+                assert!(again.is_err(), "told twice");
+            };
+            tokio::select! {
+                () = keep(client, "n", uid, &recovered) => panic!("it ended"),
+                () = told => {}
+            }
+            let asked = asked.lock();
+            let away = asked.iter().map(|at| *at - began);
+            let away = away.filter(|at| (60..660).contains(&at.as_secs())).count();
+            assert!(
+                (300..=600).contains(&away),
+                "{away} attempts in ten minutes"
+            );
+        }
+    }
 
     #[test]
     fn a_lease_looks_as_a_kubelets() {

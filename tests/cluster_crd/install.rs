@@ -321,3 +321,38 @@ async fn people_read_connectors_with_view_and_write_them_as_cluster_admins_of_th
         );
     }
 }
+
+#[tokio::test]
+async fn the_operator_can_be_removed_without_the_kind() {
+    plane().await;
+    let kinds = async |folder: &str| -> Vec<String> {
+        let text = run(&["kustomize", &path(folder)]).await;
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let name = |object: &Value| format!("{}/{}", object["kind"], object["metadata"]["name"]);
+        objects.iter().map(name).collect()
+    };
+    let operator = kinds("config/operator").await;
+    assert!(
+        !operator
+            .iter()
+            .any(|name| name.contains("CustomResourceDefinition")),
+        "{operator:?}"
+    );
+    let mut both = kinds("config/crd").await;
+    assert_eq!(both.len(), 1);
+    both.extend(operator);
+    both.sort();
+    let mut default = kinds("config/default").await;
+    default.sort();
+    assert_eq!(default, both);
+    // Whoever prunes leaves the kind, and with it the connectors.
+    let text = run(&["kustomize", &path("config/crd")]).await;
+    let kind: Value = serde_saphyr::from_str(&text).unwrap();
+    let annotations = &kind["metadata"]["annotations"];
+    assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+    assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+    assert_eq!(
+        annotations["argocd.argoproj.io/sync-options"],
+        "Prune=false,Delete=false"
+    );
+}

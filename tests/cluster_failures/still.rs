@@ -11,6 +11,13 @@ use crate::tools::{address, certificate, client, get};
 use crate::watching::{Audit, Watch};
 
 const PODS: usize = 100;
+/// What metrics-server, Prometheus and their like read.
+const PATHS: [&str; 4] = [
+    "metrics",
+    "metrics/resource",
+    "stats/summary",
+    "runningpods/",
+];
 
 /// Entries of the audit log from byte `from` on: what the node of `fixture` asked for about pods.
 async fn asked_by_the_node(fixture: &Fixture, from: usize) -> Vec<String> {
@@ -62,9 +69,11 @@ fn a_hundred_pods_that_do_not_change_cost_no_write_and_a_scrape_no_read() {
         let at = address(&fixture).await;
         let identity = certificate("still-master", Some("system:masters")).await;
         let client = client(Some(&identity));
-        // The first question of a caller is reviewed.
-        let (status, text) = get(&client, &format!("{at}/metrics")).await;
-        assert_eq!(status, 200, "{text}");
+        // The first question of each kind is reviewed: may he?
+        for path in PATHS {
+            let (status, text) = get(&client, &format!("{at}/{path}")).await;
+            assert_eq!(status, 200, "{text}");
+        }
 
         let fields = format!("metadata.name={}", fixture.node_name("linux"));
         let mut changes =
@@ -74,14 +83,7 @@ fn a_hundred_pods_that_do_not_change_cost_no_write_and_a_scrape_no_read() {
         let audit = Audit::start().await;
         let from = std::fs::read(plane().await.audit_log()).unwrap().len();
         let scrapes = async {
-            for path in [
-                "metrics",
-                "metrics/resource",
-                "stats/summary",
-                "runningpods/",
-            ]
-            .repeat(3)
-            {
+            for path in PATHS.repeat(3) {
                 let (status, text) = get(&client, &format!("{at}/{path}")).await;
                 assert_eq!(status, 200, "{text}");
                 if path == "metrics" {

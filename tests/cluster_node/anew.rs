@@ -163,14 +163,14 @@ async fn a_node_whose_rule_was_deleted_says_so_and_is_ready_again_when_it_is_bac
     let mut refused = stage.kept.refused();
     let told = tokio::time::timeout(
         Duration::from_secs(40),
-        refused.wait_for(|told| told.is_some()),
+        refused.wait_for(Option::is_some),
     );
     let told = told.await.expect("refused").unwrap().clone().unwrap();
     assert!(told.contains(&format!("resourceNames: [{node}]")), "{told}");
     apply(&[binding("vkc-rule-gone", "vkc-rule-gone", "vkc-rule-gone")]).await;
     let again = tokio::time::timeout(
         Duration::from_secs(40),
-        refused.wait_for(|told| told.is_none()),
+        refused.wait_for(Option::is_none),
     );
     again.await.expect("accepted again").unwrap();
     stage.works("after the rule is back", 20).await;

@@ -37,11 +37,18 @@ where
 
     /// The next event; `None` when there is none for so long.
     pub(crate) async fn next(&mut self, within: Duration) -> Option<Seen> {
-        let event = tokio::time::timeout(within, self.0.try_next())
-            .await
-            .ok()?
-            .unwrap()
-            .expect("the watch ended");
+        let deadline = tokio::time::Instant::now() + within;
+        let event = loop {
+            let event = tokio::time::timeout_at(deadline, self.0.try_next())
+                .await
+                .ok()?
+                .unwrap()
+                .expect("the watch ended");
+            // The API server sends them about once a minute: nothing has happened.
+            if !matches!(event, WatchEvent::Bookmark(_)) {
+                break event;
+            }
+        };
         let (what, object) = match event {
             WatchEvent::Added(object) => ("added", object),
             WatchEvent::Modified(object) => ("modified", object),

@@ -386,6 +386,30 @@ async fn who_is_killed_is_replaced_within_twenty_seconds_and_not_before_its_clai
 }
 
 #[tokio::test(start_paused = true)]
+async fn forty_connectors_find_new_holders_within_twenty_seconds_and_move_no_more_than_they_must() {
+    let (server, all) = (Server::default(), connectors(40));
+    let a = Replica::start(&server, "a", "", &all);
+    until(SECOND, &all, &[&a], || a.holds() == 40).await;
+    let b = Replica::start(&server, "b", "", &all);
+    let c = Replica::start(&server, "c", "", &all);
+    let loads = || [a.holds(), b.holds(), c.holds()];
+    let is_even = || {
+        let loads = loads();
+        loads.iter().sum::<usize>() == 40 && loads.iter().all(|load| (13..=14).contains(load))
+    };
+    until(SECOND * 120, &all, &[&a, &b, &c], is_even).await;
+    let moved: i32 = all.iter().map(|c| server.transitions(c) - 1).sum();
+    assert_eq!(moved, 26, "each move was needed: {:?}", loads());
+    c.task.abort();
+    let took = until(SECOND * 20, &all, &[&a, &b, &c], || {
+        a.holds() + b.holds() == 40
+    })
+    .await;
+    eprintln!("40 connectors over two of three after {took:?}");
+    assert_eq!((a.holds(), b.holds()), (20, 20));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_was_stopped_for_a_minute_looks_before_it_writes() {
     let (server, all) = (Server::default(), connectors(1));
     let a = Replica::start(&server, "a", "", &all);
@@ -436,6 +460,33 @@ async fn while_the_api_server_is_away_nobody_writes_and_afterwards_the_holder_go
     pass(SECOND * 60, &all, &[&a, &b]).await;
     let after: Vec<_> = all.iter().map(|c| server.transitions(c)).collect();
     assert_eq!(claims, after, "nothing has changed hands");
+}
+
+#[tokio::test(start_paused = true)]
+async fn clocks_that_differ_by_an_hour_neither_free_a_connector_nor_keep_it() {
+    for ahead in [-3600, 3600] {
+        let (server, all) = (Server::default(), connectors(1));
+        let a = Replica::start(&server, "a", "", &all);
+        let other = Me {
+            identity: "z".to_owned(),
+            pod_uid: String::new(),
+        };
+        let begun = Timestamp::now().as_second() + ahead;
+        let renew = |after: i64| {
+            let about = lease::About::Connector("c00".to_owned());
+            let now = Timestamp::from_second(begun + after).unwrap();
+            let found = server.0.lock().leases.get("vkc-connector-c00").cloned();
+            let lease = lease::taken(found.as_ref(), &about, &other, SECOND * 15, now);
+            server.0.lock().put("replace", lease);
+        };
+        for turn in 0..20 {
+            renew(turn * 3);
+            pass(SECOND * 3, &all, &[&a]).await;
+            assert_eq!(a.holds(), 0, "its holder is there");
+        }
+        let took = until(SECOND * 20, &all, &[&a], || a.holds() == 1).await;
+        assert!(took > SECOND * 11, "{took:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

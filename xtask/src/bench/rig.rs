@@ -23,7 +23,7 @@ use super::audit::Audit;
 use super::machine::cpu_seconds;
 use super::pods::{Pods, now};
 
-const NAMESPACE: &str = "vkc-system";
+pub(super) const NAMESPACE: &str = "vkc-system";
 /// The only container of each pod.
 pub(super) const CONTAINER: &str = "aci-helloworld";
 /// Where the emulator has the groups.
@@ -193,6 +193,28 @@ impl Rig {
     /// kill -9 of the operator.
     pub(super) fn kill_operator(&mut self) {
         self.operator.process().kill();
+    }
+
+    /// Starts one more replica of the operator, in a pod of its own of this name.
+    pub(super) async fn start_replica(&self, name: &str) -> Result<Operator> {
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let pod = [("POD_NAME", name.to_owned()), ("POD_UID", name.to_owned())];
+        let args = ["--kubelet-port-range", "0"];
+        Operator::start_in(
+            &self.programs.vkc,
+            &dir,
+            &self.kubeconfig,
+            NAMESPACE,
+            &args,
+            &pod,
+        )
+        .await
+    }
+
+    /// Puts another replica in the place of the first, whose end is not waited for.
+    pub(super) fn replace_operator(&mut self, operator: Operator) -> Operator {
+        std::mem::replace(&mut self.operator, operator)
     }
 
     /// Starts the operator again after [`Rig::kill_operator`].

@@ -4,6 +4,7 @@ mod burst;
 mod exec;
 mod fleet;
 mod forward;
+mod handover;
 mod logs;
 mod memory;
 mod restart;
@@ -57,10 +58,12 @@ pub(crate) enum Scenario {
     Fleet1000,
     /// 300 creates at 100 in five minutes
     CreateWindow,
+    /// A replica ends, dies or stands still; 40 connectors over three replicas
+    Handover,
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::OnePod,
         Self::Burst100,
         Self::DeleteOne,
@@ -74,6 +77,7 @@ impl Scenario {
         Self::PortForward,
         Self::Fleet1000,
         Self::CreateWindow,
+        Self::Handover,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -91,6 +95,7 @@ impl Scenario {
             Self::PortForward => "port-forward",
             Self::Fleet1000 => "fleet-1000",
             Self::CreateWindow => "create-window",
+            Self::Handover => "handover",
         }
     }
 
@@ -110,6 +115,7 @@ impl Scenario {
             Self::PortForward => forward::METHOD,
             Self::Fleet1000 => fleet::METHOD,
             Self::CreateWindow => window::METHOD,
+            Self::Handover => handover::METHOD,
         }
     }
 
@@ -119,7 +125,7 @@ impl Scenario {
             Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart | Self::Translate => 8,
             Self::Throttled | Self::Logs100 | Self::Exec50 | Self::PortForward => 12,
             Self::Steady100 | Self::Rss => 20,
-            Self::Fleet1000 | Self::CreateWindow => 25,
+            Self::Fleet1000 | Self::CreateWindow | Self::Handover => 25,
         })
     }
 
@@ -143,6 +149,7 @@ impl Scenario {
             Self::PortForward => Box::pin(forward::run(bench)),
             Self::Fleet1000 => Box::pin(fleet::run(bench)),
             Self::CreateWindow => Box::pin(window::run(bench)),
+            Self::Handover => Box::pin(handover::run(bench)),
         };
         let limit = self.deadline();
         tokio::time::timeout(limit, run)

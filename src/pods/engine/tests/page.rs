@@ -64,8 +64,9 @@ const SILENT: &[[&str; 4]] = &[
     ],
     [
         "The container group of a pod vanished: somebody deleted it",
-        "`ContainerGroupDeleted`, the pod is `Failed`",
-        "Never by us; a Deployment or Job replaces the pod",
+        "`ContainerGroupDeleted`; under `restartPolicy: Never` and `OnFailure` the pod is `Failed`",
+        "Under `Always` another group is made, after {provision}, and counted as a restart. What has run under another policy is \
+         not run again: a Deployment or Job replaces the pod",
         "",
     ],
     [
