@@ -325,6 +325,20 @@ fn a_connector_that_is_not_ready_or_miscounts() {
 }
 
 #[test]
+fn a_group_that_an_ended_pod_has_lost_may_still_be_counted() {
+    let lost = |world: &mut World| {
+        world.groups.retain(|it| it.uid.as_deref() != Some("j"));
+        world.changes.push(change(50, "vanished", "j"));
+    };
+    assert_eq!(broken(lost), [""; 0]);
+    let two = |world: &mut World| {
+        lost(world);
+        world.groups.retain(|it| it.uid.as_deref() != Some("a"));
+    };
+    assert_eq!(broken(two), ["groups", "connector"]);
+}
+
+#[test]
 fn a_node_that_is_not_ready_or_forgotten() {
     assert_eq!(broken(|world| world.nodes[0].ready = false), ["nodes"]);
     let tainted = |world: &mut World| {
