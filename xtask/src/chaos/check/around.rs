@@ -11,6 +11,8 @@ const LEASE: TimeDelta = TimeDelta::seconds(40);
 const CLAIM: TimeDelta = TimeDelta::seconds(15);
 /// The Lease of a replica that has died is deleted after a minute.
 const FORGOTTEN: TimeDelta = TimeDelta::seconds(120);
+/// Why a node is not Ready whose operator starts and waits for Azure's first list for more than five seconds.
+const STARTING: &str = "Starting";
 /// What a process may have more at the end than at its start: what it keeps of pods, connections and caches.
 const KIB: u64 = 64 * 1024;
 const FILES: u64 = 64;
@@ -118,7 +120,7 @@ pub(super) fn stays_ready(world: &World) -> Vec<String> {
     for change in &world.readiness {
         if change.ready {
             was.insert(&change.node);
-        } else if was.contains(&change.node) {
+        } else if was.contains(&change.node) && change.reason != STARTING {
             found.push(format!(
                 "node {} was not Ready from {} on: {}",
                 change.node,

@@ -374,6 +374,11 @@ fn a_node_that_was_ready_and_then_was_not() {
     };
     assert_eq!(broken(spell(&[true, false, true])), ["stays-ready"]);
     assert_eq!(broken(spell(&[false, true])), [""; 0], "before it was");
+    let starts = |world: &mut World| {
+        spell(&[true, false])(world);
+        "Starting".clone_into(&mut world.readiness[1].reason);
+    };
+    assert_eq!(broken(starts), [""; 0], "Azure is slow");
 }
 
 #[test]
