@@ -187,12 +187,12 @@ async fn play(
         }
     }
     azure::heal(rig).await?;
-    users::tidy(rig).await?;
     say("Nothing happens any more; waiting until all is well.");
     let quiet = Instant::now();
     let (mut calm, mut said, mut agreed) = (0, Instant::now(), String::new());
     loop {
         revive(rig, &say)?;
+        users::tidy(rig).await?;
         let world = collect::world(rig).await?;
         if let Some(tokens) = collect::agreement(&world.connector).filter(|it| *it != agreed) {
             say("Many groups without a pod are held back; a person agrees to their deletion.");

@@ -99,7 +99,7 @@ pub(super) const INVARIANTS: [Invariant; 23] = [
     ),
     ever(
         "believed",
-        "no pod is given up whose group was there",
+        "no pod is given up whose group nobody else has deleted",
         status::believed,
     ),
     now(

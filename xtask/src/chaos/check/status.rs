@@ -180,7 +180,7 @@ pub(super) fn vanished(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// One 404 proves nothing.
+/// One 404 proves nothing, and what we have deleted ourselves was not lost.
 pub(super) fn believed(world: &World) -> Vec<String> {
     let given_up = world.history.iter().filter(|(_, pod)| {
         let mut phases = pod.phases.iter();
@@ -189,13 +189,11 @@ pub(super) fn believed(world: &World) -> Vec<String> {
     given_up
         .filter(|(uid, _)| {
             let mut changes = world.changes.iter();
-            !changes.any(|change| {
-                change.uid() == Some(uid) && ["vanished", "deleted"].contains(&change.kind.as_str())
-            })
+            !changes.any(|change| change.uid() == Some(uid) && change.kind == "vanished")
         })
         .map(|(uid, _)| {
             format!(
-                "given up, and its group was never gone; {}",
+                "given up, and nobody else had deleted its group; {}",
                 story(world, uid)
             )
         })

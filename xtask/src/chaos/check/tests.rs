@@ -214,6 +214,13 @@ fn a_pod_given_up_whose_group_was_there() {
         world.group("b").containers[0].state = State::Waiting;
     };
     assert_eq!(broken(given_up), ["believed"]);
+    let by_us = |world: &mut World| {
+        given_up(world);
+        let mut change = change(49, "deleted", "b");
+        "Failed".clone_into(&mut change.provisioning_state);
+        world.changes.push(change);
+    };
+    assert_eq!(broken(by_us), ["believed"], "its provisioning had failed");
 }
 
 #[test]
@@ -318,6 +325,20 @@ fn a_connector_that_is_not_ready_or_miscounts() {
 }
 
 #[test]
+fn a_group_that_an_ended_pod_has_lost_may_still_be_counted() {
+    let lost = |world: &mut World| {
+        world.groups.retain(|it| it.uid.as_deref() != Some("j"));
+        world.changes.push(change(50, "vanished", "j"));
+    };
+    assert_eq!(broken(lost), [""; 0]);
+    let two = |world: &mut World| {
+        lost(world);
+        world.groups.retain(|it| it.uid.as_deref() != Some("a"));
+    };
+    assert_eq!(broken(two), ["groups", "connector"]);
+}
+
+#[test]
 fn a_node_that_is_not_ready_or_forgotten() {
     assert_eq!(broken(|world| world.nodes[0].ready = false), ["nodes"]);
     let tainted = |world: &mut World| {
@@ -353,6 +374,11 @@ fn a_node_that_was_ready_and_then_was_not() {
     };
     assert_eq!(broken(spell(&[true, false, true])), ["stays-ready"]);
     assert_eq!(broken(spell(&[false, true])), [""; 0], "before it was");
+    let starts = |world: &mut World| {
+        spell(&[true, false])(world);
+        "Starting".clone_into(&mut world.readiness[1].reason);
+    };
+    assert_eq!(broken(starts), [""; 0], "Azure is slow");
 }
 
 #[test]
