@@ -29,6 +29,9 @@ pub struct GroupSummary {
     pub key: PodKey,
     /// State of the last operation, as ARM words it.
     pub provisioning_state: String,
+    /// It was made for a connector of another UID, which had our node's name: it is adopted by its pod, and without one left
+    /// alone.
+    pub of_predecessor: bool,
 }
 
 /// The groups of a node, as they were `age` ago.

@@ -48,12 +48,12 @@ impl Scope {
         }
     }
 
-    /// The pod of a group whose tags name our cluster and node. A Node's name belongs to one connector of a cluster, so a
-    /// group of another connector's UID was made for one that is gone and was made again under its name: it is adopted.
-    fn owner(&self, tags: &BTreeMap<String, String>) -> Option<PodKey> {
+    /// Whose a group is whose tags name our cluster and node. A Node's name belongs to one connector of a cluster, so a
+    /// group of another connector's UID was made for one that is gone and was made again under its name.
+    fn owner(&self, tags: &BTreeMap<String, String>) -> Option<Ownership> {
         let owner = ownership(tags)?;
         let ours = owner.cluster_uid == self.cluster_uid && owner.node == self.node;
-        ours.then_some(owner.key)
+        ours.then_some(owner)
     }
 }
 
@@ -151,7 +151,8 @@ impl Aci {
         let Some(group) = self.arm.get_group(&self.scope.resource_group, name).await? else {
             return Ok(None);
         };
-        if self.scope.owner(&group.tags).as_ref() == Some(key) {
+        let owner = self.scope.owner(&group.tags);
+        if owner.is_some_and(|owner| owner.key == *key) {
             return Ok(Some(group));
         }
         Err(Failure {
@@ -253,8 +254,10 @@ impl Aci {
             .list_groups_within(&self.scope.resource_group, max_age)
             .await?;
         let ours = listing.groups.iter().filter_map(|group| {
+            let owner = self.scope.owner(&group.tags)?;
             Some(GroupSummary {
-                key: self.scope.owner(&group.tags)?,
+                of_predecessor: owner.connector_uid != self.scope.connector_uid,
+                key: owner.key,
                 name: group.name.clone(),
                 provisioning_state: group.provisioning_state.clone(),
             })

@@ -184,6 +184,7 @@ fn summary(name: &str) -> GroupSummary {
         name: name.to_owned(),
         key: key(name.trim_start_matches("g-")),
         provisioning_state: "Succeeded".into(),
+        of_predecessor: false,
     }
 }
 

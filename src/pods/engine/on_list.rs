@@ -40,6 +40,9 @@ impl Engine {
     fn listed(&mut self, now: Now, read_at: Duration, summary: &GroupSummary, many: bool) {
         let key = &summary.key;
         let Some(record) = self.records.get_mut(key) else {
+            if summary.of_predecessor {
+                return;
+            }
             let orphan = Orphan::Listed {
                 since: read_at,
                 twice: false,

@@ -393,6 +393,7 @@ impl World {
         let groups = self.groups.iter().map(|(uid, made)| GroupSummary {
             name: format!("g-{uid}"),
             key: key(uid),
+            of_predecessor: false,
             provisioning_state: if self.now < *made + STARTS_AFTER {
                 "Creating"
             } else {

@@ -198,6 +198,7 @@ fn summary(uid: &str) -> GroupSummary {
         name: format!("g-{uid}"),
         key: key(uid),
         provisioning_state: "Succeeded".into(),
+        of_predecessor: false,
     }
 }
 

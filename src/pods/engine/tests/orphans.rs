@@ -172,3 +172,22 @@ fn orphans_are_only_counted_when_told_to_report() {
     );
     assert_eq!(world.engine.counts().orphans, 1);
 }
+
+#[test]
+fn a_group_of_a_connector_that_was_made_again_is_adopted_by_its_pod_and_else_left_alone() {
+    let predecessors = |uid: &str| GroupSummary {
+        of_predecessor: true,
+        ..summary(uid)
+    };
+    let mut world = World::new();
+    world.step(Input::PodApplied(pod("a")));
+    world.step(Input::PodsSynced);
+    let listed = || Input::GroupsListed(Ok(complete(vec![predecessors("a"), predecessors("b")])));
+    let effects = world.step(listed());
+    assert_eq!(operations(&effects), [("a".into(), Operation::GetGroup)]);
+    for _ in 0..5 {
+        let next = operations(&world.after(60).step(listed()));
+        assert!(next.iter().all(|(uid, _)| uid == "a"), "{next:?}");
+    }
+    assert_eq!(world.engine.counts().orphans, 0);
+}
