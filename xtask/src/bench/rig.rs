@@ -453,7 +453,7 @@ fn connector_name(index: usize) -> String {
     }
 }
 
-/// Adds the nodes of all connectors but the first to both lists of the role.
+/// Adds the nodes of all connectors but the first to the list of the role.
 fn more_names(connectors: usize) -> Value {
     let nodes = (1..connectors).flat_map(|index| {
         ["linux", "windows"].map(|os| {
@@ -513,12 +513,12 @@ mod tests {
     }
 
     #[test]
-    fn names_are_added_to_both_rules() {
+    fn the_names_of_both_nodes_are_added_to_the_rule() {
         let patch = more_names(2);
-        assert_eq!(patch.as_array().unwrap().len(), 4);
+        assert_eq!(patch.as_array().unwrap().len(), 2);
         assert_eq!(
-            patch.pointer("/3/value").unwrap(),
-            "system:node:virtual-kubelet-bench-01-windows-eastus"
+            patch.pointer("/1/value").unwrap(),
+            "virtual-kubelet-bench-01-windows-eastus"
         );
     }
 
