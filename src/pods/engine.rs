@@ -330,6 +330,14 @@ impl Engine {
         })
     }
 
+    /// The record whose operation has ended, and whether that began in an earlier stage.
+    fn land(&mut self, now: Now, key: &PodKey) -> Option<(&mut Record, bool)> {
+        let record = self.records.get_mut(key)?;
+        self.touched.push(key.clone());
+        let late = record.land(now);
+        Some((record, late))
+    }
+
     /// Applies the rules to what has been touched and schedules what is next.
     fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut settled = self.apply_rules_to_touched(now, effects);

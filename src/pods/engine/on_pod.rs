@@ -105,11 +105,9 @@ impl Engine {
 
     /// A live GET says whether a pod exists.
     pub(super) fn pod_read(&mut self, now: Now, key: &PodKey, presence: Presence) {
-        let Some(record) = self.records.get_mut(key) else {
+        let Some((record, late)) = self.land(now, key) else {
             return;
         };
-        self.touched.push(key.clone());
-        let late = record.land(now);
         let Stage::Orphaned(orphan) = record.stage else {
             return;
         };
@@ -201,6 +199,11 @@ impl Record {
     /// The next try of this stage is due after `wait`, spread.
     pub(super) fn back_off(&mut self, now: Now, wait: Duration) {
         self.attempts = self.attempts.saturating_add(1);
+        self.wait(now, wait);
+    }
+
+    /// Nothing is done in this stage for `wait`, spread.
+    pub(super) fn wait(&mut self, now: Now, wait: Duration) {
         self.not_before = now.mono + cadence::jitter(wait, self.seed());
     }
 

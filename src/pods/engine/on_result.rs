@@ -18,11 +18,9 @@ impl Engine {
         if result.is_ok() {
             self.on_success(now, key);
         }
-        let Some(record) = self.records.get_mut(key) else {
+        let Some((record, late)) = self.land(now, key) else {
             return;
         };
-        self.touched.push(key.clone());
-        let late = record.land(now);
         record.learn_of_create(&result);
         if late || !matches!(record.stage, Stage::Creating) {
             return;
@@ -40,7 +38,7 @@ impl Engine {
                 let crowd = self.pods_failing_with(failure.reason);
                 if let Some(record) = self.records.get_mut(key) {
                     let wait = cadence::after_refusal(&failure, record.attempts, crowd);
-                    record.not_before = now.mono + cadence::jitter(wait, record.seed());
+                    record.wait(now, wait);
                 }
             }
         }
@@ -57,11 +55,9 @@ impl Engine {
         if result.is_ok() {
             self.on_success(now, key);
         }
-        let Some(record) = self.records.get_mut(key) else {
+        let Some((record, late)) = self.land(now, key) else {
             return;
         };
-        self.touched.push(key.clone());
-        let late = record.land(now);
         let Stage::Removing(removal) = &mut record.stage else {
             return;
         };
@@ -89,11 +85,9 @@ impl Engine {
         result: Result<(), Failure>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(record) = self.records.get_mut(key) else {
+        let Some((record, late)) = self.land(now, key) else {
             return;
         };
-        self.touched.push(key.clone());
-        let late = record.land(now);
         match (&mut record.stage, result) {
             // Stopped because the delete has to wait; whether that went well or not, the delete goes on.
             (Stage::Removing(removal), _) => removal.stop = Stopping::Done,

@@ -173,14 +173,15 @@ impl Record {
         if self.exists != Exists::No || self.in_flight.is_some() {
             return None;
         }
-        if !matches!(self.stage, Stage::Removing(_)) {
-            return None;
-        }
-        let stage = std::mem::replace(&mut self.stage, Stage::Gone);
-        self.enter(now, Stage::Gone);
-        match stage {
-            Stage::Removing(removal) => Some(removal),
-            _ => None,
+        match std::mem::replace(&mut self.stage, Stage::Gone) {
+            Stage::Removing(removal) => {
+                self.enter(now, Stage::Gone);
+                Some(removal)
+            }
+            other => {
+                self.stage = other;
+                None
+            }
         }
     }
 
@@ -205,12 +206,7 @@ impl Record {
                 pod.write(status, effects);
                 self.finish(now, Afterwards::Rest);
             }
-            Why::Replace => {
-                self.enter(now, Stage::Creating);
-                self.look_first = true;
-                let wait = cadence::provision(self.failed_starts());
-                self.not_before = now.mono + cadence::jitter(wait, self.seed());
-            }
+            Why::Replace => self.make_again(now),
             // Its pod has come back meanwhile.
             Why::PodGone => self.group_lost(now, effects),
         }
@@ -240,10 +236,7 @@ impl Record {
                         .to_owned(),
                 ),
             );
-            self.enter(now, Stage::Creating);
-            self.look_first = true;
-            let wait = cadence::provision(self.failed_starts());
-            self.not_before = now.mono + cadence::jitter(wait, self.seed());
+            self.make_again(now);
             return;
         }
         let status = status_group_gone(&pod.facts, None, host_ip.as_deref(), now.wall);
@@ -254,6 +247,13 @@ impl Record {
             "The container group of this pod was deleted in Azure by somebody else".to_owned(),
         ));
         self.finish(now, Afterwards::Rest);
+    }
+
+    /// Another group is made, after a back-off by how often in a row that was so.
+    fn make_again(&mut self, now: Now) {
+        self.enter(now, Stage::Creating);
+        self.look_first = true;
+        self.wait(now, cadence::provision(self.failed_starts()));
     }
 
     /// Restarts that the containers of the pod have behind them.
