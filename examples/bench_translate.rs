@@ -30,6 +30,7 @@ fn main() {
         node: "node".to_owned(),
         key: PodKey::of(&pod).unwrap(),
         restarts: 0,
+        mark: None,
     };
     let resolved = Resolved {
         services: Some(std::sync::Arc::from([])),

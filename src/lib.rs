@@ -23,5 +23,6 @@ pub mod registry;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tenure;
 pub mod translate;
 pub mod watched;

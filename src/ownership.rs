@@ -222,6 +222,7 @@ pub(crate) mod scripted {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::tenure::Tenure;
 
     impl Ownership {
         /// Holds nothing yet.
@@ -234,7 +235,13 @@ pub(crate) mod scripted {
 
         pub(crate) fn wins(&self, connector: &str) -> Claim {
             let now = (Instant::now(), SystemTime::now());
-            let claim = Claim::new(connector, Duration::from_secs(10), now, Arc::new(()));
+            let claim = Claim::new(
+                connector,
+                Duration::from_secs(10),
+                now,
+                Tenure::default(),
+                Arc::new(()),
+            );
             let mut claims = self.shared.claims.lock();
             claims.insert(connector.to_owned(), claim.clone());
             claim

@@ -18,6 +18,7 @@ pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};
 
 use crate::azure::model::ContainerGroup;
+use crate::tenure::Maker;
 use crate::translate::{Note, PodKey};
 
 /// A container group as LIST tells it: existence and owner, no instance view.
@@ -29,9 +30,8 @@ pub struct GroupSummary {
     pub key: PodKey,
     /// State of the last operation, as ARM words it.
     pub provisioning_state: String,
-    /// It was made for a connector of another UID, which had our node's name: it is adopted by its pod, and without one left
-    /// alone.
-    pub of_predecessor: bool,
+    /// Who made it.
+    pub maker: Maker,
 }
 
 /// The groups of a node, as they were `age` ago.
@@ -50,6 +50,8 @@ pub struct Listing {
 pub struct Ensured {
     /// The group as ARM answered it.
     pub group: Box<ContainerGroup>,
+    /// It was there before, and nothing was made.
+    pub adopted: bool,
     /// What was approximated, to be told once.
     pub notes: Vec<Note>,
 }

@@ -186,6 +186,7 @@ fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<Arm
         connector_uid: spec.connector_uid.clone(),
         node: spec.node.name.clone(),
         node_ip: shared.node_ip.to_string(),
+        tenure: spec.tenure.clone(),
     };
     Aci::new(arm, references, images, scope, spec.groups.clone())
 }

@@ -1,8 +1,11 @@
 //! What decides what an agent does, and what it says of itself. PURE.
 
+use std::sync::Arc;
+
 use crate::azure::Reach;
 use crate::node::spec::NodeSpec;
 use crate::pods::engine::Held;
+use crate::tenure::Tenure;
 use crate::translate::GroupDefaults;
 
 /// Everything that decides what an agent does. Two equal specs mean the same agent.
@@ -26,6 +29,8 @@ pub struct AgentSpec {
     pub delete_orphans: bool,
     /// A person's approval of the deletion of groups that were held back because they are too many.
     pub approved_orphans: Option<String>,
+    /// Whose time with the connector it is; `None` where no Lease says so.
+    pub tenure: Option<Arc<Tenure>>,
 }
 
 /// What an agent knows about itself, for the connector's status.
@@ -72,6 +77,7 @@ pub(crate) mod tests {
             suspended: false,
             delete_orphans: false,
             approved_orphans: None,
+            tenure: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::api::VirtualKubeletConnector;
 use crate::fence::{Closed, Fence};
 use crate::kube::client::Clients;
 use crate::ownership::{Ownership, Role};
+use crate::tenure::Tenure;
 
 /// Agents may take so long to end and to write their last statuses when another replica waits for the connector. What
 /// they still do then is not sent any more.
@@ -41,6 +42,11 @@ impl Core {
             Some(claim) => Arc::new(claim),
             None => Arc::new(Closed(connector.to_owned())),
         }
+    }
+
+    /// Whose time with the connector it is.
+    pub(super) fn tenure(&self, connector: &str) -> Option<Arc<Tenure>> {
+        self.ownership().claim(connector)?.tenure()
     }
 
     /// The operator's clients for writes about one connector.

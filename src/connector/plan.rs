@@ -1,6 +1,7 @@
 //! Which agents should run, and the steps from those that do. PURE.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::capacity::Region;
 use crate::agent::AgentSpec;
@@ -10,6 +11,7 @@ use crate::api::{
 };
 use crate::azure::model::SecretText;
 use crate::node::spec::NodeSpec;
+use crate::tenure::Tenure;
 use crate::translate::{ClusterDns, GroupDefaults, Workspace};
 
 /// The facts beside the spec that an agent is made of.
@@ -29,6 +31,8 @@ pub struct Identity {
     pub region: Region,
     /// The value of the annotation that agrees to the deletion of many groups without a pod.
     pub approved_orphans: Option<String>,
+    /// Whose time with the connector it is.
+    pub tenure: Option<Arc<Tenure>>,
 }
 
 /// The agent of one operating system. `retiring`: its node is on its way out, takes no pods and makes no groups.
@@ -87,6 +91,7 @@ pub fn agent_spec(
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,
         approved_orphans: identity.approved_orphans.clone(),
+        tenure: identity.tenure.clone(),
     }
 }
 
@@ -182,6 +187,7 @@ pub(super) mod tests {
             workspace_key: None,
             region: Region::default(),
             approved_orphans: None,
+            tenure: None,
         }
     }
 

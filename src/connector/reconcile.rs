@@ -127,6 +127,7 @@ impl Core {
                 workspace_key: memory.workspace_key.clone(),
                 region: Region::default(),
                 approved_orphans: annotation(DELETE_ORPHANS),
+                tenure: self.tenure(&connector.name_any()),
             },
             deleting,
             forced: deleting && annotation(FORCE_DELETE).as_deref() == Some(uid.as_str()),

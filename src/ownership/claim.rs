@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Observer;
 use crate::fence::{Fence, NotHeld, Target};
+use crate::tenure::Tenure;
 
 /// The wall clock may run ahead of the monotonic one by so much between two renewals. More means that the machine was
 /// suspended (Linux does not count that in its monotonic clock), or that somebody has set the clock: in doubt, the claim
@@ -30,6 +31,7 @@ struct Inner {
     connector: String,
     number: u64,
     valid_for: Duration,
+    tenure: Option<Arc<Tenure>>,
     state: Mutex<State>,
     wall_clock: fn() -> SystemTime,
     observer: Arc<dyn Observer>,
@@ -59,9 +61,11 @@ impl Claim {
         connector: &str,
         valid_for: Duration,
         sent: (Instant, SystemTime),
+        tenure: Tenure,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self::with_clock(connector, valid_for, Some(sent), observer, SystemTime::now)
+        let since = (Some(sent), Some(tenure));
+        Self::with_clock(connector, valid_for, since, observer, SystemTime::now)
     }
 
     /// A claim that never lapses.
@@ -69,7 +73,7 @@ impl Claim {
         Self::with_clock(
             connector,
             Duration::MAX,
-            None,
+            (None, None),
             Arc::new(()),
             SystemTime::now,
         )
@@ -78,7 +82,7 @@ impl Claim {
     fn with_clock(
         connector: &str,
         valid_for: Duration,
-        renewed: Option<(Instant, SystemTime)>,
+        (renewed, tenure): (Option<(Instant, SystemTime)>, Option<Tenure>),
         observer: Arc<dyn Observer>,
         wall_clock: fn() -> SystemTime,
     ) -> Self {
@@ -86,6 +90,7 @@ impl Claim {
             connector: connector.to_owned(),
             number: CLAIMS.fetch_add(1, Ordering::Relaxed),
             valid_for,
+            tenure: tenure.map(Arc::new),
             state: Mutex::new(State {
                 renewed,
                 leaving: false,
@@ -94,6 +99,11 @@ impl Claim {
             wall_clock,
             observer,
         }))
+    }
+
+    /// Whose time it is; `None` for a claim that needs no Lease.
+    pub fn tenure(&self) -> Option<Arc<Tenure>> {
+        self.0.tenure.clone()
     }
 
     /// Differs between any two claims of this process.
@@ -170,7 +180,7 @@ mod tests {
 
     fn taken(clock: fn() -> SystemTime) -> Claim {
         let now = (Instant::now(), clock());
-        Claim::with_clock("c", VALID, Some(now), Arc::new(()), clock)
+        Claim::with_clock("c", VALID, (Some(now), None), Arc::new(()), clock)
     }
 
     fn lapsed(claim: &Claim) -> bool {
@@ -220,7 +230,7 @@ mod tests {
         }
         let counted = Arc::new(Counted::default());
         let now = (Instant::now(), SystemTime::now());
-        let claim = Claim::new("c", VALID, now, counted.clone());
+        let claim = Claim::new("c", VALID, now, Tenure::default(), counted.clone());
         assert!(claim.allow(Target::Azure).is_ok());
         tokio::time::advance(VALID).await;
         assert!(claim.allow(Target::Azure).is_err());

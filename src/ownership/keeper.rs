@@ -157,9 +157,9 @@ impl Keeper {
         for change in changes {
             let mut claims = self.shared.claims.lock();
             match change {
-                Change::Won(connector, sent, handed) => {
+                Change::Won(connector, sent, handed, tenure) => {
                     let (valid, observer) = (self.timing.valid, self.observer.clone());
-                    let claim = Claim::new(&connector, valid, (sent, wall), observer);
+                    let claim = Claim::new(&connector, valid, (sent, wall), tenure, observer);
                     claims.insert(connector.clone(), claim);
                     self.observer.renewal(true);
                     self.observer

@@ -5,6 +5,7 @@
 //! | `vkc-connector-<name of the connector>` | `connector` | the replica that runs its agents; none when it was released |
 //! | `vkc-replica-<identity>` | `replica` | the replica itself |
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -12,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 
 use super::table::Me;
+use crate::tenure::{REMEMBERED, Tenure};
 
 /// All our Leases have it; its value says which kind.
 pub const LABEL: &str = "virtual-kubelet.io/lease";
@@ -20,6 +22,10 @@ const CONNECTOR: &str = "connector";
 const REPLICA: &str = "replica";
 /// UID of the pod that the holder runs in, when it knows it.
 pub const POD_UID: &str = "virtual-kubelet.io/holder-pod-uid";
+
+/// Holders before this one, each with the time until which it may have written, by its clock:
+/// `<identity>=<time>`, separated by commas.
+pub const FORMER_HOLDERS: &str = "virtual-kubelet.io/former-holders";
 
 const CONNECTOR_PREFIX: &str = "vkc-connector-";
 const REPLICA_PREFIX: &str = "vkc-replica-";
@@ -84,6 +90,37 @@ pub fn pod_uid(lease: &Lease) -> Option<&str> {
     uid.filter(|uid| !uid.is_empty())
 }
 
+/// The time of its holder.
+pub fn tenure(lease: &Lease) -> Tenure {
+    Tenure {
+        holder: holder(lease).unwrap_or_default().to_owned(),
+        former: former(lease),
+    }
+}
+
+fn former(lease: &Lease) -> BTreeMap<String, Timestamp> {
+    let annotations = lease.metadata.annotations.as_ref();
+    let listed = annotations.and_then(|all| all.get(FORMER_HOLDERS));
+    let entry = |entry: &str| {
+        let (identity, until) = entry.split_once('=')?;
+        Some((identity.trim().to_owned(), until.trim().parse().ok()?))
+    };
+    listed
+        .into_iter()
+        .flat_map(|listed| listed.split(','))
+        .filter_map(entry)
+        .collect()
+}
+
+/// Former holders as an annotation: the last ones.
+fn former_holders(all: BTreeMap<String, Timestamp>) -> String {
+    let mut all: Vec<_> = all.into_iter().map(|(who, until)| (until, who)).collect();
+    all.sort();
+    let last = all.split_off(all.len().saturating_sub(REMEMBERED));
+    let entry = |(until, who): &(Timestamp, String)| format!("{who}={until:.0}");
+    last.iter().map(entry).collect::<Vec<_>>().join(",")
+}
+
 /// For how long others have to see it unchanged before they take it. What somebody else writes is believed within bounds.
 pub fn duration(lease: &Lease, ours: Duration) -> Duration {
     let said = lease
@@ -104,6 +141,12 @@ pub fn version(lease: &Lease) -> u64 {
         .as_deref()
         .and_then(|version| version.parse().ok())
         .unwrap_or_default()
+}
+
+/// When its holder wrote it last, by its own clock.
+fn last_word(lease: &Lease) -> Option<Timestamp> {
+    let MicroTime(at) = lease.spec.as_ref()?.renew_time.as_ref()?;
+    Some(*at)
 }
 
 /// The Lease by which `me` takes a connector, or says that it is there. Other people's labels stay.
@@ -170,9 +213,20 @@ fn held_by(
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove(POD_UID);
     }
+    let who = self::holder(&lease).map(ToOwned::to_owned);
+    let changes = who.as_deref() != holder;
+    if changes
+        && matches!(about, About::Connector(_))
+        && let Some(who) = who
+    {
+        let mut former = former(&lease);
+        // What it sends with its last breath is older than its last renewal and the time that this lasts.
+        let until = last_word(&lease).and_then(|last| last.checked_add(lasts).ok());
+        former.insert(who, until.unwrap_or(now));
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(FORMER_HOLDERS.to_owned(), former_holders(former));
+    }
     let before = lease.spec.take().unwrap_or_default();
-    let changes =
-        before.holder_identity.as_deref().unwrap_or_default() != holder.unwrap_or_default();
     lease.spec = Some(LeaseSpec {
         holder_identity: holder.map(ToOwned::to_owned),
         lease_duration_seconds: i32::try_from(lasts.as_secs()).ok(),
@@ -243,6 +297,46 @@ mod tests {
 
         let released = left_to(&accepted, None, LASTS, at(8));
         assert_eq!(holder(&released), None);
+
+        // "a" wrote last at 5, "b" at 7, each by its own clock; a Lease lasts 15 s.
+        let back = taken(Some(&released), &about_c, &me("c"), LASTS, at(9));
+        let former = [("a".to_owned(), at(20)), ("b".to_owned(), at(22))].into();
+        assert_eq!(
+            tenure(&back),
+            Tenure {
+                holder: "c".to_owned(),
+                former
+            }
+        );
+        assert_eq!(
+            tenure(&self::renewed(&back, at(10))),
+            tenure(&back),
+            "a renewal changes nothing of it"
+        );
+    }
+
+    #[test]
+    fn the_last_holders_are_remembered_and_what_somebody_wrote_there_is_skipped() {
+        let about_c = About::Connector("c".to_owned());
+        let mut lease = taken(None, &about_c, &me("r00"), LASTS, at(0));
+        for n in 1..=REMEMBERED + 3 {
+            let second = i64::try_from(n).unwrap();
+            lease = taken(
+                Some(&lease),
+                &about_c,
+                &me(&format!("r{n:02}")),
+                LASTS,
+                at(second),
+            );
+        }
+        let former = tenure(&lease).former;
+        assert_eq!(former.len(), REMEMBERED);
+        assert_eq!(former.keys().next().map(String::as_str), Some("r03"));
+
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        let hostile = "x,=,a=never,b=1970-01-01T00:00:20Z".to_owned();
+        annotations.insert(FORMER_HOLDERS.to_owned(), hostile);
+        assert_eq!(tenure(&lease).former, [("b".to_owned(), at(20))].into());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::lease::{self, About};
 use super::spread::{self, Loads};
+use crate::tenure::Tenure;
 
 /// Who this replica is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// This replica holds the connector since a call that was sent then; true when another one had handed it over.
-    Won(String, Instant, bool),
+    Won(String, Instant, bool, Tenure),
     /// The Lease was renewed by a call that was sent then.
     Renewed(String, Instant),
     /// The connector is to be given away: its agents have to end.
@@ -682,7 +683,10 @@ impl Table {
             stopped: leaving,
         };
         self.mine.insert(connector.to_owned(), mine);
-        (!leaving).then(|| Change::Won(connector.to_owned(), sent, handed))
+        let seen = self.leases.get(&lease::connector_lease(connector));
+        let tenure = seen.map(|seen| lease::tenure(&seen.lease));
+        let tenure = tenure.unwrap_or_default();
+        (!leaving).then(|| Change::Won(connector.to_owned(), sent, handed, tenure))
     }
 
     /// The API server has answered.

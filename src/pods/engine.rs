@@ -203,6 +203,9 @@ struct NodeState {
     bulk_listing: bool,
     pace: Pace,
     breaker: Breaker,
+    /// Since when it is known that another control plane works with the same groups. Only a person's word ends it: that the
+    /// groups that showed it are gone may be the other one's doing.
+    another_control_plane: Option<Timestamp>,
 }
 
 /// Which complete lists have arrived.
@@ -241,9 +244,22 @@ pub struct Counts {
     pub orphans: usize,
 }
 
-/// Groups without a pod that are not deleted because they are too many.
+/// Why groups without a pod are not deleted. The first reason that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// Some of them were made by another control plane.
+    AnotherControlPlane,
+    /// They are too many at once.
+    TooMany,
+    /// They were made for a connector of this name that no longer exists.
+    Predecessor,
+}
+
+/// Groups without a pod that are not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
+    /// Why not.
+    pub why: Hold,
     /// Names of the groups, sorted.
     pub groups: Vec<String>,
     /// Identifies this set, for a person's approval.
@@ -341,6 +357,8 @@ impl Engine {
     /// Applies the rules to what has been touched and schedules what is next.
     fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut settled = self.apply_rules_to_touched(now, effects);
+        self.look_for_another_control_plane(now, &settled);
+        settled.append(&mut self.apply_rules_to_touched(now, effects));
         if settled.len() > BULK_THRESHOLD {
             self.note_bulk(effects);
             settled.append(&mut self.touched);
@@ -405,6 +423,7 @@ impl Engine {
         let agreed = |held: Held| tokens.split(',').any(|token| token.trim() == held.token);
         if self.held().is_some_and(agreed) {
             self.node.breaker.approve(now);
+            self.node.another_control_plane = None;
             self.touch_all();
             self.settle(now, &mut effects);
         }
@@ -445,17 +464,35 @@ impl Engine {
             .filter(|record| record.is_orphan() && record.has_group())
     }
 
-    /// The groups that would be deleted if they were not too many at once.
+    /// The groups that would be deleted if nothing held that back.
     pub fn held(&self) -> Option<Held> {
-        self.node.breaker.tripped_at()?;
+        let waiting = |record: &&Record| {
+            matches!(record.stage, Stage::Orphaned(_)) || record.is_held_back(&self.node)
+        };
+        let tripped = self.node.breaker.tripped_at().is_some();
+        let another = self.node.another_control_plane;
+        let why = if another.is_some() {
+            Hold::AnotherControlPlane
+        } else if tripped {
+            Hold::TooMany
+        } else {
+            Hold::Predecessor
+        };
+        let is_held = |record: &&Record| why != Hold::Predecessor || record.needs_a_word();
         let mut groups: Vec<String> = self
             .orphans()
-            .filter(|record| matches!(record.stage, Stage::Orphaned(_)))
+            .filter(waiting)
+            .filter(is_held)
             .map(|record| record.group.to_string())
             .collect();
+        if groups.is_empty() && another.is_none() {
+            return None;
+        }
         groups.sort();
-        let token = crate::translate::short_hash(&groups);
-        Some(Held { groups, token })
+        let since = another.map(|since| since.to_string());
+        let named: Vec<String> = groups.iter().cloned().chain(since).collect();
+        let token = crate::translate::short_hash(&named);
+        Some(Held { why, groups, token })
     }
 
     /// The slim records of all pods.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use parking_lot::RwLock;
 
 use super::{Deleted, Doubts, Ensured, Failure, GroupSummary, Images, Listing, References};
@@ -13,6 +14,7 @@ use crate::azure::ErrorClass;
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{Class, Pace, Urgency, Wish};
+use crate::tenure::{Maker, Mark, Tenure};
 use crate::translate::{
     GroupDefaults, Ownership, PodKey, Reference, Resolved, Translation, container_group,
     group_name, ownership,
@@ -35,6 +37,8 @@ pub struct Scope {
     pub node: String,
     /// Address of the node.
     pub node_ip: String,
+    /// Whose time it is; `None` where no Lease says so.
+    pub tenure: Option<Arc<Tenure>>,
 }
 
 impl Scope {
@@ -45,7 +49,19 @@ impl Scope {
             node: self.node.clone(),
             key,
             restarts,
+            mark: self.tenure.as_ref().map(|tenure| Mark {
+                by: tenure.holder.clone(),
+                at: Timestamp::now(),
+            }),
         }
+    }
+
+    fn maker(&self, owner: &Ownership) -> Maker {
+        if owner.connector_uid != self.connector_uid {
+            return Maker::Predecessor;
+        }
+        let tenure = self.tenure.as_ref();
+        tenure.map_or(Maker::Former, |tenure| tenure.maker(owner.mark.as_ref()))
     }
 
     /// Whose a group is whose tags name our cluster and node. A Node's name belongs to one connector of a cluster, so a
@@ -183,6 +199,7 @@ impl Aci {
         if look_first && let Some(group) = self.existing(name, &key).await? {
             return Ok(Ensured {
                 group: Box::new(group),
+                adopted: true,
                 notes: Vec::new(),
             });
         }
@@ -195,6 +212,7 @@ impl Aci {
             .await?;
         Ok(Ensured {
             group: Box::new(group),
+            adopted: false,
             notes: translation.notes,
         })
     }
@@ -256,7 +274,7 @@ impl Aci {
         let ours = listing.groups.iter().filter_map(|group| {
             let owner = self.scope.owner(&group.tags)?;
             Some(GroupSummary {
-                of_predecessor: owner.connector_uid != self.scope.connector_uid,
+                maker: self.scope.maker(&owner),
                 key: owner.key,
                 name: group.name.clone(),
                 provisioning_state: group.provisioning_state.clone(),

@@ -6,6 +6,8 @@ use std::fmt;
 use k8s_openapi::api::core::v1::Pod;
 use sha2::{Digest, Sha256};
 
+use crate::tenure::Mark;
+
 const CLUSTER: &str = "vkc-cluster";
 const CONNECTOR: &str = "vkc-connector";
 const NODE: &str = "vkc-node";
@@ -14,6 +16,10 @@ const POD: &str = "vkc-pod";
 const UID: &str = "vkc-uid";
 /// Restarts that the containers of the pod had behind them when this group was made.
 const RESTARTS: &str = "vkc-restarts";
+
+/// Identity of the process that made the group, and when, by its clock.
+const CREATED_BY: &str = "vkc-created-by";
+const CREATED_AT: &str = "vkc-created-at";
 
 /// ARM's limit on tags of one resource.
 const MAX_TAGS: usize = 50;
@@ -120,6 +126,8 @@ pub struct Ownership {
     pub key: PodKey,
     /// Restarts that the pod's containers had behind them when the group was made: not 0 when an earlier group was lost.
     pub restarts: i32,
+    /// Which process made it, and when; `None` when nobody knows.
+    pub mark: Option<Mark>,
 }
 
 impl Ownership {
@@ -138,6 +146,10 @@ impl Ownership {
         ];
         if self.restarts > 0 {
             ours.push((RESTARTS, &restarts));
+        }
+        let made_at = self.mark.as_ref().map(|mark| format!("{:.0}", mark.at));
+        if let (Some(mark), Some(at)) = (&self.mark, &made_at) {
+            ours.extend([(CREATED_BY, &mark.by), (CREATED_AT, at)]);
         }
         let clip = |value: &String| value.chars().take(MAX_TAG_VALUE).collect::<String>();
         user.iter()
@@ -169,6 +181,10 @@ pub fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
             uid: tag(UID)?,
         },
         restarts: restarts_before(tags),
+        mark: tag(CREATED_BY).and_then(|by| {
+            let at = tag(CREATED_AT)?.parse().ok()?;
+            Some(Mark { by, at })
+        }),
     })
 }
 
@@ -192,7 +208,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Ownership, PodKey, group_name, ownership};
+    use super::{CREATED_AT, CREATED_BY, Mark, Ownership, PodKey, group_name, ownership};
 
     fn key(namespace: &str, name: &str, uid: &str) -> PodKey {
         PodKey {
@@ -209,6 +225,10 @@ mod tests {
             node: "n".to_owned(),
             key: key("default", "web-0", "u"),
             restarts: 0,
+            mark: Some(Mark {
+                by: "vkc-0-1a2b".to_owned(),
+                at: "2026-11-29T12:00:00Z".parse().unwrap(),
+            }),
         }
     }
 
@@ -250,7 +270,13 @@ mod tests {
         for name in tags.keys() {
             let mut fewer = tags.clone();
             fewer.remove(name);
-            assert_eq!(ownership(&fewer), None, "without {name}");
+            // Groups of releases that did not mark them are ours all the same.
+            let unmarked = [CREATED_BY, CREATED_AT].contains(&name.as_str());
+            let expected = unmarked.then(|| Ownership {
+                mark: None,
+                ..owner()
+            });
+            assert_eq!(ownership(&fewer), expected, "without {name}");
         }
     }
 

@@ -61,6 +61,7 @@ pub(super) fn owner(pod: &Pod) -> Ownership {
             .unwrap_or_default(),
         key: PodKey::of(pod).unwrap(),
         restarts: 0,
+        mark: None,
     }
 }
 

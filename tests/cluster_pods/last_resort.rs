@@ -238,6 +238,24 @@ async fn fill_with_a_deployment(fixture: &Fixture, real: &RealNodes, virtual_nod
     assert_eq!(spread(fixture, real, "web", count).await, expected);
 }
 
+/// The API server's admission knows a new `PriorityClass` by a watch, and refuses its pods until then.
+async fn admitted(fixture: &Fixture, priority: &Value) {
+    let mut spec = either();
+    merge(&mut spec, priority);
+    let pod: Pod =
+        serde_json::from_value(json!({"metadata": {"name": "tried"}, "spec": spec})).unwrap();
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let pods = fixture.api::<Pod>();
+    eventually("the class is known to admission", 30, || async {
+        let tried = pods.create(&dry_run, &pod).await;
+        tried.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
 /// With the real nodes full: a pod that may use the virtual node gets it and displaces nobody; one that may not waits
 /// for a place that is made for it.
 async fn the_urgent_ones(fixture: &Fixture, real: &RealNodes, virtual_node: &str) {
@@ -249,6 +267,7 @@ async fn the_urgent_ones(fixture: &Fixture, real: &RealNodes, virtual_node: &str
         .await
         .unwrap();
     let priority = json!({"priorityClassName": NAME});
+    admitted(fixture, &priority).await;
     create_pods(fixture, "calm", 1, &priority).await;
     let calm = spread(fixture, real, "calm", 1).await;
     assert_eq!(calm, [(virtual_node.to_owned(), 1)].into());

@@ -31,6 +31,9 @@ pub struct Options {
     /// The API server verifies kubelet serving certificates against the cluster's CA, as managed clusters do.
     /// Off by default, as in a cluster set up by hand: then any certificate is taken.
     pub verify_kubelet_certificates: bool,
+    /// etcd begins with the data that [`ControlPlane::save_etcd`] has saved there: another control plane that believes to be
+    /// the first one, as after a restore or a copy of a cluster.
+    pub restore_from: Option<PathBuf>,
     /// More flags for kube-apiserver, after the harness's own.
     pub api_server_args: Vec<String>,
 }

@@ -159,6 +159,13 @@ pub mod reason {
         /// So many container groups have lost their pods at once that none is deleted: this may be a restored or copied
         /// cluster. The message names them, when they are deleted all the same, and the annotation that agrees to it.
         TOO_MANY = "TooMany";
+        /// Another control plane works with the same container groups: this cluster, or the other one, was restored or
+        /// copied. Only container groups that this operator has made since are deleted until a person decides. The message
+        /// says how.
+        ANOTHER_CONTROL_PLANE = "AnotherControlPlane";
+        /// Container groups without a pod are left of a connector that had this name before. They are deleted when a
+        /// person agrees; the message says how.
+        OF_PREDECESSOR = "OfPredecessor";
         /// Another process writes the status of a node as well: a second installation of the operator, or one of an older
         /// version. Stop it; until then both write more and more seldom.
         NODE_STATUS_CONTESTED = "NodeStatusContested";

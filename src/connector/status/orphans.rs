@@ -3,7 +3,7 @@
 use super::{Facts, before};
 use crate::api::conditions::{ORPHANS_FOUND, Wanted, reason};
 use crate::api::names::ANNOTATION_DELETE_ORPHANS;
-use crate::pods::engine::{HOLD, Held};
+use crate::pods::engine::{HOLD, Held, Hold};
 
 /// Names of groups in the message.
 const SHOWN: usize = 10;
@@ -26,12 +26,13 @@ pub(super) fn orphans_condition(facts: &Facts) -> Option<Wanted> {
         .iter()
         .filter_map(|agent| agent.held.as_ref())
         .collect();
-    if !held.is_empty() {
-        return Some(Wanted::yes(
-            ORPHANS_FOUND,
-            reason::TOO_MANY,
-            held_message(&held),
-        ));
+    if let Some(why) = held.iter().map(|held| held.why).min() {
+        let reason = match why {
+            Hold::AnotherControlPlane => reason::ANOTHER_CONTROL_PLANE,
+            Hold::TooMany => reason::TOO_MANY,
+            Hold::Predecessor => reason::OF_PREDECESSOR,
+        };
+        return Some(Wanted::yes(ORPHANS_FOUND, reason, held_message(why, &held)));
     }
     Some(
         match agents.iter().map(|agent| agent.orphans).sum::<u32>() {
@@ -52,8 +53,8 @@ pub(super) fn orphans_condition(facts: &Facts) -> Option<Wanted> {
     )
 }
 
-/// What would be deleted, when it will be, and how to have it at once.
-fn held_message(held: &[&Held]) -> String {
+/// What would be deleted, why it is not, and how to have it deleted.
+fn held_message(why: Hold, held: &[&Held]) -> String {
     let names: Vec<&str> = held
         .iter()
         .flat_map(|held| held.groups.iter().map(String::as_str))
@@ -64,14 +65,29 @@ fn held_message(held: &[&Held]) -> String {
         more => format!(" and {more} more"),
     };
     let listed = names.iter().take(shown).copied().collect::<Vec<_>>();
+    let listed = format!("{}{more}", listed.join(", "));
     let tokens: Vec<&str> = held.iter().map(|held| held.token.as_str()).collect();
-    format!(
-        "{} container groups have lost their pods at once, which also happens when a cluster is restored or copied; none is \
-         deleted for {} minutes: {}{more}. To delete them now, annotate the connector with {ANNOTATION_DELETE_ORPHANS}={}; to keep them, set \
-         spec.orphanPolicy: Report",
-        names.len(),
-        HOLD.as_secs() / 60,
-        listed.join(", "),
-        tokens.join(","),
-    )
+    let annotate = format!(
+        "annotate the connector with {ANNOTATION_DELETE_ORPHANS}={}",
+        tokens.join(",")
+    );
+    let count = names.len();
+    match why {
+        Hold::AnotherControlPlane => format!(
+            "another control plane works with these container groups, as after a restore or a copy of a cluster; nothing is \
+             deleted that this operator has not made since it took the connector. If this cluster is the copy, stop the \
+             operator here. If not, {annotate} to go on and to delete the container groups that have no pod here ({count}): \
+             {listed}",
+        ),
+        Hold::TooMany => format!(
+            "{count} container groups have lost their pods at once, which also happens when a cluster is restored or copied; \
+             none is deleted for {} minutes: {listed}. To delete them now, {annotate}; to keep them, set spec.orphanPolicy: \
+             Report",
+            HOLD.as_secs() / 60,
+        ),
+        Hold::Predecessor => format!(
+            "{count} container groups are left of a connector of this name that no longer exists; they have no pod and cost \
+             money. To delete them, {annotate}: {listed}",
+        ),
+    }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::api::conditions::ORPHANS_FOUND;
 use crate::connector::validate::tests::spec;
+use crate::pods::engine::{Held, Hold};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
@@ -376,7 +377,8 @@ fn groups_without_a_pod_are_counted() {
     );
     expect(&case, "True", "NodesReady", None);
     // Too many at once: what would go, when, and how to agree.
-    case.nodes[0].agent.as_mut().unwrap().held = Some(crate::pods::engine::Held {
+    case.nodes[0].agent.as_mut().unwrap().held = Some(Held {
+        why: Hold::TooMany,
         groups: (0..12).map(|n| format!("web-{n:02}")).collect(),
         token: "a1b2".to_owned(),
     });
@@ -398,6 +400,31 @@ fn groups_without_a_pod_are_counted() {
             "{part}: {}",
             condition.message
         );
+    }
+    for (why, reason, says) in [
+        (
+            Hold::AnotherControlPlane,
+            "AnotherControlPlane",
+            "If this cluster is the copy, stop the operator here",
+        ),
+        (
+            Hold::Predecessor,
+            "OfPredecessor",
+            "a connector of this name that no longer exists",
+        ),
+    ] {
+        let held = case.nodes[0].agent.as_mut().unwrap().held.as_mut();
+        held.unwrap().why = why;
+        let condition = conditions::find(&case.status(1).conditions, ORPHANS_FOUND).cloned();
+        let condition = condition.unwrap();
+        assert_eq!(condition.reason, reason);
+        for part in [says, "web-00", "virtual-kubelet.io/delete-orphans=a1b2"] {
+            assert!(
+                condition.message.contains(part),
+                "{part}: {}",
+                condition.message
+            );
+        }
     }
     case.nodes
         .iter_mut()

@@ -92,6 +92,7 @@ impl Backend for Fake {
         self.groups.lock().insert(create.group.to_string());
         Ok(Ensured {
             group: group(),
+            adopted: false,
             notes: Vec::new(),
         })
     }
@@ -184,7 +185,7 @@ fn summary(name: &str) -> GroupSummary {
         name: name.to_owned(),
         key: key(name.trim_start_matches("g-")),
         provisioning_state: "Succeeded".into(),
-        of_predecessor: false,
+        maker: crate::tenure::Maker::Us,
     }
 }
 

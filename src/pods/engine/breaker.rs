@@ -68,9 +68,12 @@ impl Breaker {
 
     /// A person has agreed to what waits.
     pub(super) fn approve(&mut self, now: Now) {
-        if self.tripped_at.is_some() {
-            self.release(now.mono);
-        }
+        self.release(now.mono);
+    }
+
+    /// Whether a person has just agreed.
+    pub(super) fn is_released(&self, now: Now) -> bool {
+        now.mono < self.released_until
     }
 
     /// Since when nothing is deleted; `None` while it is.

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::record::Record;
-use super::stage::{Exists, Orphan, Stage};
+use super::stage::{Exists, Made, Orphan, Stage};
 use super::{BULK_THRESHOLD, Effect, Engine, Now, cadence};
 use crate::provider::{Failure, GroupSummary, Listing};
+use crate::tenure::Maker;
 use crate::translate::PodKey;
 
 /// The first lists look for orphans soon after the start, later ones rarely.
@@ -22,8 +23,16 @@ impl Engine {
         self.list_failures = 0;
         let read_at = now.mono.saturating_sub(listing.age);
         let many = listing.groups.len() > BULK_THRESHOLD;
+        let familiar = self.makers_of_our_pods_groups(listing);
         for summary in &listing.groups {
-            self.listed(now, read_at, summary, many);
+            let made = match &summary.maker {
+                Maker::Us => Made::Here,
+                Maker::Predecessor => Made::Predecessor,
+                Maker::Other => Made::Elsewhere,
+                Maker::Unknown(who) if !familiar.contains(who) => Made::Elsewhere,
+                Maker::Former | Maker::Unknown(_) => Made::Before,
+            };
+            self.listed(now, read_at, summary, made, many);
         }
         let shown: HashSet<&PodKey> = listing.groups.iter().map(|group| &group.key).collect();
         self.not_listed(now, read_at, &shown, effects);
@@ -36,13 +45,30 @@ impl Engine {
         self.plan_next_list(now, listing.all, effects);
     }
 
+    /// Processes nobody remembers that have made groups of pods that we know: they were holders before the Lease was lost.
+    fn makers_of_our_pods_groups(&self, listing: &Listing) -> HashSet<String> {
+        let maker = |group: &GroupSummary| match &group.maker {
+            Maker::Unknown(who) => {
+                let record = self.records.get(&group.key);
+                let ours = record.is_some_and(|record| !record.is_orphan());
+                ours.then(|| who.clone())
+            }
+            _ => None,
+        };
+        listing.groups.iter().filter_map(maker).collect()
+    }
+
     /// A group that a list has shown.
-    fn listed(&mut self, now: Now, read_at: Duration, summary: &GroupSummary, many: bool) {
+    fn listed(
+        &mut self,
+        now: Now,
+        read_at: Duration,
+        summary: &GroupSummary,
+        made: Made,
+        many: bool,
+    ) {
         let key = &summary.key;
         let Some(record) = self.records.get_mut(key) else {
-            if summary.of_predecessor {
-                return;
-            }
             let orphan = Orphan::Listed {
                 since: read_at,
                 twice: false,
@@ -50,10 +76,14 @@ impl Engine {
             let name = summary.name.as_str().into();
             let mut record = Record::new(key.clone(), name, now, Stage::Orphaned(orphan));
             record.exists = Exists::Yes;
+            record.made = made;
             self.records.insert(key.clone(), record);
             self.touched.push(key.clone());
             return;
         };
+        if made == Made::Here {
+            record.made = made;
+        }
         let settling = is_settling(&summary.provisioning_state);
         match &mut record.stage {
             Stage::Orphaned(Orphan::Listed { since, twice }) => {
@@ -101,7 +131,11 @@ impl Engine {
                 Stage::Orphaned(Orphan::Listed { since, .. }) if read_at > since => {
                     record.exists = Exists::No;
                 }
-                Stage::Finished(_) if read_at > record.base => record.exists = Exists::No,
+                Stage::Orphaned(Orphan::Confirmed { .. }) | Stage::Finished(_)
+                    if read_at > record.base =>
+                {
+                    record.exists = Exists::No;
+                }
                 // A 404 and a list that began later agree.
                 Stage::Starting { .. } | Stage::Running { .. } if missing => {
                     record.group_lost(now, effects);

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::changes::Changes;
 use super::record::{PodRecord, Record};
-use super::stage::{Afterwards, Exists, Orphan, Stage, Why};
+use super::stage::{Afterwards, Exists, Made, Orphan, Stage, Why};
 use super::{Effect, Engine, Now, Presence, cadence};
 use crate::translate::{PodFacts, PodKey, Told};
 
@@ -47,6 +47,10 @@ impl Engine {
             }
         }
         record.pod = Some(pod);
+        if record.made != Made::Here {
+            // Whoever made the group, its pod is ours.
+            record.made = Made::Before;
+        }
         // A delete that goes on ends first; then the pod has lost its group.
         if !matches!(record.stage, Stage::Removing(_)) {
             record.enter(now, Stage::Unsynced);

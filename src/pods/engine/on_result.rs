@@ -1,7 +1,7 @@
 //! What came of creates, deletes and stops. Facts only: what follows is for `rules` and `next`.
 
 use super::record::Record;
-use super::stage::{Afterwards, Exists, Stage, Stopping};
+use super::stage::{Afterwards, Exists, Made, Stage, Stopping};
 use super::{Effect, Engine, Now, cadence};
 use crate::provider::{Deleted, Ensured, Failure, FailureKind};
 use crate::translate::{PodKey, status_of_group, status_unpulled, status_waiting};
@@ -104,9 +104,12 @@ impl Record {
     /// Whether there is a group now, whatever the record waits for meanwhile.
     fn learn_of_create(&mut self, result: &Result<Ensured, Failure>) {
         match result {
-            Ok(_) => {
+            Ok(ensured) => {
                 self.exists = Exists::Yes;
                 self.look_first = false;
+                if !ensured.adopted {
+                    self.made = Made::Here;
+                }
             }
             // Nothing was sent.
             Err(failure) if matches!(failure.kind, FailureKind::InLine | FailureKind::Refused) => {}

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
 use super::next::Next;
-use super::stage::{Exists, Flight, Removal, Stage, Why};
-use super::{Effect, Now};
+use super::stage::{Exists, Flight, Made, Orphan, Removal, Stage, Why};
+use super::{Effect, NodeState, Now};
 use crate::translate::{PodFacts, PodKey, RestartPolicy, Told as EventsTold, digest};
 
 /// One container group, the pod that claims it, or both. All decisions are made from this by `rules` and `next`.
@@ -22,6 +22,7 @@ pub(super) struct Record {
     /// Counts the stages: what an answer says about time holds only for the stage in which its operation began.
     pub(super) epoch: u32,
     pub(super) exists: Exists,
+    pub(super) made: Made,
     /// A create whose outcome is unknown, or a predecessor's: look before making a group.
     pub(super) look_first: bool,
     pub(super) in_flight: Option<Flight>,
@@ -79,6 +80,7 @@ impl Record {
             stage,
             epoch: 0,
             exists: Exists::No,
+            made: Made::default(),
             look_first: false,
             in_flight: None,
             planned: None,
@@ -137,6 +139,18 @@ impl Record {
     /// Whether no pod claims the group.
     pub(super) fn is_orphan(&self) -> bool {
         self.pod.is_none()
+    }
+
+    /// Whether it is a group without a pod, that pod is gone for sure, and only a person may say what becomes of the group.
+    pub(super) fn needs_a_word(&self) -> bool {
+        let confirmed = matches!(self.stage, Stage::Orphaned(Orphan::Confirmed { .. }));
+        confirmed && matches!(self.made, Made::Predecessor | Made::Elsewhere)
+    }
+
+    /// Whether its deletion has to wait while another control plane is at work: not what this process has made.
+    pub(super) fn is_held_back(&self, node: &NodeState) -> bool {
+        let waits = matches!(&self.stage, Stage::Removing(removal) if !removal.accepted);
+        node.another_control_plane.is_some() && self.made != Made::Here && waits
     }
 
     /// Whether the pod is being deleted.

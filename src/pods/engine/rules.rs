@@ -3,7 +3,7 @@
 //! Each rule may be applied at any time and as often as one likes. No rule chooses an operation.
 
 use super::record::Record;
-use super::stage::{Afterwards, Exists, Orphan, Removal, Stage, Why};
+use super::stage::{Afterwards, Exists, Made, Orphan, Removal, Stage, Why};
 use super::{Effect, Engine, Now, breaker, cadence};
 use crate::translate::{
     PodFacts, PodKey, RestartPolicy, status_failed, status_group_gone, status_group_lost,
@@ -13,6 +13,10 @@ use crate::translate::{
 /// The kubelet's words.
 const DEADLINE: &str = "DeadlineExceeded";
 const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
+/// Another control plane works with the same groups.
+const ANOTHER: &str = "AnotherControlPlane";
+const ANOTHER_MESSAGE: &str = "The container group is not deleted: another control plane works with the same container groups. \
+                               The connector's condition OrphansFound says how to go on";
 /// Polls that fail before a pod is ended at its deadline without one.
 const DEADLINE_POLLS: u32 = 3;
 /// Rules lead from one to the next; more than this cannot follow one another.
@@ -64,11 +68,19 @@ impl Engine {
             self.quota_freed(now);
             return true;
         }
+        if record.is_held_back(&self.node) {
+            record.tell_held_back(now, effects);
+        }
         false
     }
 
-    /// Deletes the group of a pod that is gone, unless too many lose theirs.
+    /// Deletes the group of a pod that is gone, unless too many lose theirs, or it is not ours to judge.
     fn delete_orphan(&mut self, now: Now, key: &PodKey) -> bool {
+        let held = self.node.another_control_plane.is_some()
+            || self.records.get(key).is_some_and(Record::needs_a_word);
+        if held && !self.node.breaker.is_released(now) {
+            return false;
+        }
         let waiting = self
             .orphans()
             .filter(|record| matches!(record.stage, Stage::Orphaned(_)))
@@ -81,6 +93,21 @@ impl Engine {
             record.remove_group(now, Why::PodGone);
         }
         true
+    }
+
+    /// Notes when one of `settled` shows that another control plane is at work.
+    pub(super) fn look_for_another_control_plane(&mut self, now: Now, settled: &[PodKey]) {
+        if self.node.another_control_plane.is_some() || self.node.breaker.is_released(now) {
+            return;
+        }
+        let shows_it = |key: &PodKey| {
+            let record = self.records.get(key);
+            record.is_some_and(|record| record.made == Made::Elsewhere && record.needs_a_word())
+        };
+        if settled.iter().any(shows_it) {
+            self.node.another_control_plane = Some(now.wall);
+            self.touch_all();
+        }
     }
 
     /// With the last orphan the cause is gone, too.
@@ -247,6 +274,13 @@ impl Record {
             "The container group of this pod was deleted in Azure by somebody else".to_owned(),
         ));
         self.finish(now, Afterwards::Rest);
+    }
+
+    /// Tells the pod's owner why its group is not deleted.
+    fn tell_held_back(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if let Some(pod) = &mut self.pod {
+            pod.record_trouble(now, ANOTHER, ANOTHER_MESSAGE, effects);
+        }
     }
 
     /// Another group is made, after a back-off by how often in a row that was so.

@@ -393,7 +393,7 @@ impl World {
         let groups = self.groups.iter().map(|(uid, made)| GroupSummary {
             name: format!("g-{uid}"),
             key: key(uid),
-            of_predecessor: false,
+            maker: crate::tenure::Maker::Us,
             provisioning_state: if self.now < *made + STARTS_AFTER {
                 "Creating"
             } else {
@@ -445,6 +445,7 @@ impl World {
                 let result = match (luck, self.group(&uid)) {
                     (None, Some(group)) => Ok(Ensured {
                         group,
+                        adopted: false,
                         notes: Vec::new(),
                     }),
                     _ => Err(failure()),

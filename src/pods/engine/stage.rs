@@ -104,6 +104,20 @@ pub(super) enum Orphan {
     Confirmed { at: Duration },
 }
 
+/// Who made the group of a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Made {
+    /// This process.
+    Here,
+    /// A holder of the connector before this one, or nobody knows.
+    #[default]
+    Before,
+    /// A connector of this name that no longer exists.
+    Predecessor,
+    /// A control plane that is not this one.
+    Elsewhere,
+}
+
 /// Whether Azure has a group of this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exists {

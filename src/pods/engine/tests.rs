@@ -167,6 +167,7 @@ fn ensured(uid: &str) -> Input {
         key(uid),
         Ok(Ensured {
             group: group("Pending", "Pending"),
+            adopted: false,
             notes: Vec::new(),
         }),
     )
@@ -198,7 +199,7 @@ fn summary(uid: &str) -> GroupSummary {
         name: format!("g-{uid}"),
         key: key(uid),
         provisioning_state: "Succeeded".into(),
-        of_predecessor: false,
+        maker: crate::tenure::Maker::Us,
     }
 }
 

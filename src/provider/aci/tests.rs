@@ -110,6 +110,7 @@ fn provider_at(
         connector_uid: "k1".to_owned(),
         node: "n".to_owned(),
         node_ip: "10.0.0.1".to_owned(),
+        tenure: None,
     };
     Aci::new(
         Arc::new(arm.unwrap()),

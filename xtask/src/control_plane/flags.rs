@@ -45,6 +45,13 @@ pub(super) fn etcd(at: &Layout<'_>) -> Vec<String> {
     ]
 }
 
+/// etcd with data of another one, whose addresses are forgotten.
+pub(super) fn etcd_restored(at: &Layout<'_>) -> Vec<String> {
+    let mut flags = etcd(at);
+    flags.push("--force-new-cluster=true".into());
+    flags
+}
+
 pub(super) fn api_server(at: &Layout<'_>, options: &Options) -> Vec<String> {
     let pki = at.pki;
     let mut flags = vec![

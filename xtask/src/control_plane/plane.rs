@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::{Api, Client};
 
@@ -84,7 +84,14 @@ impl ControlPlane {
             pki: &pki,
             ports: &ports,
         };
-        let mut etcd = spawn(assets, dir.path(), "etcd", flags::etcd(&layout))?;
+        let etcd_flags = match &options.restore_from {
+            Some(saved) => {
+                copy_dir(saved, &dir.path().join("etcd"))?;
+                flags::etcd_restored(&layout)
+            }
+            None => flags::etcd(&layout),
+        };
+        let mut etcd = spawn(assets, dir.path(), "etcd", etcd_flags)?;
         let mut api_server = spawn(
             assets,
             dir.path(),
@@ -272,6 +279,18 @@ impl ControlPlane {
         locked(&self.api_server).kill();
     }
 
+    /// Saves what is in etcd now to the directory `to`, for [`Options::restore_from`]. etcd stands still meanwhile.
+    ///
+    /// # Errors
+    /// The files cannot be copied.
+    pub fn save_etcd(&self, to: &Path) -> Result<()> {
+        let etcd = locked(&self.etcd);
+        etcd.signal("STOP")?;
+        let copied = copy_dir(&self.dir().join("etcd"), to);
+        etcd.signal("CONT")?;
+        copied
+    }
+
     /// Makes etcd forget all that was before now, as it does every five minutes in a cluster that lives: a watch that
     /// wants to go on from before gets 410 then, once the API server does not remember either.
     ///
@@ -341,6 +360,21 @@ impl ControlPlane {
         // Waits for the reaping of killed processes, which is short but not nothing.
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
+}
+
+fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)
+                .with_context(|| format!("cannot copy {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn spawn(assets: &Assets, dir: &Path, name: &str, args: Vec<String>) -> Result<Process> {

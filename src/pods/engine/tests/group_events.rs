@@ -35,6 +35,7 @@ fn what_azure_said_before_our_start_is_told_only_when_something_has_happened() {
             }
             let found = Ensured {
                 group: group("Running", "Succeeded"),
+                adopted: false,
                 notes: Vec::new(),
             };
             world.step(Input::Created(key("a"), Ok(found)));

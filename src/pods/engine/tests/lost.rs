@@ -70,6 +70,7 @@ fn a_pod_that_always_restarts_is_restarted_and_counted() {
         view.unwrap().restart_count = Some(in_group);
         let made = Ensured {
             group: group.clone(),
+            adopted: false,
             notes: Vec::new(),
         };
         world.step(Input::Created(key("a"), Ok(made)));

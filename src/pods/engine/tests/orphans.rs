@@ -1,6 +1,7 @@
 //! Groups that no pod claims.
 
 use super::*;
+use crate::tenure::Maker;
 
 #[test]
 fn a_force_deleted_pod_loses_its_group_only_after_a_live_get() {
@@ -173,21 +174,142 @@ fn orphans_are_only_counted_when_told_to_report() {
     assert_eq!(world.engine.counts().orphans, 1);
 }
 
-#[test]
-fn a_group_of_a_connector_that_was_made_again_is_adopted_by_its_pod_and_else_left_alone() {
-    let predecessors = |uid: &str| GroupSummary {
-        of_predecessor: true,
+fn made_by(uid: &str, maker: Maker) -> GroupSummary {
+    GroupSummary {
+        maker,
         ..summary(uid)
-    };
+    }
+}
+
+#[test]
+fn a_group_of_a_connector_that_was_made_again_is_adopted_by_its_pod_and_else_waits_for_a_persons_word()
+ {
     let mut world = World::new();
     world.step(Input::PodApplied(pod("a")));
     world.step(Input::PodsSynced);
-    let listed = || Input::GroupsListed(Ok(complete(vec![predecessors("a"), predecessors("b")])));
+    let groups = ["a", "b"].map(|uid| made_by(uid, Maker::Predecessor));
+    let listed = || Input::GroupsListed(Ok(complete(groups.to_vec())));
     let effects = world.step(listed());
     assert_eq!(operations(&effects), [("a".into(), Operation::GetGroup)]);
-    for _ in 0..5 {
+    world.after(60).step(listed());
+    assert!(operations(&world.step(Input::PodRead(key("b"), Presence::Gone))).is_empty());
+    for _ in 0..100 {
         let next = operations(&world.after(60).step(listed()));
         assert!(next.iter().all(|(uid, _)| uid == "a"), "{next:?}");
     }
-    assert_eq!(world.engine.counts().orphans, 0);
+    let held = world.engine.held().unwrap();
+    assert_eq!(
+        (held.why, held.groups),
+        (Hold::Predecessor, vec!["g-b".to_owned()])
+    );
+    assert_eq!(world.engine.counts().orphans, 1);
+    let now = world.now();
+    let effects = world.engine.approve(now, &held.token);
+    assert_eq!(operations(&effects), [("b".into(), Operation::DeleteGroup)]);
+
+    // Once adopted it is ours like any other.
+    world.step(Input::PodGone(key("a")));
+    world.step(Input::PodRead(key("a"), Presence::Gone));
+    world.after(2).step(Input::Timer(key("a")));
+    let deletes = world.engine.held().is_none();
+    assert!(deletes, "{:?}", world.engine.held());
+}
+
+/// A world with the running pods "mine", which this process has started, and "old", which was there; lists show `strange`
+/// besides, whose pod is nowhere.
+fn with_a_strange_group(strange: &GroupSummary) -> World {
+    let mut world = World::new();
+    world.step(Input::PodApplied(pod("old")));
+    world.step(Input::PodsSynced);
+    let groups = |mine: bool| {
+        let mine = mine.then(|| made_by("mine", Maker::Us));
+        let groups = [made_by("old", Maker::Former), strange.clone()];
+        Input::GroupsListed(Ok(complete(groups.into_iter().chain(mine).collect())))
+    };
+    world.step(groups(false));
+    world.step(running("old"));
+    world.step(Input::PodApplied(pod("mine")));
+    world.step(ensured("mine"));
+    world.step(running("mine"));
+    let effects = world.after(30).step(groups(true));
+    assert!(
+        operations(&effects).contains(&(strange.key.uid.clone(), Operation::GetPod)),
+        "{effects:?}"
+    );
+    world
+}
+
+#[test]
+fn a_group_of_another_control_plane_stops_every_delete_but_of_what_was_made_here() {
+    for maker in [Maker::Other, Maker::Unknown("x".to_owned())] {
+        let mut world = with_a_strange_group(&made_by("strange", maker));
+        assert_eq!(world.engine.held(), None, "its pod may be on its way to us");
+        let gone = Input::PodRead(key("strange"), Presence::Gone);
+        assert!(operations(&world.step(gone)).is_empty());
+        let held = world.engine.held().unwrap();
+        assert_eq!(held.why, Hold::AnotherControlPlane);
+        assert_eq!(held.groups, ["g-strange"]);
+
+        // Nobody deletes what may be in use elsewhere, whoever asks for it, and however long it lasts.
+        let effects = world.step(Input::PodApplied(deleting("old")));
+        assert!(operations(&effects).is_empty(), "{effects:?}");
+        let told = |effect: &Effect| matches!(effect, Effect::Emit(event) if event.reason == "AnotherControlPlane");
+        assert!(effects.iter().any(told), "{effects:?}");
+        for uid in ["old", "strange"] {
+            let effects = world.after(7200).step(Input::Timer(key(uid)));
+            assert!(operations(&effects).is_empty(), "{effects:?}");
+        }
+        // What this process has made is its own.
+        let effects = world.step(Input::PodApplied(deleting("mine")));
+        assert_eq!(only_operation(&effects), Operation::DeleteGroup);
+
+        let now = world.now();
+        let mut went: Vec<_> = operations(&world.engine.approve(now, &held.token));
+        went.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(
+            went,
+            [
+                ("old".into(), Operation::DeleteGroup),
+                ("strange".into(), Operation::DeleteGroup)
+            ]
+        );
+        assert_eq!(world.engine.held(), None);
+    }
+}
+
+#[test]
+fn another_control_plane_that_deletes_its_group_is_not_gone_for_that() {
+    let mut world = with_a_strange_group(&made_by("strange", Maker::Other));
+    world.step(Input::PodRead(key("strange"), Presence::Gone));
+    world.step(Input::PodApplied(deleting("old")));
+    world.after(30);
+    let left = vec![made_by("mine", Maker::Us), made_by("old", Maker::Former)];
+    let effects = world.step(Input::GroupsListed(Ok(complete(left))));
+    assert!(operations(&effects).is_empty(), "{effects:?}");
+    let held = world.engine.held().unwrap();
+    assert_eq!(
+        (held.why, held.groups.len()),
+        (Hold::AnotherControlPlane, 0)
+    );
+    let now = world.now();
+    let effects = world.engine.approve(now, &held.token);
+    assert_eq!(
+        operations(&effects),
+        [("old".into(), Operation::DeleteGroup)]
+    );
+    assert_eq!(world.engine.held(), None);
+}
+
+#[test]
+fn a_process_that_made_groups_of_our_pods_is_no_stranger_though_its_lease_is_lost() {
+    let mut world = World::new();
+    world.step(Input::PodApplied(pod("old")));
+    world.step(Input::PodsSynced);
+    let groups = ["old", "left"].map(|uid| made_by(uid, Maker::Unknown("x".to_owned())));
+    let listed = || Input::GroupsListed(Ok(complete(groups.to_vec())));
+    world.step(listed());
+    world.step(running("old"));
+    world.after(30).step(listed());
+    let effects = world.step(Input::PodRead(key("left"), Presence::Gone));
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
 }

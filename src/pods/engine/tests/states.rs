@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pods::engine::next::{is_at_rest, next};
 use crate::pods::engine::record::{PodRecord, Record};
-use crate::pods::engine::stage::{Afterwards, Exists, Orphan, Removal, Stopping, Why};
+use crate::pods::engine::stage::{Afterwards, Exists, Made, Orphan, Removal, Stopping, Why};
 
 fn stage() -> impl Strategy<Value = Stage> {
     let since = (0u64..4000).prop_map(Duration::from_secs);
@@ -60,6 +60,7 @@ prop_compose! {
         flying in prop::option::weighted(0.2, 0u32..3),
         numbers in (0u32..30, 0u64..8000, 0u64..4000, any::<bool>(), any::<bool>()),
         missing in any::<bool>(),
+        made in prop_oneof![Just(Made::Here), Just(Made::Before), Just(Made::Predecessor), Just(Made::Elsewhere)],
     ) -> Record {
         let (attempts, not_before, base, poll_now, look_first) = numbers;
         let now = Now { wall: Timestamp::from_second(START).unwrap(), mono: Duration::from_secs(base) };
@@ -88,6 +89,7 @@ prop_compose! {
             pod
         });
         record.exists = exists;
+        record.made = made;
         record.epoch = 1;
         record.in_flight = flying.map(|epoch| Flight { operation: Operation::GetGroup, epoch, began: now.wall });
         record.attempts = attempts;
@@ -117,7 +119,7 @@ proptest! {
     #[test]
     fn what_is_next_keeps_the_rules(
         record in record(),
-        (suspended, synced, bulk) in any::<(bool, bool, bool)>(),
+        (suspended, synced, bulk, another) in any::<(bool, bool, bool, bool)>(),
         seconds in 0u64..8000,
     ) {
         let now = Now {
@@ -125,6 +127,13 @@ proptest! {
             mono: Duration::from_secs(seconds),
         };
         let mut engine = engine_of(record, suspended, synced, bulk);
+        if another {
+            let orphan = Stage::Orphaned(Orphan::Confirmed { at: Duration::ZERO });
+            let mut strange = Record::new(key("strange"), "g-strange".into(), now, orphan);
+            (strange.exists, strange.made) = (Exists::Yes, Made::Elsewhere);
+            engine.touched.push(strange.key.clone());
+            engine.records.insert(strange.key.clone(), strange);
+        }
         let mut effects = Vec::new();
         engine.settle(now, &mut effects);
         prop_assert!(engine.touched.is_empty());
@@ -163,6 +172,8 @@ proptest! {
                 let Stage::Removing(removal) = &record.stage else {
                     return Err(TestCaseError::fail(format!("not condemned: {record:?}")));
                 };
+                let another = engine.node.another_control_plane.is_some();
+                prop_assert!(!another || record.made == Made::Here || removal.accepted, "not ours: {:?}", record);
                 prop_assert!(removal.why != Why::PodDeleted || deleting || record.pod.is_none());
                 prop_assert!(record.exists != Exists::No, "it is gone: {:?}", record);
             }
