@@ -163,6 +163,7 @@ impl Fixture {
             kubelet_version: kubelet_version(&version),
         };
         let (wanted, wanted_rx) = watch::channel(NodeWanted {
+            starting: false,
             spec: spec.clone(),
             ready: true,
             reason: "Synced".to_owned(),

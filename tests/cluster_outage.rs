@@ -89,6 +89,7 @@ async fn two_minutes_without_the_api_server_and_all_is_as_before_within_five_sec
         kubelet_version: kubelet_version("v1.36.3"),
     };
     let (_wanted, wanted) = watch::channel(NodeWanted {
+        starting: false,
         spec: spec(),
         ready: true,
         reason: "Synced".to_owned(),

@@ -21,6 +21,9 @@ use crate::watched::set_if_changed;
 /// A node is told Ready when its pods are synced; an operator that cannot sync says so only after this long, so
 /// that the Ready condition of a predecessor stands while we start.
 pub(super) const SYNC_GRACE: Duration = Duration::from_secs(5);
+/// So long after its start an agent leaves a Node Ready that was: `NotReady` takes its pods out of their Services, and Azure
+/// may just be slow with a first list. Controllers wait as long for a kubelet (`node-monitor-grace-period`).
+pub(super) const START_GRACE: Duration = Duration::from_secs(40);
 
 /// Runs the parts until `cancel`, then waits for their ends.
 pub(super) async fn run(
@@ -29,6 +32,7 @@ pub(super) async fn run(
     parts: Arc<dyn Parts>,
     cancel: CancellationToken,
 ) {
+    let started_until = Instant::now() + START_GRACE;
     let spec = specs.borrow_and_update().clone();
     let owner = Owner {
         node: spec.node.name.clone(),
@@ -63,7 +67,8 @@ pub(super) async fn run(
                 ip: node_ip.clone(),
                 kubelet_port: port,
             };
-            state::wanted(spec, report, azure, endpoint)
+            let starting = Instant::now() < started_until;
+            state::wanted(spec, report, azure, endpoint, starting)
         };
         let reach = azure.borrow().reach(Instant::now());
         let first = want(&spec, &report.borrow(), &reach, *port.borrow());
@@ -95,7 +100,8 @@ pub(super) async fn run(
                 parts.set_defaults(spec.groups.clone());
                 defaults = spec.groups;
             }
-            let due = health.due(now);
+            let grace = (!report_now.synced && now < started_until).then_some(started_until);
+            let due = health.due(now).into_iter().chain(grace).min();
             // The senders of all but the specs are held by the parts.
             tokio::select! {
                 () = cancel.cancelled() => break,

@@ -19,12 +19,14 @@ pub(super) fn settings(spec: &AgentSpec) -> Settings {
 }
 
 /// What the keeper of the Node has to know. While Azure is away the Node carries a taint of our own and stays Ready: new
-/// pods stay away, and nothing that runs is evicted.
+/// pods stay away, and nothing that runs is evicted. While the agent is `starting` the Ready condition that the Node has
+/// stands.
 pub(super) fn wanted(
     spec: &AgentSpec,
     report: &Report,
     azure: &Reach,
     endpoint: Endpoint,
+    starting: bool,
 ) -> NodeWanted {
     let (ready, reason, message) = readiness(report, azure);
     let mut node = spec.node.clone();
@@ -38,6 +40,7 @@ pub(super) fn wanted(
     NodeWanted {
         spec: node,
         ready,
+        starting: starting && !report.synced,
         reason: reason.to_string(),
         message,
         azure: reachable(azure),
@@ -167,7 +170,7 @@ mod tests {
                 synced,
                 ..Report::default()
             };
-            let wanted = wanted(&spec(), &report, &away(), Endpoint::default());
+            let wanted = wanted(&spec(), &report, &away(), Endpoint::default(), true);
             assert!(wanted.ready, "synced: {synced}");
             assert_eq!(taints(&wanted), ["NoSchedule"]);
             let azure = wanted.azure.unwrap();
@@ -187,6 +190,7 @@ mod tests {
             &Report::default(),
             &Reach::Reachable,
             Endpoint::default(),
+            false,
         );
         assert!(taints(&back).is_empty());
         assert!(back.azure.unwrap().reachable);

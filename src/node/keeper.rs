@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
@@ -37,6 +37,8 @@ pub struct NodeWanted {
     pub spec: NodeSpec,
     /// Whether pods can run.
     pub ready: bool,
+    /// That is not known yet: a Ready condition that is `True` stands as a predecessor has left it.
+    pub starting: bool,
     /// Reason of the Ready condition, one CamelCase word.
     pub reason: String,
     /// Message of the Ready condition.
@@ -278,12 +280,13 @@ impl NodeKeeper {
         if !due && !differs(live.status.as_ref(), &status) {
             return Ok(());
         }
+        let ready = want.ready || stands(want, Some(live)).is_some();
         let patch = status_patch(live.status.as_ref(), &status);
         let nodes = Api::<Node>::all(self.node.clone());
         let (params, patch) = (PatchParams::default(), Patch::Strategic(&patch));
         let request = nodes.patch_status(&want.spec.name, &params, &patch);
         state.live = Some(call("write the Node's status", TIMEOUT, request).await?);
-        state.wrote(want.ready);
+        state.wrote(ready);
         Ok(())
     }
 
@@ -292,11 +295,19 @@ impl NodeKeeper {
         want: &NodeWanted,
         live: Option<&Node>,
     ) -> k8s_openapi::api::core::v1::NodeStatus {
-        let ready = ReadyInput {
-            ready: want.ready,
-            reason: want.reason.clone(),
-            message: want.message.clone(),
-            azure: want.azure.clone(),
+        let ready = match stands(want, live) {
+            Some(condition) => ReadyInput {
+                ready: true,
+                reason: condition.reason.clone().unwrap_or_default(),
+                message: condition.message.clone().unwrap_or_default(),
+                azure: want.azure.clone(),
+            },
+            None => ReadyInput {
+                ready: want.ready,
+                reason: want.reason.clone(),
+                message: want.message.clone(),
+                azure: want.azure.clone(),
+            },
         };
         node_status(
             &want.spec,
@@ -307,6 +318,13 @@ impl NodeKeeper {
             Timestamp::now(),
         )
     }
+}
+
+/// The Ready condition of a predecessor, while it stands.
+fn stands<'a>(want: &NodeWanted, live: Option<&'a Node>) -> Option<&'a NodeCondition> {
+    let conditions = live?.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions.iter().find(|it| it.type_ == "Ready")?;
+    (want.starting && ready.status == "True").then_some(ready)
 }
 
 fn contest(node: &str) -> String {

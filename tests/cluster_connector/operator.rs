@@ -110,6 +110,7 @@ struct Agent {
 
 fn wanted(spec: &AgentSpec) -> NodeWanted {
     NodeWanted {
+        starting: false,
         spec: spec.node.clone(),
         ready: true,
         reason: "Synced".to_owned(),

@@ -80,6 +80,7 @@ impl Stage {
         };
         let node = spec.name.clone();
         let (wanted, wanted_rx) = watch::channel(NodeWanted {
+            starting: false,
             spec,
             ready: true,
             reason: "Synced".to_owned(),

@@ -187,6 +187,9 @@ async fn play(
         }
     }
     azure::heal(rig).await?;
+    // After an outage kube-controller-manager sometimes never scales a ReplicaSet that it has missed an update of. That is
+    // not what is judged here.
+    rig.plane.restart_controllers()?;
     say("Nothing happens any more; waiting until all is well.");
     let quiet = Instant::now();
     let (mut calm, mut said, mut agreed) = (0, Instant::now(), String::new());

@@ -357,3 +357,18 @@ async fn an_agent_that_starts_while_azure_is_away_leaves_its_node_ready_and_tain
     );
     assert!(!wanted.azure.unwrap().reachable);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_first_list_that_takes_long_leaves_the_ready_of_a_predecessor_for_as_long_as_controllers_wait()
+ {
+    let stage = Stage::late(Fake::default()).await;
+    let wanted = stage.wanted();
+    assert!(wanted.starting && !wanted.ready, "{wanted:?}");
+    sleep(START_GRACE).await;
+    let wanted = stage.wanted();
+    assert!(!wanted.starting && !wanted.ready, "{wanted:?}");
+    stage.ends(|ends| &mut ends.report).send_replace(synced());
+    sleep(Duration::from_millis(1)).await;
+    let wanted = stage.wanted();
+    assert!(!wanted.starting && wanted.ready, "{wanted:?}");
+}

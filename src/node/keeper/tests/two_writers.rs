@@ -175,6 +175,7 @@ fn writer(server: &Server, port: u16) -> Writer {
         kubelet_version: "v1".to_owned(),
     };
     let (wanted, wanted_rx) = watch::channel(NodeWanted {
+        starting: false,
         spec: spec(),
         ready: true,
         reason: "Synced".to_owned(),

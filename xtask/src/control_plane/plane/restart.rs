@@ -82,6 +82,17 @@ impl ControlPlane {
         Ok(revived)
     }
 
+    /// Kills kube-controller-manager and kube-scheduler and starts them again: what they have missed of an outage is seen
+    /// by their new lists.
+    ///
+    /// # Errors
+    /// One of them cannot be started.
+    pub fn restart_controllers(&self) -> Result<()> {
+        locked(&self.controller_manager).kill();
+        locked(&self.scheduler).kill();
+        self.revive().map(drop)
+    }
+
     fn start_again(
         &self,
         process: &Mutex<Process>,
