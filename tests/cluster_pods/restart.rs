@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, condition, eventually, is_running, text};
@@ -77,6 +78,78 @@ fn killed_in_a_burst_every_pod_runs_once() {
         for pod in &pods {
             assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
         }
+        fixture.finish().await;
+    });
+}
+
+/// Groups were made once, whatever became of them. A request that a kill cut short was none: its body never arrived.
+fn made_once(fixture: &Fixture, group: &str) {
+    let mut calls = fixture.calls(group);
+    calls.retain(|(method, status)| method == "PUT" && *status != 413);
+    assert_eq!(calls, [("PUT".to_owned(), 201)], "{group}");
+}
+
+#[test]
+fn killed_while_pods_are_in_every_step_each_starts_once_and_ends_for_good() {
+    /// One pod after the other: all steps of some hundred milliseconds have a pod in them.
+    const PACE: Duration = Duration::from_millis(40);
+    const DONE: usize = 6;
+    run(async {
+        let mut operator = alone().await;
+        let fixture = Fixture::start(&operator, "steps", "Linux").await;
+        fixture.control.set_latency(Duration::from_millis(30));
+        let mut pace = tokio::time::interval(PACE);
+        let mut names = Vec::new();
+        loop {
+            pace.tick().await;
+            let name = format!("p{}", names.len());
+            fixture
+                .create_pod(&name, "example.com/web", json!({}))
+                .await;
+            names.push(name);
+            let pods = fixture.pods().await;
+            if pods.iter().filter(|pod| is_running(pod)).count() >= DONE {
+                break;
+            }
+            assert!(names.len() < 200, "none of them runs");
+        }
+        operator.kill();
+        operator.start().await;
+        let count = names.len();
+        let pods = eventually("all pods run", 40, || async {
+            let pods = fixture.pods().await;
+            match pods.iter().filter(|pod| is_running(pod)).count() {
+                running if running == count => Ok(pods),
+                running => Err(format!("{running} of {count} run")),
+            }
+        })
+        .await;
+        let groups: Vec<String> = pods.iter().map(|pod| fixture.group_of(pod)).collect();
+        groups.iter().for_each(|group| made_once(&fixture, group));
+
+        let params = DeleteParams::default();
+        let mut ended = 0;
+        for name in &names {
+            pace.tick().await;
+            fixture.api::<Pod>().delete(name, &params).await.unwrap();
+            ended += 1;
+            if fixture.control.group_count() + DONE <= count {
+                break;
+            }
+        }
+        operator.kill();
+        for name in &names[ended..] {
+            fixture.api::<Pod>().delete(name, &params).await.unwrap();
+        }
+        operator.start().await;
+        eventually("nothing is left", 40, || async {
+            match (fixture.control.group_count(), fixture.pods().await.len()) {
+                (0, 0) => Ok(()),
+                left => Err(format!("{left:?}")),
+            }
+        })
+        .await;
+        groups.iter().for_each(|group| made_once(&fixture, group));
         fixture.finish().await;
     });
 }

@@ -246,9 +246,15 @@ impl Record {
         let Some(pod) = &mut self.pod else { return };
         let host_ip = pod.host_ip.clone();
         if !pod.has_run() {
-            // Nothing is run twice: a predecessor may have deleted it because its provisioning failed.
+            // Nothing is run twice: a predecessor may have deleted it because its provisioning failed. Whoever deletes it
+            // again and again makes no storm of it.
+            let again = pod.failed_starts;
+            pod.failed_starts = again.saturating_add(1);
             self.enter(now, Stage::Creating);
             self.look_first = true;
+            if again > 0 {
+                self.wait(now, cadence::provision(again));
+            }
             return;
         }
         if pod.facts.restart_policy == RestartPolicy::Always {

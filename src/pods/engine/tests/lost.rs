@@ -128,6 +128,26 @@ fn a_group_that_goes_before_anything_has_begun_is_made_again_without_a_word() {
 }
 
 #[test]
+fn a_group_that_somebody_deletes_again_and_again_before_anything_begins_is_made_less_and_less_often()
+ {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        world.step(ensured("a"));
+        let starts = Ok(Some(group("Pending", "Pending")));
+        world.step(Input::Observed(key("a"), starts));
+        world.after(40).step(gone());
+        let effects = world.after(5).step(gone());
+        assert_eq!(only_operation(&effects), create(true));
+        waits.push(wait_of(&effects));
+    }
+    assert_eq!(waits[0], Duration::ZERO);
+    assert!(waits[1] >= Duration::from_secs(4), "{waits:?}");
+    assert!(waits[3] > waits[1], "{waits:?}");
+}
+
+#[test]
 fn the_group_of_a_pod_that_has_ended_is_counted_while_lists_show_it() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod_under(
