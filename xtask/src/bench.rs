@@ -10,6 +10,7 @@ mod pods;
 mod report;
 mod rig;
 mod scenarios;
+mod scraper;
 mod sockets;
 mod stats;
 

@@ -6,10 +6,14 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 /// Requests by who acted and what was asked, for example `node patch pods/status`.
 pub(super) type Counts = BTreeMap<String, usize>;
+
+/// When a request came, and what it was: see [`Counts`].
+pub(super) type Request = (DateTime<Utc>, String);
 
 /// Reads the log from the place where it was made.
 pub(super) struct Audit {
@@ -20,7 +24,10 @@ pub(super) struct Audit {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record {
+    /// `ResponseStarted` or `ResponseComplete`.
+    stage: String,
     verb: String,
+    request_received_timestamp: DateTime<Utc>,
     user: User,
     impersonated_user: Option<User>,
     object_ref: Option<Object>,
@@ -49,25 +56,40 @@ impl Audit {
         Ok(Self { path, from })
     }
 
-    /// The requests of `user`, whether as itself (`operator`) or as one of its nodes (`node`). A watch is in the log
-    /// when it has ended.
+    /// The requests of `user`, whether as itself (`operator`) or as one of its nodes (`node`).
     pub(super) fn counts(&self, user: &str) -> Result<Counts> {
+        Ok(count(&self.requests(user)?, |_| true))
+    }
+
+    /// The same, each with its time, in the order in which they were answered.
+    pub(super) fn requests(&self, user: &str) -> Result<Vec<Request>> {
         let mut file = File::open(&self.path)?;
         file.seek(SeekFrom::Start(self.from))?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
-        Ok(count(&text, user))
+        Ok(parse(&text, user))
     }
 }
 
-fn count(text: &str, user: &str) -> Counts {
+/// How many there were of each kind, of those that came at a time that `when` takes.
+pub(super) fn count(requests: &[Request], when: impl Fn(DateTime<Utc>) -> bool) -> Counts {
     let mut counts = Counts::new();
+    for (_, what) in requests.iter().filter(|(at, _)| when(*at)) {
+        *counts.entry(what.clone()).or_default() += 1;
+    }
+    counts
+}
+
+fn parse(text: &str, user: &str) -> Vec<Request> {
+    let mut requests = Vec::new();
     for line in text.lines() {
         // The last line may be half-written.
         let Ok(record) = serde_json::from_str::<Record>(line) else {
             continue;
         };
-        if record.user.username != user {
+        // A watch is there twice: when it is answered, where it counts, and when it has ended.
+        let started = record.stage == "ResponseStarted";
+        if record.user.username != user || started != (record.verb == "watch") {
             continue;
         }
         let who = match record.impersonated_user {
@@ -80,11 +102,16 @@ fn count(text: &str, user: &str) -> Counts {
             Some(object) => format!("{}/{}", object.resource, object.subresource),
             None => "other".to_owned(),
         };
-        *counts
-            .entry(format!("{who} {} {what}", record.verb))
-            .or_default() += 1;
+        let what = format!("{who} {} {what}", record.verb);
+        requests.push((record.request_received_timestamp, what));
     }
-    counts
+    requests
+}
+
+/// Whether a request reads what is stored.
+pub(super) fn is_read(request: &str) -> bool {
+    let verb = request.split(' ').nth(1).unwrap_or_default();
+    ["get", "list", "watch"].contains(&verb)
 }
 
 /// Whether a request changes something. Asking for a token or a review is a `create` that stores nothing.
@@ -99,38 +126,52 @@ pub(super) fn is_write(request: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A line of the log: the second, the stage, the verb, and what else there is.
+    fn line(second: u32, stage: &str, verb: &str, rest: &str) -> String {
+        format!(
+            r#"{{"requestReceivedTimestamp":"2026-01-01T00:00:{second:02}.000001Z","stage":"{stage}","verb":"{verb}",{rest}}}"#
+        ) + "\n"
+    }
+
     #[test]
     fn requests_are_counted_by_who_and_what() {
-        let log = concat!(
-            r#"{"verb":"patch","user":{"username":"sa"},"impersonatedUser":{"username":"system:node:n"},"objectRef":{"resource":"pods","subresource":"status"}}"#,
-            "\n",
-            r#"{"verb":"patch","user":{"username":"sa"},"impersonatedUser":{"username":"system:node:n"},"objectRef":{"resource":"pods","subresource":"status"}}"#,
-            "\n",
-            r#"{"verb":"get","user":{"username":"sa"},"objectRef":{"resource":"pods"}}"#,
-            "\n",
-            r#"{"verb":"get","user":{"username":"somebody"},"objectRef":{"resource":"pods"}}"#,
-            "\n",
-            r#"{"verb":"get","user":{"username":"sa"}}"#,
-            "\n",
-            r#"{"verb":"ge"#,
-        );
-        let counted: Vec<_> = count(log, "sa").into_iter().collect();
+        let patch = r#""user":{"username":"sa"},"impersonatedUser":{"username":"system:node:n"},"objectRef":{"resource":"pods","subresource":"status"}"#;
+        let pods = r#""user":{"username":"sa"},"objectRef":{"resource":"pods"}"#;
+        let of_another = r#""user":{"username":"somebody"},"objectRef":{"resource":"pods"}"#;
+        let log = [
+            line(1, "ResponseComplete", "patch", patch),
+            line(2, "ResponseComplete", "patch", patch),
+            line(3, "ResponseComplete", "get", pods),
+            line(3, "ResponseComplete", "get", of_another),
+            line(4, "ResponseStarted", "watch", pods),
+            line(4, "ResponseComplete", "watch", pods),
+            line(5, "ResponseComplete", "get", r#""user":{"username":"sa"}"#),
+            r#"{"verb":"ge"#.to_owned(),
+        ];
+        let requests = parse(&log.concat(), "sa");
+        let counted: Vec<_> = count(&requests, |_| true).into_iter().collect();
         assert_eq!(
             counted,
             [
                 ("node patch pods/status".to_owned(), 2),
                 ("operator get other".to_owned(), 1),
                 ("operator get pods".to_owned(), 1),
+                ("operator watch pods".to_owned(), 1),
             ]
         );
+        let until: DateTime<Utc> = "2026-01-01T00:00:02Z".parse().unwrap();
+        let counted: Vec<_> = count(&requests, |at| at < until).into_iter().collect();
+        assert_eq!(counted, [("node patch pods/status".to_owned(), 1)]);
     }
 
     #[test]
-    fn writes_are_what_is_stored() {
+    fn writes_are_what_is_stored_and_reads_what_asks_for_it() {
         assert!(is_write("node patch pods/status"));
         assert!(is_write("node create events"));
         assert!(!is_write("node get pods"));
         assert!(!is_write("node create serviceaccounts/token"));
         assert!(!is_write("node create selfsubjectreviews"));
+        assert!(is_read("node watch pods"));
+        assert!(!is_read("node create tokenreviews"));
     }
 }

@@ -31,19 +31,6 @@ pub(super) struct Kubelet {
 impl Kubelet {
     /// That of the pod's node, with the administrator's certificate. The node's own is signed by itself.
     pub(super) async fn of(plane: &ControlPlane, client: &Client, pod: &Pod) -> Result<Self> {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        let node = node.context("the pod has no node")?;
-        let status = Api::<Node>::all(client.clone()).get(node).await?.status;
-        let status = status.context("the node has no status")?;
-        let port = status
-            .daemon_endpoints
-            .and_then(|endpoints| endpoints.kubelet_endpoint)
-            .context("the node has no kubelet port")?;
-        let addresses = status.addresses.unwrap_or_default();
-        let ip = addresses
-            .into_iter()
-            .find(|address| address.type_ == "InternalIP")
-            .context("the node has no address")?;
         let options = KubeConfigOptions::default();
         let config = Kubeconfig::read_from(plane.kubeconfig())?;
         let mut config = Config::from_custom_kubeconfig(config, &options).await?;
@@ -51,7 +38,7 @@ impl Kubelet {
         let tls = config.rustls_client_config()?;
         Ok(Self {
             tls: TlsConnector::from(Arc::new(tls)),
-            address: format!("{}:{}", ip.address, port.port),
+            address: address(client, pod).await?,
         })
     }
 
@@ -85,6 +72,24 @@ impl Kubelet {
             next: 1,
         })
     }
+}
+
+/// `host:port` of the kubelet API of the pod's node.
+pub(super) async fn address(client: &Client, pod: &Pod) -> Result<String> {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let node = node.context("the pod has no node")?;
+    let status = Api::<Node>::all(client.clone()).get(node).await?.status;
+    let status = status.context("the node has no status")?;
+    let port = status
+        .daemon_endpoints
+        .and_then(|endpoints| endpoints.kubelet_endpoint)
+        .context("the node has no kubelet port")?;
+    let addresses = status.addresses.unwrap_or_default();
+    let ip = addresses
+        .into_iter()
+        .find(|address| address.type_ == "InternalIP")
+        .context("the node has no address")?;
+    Ok(format!("{}:{}", ip.address, port.port))
 }
 
 enum Wire {

@@ -437,7 +437,8 @@ async fn install(plane: &ControlPlane, emulator: &Emulator, connectors: usize) -
     apply(plane, &emulator.principal().secret(NAMESPACE, SECRET)).await
 }
 
-async fn apply(plane: &ControlPlane, manifest: &Value) -> Result<()> {
+/// Applies a manifest as the administrator.
+pub(super) async fn apply(plane: &ControlPlane, manifest: &Value) -> Result<()> {
     let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     let output = plane
         .kubectl_as(plane.kubeconfig(), &args, &manifest.to_string())

@@ -8,8 +8,11 @@ mod handover;
 mod logs;
 mod memory;
 mod restart;
+mod restart_thousand;
+mod scrape;
 mod single;
 mod steady;
+mod thousand;
 mod throttled;
 mod translate;
 mod window;
@@ -60,10 +63,16 @@ pub(crate) enum Scenario {
     CreateWindow,
     /// A replica ends, dies or stands still; 40 connectors over three replicas
     Handover,
+    /// kill -9 with 1,000 running pods on one node
+    #[value(name = "restart-1000")]
+    Restart1000,
+    /// The kubelet API of a node with 1,000 running pods is scraped
+    #[value(name = "scrape-1000")]
+    Scrape1000,
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::OnePod,
         Self::Burst100,
         Self::DeleteOne,
@@ -78,6 +87,8 @@ impl Scenario {
         Self::Fleet1000,
         Self::CreateWindow,
         Self::Handover,
+        Self::Restart1000,
+        Self::Scrape1000,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -96,6 +107,8 @@ impl Scenario {
             Self::Fleet1000 => "fleet-1000",
             Self::CreateWindow => "create-window",
             Self::Handover => "handover",
+            Self::Restart1000 => "restart-1000",
+            Self::Scrape1000 => "scrape-1000",
         }
     }
 
@@ -116,6 +129,8 @@ impl Scenario {
             Self::Fleet1000 => fleet::METHOD,
             Self::CreateWindow => window::METHOD,
             Self::Handover => handover::METHOD,
+            Self::Restart1000 => restart_thousand::METHOD,
+            Self::Scrape1000 => scrape::METHOD,
         }
     }
 
@@ -124,7 +139,7 @@ impl Scenario {
         Duration::from_mins(match self {
             Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart | Self::Translate => 8,
             Self::Throttled | Self::Logs100 | Self::Exec50 | Self::PortForward => 12,
-            Self::Steady100 | Self::Rss => 20,
+            Self::Steady100 | Self::Rss | Self::Restart1000 | Self::Scrape1000 => 20,
             Self::Fleet1000 | Self::CreateWindow | Self::Handover => 25,
         })
     }
@@ -150,6 +165,8 @@ impl Scenario {
             Self::Fleet1000 => Box::pin(fleet::run(bench)),
             Self::CreateWindow => Box::pin(window::run(bench)),
             Self::Handover => Box::pin(handover::run(bench)),
+            Self::Restart1000 => Box::pin(restart_thousand::run(bench)),
+            Self::Scrape1000 => Box::pin(scrape::run(bench)),
         };
         let limit = self.deadline();
         tokio::time::timeout(limit, run)

@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::Random;
+use super::thousand::{self, PODS};
 use crate::bench::Bench;
 use crate::bench::pods::{now, seconds};
-use crate::bench::rig::{Rig, Setup, names};
+use crate::bench::rig::{Rig, Setup};
 use crate::bench::stats::{Row, number};
 
 pub(super) const METHOD: &str = "1,000 Running pods (restartPolicy Always) of 10 connectors, 20 nodes, on one \
@@ -18,10 +19,7 @@ pub(super) const METHOD: &str = "1,000 Running pods (restartPolicy Always) of 10
     random times: from the crash to the watch event that shows it.";
 
 const CONNECTORS: usize = 10;
-const PODS: usize = 1000;
 const CRASHES: usize = 40;
-/// ARM takes 200 creates at once and then 10 a second.
-const CREATE_LIMIT: Duration = Duration::from_mins(8);
 const SETTLE: Duration = Duration::from_mins(3);
 const WINDOW: Duration = Duration::from_mins(5);
 /// Twice the time between two looks at an idle pod, and more.
@@ -30,16 +28,13 @@ const SHOWN_LIMIT: Duration = Duration::from_mins(4);
 pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let setup = Setup {
         latency: 0.1,
-        start_delay: 1.0,
         connectors: CONNECTORS,
         capacity: PODS / CONNECTORS + 20,
-        ..Setup::default()
+        ..thousand::setup()
     };
     let mut rig = Rig::start(bench, "fleet-1000", &setup).await?;
     let begin = Instant::now();
-    let names = names("fleet", PODS);
-    rig.create(&names, "Always").await?;
-    rig.pods.all_running(&names, CREATE_LIMIT).await?;
+    let names = thousand::running(&mut rig, "fleet").await?;
     let all_running = begin.elapsed().as_secs_f64();
     let (_, refused_before) = rig.arm_counts().await?;
     tokio::time::sleep(SETTLE).await;

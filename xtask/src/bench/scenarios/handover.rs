@@ -186,13 +186,13 @@ async fn balanced(rig: &Rig, replicas: usize, begun: Instant) -> Result<f64> {
 }
 
 /// Counts Nodes that are ever seen not Ready.
-struct NotReady {
+pub(super) struct NotReady {
     nodes: std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
     task: JoinHandle<()>,
 }
 
 impl NotReady {
-    fn watch(rig: &Rig) -> Self {
+    pub(super) fn watch(rig: &Rig) -> Self {
         let nodes =
             std::sync::Arc::<std::sync::Mutex<std::collections::BTreeSet<String>>>::default();
         let seen = nodes.clone();
@@ -217,7 +217,7 @@ impl NotReady {
         Self { nodes, task }
     }
 
-    async fn count(self) -> usize {
+    pub(super) async fn count(self) -> usize {
         // What has happened until now has a moment to be told.
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.task.abort();

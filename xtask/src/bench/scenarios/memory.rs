@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use xtask::stack::resident_kib;
 
+use super::thousand::{self, PODS};
 use crate::bench::Bench;
-use crate::bench::rig::{Rig, Setup, names};
+use crate::bench::rig::{Rig, Setup};
 use crate::bench::stats::{Row, number};
 
 pub(super) const METHOD: &str = "VmRSS and VmHWM of /proc, a minute after the last node was Ready, and a minute after \
@@ -14,9 +15,6 @@ pub(super) const METHOD: &str = "VmRSS and VmHWM of /proc, a minute after the la
 
 const SETTLE: Duration = Duration::from_mins(1);
 const CONNECTORS: usize = 20;
-const PODS: usize = 1000;
-/// ARM takes 200 creates at once and then 10 a second.
-const CREATE_LIMIT: Duration = Duration::from_mins(6);
 
 /// `VmRSS` and `VmHWM` in KiB.
 struct Memory {
@@ -25,16 +23,9 @@ struct Memory {
 }
 
 pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let one = Setup {
-        capacity: PODS + 100,
-        start_delay: 1.0,
-        ..Setup::default()
-    };
-    let mut rig = Rig::start(bench, "rss-1", &one).await?;
+    let mut rig = Rig::start(bench, "rss-1", &thousand::setup()).await?;
     let idle = settled(&mut rig).await?;
-    let names = names("many", PODS);
-    rig.create(&names, "Always").await?;
-    rig.pods.all_running(&names, CREATE_LIMIT).await?;
+    thousand::running(&mut rig, "many").await?;
     let full = settled(&mut rig).await?;
     rig.stop().await?;
 
