@@ -120,7 +120,11 @@ async fn control(
     let config = kube_config(settings).await?;
     let clients = Clients::new(config, metrics.clone())?;
     let timing = ownership::Timing::default();
-    let leases = ApiLeases::new(clients.lease(), &settings.namespace, timing.call);
+    let leases = ApiLeases::new(
+        clients.operator_no_retry(),
+        &settings.namespace,
+        timing.call,
+    );
     let (ownership, keeper) =
         ownership::keeper::start(Arc::new(leases), me(settings), timing, metrics.clone());
     let (cas_sender, client_cas) = client_ca::channel();
@@ -144,7 +148,7 @@ async fn control(
         Some(path) => client_ca::Source::File(path.clone()),
         None => client_ca::Source::Cluster,
     };
-    let client_ca = client_ca::follow(client_ca, clients.manager(), cas_sender);
+    let client_ca = client_ca::follow(client_ca, clients.operator(), cas_sender);
     let context = connector::Context {
         clients,
         namespace: settings.namespace.clone(),
@@ -154,7 +158,7 @@ async fn control(
         ownership,
         agents,
         limiters: Limiters::new(),
-        pace: connector::Pace::default(),
+        pace: connector::PreflightIntervals::default(),
         arm_observer: metrics.clone(),
         observer: metrics,
         ready: Arc::new(move || readiness.set("controller", true)),

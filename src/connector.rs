@@ -1,30 +1,30 @@
 //! The `VirtualKubeletConnector` controller: dereference → validate → plan → apply → status.
 //!
-//! * [`validate`], [`plan`] and [`status`] are pure, and so are the rules of [`checks`] and [`finalize`].
+//! * [`validate`], [`plan`] and [`status`] are pure, and so are the rules of [`preflight`] and [`drain`].
 //! * No reconcile waits for Azure: questions to it run in a task of their own and trigger the next reconcile, so that a
 //!   connector in trouble never delays another.
 //! * An idle connector writes nothing; see [`status::status`].
 
 mod apply;
 pub mod capacity;
-pub mod checks;
 mod controller;
 mod dereference;
+pub mod drain;
 mod expiry;
-pub mod finalize;
 mod held;
 pub mod identity;
 mod left;
-mod memory;
 pub mod plan;
+pub mod preflight;
 mod reconcile;
-mod removal;
-mod report;
+mod retire_nodes;
 mod scope;
+mod state;
 pub mod status;
 pub mod supervisor;
 pub mod validate;
 pub mod workspace;
+mod write_status;
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ use crate::translate::ClusterDns;
 
 pub use controller::run;
 pub use expiry::Observer;
-pub use memory::Pace;
+pub use state::PreflightIntervals;
 pub use supervisor::{AgentFactory, RunningAgent, StartError};
 
 pub use crate::api::names::{
@@ -66,7 +66,7 @@ pub struct Context {
     /// Sees what is known of the connectors.
     pub observer: Arc<dyn Observer>,
     /// How often Azure is asked about a connector.
-    pub pace: Pace,
+    pub pace: PreflightIntervals,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
     /// Called once the connectors are listed and watched: a gate of `/readyz`.

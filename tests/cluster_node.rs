@@ -149,7 +149,7 @@ impl Fixture {
         let clients = clients(&kubeconfig).await;
         let spec = node_spec(&connector(&admin, name).await);
         let version = clients
-            .manager()
+            .operator()
             .apiserver_version()
             .await
             .unwrap()
@@ -158,7 +158,7 @@ impl Fixture {
             .await
             .unwrap();
         let keeper = NodeKeeper {
-            manager: clients.manager(),
+            manager: clients.operator(),
             node: identity.client.clone(),
             kubelet_version: kubelet_version(&version),
         };
@@ -464,7 +464,7 @@ async fn the_service_account_of_the_manifests_is_enough() {
     );
 
     fixture.keeper.abort();
-    remove(&clients.manager(), &fixture.spec).await.unwrap();
+    remove(&clients.operator(), &fixture.spec).await.unwrap();
     assert!(
         fixture
             .nodes()
@@ -481,7 +481,7 @@ async fn the_service_account_of_the_manifests_is_enough() {
             .unwrap()
             .is_none()
     );
-    remove(&clients.manager(), &fixture.spec)
+    remove(&clients.operator(), &fixture.spec)
         .await
         .expect("nothing left to remove is success");
 }

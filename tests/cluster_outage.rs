@@ -84,7 +84,7 @@ async fn two_minutes_without_the_api_server_and_all_is_as_before_within_five_sec
     let node = identity::acquire(&clients, &name, "v1.36.3", "default").await;
     let node = node.unwrap().client;
     let keeper = NodeKeeper {
-        manager: clients.manager(),
+        manager: clients.operator(),
         node: node.clone(),
         kubelet_version: kubelet_version("v1.36.3"),
     };

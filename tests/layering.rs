@@ -146,7 +146,7 @@ const PURE: &[&str] = &[
     "src/azure/credential/metadata.rs",
     "src/azure/credential/pkcs12.rs",
     "src/azure/credential/pkcs12",
-    "src/connector/checks/credentials.rs",
+    "src/connector/preflight/credentials.rs",
     "src/kubelet/cache.rs",
     "src/kubelet/logs/container.rs",
     "src/kubelet/logs/lines.rs",

@@ -91,7 +91,7 @@ impl VirtualNode {
         Self {
             pods: pods::Dependencies {
                 node: client.clone(),
-                manager: shared.clients.manager(),
+                manager: shared.clients.operator(),
                 provider: provider.clone(),
                 doubts: provider.doubts(),
                 events: events.clone(),
@@ -108,7 +108,7 @@ impl VirtualNode {
                 shared: shared.kubelet.clone(),
             },
             keeper: NodeKeeper {
-                manager: shared.clients.manager(),
+                manager: shared.clients.operator(),
                 node: client,
                 kubelet_version: shared.kubelet_version.clone(),
             },

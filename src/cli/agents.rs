@@ -46,7 +46,7 @@ impl AgentFactory for Agents {
             StartError::Failed("this replica no longer holds the connector".to_owned())
         })?;
         let clients = self.clients.fenced(Arc::new(claim));
-        let manager = clients.manager();
+        let manager = clients.operator();
         let version = call::call(
             "get the server's version",
             CALL,

@@ -7,9 +7,9 @@ use kube::Client;
 use tokio::time::Instant;
 
 use super::dereference;
-use super::memory::{Checked, Memory};
-use super::plan::{Seen, Split, Step, agent_spec, steps};
-use super::reconcile::Subjects;
+use super::plan::{NodeSets, RunningAgentSnapshot, Step, agent_spec, steps};
+use super::reconcile::ReconcileContext;
+use super::state::{ConnectorState, PreflightResult};
 use super::supervisor::{Snapshot, Supervisor};
 use crate::api::conditions::reason;
 use crate::api::{DeletionPolicy, Os, VirtualKubeletConnector};
@@ -23,18 +23,18 @@ use crate::kube::call::KubeError;
 pub(super) async fn apply(
     manager: &Client,
     supervisor: &Arc<Supervisor>,
-    subjects: &Subjects<'_>,
-    memory: &Memory,
+    cx: &ReconcileContext<'_>,
+    state: &ConnectorState,
     agents: &mut Snapshot,
-    split: &Split,
-    checked: &Checked,
+    sets: &NodeSets,
+    checked: &PreflightResult,
 ) -> Result<(), KubeError> {
-    let Subjects {
+    let ReconcileContext {
         connector,
         identity,
         ..
-    } = subjects;
-    let mut running: BTreeMap<Os, Seen> = agents
+    } = cx;
+    let mut running: BTreeMap<Os, RunningAgentSnapshot> = agents
         .running
         .iter()
         .map(|(os, view)| (*os, view.seen.clone()))
@@ -47,16 +47,16 @@ pub(super) async fn apply(
     // Another version of the API is spoken only once Azure has said that it knows it.
     let settled =
         checked.fresh && !findings().any(|it| it.reason == reason::API_VERSION_NOT_AVAILABLE);
-    if let Some(arm) = memory.arm.as_ref().filter(|_| !settled) {
+    if let Some(arm) = state.arm.as_ref().filter(|_| !settled) {
         for seen in running.values_mut() {
             seen.arm = arm.number;
         }
     }
-    let all = split.wanted.iter().chain(&split.retiring);
+    let all = sets.wanted.iter().chain(&sets.retiring);
     for os in all.filter(|os| !agents.starting.contains(os)) {
-        let spec = agent_spec(identity, &connector.spec, *os, split.retiring.contains(os));
-        let wanted = split.wanted.contains(os);
-        let waits = memory
+        let spec = agent_spec(identity, &connector.spec, *os, sets.retiring.contains(os));
+        let wanted = sets.wanted.contains(os);
+        let waits = state
             .start_errors
             .get(os)
             .is_some_and(|(_, at)| Instant::now() < *at);
@@ -72,14 +72,12 @@ pub(super) async fn apply(
         desired.insert(*os, spec);
     }
     // An orphaning or forced removal needs no agent.
-    if subjects.deleting
-        && (subjects.forced || connector.spec.deletion_policy == DeletionPolicy::Orphan)
-    {
+    if cx.deleting && (cx.forced || connector.spec.deletion_policy == DeletionPolicy::Orphan) {
         may_start.clear();
     }
-    let number = memory.arm.as_ref().map(|arm| arm.number);
+    let number = state.arm.as_ref().map(|arm| arm.number);
     for (os, step) in steps(&desired, &running, number, |os| may_start.contains(&os)) {
-        match (step, &memory.arm) {
+        match (step, &state.arm) {
             (Step::Update(spec), _) => supervisor.update(spec),
             (Step::Start(spec) | Step::Restart(spec), Some(arm)) => {
                 agents.starting.insert(os);

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::held::Held;
-use super::memory::BACKOFF_CAP;
-use super::reconcile::Core;
+use super::reconcile::Reconciler;
+use super::state::BACKOFF_CAP;
 use super::supervisor::Supervisor;
 use super::validate::secret_reference;
 use super::{Context, Error, workspace};
@@ -54,7 +54,7 @@ type Guarded = DeserializeGuard<VirtualKubeletConnector>;
 struct Failure(#[from] KubeError);
 
 struct Shared {
-    core: Core,
+    reconciler: Reconciler,
     failures: Mutex<HashMap<String, Backoff>>,
 }
 
@@ -64,7 +64,7 @@ struct Shared {
 /// # Errors
 /// [`Error::Ended`] when the controller ended without being asked.
 pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Error> {
-    let manager = context.clients.manager();
+    let manager = context.clients.operator();
     tokio::select! {
         () = cancel.cancelled() => {
             context.ownership.leave();
@@ -74,17 +74,20 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
         () = wait_for_crd(&manager) => {}
     }
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
-    let (events, events_task) = Events::spawn(context.clients.lease(), context.instance.clone());
+    let (events, events_task) = Events::spawn(
+        context.clients.operator_no_retry(),
+        context.instance.clone(),
+    );
     let namespace = context.namespace.clone();
     let ready = context.ready.clone();
     let ownership = context.ownership.clone();
     let shared = Arc::new(Shared {
-        core: Core {
+        reconciler: Reconciler {
             supervisor: Arc::new(Supervisor::new(context.agents.clone(), trigger.clone())),
             context,
             events,
             trigger,
-            memories: Mutex::default(),
+            states: Mutex::default(),
             cluster_uid: OnceCell::new(),
             held: Held::default(),
         },
@@ -123,14 +126,14 @@ pub async fn run(context: Context, cancel: CancellationToken) -> Result<(), Erro
                 Some(Err(error)) => tracing::debug!(%error, "a reconcile failed"),
                 None => break !cancel.is_cancelled(),
             },
-            () = ownership.lost() => shared.core.abandon_lost(),
+            () = ownership.lost() => shared.reconciler.abandon_lost(),
         }
     };
     ownership.leave();
     // What is under way may end; what does not is cancelled when `work` goes.
     let _ = timeout(GRACE, work.by_ref().for_each(|_| future::ready(()))).await;
     drop(work);
-    shared.core.hand_over_all().await;
+    shared.reconciler.hand_over_all().await;
     events_task.abort();
     if ended { Err(Error::Ended) } else { Ok(()) }
 }
@@ -191,8 +194,8 @@ async fn sweep(shared: &Shared, reader: &Store<Guarded>) {
         .failures
         .lock()
         .retain(|name, _| names.contains(name));
-    shared.core.keep_held(&live, &names);
-    shared.core.sweep(&live).await;
+    shared.reconciler.keep_held(&live, &names);
+    shared.reconciler.sweep(&live).await;
 }
 
 /// Connectors whose spec, annotations or finalizers changed; our own status writes are no reason to reconcile.
@@ -313,10 +316,10 @@ async fn reconcile(connector: Arc<Guarded>, shared: Arc<Shared>) -> Result<Actio
             return Ok(Action::await_change());
         }
     };
-    if !shared.core.admit(connector).await {
+    if !shared.reconciler.admit(connector).await {
         return Ok(Action::await_change());
     }
-    let action = shared.core.reconcile(connector).await?;
+    let action = shared.reconciler.reconcile(connector).await?;
     shared.failures.lock().remove(&connector.name_any());
     Ok(action)
 }

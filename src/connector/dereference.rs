@@ -49,7 +49,7 @@ pub(super) async fn live_pods(
     let mut pods = Requests::new();
     for node in nodes {
         let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
-        // From the API server's memory, which is not limited: a page would be read from etcd.
+        // From the API server's state, which is not limited: a page would be read from etcd.
         let params = ListParams::default().fields(&fields).match_any();
         let list = call("list the pods of a node", TIMEOUT, api.list(&params)).await?;
         let asks = |pod: &Pod| Some((pod.metadata.uid.clone()?, request(pod)));

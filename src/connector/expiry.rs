@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
-use super::checks::credentials::expiry_warning;
+use super::preflight::credentials::expiry_warning;
 use super::validate::Resolved;
 use crate::api::VirtualKubeletConnector;
 use crate::kube::events::{Event, EventType, Events, Origin};
@@ -29,7 +29,7 @@ impl Observer for () {
 }
 
 /// An end that the observer knows; it is told when this goes.
-pub(super) struct Shown {
+pub(super) struct ExpiryMetricGuard {
     connector: String,
     expires: DateTime<Utc>,
     observer: Arc<dyn Observer>,
@@ -37,16 +37,16 @@ pub(super) struct Shown {
     warned: String,
 }
 
-impl std::fmt::Debug for Shown {
+impl std::fmt::Debug for ExpiryMetricGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shown")
+        f.debug_struct("ExpiryMetricGuard")
             .field("connector", &self.connector)
             .field("expires", &self.expires)
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for Shown {
+impl Drop for ExpiryMetricGuard {
     fn drop(&mut self) {
         self.observer.credential_expiry(&self.connector, None);
     }
@@ -54,7 +54,7 @@ impl Drop for Shown {
 
 /// Shows the end of what was resolved in `expiry`, and warns of it when it is near.
 pub(super) fn watch_expiry(
-    expiry: &mut Option<Shown>,
+    expiry: &mut Option<ExpiryMetricGuard>,
     connector: &VirtualKubeletConnector,
     resolved: &Resolved,
     observer: &Arc<dyn Observer>,
@@ -68,7 +68,7 @@ pub(super) fn watch_expiry(
         // The old one goes first: it takes the figure with it.
         *expiry = None;
     }
-    let shown = expiry.get_or_insert_with(|| Shown {
+    let shown = expiry.get_or_insert_with(|| ExpiryMetricGuard {
         connector: connector.name_any(),
         expires,
         observer: observer.clone(),

@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::reconcile::Core;
+use super::reconcile::Reconciler;
 use crate::api::VirtualKubeletConnector;
 use crate::fence::{Closed, Fence};
 use crate::kube::client::Clients;
@@ -27,11 +27,11 @@ const LEAVE: Duration = Duration::from_secs(2);
 pub(super) struct Held {
     /// By name of the connector: the number of a claim and the clients that ask it.
     clients: Mutex<HashMap<String, (u64, Clients)>>,
-    /// By UID: the number of the claim under which its agents and its memory were made.
+    /// By UID: the number of the claim under which its agents and its state were made.
     begun: Mutex<HashMap<String, u64>>,
 }
 
-impl Core {
+impl Reconciler {
     fn ownership(&self) -> &Ownership {
         &self.context.ownership
     }
@@ -76,7 +76,7 @@ impl Core {
                 if before.is_some_and(|before| before != claim.number()) {
                     // Lost and won again: somebody else may have acted in between.
                     self.supervisor.abandon(&uid);
-                    self.memories.lock().remove(&uid);
+                    self.states.lock().remove(&uid);
                 }
                 true
             }
@@ -100,7 +100,7 @@ impl Core {
     }
 
     fn forget(&self, name: &str, uid: &str) {
-        self.memories.lock().remove(uid);
+        self.states.lock().remove(uid);
         self.held.begun.lock().remove(uid);
         self.held.clients.lock().remove(name);
     }

@@ -16,7 +16,7 @@ use crate::translate::{ClusterDns, GroupDefaults, Workspace};
 
 /// The facts beside the spec that an agent is made of.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Identity {
+pub struct ConnectorIdentity {
     /// Name of the connector.
     pub name: String,
     /// UID of the connector.
@@ -37,7 +37,7 @@ pub struct Identity {
 
 /// The agent of one operating system. `retiring`: its node is on its way out, takes no pods and makes no groups.
 pub fn agent_spec(
-    identity: &Identity,
+    identity: &ConnectorIdentity,
     spec: &VirtualKubeletConnectorSpec,
     os: Os,
     retiring: bool,
@@ -97,7 +97,7 @@ pub fn agent_spec(
 
 /// An agent that runs, as the plan sees it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct RunningAgentSnapshot {
     /// What it was last told.
     pub spec: AgentSpec,
     /// Which ARM client it uses: another number is another client.
@@ -119,7 +119,7 @@ pub enum Step {
 
 /// The operating systems of a connector, sorted by what is to become of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Split {
+pub struct NodeSets {
     /// The spec asks for them.
     pub wanted: BTreeSet<Os>,
     /// They were asked for once and are not any more.
@@ -128,7 +128,10 @@ pub struct Split {
 
 /// Sorts the operating systems. Those that were ever registered are known from the running agents and, after a restart
 /// of the operator, from the connector's status.
-pub fn split(connector: &VirtualKubeletConnector, running: impl IntoIterator<Item = Os>) -> Split {
+pub fn desired_nodes(
+    connector: &VirtualKubeletConnector,
+    running: impl IntoIterator<Item = Os>,
+) -> NodeSets {
     let deleting = connector.metadata.deletion_timestamp.is_some();
     let asked: BTreeSet<Os> = connector.spec.operating_systems().into_iter().collect();
     let listed = connector
@@ -137,12 +140,12 @@ pub fn split(connector: &VirtualKubeletConnector, running: impl IntoIterator<Ite
         .flat_map(|status| status.nodes.iter().map(|node| node.os_type));
     let known: BTreeSet<Os> = listed.chain(running).collect();
     if deleting {
-        return Split {
+        return NodeSets {
             wanted: BTreeSet::new(),
             retiring: known,
         };
     }
-    Split {
+    NodeSets {
         retiring: known.difference(&asked).copied().collect(),
         wanted: asked,
     }
@@ -152,7 +155,7 @@ pub fn split(connector: &VirtualKubeletConnector, running: impl IntoIterator<Ite
 /// there is none: then nothing is started, and what runs goes on with the client it has.
 pub fn steps(
     desired: &BTreeMap<Os, AgentSpec>,
-    running: &BTreeMap<Os, Seen>,
+    running: &BTreeMap<Os, RunningAgentSnapshot>,
     arm: Option<u64>,
     may_start: impl Fn(Os) -> bool,
 ) -> BTreeMap<Os, Step> {
@@ -178,8 +181,8 @@ pub(super) mod tests {
     use crate::connector::capacity::{Amounts, Quota, Room};
     use serde_json::json;
 
-    pub(in crate::connector) fn identity() -> Identity {
-        Identity {
+    pub(in crate::connector) fn identity() -> ConnectorIdentity {
+        ConnectorIdentity {
             name: "vk".to_owned(),
             uid: "uid-1".to_owned(),
             cluster_uid: "cluster".to_owned(),
@@ -237,7 +240,7 @@ pub(super) mod tests {
     fn the_quota_decides_what_is_allocatable_where_the_spec_says_so() {
         let asked = |source: &str, region: Region| {
             let spec = spec(&json!({"node": {"capacity": {"cpu": "8"}, "capacitySource": source}}));
-            let identity = Identity {
+            let identity = ConnectorIdentity {
                 region,
                 ..identity()
             };
@@ -268,22 +271,22 @@ pub(super) mod tests {
         let both = connector(&json!({}));
         let linux = connector(&json!({"osType": "Linux"}));
         assert_eq!(
-            split(&both, []),
-            Split {
+            desired_nodes(&both, []),
+            NodeSets {
                 wanted: set(&[Linux, Windows]),
                 retiring: set(&[])
             }
         );
         assert_eq!(
-            split(&linux, [Linux, Windows]),
-            Split {
+            desired_nodes(&linux, [Linux, Windows]),
+            NodeSets {
                 wanted: set(&[Linux]),
                 retiring: set(&[Windows])
             }
         );
         let restarted = with_nodes(linux, &[Linux, Windows]);
         assert_eq!(
-            split(&restarted, []).retiring,
+            desired_nodes(&restarted, []).retiring,
             set(&[Windows]),
             "known from the status"
         );
@@ -293,8 +296,8 @@ pub(super) mod tests {
                 k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
             ));
         assert_eq!(
-            split(&deleted, [Windows]),
-            Split {
+            desired_nodes(&deleted, [Windows]),
+            NodeSets {
                 wanted: set(&[]),
                 retiring: set(&[Linux, Windows])
             }
@@ -312,7 +315,7 @@ pub(super) mod tests {
         let seen = |arm, alive| {
             BTreeMap::from([(
                 Os::Linux,
-                Seen {
+                RunningAgentSnapshot {
                     spec: desired(&json!({}))[&Os::Linux].clone(),
                     arm,
                     alive,

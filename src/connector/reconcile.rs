@@ -15,16 +15,16 @@ use tokio::time::Instant;
 
 use super::apply::apply;
 use super::capacity::Region;
-use super::checks::{Finding, Register, Subject};
 use super::expiry::watch_expiry;
 use super::held::Held;
-use super::memory::{BACKOFF_CAP, CheckKey, Checked, Memory, Question};
-use super::plan::{Identity, split};
-use super::removal::{Removal, remove};
-use super::report::{Found, SETTLING, announce_left, node_facts, write_status};
+use super::plan::{ConnectorIdentity, desired_nodes};
+use super::preflight::{ConditionUpdate, Register, Subject};
+use super::retire_nodes::{Removal, remove};
+use super::state::{BACKOFF_CAP, ConnectorState, PreflightKey, PreflightRequest, PreflightResult};
 use super::status::NodeFacts;
 use super::supervisor::Supervisor;
 use super::validate::{Problem, Resolved, SecretState, resolve, secret_reference};
+use super::write_status::{Found, SETTLING, announce_left, node_facts, write_status};
 use super::{
     Context, DELETE_ORPHANS, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference,
     scope, workspace,
@@ -45,30 +45,30 @@ const REMOVAL_STEP: Duration = Duration::from_secs(2);
 const REQUESTS: [&str; 2] = [REQUESTED_AT, FLUX_REQUESTED_AT];
 
 /// What all reconciles share.
-pub(super) struct Core {
+pub(super) struct Reconciler {
     pub(super) context: Context,
     pub(super) supervisor: Arc<Supervisor>,
     pub(super) events: Events,
     /// Gets the name of a connector that should be reconciled.
     pub(super) trigger: mpsc::Sender<String>,
-    pub(super) memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
+    pub(super) states: Mutex<HashMap<String, Arc<tokio::sync::Mutex<ConnectorState>>>>,
     pub(super) cluster_uid: OnceCell<String>,
     pub(super) held: Held,
 }
 
 /// The connector and the facts that no step changes.
-pub(super) struct Subjects<'a> {
+pub(super) struct ReconcileContext<'a> {
     pub(super) connector: &'a VirtualKubeletConnector,
-    pub(super) identity: Identity,
+    pub(super) identity: ConnectorIdentity,
     pub(super) deleting: bool,
     pub(super) forced: bool,
     /// What the annotations say that ask for a reconcile.
     pub(super) requested_at: [Option<String>; 2],
 }
 
-impl Core {
-    fn memory(&self, uid: &str) -> Arc<tokio::sync::Mutex<Memory>> {
-        self.memories
+impl Reconciler {
+    fn state(&self, uid: &str) -> Arc<tokio::sync::Mutex<ConnectorState>> {
+        self.states
             .lock()
             .entry(uid.to_owned())
             .or_default()
@@ -77,7 +77,7 @@ impl Core {
 
     /// Stops and forgets what belongs to connectors that no longer exist.
     pub(super) async fn sweep(&self, live: &BTreeSet<String>) {
-        self.memories.lock().retain(|uid, _| live.contains(uid));
+        self.states.lock().retain(|uid, _| live.contains(uid));
         for uid in self
             .supervisor
             .connectors()
@@ -109,22 +109,22 @@ impl Core {
         }
         // What is written for this connector is not sent any more once it is not ours.
         let clients = self.clients(&connector.name_any());
-        let (manager, plain) = (clients.manager(), clients.lease());
+        let (manager, plain) = (clients.operator(), clients.operator_no_retry());
         let cluster_uid = self.cluster_uid().await?;
-        let memory = self.memory(&uid);
-        let mut memory = memory.lock().await;
-        let memory = &mut *memory;
-        memory.fence = Some(self.fence(&connector.name_any()));
+        let state = self.state(&uid);
+        let mut state = state.lock().await;
+        let state = &mut *state;
+        state.fence = Some(self.fence(&connector.name_any()));
         let mut agents = self.supervisor.snapshot(&uid);
-        memory.note_starts(&connector.name_any(), &mut agents.started);
-        let workspace = self.workspace(connector, memory).await;
-        let mut subjects = Subjects {
-            identity: Identity {
+        state.note_starts(&connector.name_any(), &mut agents.started);
+        let workspace = self.workspace(connector, state).await;
+        let mut cx = ReconcileContext {
+            identity: ConnectorIdentity {
                 name: connector.name_any(),
                 uid: uid.clone(),
                 cluster_uid,
                 cluster_dns: self.context.cluster_dns.clone(),
-                workspace_key: memory.workspace_key.clone(),
+                workspace_key: state.workspace_key.clone(),
                 region: Region::default(),
                 approved_orphans: annotation(DELETE_ORPHANS),
                 tenure: self.tenure(&connector.name_any()),
@@ -136,62 +136,60 @@ impl Core {
         };
         let reference = secret_reference(&connector.spec, &self.context.namespace);
         let secret = dereference::secret(&manager, reference.as_ref()).await;
-        let resolved = self.resolve(connector, secret, memory).await;
-        let resolved = self.reach(connector, resolved, memory);
+        let resolved = self.resolve(connector, secret, state).await;
+        let resolved = self.reach(connector, resolved, state);
         let checked = match &resolved {
             Ok(resolved) => {
                 let Context { observer, .. } = &self.context;
-                let expiry = &mut memory.expiry;
+                let expiry = &mut state.expiry;
                 watch_expiry(expiry, connector, resolved, observer, &self.events);
-                self.check(&subjects, memory, resolved)
+                self.check(&cx, state, resolved)
             }
-            Err(_) => memory.unchecked(),
+            Err(_) => state.unchecked(),
         };
-        subjects.identity.region = checked.region.clone();
+        cx.identity.region = checked.region.clone();
 
-        let split = split(connector, agents.known());
-        memory
+        let sets = desired_nodes(connector, agents.known());
+        state
             .start_errors
-            .retain(|os, _| split.wanted.contains(os) || split.retiring.contains(os));
+            .retain(|os, _| sets.wanted.contains(os) || sets.retiring.contains(os));
         let supervisor = &self.supervisor;
         apply(
             &manager,
             supervisor,
-            &subjects,
-            memory,
+            &cx,
+            state,
             &mut agents,
-            &split,
+            &sets,
             &checked,
         )
         .await?;
-        let trouble = trouble(&resolved, &checked, &memory.reach());
+        let trouble = trouble(&resolved, &checked, &state.reach());
         let trouble = trouble.as_deref();
-        let Removal { leaving, left } = remove(
-            &plain, supervisor, &subjects, memory, &agents, &split, trouble,
-        )
-        .await;
+        let Removal { leaving, left } =
+            remove(&plain, supervisor, &cx, state, &agents, &sets, trouble).await;
         for left in &left {
             announce_left(&self.events, connector, left);
             let observer = &self.context.observer;
-            observer.groups_left(&subjects.identity.name, left.groups);
+            observer.groups_left(&cx.identity.name, left.groups);
         }
         if deleting && leaving.is_empty() {
             self.release(connector).await?;
-            self.memories.lock().remove(&uid);
+            self.states.lock().remove(&uid);
             return Ok(Action::await_change());
         }
 
-        let nodes = node_facts(&subjects, memory, &agents, &split, &leaving);
+        let nodes = node_facts(&cx, state, &agents, &sets, &leaving);
         let found = Found {
             resolved: &resolved,
             workspace: workspace.as_ref().err(),
             checked: &checked,
             nodes: &nodes,
         };
-        write_status(&manager, &self.events, &subjects, memory, &found).await?;
+        write_status(&manager, &self.events, &cx, state, &found).await?;
         let problems = [resolved.as_ref().err(), workspace.as_ref().err()];
         let now = Instant::now();
-        let wake = wake(now, memory, &checked, &nodes, problems, !leaving.is_empty());
+        let wake = wake(now, state, &checked, &nodes, problems, !leaving.is_empty());
         Ok(Action::requeue(
             wake.saturating_duration_since(now)
                 .max(Duration::from_millis(100)),
@@ -204,7 +202,7 @@ impl Core {
         &self,
         connector: &VirtualKubeletConnector,
         secret: SecretState,
-        memory: &mut Memory,
+        state: &mut ConnectorState,
     ) -> Result<Resolved, Problem> {
         let (spec, namespace, environment) = (
             connector.spec.clone(),
@@ -212,7 +210,7 @@ impl Core {
             self.context.environment.clone(),
         );
         let SecretState::Found(found) = &secret else {
-            memory.resolved = None;
+            state.resolved = None;
             return resolve(&spec, &secret, &namespace, &environment);
         };
         let found = &found.metadata;
@@ -221,7 +219,7 @@ impl Core {
             found.uid.clone(),
             found.resource_version.clone(),
         );
-        if let Some((known, resolved)) = &memory.resolved
+        if let Some((known, resolved)) = &state.resolved
             && *known == source
         {
             return resolved.clone();
@@ -233,7 +231,7 @@ impl Core {
             message: format!("the credentials could not be read: {error}"),
             stalled: false,
         })?;
-        memory.resolved.insert((source, resolved)).1.clone()
+        state.resolved.insert((source, resolved)).1.clone()
     }
 
     /// Makes the ARM client for what was resolved, unless that leads somewhere else than where the container groups are.
@@ -241,44 +239,44 @@ impl Core {
         &self,
         connector: &VirtualKubeletConnector,
         resolved: Result<Resolved, Problem>,
-        memory: &mut Memory,
+        state: &mut ConnectorState,
     ) -> Result<Resolved, Problem> {
         let resolved = resolved?;
-        let pinned = pinned(connector, memory);
+        let pinned = pinned(connector, state);
         let moved = pinned
             .as_ref()
             .and_then(|pinned| scope::moved(pinned, &resolved, &connector.spec));
         let Some(problem) = moved else {
-            memory.arm(&self.context, &resolved)?;
+            state.arm(&self.context, &resolved)?;
             return Ok(resolved);
         };
         // What runs goes on with the client that it has. After a restart there is none, and nodes without an agent would
         // lose their pods: it gets one for where the container groups are.
-        if memory.arm.is_none()
+        if state.arm.is_none()
             && let Some(stay) = pinned.and_then(|pinned| scope::stay(&pinned, &resolved))
         {
-            memory.arm(&self.context, &stay)?;
+            state.arm(&self.context, &stay)?;
         }
         Err(problem)
     }
 
-    /// Reads the key of the Log Analytics workspace into `memory`. While the API server does not answer, the last one
+    /// Reads the key of the Log Analytics workspace into `state`. While the API server does not answer, the last one
     /// stays.
     async fn workspace(
         &self,
         connector: &VirtualKubeletConnector,
-        memory: &mut Memory,
+        state: &mut ConnectorState,
     ) -> Result<(), Problem> {
         let namespace = &self.context.namespace;
         let reference = workspace::secret_reference(&connector.spec, namespace);
-        let manager = self.context.clients.manager();
+        let manager = self.context.clients.operator();
         let secret = dereference::secret(&manager, reference.as_ref()).await;
         let key = workspace::key(&connector.spec, &secret, namespace);
         match key {
-            Ok(key) => memory.workspace_key = key,
+            Ok(key) => state.workspace_key = key,
             Err(problem) => {
                 if problem.stalled {
-                    memory.workspace_key = None;
+                    state.workspace_key = None;
                 }
                 return Err(problem);
             }
@@ -287,20 +285,25 @@ impl Core {
     }
 
     async fn cluster_uid(&self) -> Result<String, KubeError> {
-        let manager = self.context.clients.manager();
+        let manager = self.context.clients.operator();
         self.cluster_uid
             .get_or_try_init(|| async { dereference::cluster_uid(&manager).await })
             .await
             .cloned()
     }
 
-    fn check(&self, subjects: &Subjects, memory: &mut Memory, resolved: &Resolved) -> Checked {
-        let spec = &subjects.connector.spec;
-        let key = CheckKey {
-            generation: subjects.connector.metadata.generation.unwrap_or_default(),
+    fn check(
+        &self,
+        cx: &ReconcileContext,
+        state: &mut ConnectorState,
+        resolved: &Resolved,
+    ) -> PreflightResult {
+        let spec = &cx.connector.spec;
+        let key = PreflightKey {
+            generation: cx.connector.metadata.generation.unwrap_or_default(),
             secret_version: resolved.identity.secret_resource_version.clone(),
-            requested_at: subjects.requested_at.clone(),
-            arm: memory.arm.as_ref().map_or(0, |arm| arm.number),
+            requested_at: cx.requested_at.clone(),
+            arm: state.arm.as_ref().map_or(0, |arm| arm.number),
         };
         let follows_quota = spec.node.capacity_source == CapacitySource::Quota;
         let subject = Subject {
@@ -313,7 +316,7 @@ impl Core {
             resource_group: spec.aci_resource_group.clone(),
             subnet: spec.subnet_id.clone(),
             api_version: spec.container_instance_api_version.clone(),
-            register: if spec.register_provider && !subjects.deleting {
+            register: if spec.register_provider && !cx.deleting {
                 Register::Yes
             } else {
                 Register::No
@@ -321,17 +324,17 @@ impl Core {
             spot: spec.container_group.priority == Priority::Spot,
             follows_quota,
         };
-        let identity = &subjects.identity;
+        let identity = &cx.identity;
         let node = |os: Os| (os, node_name(&identity.name, os, &spec.region));
-        let question = Question {
+        let question = PreflightRequest {
             subject,
             connector: identity.name.clone(),
             connector_uid: identity.uid.clone(),
             cluster_uid: identity.cluster_uid.clone(),
             nodes: [Os::Linux, Os::Windows].map(node).into(),
-            manager: self.context.clients.manager(),
+            manager: self.context.clients.operator(),
         };
-        memory.check(&key, question, self.context.pace, &self.trigger)
+        state.check(&key, question, self.context.pace, &self.trigger)
     }
 
     async fn ensure_finalizer(&self, connector: &VirtualKubeletConnector) -> Result<(), KubeError> {
@@ -376,7 +379,7 @@ impl Core {
             "uid": connector.uid(), "resourceVersion": connector.resource_version(), "finalizers": finalizers,
         }});
         let clients = self.clients(&connector.name_any());
-        let api = Api::<VirtualKubeletConnector>::all(clients.manager());
+        let api = Api::<VirtualKubeletConnector>::all(clients.operator());
         let (name, params, patch) = (
             connector.name_any(),
             PatchParams::default(),
@@ -395,13 +398,13 @@ impl Core {
 /// When the connector is looked at again, besides at news.
 fn wake(
     now: Instant,
-    memory: &Memory,
-    checked: &Checked,
+    state: &ConnectorState,
+    checked: &PreflightResult,
     nodes: &[NodeFacts],
     problems: [Option<&Problem>; 2],
     leaving: bool,
 ) -> Instant {
-    let retries = memory.start_errors.values().map(|(_, at)| *at);
+    let retries = state.start_errors.values().map(|(_, at)| *at);
     let problems = problems.into_iter().flatten().map(|problem| {
         let pause = if problem.stalled {
             BACKOFF_CAP
@@ -421,9 +424,9 @@ fn wake(
 }
 
 /// Where the container groups are, as was said last: the watch may not have brought our own last write yet.
-fn pinned(connector: &VirtualKubeletConnector, memory: &Memory) -> Option<AzureScope> {
+fn pinned(connector: &VirtualKubeletConnector, state: &ConnectorState) -> Option<AzureScope> {
     let seen = connector.status.as_ref();
-    let written = memory.written.as_ref().map(|(_, status)| status);
+    let written = state.written.as_ref().map(|(_, status)| status);
     [seen, written]
         .into_iter()
         .flatten()
@@ -433,14 +436,16 @@ fn pinned(connector: &VirtualKubeletConnector, memory: &Memory) -> Option<AzureS
 /// Why container groups cannot be reached, if so.
 fn trouble(
     resolved: &Result<Resolved, Problem>,
-    checked: &Checked,
+    checked: &PreflightResult,
     reach: &Reach,
 ) -> Option<String> {
-    let checks = match resolved {
+    let preflight = match resolved {
         Err(problem) => return Some(problem.message.clone()),
         Ok(_) => checked.findings.iter().flatten(),
     };
-    let blocking = checks.into_iter().find(|finding: &&Finding| finding.blocks);
+    let blocking = preflight
+        .into_iter()
+        .find(|finding: &&ConditionUpdate| finding.blocks);
     let away = match reach {
         Reach::Away { error, .. } => Some(format!("Azure does not answer: {error}")),
         Reach::Unknown | Reach::Reachable => None,

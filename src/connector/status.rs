@@ -9,7 +9,7 @@ mod orphans;
 
 use self::orphans::orphans_condition;
 use super::capacity::{Quota, Region};
-use super::checks::Finding;
+use super::preflight::ConditionUpdate;
 use super::supervisor::StartError;
 use super::validate::Problem;
 use crate::agent::AgentStatus;
@@ -72,7 +72,7 @@ pub struct Facts<'a> {
     /// What is wrong with the key of the Log Analytics workspace.
     pub workspace: Option<&'a Problem>,
     /// What Azure said; `None` before its first answer.
-    pub findings: Option<&'a [Finding]>,
+    pub findings: Option<&'a [ConditionUpdate]>,
     /// The findings are about this generation and this Secret.
     pub fresh: bool,
     /// What Azure said of the region.
@@ -314,7 +314,7 @@ fn summary(facts: &Facts) -> Summary {
         return Summary::problem(problem);
     }
     let refused = wanted_nodes(facts).find_map(|node| match (&node.start_error, &node.agent) {
-        (Some(StartError::Identity(message)), _) => Some(message),
+        (Some(StartError::ImpersonationForbidden(message)), _) => Some(message),
         (Some(StartError::Failed(_)), _) | (None, None) => None,
         (None, Some(agent)) => agent.refused.as_ref(),
     });
@@ -483,7 +483,7 @@ fn azure_conditions(facts: &Facts) -> Vec<Wanted> {
         (None, Some(findings)) => findings
             .iter()
             .find(|f| f.condition == type_)
-            .map_or_else(|| pending(type_), Finding::wanted),
+            .map_or_else(|| pending(type_), ConditionUpdate::wanted),
     })
     .collect()
 }

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::plan::Seen;
+use super::plan::RunningAgentSnapshot;
 use crate::agent::{AgentSpec, AgentStatus};
 use crate::api::Os;
 use crate::azure::ArmClient;
@@ -30,7 +30,7 @@ const COALESCE: Duration = Duration::from_secs(1);
 pub enum StartError {
     /// RBAC does not let the operator act as the node; the text has the rule to add.
     #[error("{0}")]
-    Identity(String),
+    ImpersonationForbidden(String),
     /// Anything else: it is tried again.
     #[error("{0}")]
     Failed(String),
@@ -46,7 +46,7 @@ impl From<NodeIdentityError> for StartError {
     fn from(error: NodeIdentityError) -> Self {
         match error {
             NodeIdentityError::Kube(error) => Self::Failed(error.to_string()),
-            refused => Self::Identity(refused.to_string()),
+            refused => Self::ImpersonationForbidden(refused.to_string()),
         }
     }
 }
@@ -89,7 +89,7 @@ struct Running {
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
     /// For the plan.
-    pub seen: Seen,
+    pub seen: RunningAgentSnapshot,
     /// Its last status.
     pub status: AgentStatus,
     /// How long it has been running.
@@ -368,7 +368,7 @@ impl Running {
     fn view(&self) -> View {
         // `has_changed` fails when the agent has dropped its sender.
         let alive = self.status.has_changed().is_ok();
-        let seen = Seen {
+        let seen = RunningAgentSnapshot {
             spec: self.spec.clone(),
             arm: self.arm,
             alive,

@@ -125,13 +125,13 @@ impl Clients {
     }
 
     /// The operator's own identity; 429, 503 and 504 are retried inside the caller's time-out.
-    pub fn manager(&self) -> Client {
+    pub fn operator(&self) -> Client {
         self.manager.clone()
     }
 
     /// The operator's own identity without any hidden retry: for leases, where a silent wait is a lost lease, and for
     /// evictions, where 429 is an answer.
-    pub fn lease(&self) -> Client {
+    pub fn operator_no_retry(&self) -> Client {
         self.plain.clone()
     }
 
@@ -346,7 +346,7 @@ mod tests {
         let (pool, asked) = busy();
         let fence = Arc::new(Switch::default());
         let clients = Clients::over_pool(pool, Arc::new(()), None).fenced(fence.clone());
-        let nodes = Api::<Node>::all(clients.manager());
+        let nodes = Api::<Node>::all(clients.operator());
         let (post, node) = (PostParams::default(), Node::default());
         let retried = call(
             "create the Node",

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use vkc::agent::{AgentSpec, AgentStatus};
 use vkc::api::VirtualKubeletConnector;
 use vkc::azure::{ArmClient, Limiters};
-use vkc::connector::{self, AgentFactory, Context, Pace, RunningAgent, StartError};
+use vkc::connector::{self, AgentFactory, Context, PreflightIntervals, RunningAgent, StartError};
 use vkc::kube::client::Clients;
 use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
@@ -85,9 +85,9 @@ async fn operate(kubeconfig: &Path) {
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),
         observer: Arc::new(()),
-        pace: Pace {
+        pace: PreflightIntervals {
             wanting: Duration::from_millis(700),
-            ..Pace::default()
+            ..PreflightIntervals::default()
         },
         instance: "test".to_owned(),
         ready: Arc::new(|| {}),
@@ -134,7 +134,7 @@ impl AgentFactory for Agents {
             .await?
             .client;
         let keeper = NodeKeeper {
-            manager: self.0.manager(),
+            manager: self.0.operator(),
             node: node.clone(),
             kubelet_version: kubelet_version("v1.36.3"),
         };

@@ -80,7 +80,7 @@ impl Node {
         // With no more than the rights of the operator's manifests.
         let clients = Clients::new(config.await.unwrap(), Arc::new(())).unwrap();
         let (sender, client_cas) = client_ca::channel();
-        let follow = client_ca::follow(client_ca::Source::Cluster, clients.manager(), sender);
+        let follow = client_ca::follow(client_ca::Source::Cluster, clients.operator(), sender);
         let client = clients.as_node(name, Impersonation::Constrained).unwrap();
         let (events, recorder) = Events::spawn(client.clone(), "test");
         let dependencies = kubelet::Dependencies {

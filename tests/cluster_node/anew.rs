@@ -74,7 +74,7 @@ impl Stage {
         })
         .await;
         let keeper = NodeKeeper {
-            manager: clients.manager(),
+            manager: clients.operator(),
             node: kept.client(),
             kubelet_version: kubelet_version("v1.36.3"),
         };

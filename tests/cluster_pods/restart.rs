@@ -125,7 +125,9 @@ fn killed_while_pods_are_in_every_step_each_starts_once_and_ends_for_good() {
         })
         .await;
         let groups: Vec<String> = pods.iter().map(|pod| fixture.group_of(pod)).collect();
-        groups.iter().for_each(|group| made_once(&fixture, group));
+        for group in &groups {
+            made_once(&fixture, group);
+        }
 
         let params = DeleteParams::default();
         let mut ended = 0;
@@ -149,7 +151,9 @@ fn killed_while_pods_are_in_every_step_each_starts_once_and_ends_for_good() {
             }
         })
         .await;
-        groups.iter().for_each(|group| made_once(&fixture, group));
+        for group in &groups {
+            made_once(&fixture, group);
+        }
         fixture.finish().await;
     });
 }

@@ -14,7 +14,7 @@ use crate::connector::plan::agent_spec;
 use crate::connector::plan::tests::identity;
 use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError, Supervisor};
 use crate::connector::validate::tests::spec;
-use crate::connector::{Context, Pace};
+use crate::connector::{Context, PreflightIntervals};
 use crate::fence::Target;
 use crate::kube::events::Events;
 
@@ -70,7 +70,7 @@ impl RunningAgent for Agent {
 }
 
 struct Case {
-    core: Core,
+    reconciler: Reconciler,
     ownership: Ownership,
     connector: VirtualKubeletConnector,
     stopped: Arc<AtomicUsize>,
@@ -92,7 +92,7 @@ impl Case {
         let ownership = Ownership::scripted();
         let agents: Arc<dyn AgentFactory> = Arc::new(agents);
         let (trigger, triggers) = mpsc::channel(8);
-        let (events, _) = Events::spawn(clients.lease(), "test".to_owned());
+        let (events, _) = Events::spawn(clients.operator_no_retry(), "test".to_owned());
         let context = Context {
             clients,
             namespace: "vkc-system".to_owned(),
@@ -101,25 +101,25 @@ impl Case {
             ownership: ownership.clone(),
             agents: agents.clone(),
             limiters: Limiters::new(),
-            pace: Pace::default(),
+            pace: PreflightIntervals::default(),
             arm_observer: Arc::new(()),
             observer: Arc::new(()),
             instance: "test".to_owned(),
             ready: Arc::new(|| {}),
         };
-        let core = Core {
+        let reconciler = Reconciler {
             supervisor: Arc::new(Supervisor::new(agents, trigger.clone())),
             context,
             events,
             trigger,
-            memories: Mutex::default(),
+            states: Mutex::default(),
             cluster_uid: OnceCell::new(),
             held: Held::default(),
         };
         let mut connector = VirtualKubeletConnector::new(&identity().name, spec(&json!({})));
         connector.metadata.uid = Some(identity().uid);
         let case = Self {
-            core,
+            reconciler,
             ownership,
             connector,
             stopped,
@@ -148,20 +148,22 @@ impl Case {
             Arc::new(()),
         );
         let spec = agent_spec(&identity(), &self.connector.spec, Os::Linux, false);
-        self.core.supervisor.begin(spec, Arc::new(arm.unwrap()), 1);
+        self.reconciler
+            .supervisor
+            .begin(spec, Arc::new(arm.unwrap()), 1);
         while self.agents() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let uid = identity().uid;
-        self.core.memories.lock().entry(uid).or_default();
+        self.reconciler.states.lock().entry(uid).or_default();
     }
 
     fn agents(&self) -> usize {
-        self.core.supervisor.views(&identity().uid).len()
+        self.reconciler.supervisor.views(&identity().uid).len()
     }
 
     fn remembers(&self) -> bool {
-        self.core.memories.lock().contains_key(&identity().uid)
+        self.reconciler.states.lock().contains_key(&identity().uid)
     }
 
     fn ended(&self) -> (usize, usize) {
@@ -176,11 +178,11 @@ impl Case {
 async fn who_does_not_hold_a_connector_does_nothing_and_keeps_nothing_of_it() {
     let case = Case::with_agent(Duration::from_secs(5)).await;
     let begun = Instant::now();
-    assert!(!case.core.admit(&case.connector).await);
+    assert!(!case.reconciler.admit(&case.connector).await);
     assert!(begun.elapsed() < Duration::from_millis(1), "at once");
     assert_eq!((case.agents(), case.remembers()), (0, false));
     assert_eq!(case.ended(), (0, 1), "cancelled, not asked to flush");
-    let fence = case.core.fence(&case.name());
+    let fence = case.reconciler.fence(&case.name());
     assert!(fence.allow(Target::Azure).is_err());
 }
 
@@ -189,10 +191,10 @@ async fn who_holds_it_works_and_writes() {
     let case = Case::with_agent(Duration::ZERO).await;
     let claim = case.ownership.wins(&case.name());
     for _ in 0..2 {
-        assert!(case.core.admit(&case.connector).await);
+        assert!(case.reconciler.admit(&case.connector).await);
     }
     assert_eq!((case.agents(), case.remembers()), (1, true));
-    let fence = case.core.fence(&case.name());
+    let fence = case.reconciler.fence(&case.name());
     assert!(fence.allow(Target::Azure).is_ok());
     tokio::time::advance(Duration::from_secs(10)).await;
     assert!(fence.allow(Target::Azure).is_err(), "it has lapsed");
@@ -204,24 +206,29 @@ async fn who_holds_it_works_and_writes() {
 async fn who_lost_it_and_won_it_again_starts_from_nothing() {
     let case = Case::with_agent(Duration::ZERO).await;
     case.ownership.wins(&case.name());
-    assert!(case.core.admit(&case.connector).await);
-    let old = case.core.fence(&case.name());
+    assert!(case.reconciler.admit(&case.connector).await);
+    let old = case.reconciler.fence(&case.name());
     case.ownership.loses(&case.name());
     case.ownership.wins(&case.name());
-    assert!(case.core.admit(&case.connector).await);
+    assert!(case.reconciler.admit(&case.connector).await);
     assert_eq!((case.agents(), case.remembers()), (0, false));
     assert!(old.allow(Target::Azure).is_err(), "for ever");
-    assert!(case.core.fence(&case.name()).allow(Target::Azure).is_ok());
+    assert!(
+        case.reconciler
+            .fence(&case.name())
+            .allow(Target::Azure)
+            .is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connector_is_given_away_once_its_agents_have_ended() {
     let case = Case::with_agent(Duration::from_secs(2)).await;
     case.ownership.wins(&case.name());
-    assert!(case.core.admit(&case.connector).await);
+    assert!(case.reconciler.admit(&case.connector).await);
     case.ownership.is_to_leave(&case.name());
     let begun = Instant::now();
-    assert!(!case.core.admit(&case.connector).await);
+    assert!(!case.reconciler.admit(&case.connector).await);
     assert_eq!(begun.elapsed().as_secs(), 2);
     assert_eq!((case.agents(), case.remembers()), (0, false));
     assert_eq!(case.ended(), (1, 1), "it has flushed its statuses");
@@ -234,7 +241,7 @@ async fn an_agent_that_does_not_end_holds_no_hand_over_up() {
     case.ownership.wins(&case.name());
     case.ownership.is_to_leave(&case.name());
     let begun = Instant::now();
-    assert!(!case.core.admit(&case.connector).await);
+    assert!(!case.reconciler.admit(&case.connector).await);
     assert!(begun.elapsed() < Duration::from_secs(4));
     assert_eq!(case.ended(), (0, 1));
     assert_eq!(case.ownership.told_stopped(), [case.name()]);
@@ -249,7 +256,7 @@ async fn at_the_end_of_the_process_a_peer_waits_shorter_than_nobody() {
             case.ownership.has_peer();
         }
         let begun = Instant::now();
-        case.core.hand_over_all().await;
+        case.reconciler.hand_over_all().await;
         let took = begun.elapsed().as_secs();
         assert!((most - 1..=most).contains(&took), "{took} s");
         assert_eq!(case.ownership.told_stopped(), [case.name()]);
@@ -260,10 +267,10 @@ async fn at_the_end_of_the_process_a_peer_waits_shorter_than_nobody() {
 async fn agents_of_lost_connectors_are_cancelled_and_others_are_not() {
     let case = Case::with_agent(Duration::ZERO).await;
     case.ownership.wins(&case.name());
-    case.core.abandon_lost();
+    case.reconciler.abandon_lost();
     assert_eq!(case.agents(), 1);
     case.ownership.loses(&case.name());
-    case.core.abandon_lost();
+    case.reconciler.abandon_lost();
     assert_eq!(case.agents(), 0);
     assert_eq!(case.ended(), (0, 1));
 }

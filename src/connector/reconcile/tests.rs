@@ -19,7 +19,7 @@ use crate::api::conditions::{self, PROVIDER_REGISTERED, STALLED, Status};
 use crate::azure::{ArmClient, Limiters};
 use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError};
 use crate::connector::validate::tests::spec;
-use crate::connector::{Observer, Pace};
+use crate::connector::{Observer, PreflightIntervals};
 use crate::ownership::Ownership;
 use crate::translate::ClusterDns;
 
@@ -208,7 +208,7 @@ impl Observer for Left {
 }
 
 struct Stage {
-    core: Core,
+    reconciler: Reconciler,
     server: Server,
     agents: Arc<Agents>,
     left: Arc<Left>,
@@ -246,21 +246,21 @@ impl Stage {
             limiters: Limiters::new(),
             arm_observer: Arc::new(()),
             observer: left.clone(),
-            pace: Pace::default(),
+            pace: PreflightIntervals::default(),
             instance: "test".to_owned(),
             ready: Arc::new(|| {}),
         };
-        let core = Core {
+        let reconciler = Reconciler {
             supervisor: Arc::new(Supervisor::new(agents.clone(), trigger.clone())),
             context,
             events,
             trigger,
-            memories: Mutex::default(),
+            states: Mutex::default(),
             cluster_uid: OnceCell::new(),
             held: Held::default(),
         };
         Self {
-            core,
+            reconciler,
             server,
             agents,
             left,
@@ -270,13 +270,13 @@ impl Stage {
 
     /// Azure accepts the connector with this subscription.
     async fn accepted(&self, subscription: &str) {
-        let key = CheckKey {
+        let key = PreflightKey {
             generation: 1,
             secret_version: Some(subscription.to_owned()),
             requested_at: [None, None],
             arm: 1,
         };
-        let finding = Finding {
+        let finding = ConditionUpdate {
             condition: PROVIDER_REGISTERED,
             status: Status::True,
             reason: reason::REGISTERED,
@@ -284,8 +284,8 @@ impl Stage {
             blocks: false,
             stalled: false,
         };
-        let memory = self.core.memory("uid-1");
-        memory.lock().await.assume(key, vec![finding]);
+        let state = self.reconciler.state("uid-1");
+        state.lock().await.assume(key, vec![finding]);
     }
 
     fn connector(&self) -> VirtualKubeletConnector {
@@ -293,7 +293,7 @@ impl Stage {
     }
 
     async fn reconcile(&self) -> Action {
-        self.core.reconcile(&self.connector()).await.unwrap()
+        self.reconciler.reconcile(&self.connector()).await.unwrap()
     }
 
     /// Status and reason of `Ready`, and whether the connector is stalled.
@@ -436,7 +436,7 @@ async fn a_restart_of_the_operator_does_not_make_ready_flap() {
     stage.running().await;
     let mut again = Stage::new();
     again.server = stage.server.clone();
-    again.core.context.clients = crate::kube::client::Clients::of(stage.server.client());
+    again.reconciler.context.clients = crate::kube::client::Clients::of(stage.server.client());
     again.agents.starting.store(2, Ordering::Relaxed);
     again.accepted(SUBSCRIPTION).await;
     // Azure takes its time for the first answer.

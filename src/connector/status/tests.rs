@@ -11,7 +11,7 @@ struct Case {
     deleting: bool,
     resolved: Result<IdentityStatus, Problem>,
     workspace: Option<Problem>,
-    findings: Option<Vec<Finding>>,
+    findings: Option<Vec<ConditionUpdate>>,
     fresh: bool,
     region: Region,
     requested_at: Option<String>,
@@ -84,8 +84,8 @@ impl Case {
     }
 }
 
-fn finding(condition: &'static str, blocks: bool, stalled: bool) -> Finding {
-    Finding {
+fn finding(condition: &'static str, blocks: bool, stalled: bool) -> ConditionUpdate {
+    ConditionUpdate {
         condition,
         status: if blocks { Status::False } else { Status::True },
         reason: if blocks {
@@ -249,7 +249,9 @@ fn problems_of_spec_and_secret() {
 fn a_node_that_we_may_not_be() {
     let mut case = Case::good();
     case.nodes[0].agent = None;
-    case.nodes[0].start_error = Some(StartError::Identity("add the rule".to_owned()));
+    case.nodes[0].start_error = Some(StartError::ImpersonationForbidden(
+        "add the rule".to_owned(),
+    ));
     expect(&case, "False", "NodeIdentityForbidden", Some(STALLED));
     case.nodes[0].start_error = Some(StartError::Failed("no answer".to_owned()));
     expect(&case, "False", "NodesNotReady", Some(RECONCILING));

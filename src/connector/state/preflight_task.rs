@@ -1,4 +1,4 @@
-//! Questions to Azure about a connector: asked in the background, answered into the memory, asked again at a pace.
+//! Questions to Azure about a connector: asked in the background, answered into the state, asked again at a pace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::capacity::{Quota, Region, Requests, Room, Scope, largest, room};
-use super::super::checks::{Finding, Register, Report, Subject, ask, judge};
 use super::super::dereference;
+use super::super::preflight::{ConditionUpdate, Register, Report, Subject, ask, evaluate};
 use super::{BACKOFF_BASE, BACKOFF_CAP};
 use crate::api::Os;
 use crate::api::conditions::Status;
@@ -26,7 +26,7 @@ const REGISTRATION: Duration = Duration::from_mins(5);
 
 /// How often Azure is asked about a connector, besides at once on a change of its spec or Secret and on request.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct PreflightIntervals {
     /// One that wants nothing, spread by a third either way: 5 to 10 minutes.
     pub idle: Duration,
     /// One whose capacity follows the quota, which others use, too.
@@ -35,7 +35,7 @@ pub struct Pace {
     pub wanting: Duration,
 }
 
-impl Default for Pace {
+impl Default for PreflightIntervals {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(450),
@@ -47,7 +47,7 @@ impl Default for Pace {
 
 /// What makes findings stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::connector) struct CheckKey {
+pub(in crate::connector) struct PreflightKey {
     pub(in crate::connector) generation: i64,
     pub(in crate::connector) secret_version: Option<String>,
     pub(in crate::connector) requested_at: [Option<String>; 2],
@@ -55,7 +55,7 @@ pub(in crate::connector) struct CheckKey {
 }
 
 /// What Azure is asked, and whose the answer is.
-pub(in crate::connector) struct Question {
+pub(in crate::connector) struct PreflightRequest {
     pub(in crate::connector) subject: Subject,
     /// Name of the connector.
     pub(in crate::connector) connector: String,
@@ -69,8 +69,8 @@ pub(in crate::connector) struct Question {
 
 /// Findings, for a reconcile.
 #[derive(Debug, Clone)]
-pub(in crate::connector) struct Checked {
-    pub(in crate::connector) findings: Option<Vec<Finding>>,
+pub(in crate::connector) struct PreflightResult {
+    pub(in crate::connector) findings: Option<Vec<ConditionUpdate>>,
     pub(in crate::connector) fresh: bool,
     /// What Azure last said of the region.
     pub(in crate::connector) region: Region,
@@ -80,9 +80,9 @@ pub(in crate::connector) struct Checked {
 
 /// The questions about one connector and their last answers.
 #[derive(Debug)]
-pub(super) struct Checks {
+pub(super) struct Preflight {
     done: Option<Done>,
-    asking: Option<Asking>,
+    task: Option<PreflightTask>,
     backoff: Backoff,
     region: Region,
     /// What the quota left at the last look.
@@ -91,11 +91,11 @@ pub(super) struct Checks {
     registered: Option<Instant>,
 }
 
-impl Default for Checks {
+impl Default for Preflight {
     fn default() -> Self {
         Self {
             done: None,
-            asking: None,
+            task: None,
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
             region: Region::default(),
             room: None,
@@ -106,14 +106,14 @@ impl Default for Checks {
 
 #[derive(Debug)]
 struct Done {
-    key: CheckKey,
-    findings: Vec<Finding>,
+    key: PreflightKey,
+    findings: Vec<ConditionUpdate>,
     next: Instant,
 }
 
 #[derive(Debug)]
-struct Asking {
-    key: CheckKey,
+struct PreflightTask {
+    key: PreflightKey,
     follows_quota: bool,
     answer: Arc<Mutex<Option<Answer>>>,
     _task: AbortOnDropHandle<()>,
@@ -122,7 +122,7 @@ struct Asking {
 /// What one round of questions has brought.
 #[derive(Debug)]
 struct Answer {
-    findings: Vec<Finding>,
+    findings: Vec<ConditionUpdate>,
     /// `None` when it could not be read now.
     quota: Option<Look>,
     largest: Option<BTreeMap<Os, Largest>>,
@@ -137,11 +137,11 @@ enum Look {
     Left(Room),
 }
 
-impl Asking {
+impl PreflightTask {
     fn start(
-        key: CheckKey,
+        key: PreflightKey,
         arm: Arc<ArmClient>,
-        question: Question,
+        question: PreflightRequest,
         trigger: mpsc::Sender<String>,
     ) -> Self {
         let answer = Arc::new(Mutex::new(None));
@@ -162,7 +162,7 @@ impl Asking {
     }
 }
 
-impl Question {
+impl PreflightRequest {
     async fn ask(&self, arm: &ArmClient) -> Answer {
         let pods = if self.subject.follows_quota {
             let nodes = self.nodes.values().map(String::as_str);
@@ -180,7 +180,7 @@ impl Question {
         };
         let in_subnet = self.subject.subnet.is_some();
         Answer {
-            findings: judge(&report, &self.subject, chrono::Utc::now()),
+            findings: evaluate(&report, &self.subject, chrono::Utc::now()),
             quota,
             largest: report.capabilities().map(|all| largest(all, in_subnet)),
             registered: report.has_registered(),
@@ -208,16 +208,16 @@ impl Question {
     }
 }
 
-impl Checks {
-    /// See [`Memory::check`](super::Memory::check).
+impl Preflight {
+    /// See [`ConnectorState::check`](super::ConnectorState::check).
     pub(super) fn check(
         &mut self,
         arm: &Arc<ArmClient>,
-        key: &CheckKey,
-        mut question: Question,
-        pace: Pace,
+        key: &PreflightKey,
+        mut question: PreflightRequest,
+        pace: PreflightIntervals,
         trigger: &mpsc::Sender<String>,
-    ) -> Checked {
+    ) -> PreflightResult {
         self.collect(pace);
         if question.subject.register == Register::Yes
             && self
@@ -230,19 +230,19 @@ impl Checks {
             Some(done) => done.key != *key || Instant::now() >= done.next,
             None => true,
         };
-        let asking = self.asking.as_ref().is_some_and(|it| it.key == *key);
-        if due && !asking {
-            let asking = Asking::start(key.clone(), arm.clone(), question, trigger.clone());
-            self.asking = Some(asking);
+        let task = self.task.as_ref().is_some_and(|it| it.key == *key);
+        if due && !task {
+            let task = PreflightTask::start(key.clone(), arm.clone(), question, trigger.clone());
+            self.task = Some(task);
         }
         let Some(done) = &self.done else {
             return self.unchecked();
         };
-        let next = match self.asking {
+        let next = match self.task {
             Some(_) => Instant::now() + ANSWER,
             None => done.next,
         };
-        Checked {
+        PreflightResult {
             fresh: done.key == *key,
             findings: Some(done.findings.clone()),
             region: self.region.clone(),
@@ -252,7 +252,7 @@ impl Checks {
 
     /// As if Azure had just given this answer about `key`, and were not asked again for an hour.
     #[cfg(test)]
-    pub(super) fn assume(&mut self, key: CheckKey, findings: Vec<Finding>) {
+    pub(super) fn assume(&mut self, key: PreflightKey, findings: Vec<ConditionUpdate>) {
         self.done = Some(Done {
             key,
             findings,
@@ -260,9 +260,9 @@ impl Checks {
         });
     }
 
-    /// See [`Memory::unchecked`](super::Memory::unchecked).
-    pub(super) fn unchecked(&self) -> Checked {
-        Checked {
+    /// See [`ConnectorState::unchecked`](super::ConnectorState::unchecked).
+    pub(super) fn unchecked(&self) -> PreflightResult {
+        PreflightResult {
             findings: None,
             fresh: false,
             region: self.region.clone(),
@@ -271,13 +271,13 @@ impl Checks {
     }
 
     /// Takes over an answer that has come.
-    fn collect(&mut self, pace: Pace) {
+    fn collect(&mut self, pace: PreflightIntervals) {
         let answer = self
-            .asking
+            .task
             .as_ref()
-            .and_then(|asking| asking.answer.lock().take());
+            .and_then(|task| task.answer.lock().take());
         let Some(answer) = answer else { return };
-        let Some(asking) = self.asking.take() else {
+        let Some(task) = self.task.take() else {
             return;
         };
         let findings = answer.findings;
@@ -289,7 +289,7 @@ impl Checks {
         let wants = findings
             .iter()
             .any(|finding| finding.blocks || finding.status == Status::False);
-        let pause = match (wants, asking.follows_quota) {
+        let pause = match (wants, task.follows_quota) {
             (true, _) => jitter(pace.wanting, 0.2),
             (false, true) => jitter(pace.quota, 0.2),
             (false, false) => jitter(pace.idle, 0.33),
@@ -304,7 +304,7 @@ impl Checks {
             self.registered = Some(Instant::now());
         }
         self.done = Some(Done {
-            key: asking.key,
+            key: task.key,
             findings,
             next: Instant::now() + pause,
         });

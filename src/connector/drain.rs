@@ -70,7 +70,7 @@ impl Bound {
 
 /// The facts of one pass.
 #[derive(Debug, Clone)]
-pub struct Situation<'a> {
+pub struct DrainInputs<'a> {
     /// The user's policy.
     pub policy: DeletionPolicy,
     /// Since the removal began; since the deletion, by the clock, when there is one.
@@ -103,7 +103,7 @@ pub enum Decision {
 }
 
 /// Whether Azure was out of reach for so long that the Kubernetes side is finished without it. PURE.
-pub fn is_given_up(situation: &Situation) -> bool {
+pub fn is_given_up(situation: &DrainInputs) -> bool {
     let limit = situation.drain_timeout + GIVE_UP;
     let long = situation.blocked >= limit;
     let over = situation.elapsed >= limit && situation.blocked >= SEEN_BLOCKED;
@@ -111,8 +111,8 @@ pub fn is_given_up(situation: &Situation) -> bool {
 }
 
 /// The rule. PURE.
-pub fn decide(situation: &Situation, pods: &[Bound]) -> Decision {
-    let Situation {
+pub fn decide(situation: &DrainInputs, pods: &[Bound]) -> Decision {
+    let DrainInputs {
         policy,
         elapsed,
         drain_timeout,
@@ -162,7 +162,7 @@ pub enum Progress {
 pub async fn retire(
     manager: &Client,
     node: &str,
-    situation: &Situation<'_>,
+    situation: &DrainInputs<'_>,
 ) -> Result<Progress, KubeError> {
     let all = pods_of(manager, node).await?;
     let pods: Vec<Bound> = all.iter().filter(|pod| !pod.over).cloned().collect();
@@ -184,7 +184,7 @@ pub async fn retire(
 }
 
 /// The clause for the status. PURE.
-fn waiting(situation: &Situation, pods: &[Bound], refused: Option<String>) -> Retiring {
+fn waiting(situation: &DrainInputs, pods: &[Bound], refused: Option<String>) -> Retiring {
     let left = pods.iter().filter(|pod| !pod.stays).count();
     // What nobody has counted is not none.
     let groups = match situation.agent.filter(|agent| agent.synced) {
@@ -314,8 +314,8 @@ mod tests {
         policy: DeletionPolicy,
         minutes: u64,
         agent: Option<&AgentStatus>,
-    ) -> Situation<'_> {
-        Situation {
+    ) -> DrainInputs<'_> {
+        DrainInputs {
             policy,
             elapsed: Duration::from_mins(minutes),
             blocked: Duration::ZERO,
@@ -377,7 +377,7 @@ mod tests {
             Decision::Wait,
             "no agent, no eviction"
         );
-        let forced = Situation {
+        let forced = DrainInputs {
             forced: true,
             ..drain(None)
         };
@@ -388,7 +388,7 @@ mod tests {
     fn a_deletion_that_stays_blocked_is_given_up_an_hour_after_the_drain() {
         let pods = [pod(false, false)];
         let at = |elapsed: u64, blocked: u64, deleting| {
-            let situation = Situation {
+            let situation = DrainInputs {
                 blocked: Duration::from_mins(blocked),
                 deleting,
                 trouble: Some("Secret a/b does not exist"),
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn the_clause_names_what_is_in_the_way() {
-        let situation = Situation {
+        let situation = DrainInputs {
             trouble: Some("Secret a/b does not exist"),
             ..situation(DeletionPolicy::Drain, 0, None)
         };
@@ -428,7 +428,7 @@ mod tests {
             "1 pods and an unknown number of container groups left, blocked: Secret a/b does not exist; after 65 min without a change Kubernetes is cleared and the container groups are left"
         );
         assert!(retiring.blocked);
-        let guarded = Situation {
+        let guarded = DrainInputs {
             trouble: None,
             ..situation
         };

@@ -71,7 +71,7 @@ fn quota() {
             usages: Some(answer),
             ..good()
         };
-        let finding = judge(&report, &subject(), now()).pop().unwrap();
+        let finding = evaluate(&report, &subject(), now()).pop().unwrap();
         assert_eq!(
             (finding.condition, finding.status, finding.reason),
             (QUOTA_SUFFICIENT, status, reason),
@@ -96,7 +96,7 @@ fn quota() {
         provider: Some(Ok(provider("NotRegistered"))),
         ..good()
     };
-    let finding = judge(&unregistered, &subject(), now()).pop().unwrap();
+    let finding = evaluate(&unregistered, &subject(), now()).pop().unwrap();
     assert_eq!(
         (finding.status, finding.message.as_str()),
         (Status::Unknown, "waits for the resource provider")
@@ -114,7 +114,7 @@ fn spot_groups_have_a_quota_of_cores_of_their_own() {
         usages: Some(Ok(usages(&cores))),
         ..good()
     };
-    let finding = judge(&report, &spot, now()).pop().unwrap();
+    let finding = evaluate(&report, &spot, now()).pop().unwrap();
     assert_eq!(
         (finding.reason, finding.message.as_str()),
         (
@@ -131,7 +131,7 @@ fn more_room_and_less_is_the_same_message() {
             usages: Some(Ok(usages(&json!([["ContainerGroups", used, 100]])))),
             ..good()
         };
-        judge(&report, &subject(), now()).pop().unwrap().message
+        evaluate(&report, &subject(), now()).pop().unwrap().message
     };
     assert_eq!(message(0), message(98));
 }
@@ -141,7 +141,7 @@ const SUBNET: &str = "/subscriptions/11111111-2222-3333-4444-555555555555/resour
 fn in_subnet(
     subnet: Result<serde_json::Value, AzureError>,
     network: Result<&str, AzureError>,
-) -> Finding {
+) -> ConditionUpdate {
     let answers = subnet::Answers {
         subnet: subnet.map(|json| serde_json::from_value(json).unwrap()),
         network: network.map(|region| serde_json::from_value(json!({"location": region})).unwrap()),
@@ -155,7 +155,7 @@ fn in_subnet(
         client: "11111111-2222-3333-4444-555555555555".to_owned(),
         ..subject()
     };
-    judge(&report, &subject, now()).remove(3)
+    evaluate(&report, &subject, now()).remove(3)
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_subnet_that_cannot_be_read() {
 }
 
 /// A finding, its reason, whether it holds (`None`: not known) and a part of its message.
-type Case<'a> = (Finding, &'a str, Option<bool>, &'a str);
+type Case<'a> = (ConditionUpdate, &'a str, Option<bool>, &'a str);
 
 fn check<'a>(cases: impl IntoIterator<Item = Case<'a>>) {
     for (finding, reason, holds, text) in cases {

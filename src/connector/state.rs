@@ -1,6 +1,6 @@
-//! What the controller remembers of one connector between reconciles. All of it can be lost: a restart finds it again.
+//! In-memory state of one connector between reconciles; rebuilt after a restart.
 
-mod asking;
+mod preflight_task;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use self::asking::Checks;
-pub use self::asking::Pace;
-pub(super) use self::asking::{CheckKey, Checked, Question};
+use self::preflight_task::Preflight;
+pub use self::preflight_task::PreflightIntervals;
+pub(super) use self::preflight_task::{PreflightKey, PreflightRequest, PreflightResult};
 use super::Context;
+use super::expiry::ExpiryMetricGuard;
 #[cfg(test)]
-use super::checks::Finding;
-use super::expiry::Shown;
+use super::preflight::ConditionUpdate;
 use super::supervisor::StartError;
 use super::validate::{Problem, Resolved};
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
@@ -33,18 +33,18 @@ pub(super) const BACKOFF_CAP: Duration = Duration::from_mins(5);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct ConnectorState {
     /// What every write to Azure asks.
     pub(super) fence: Option<Arc<dyn Fence>>,
     /// The ARM client in use.
     pub(super) arm: Option<Arm>,
     /// The last key of the Log Analytics workspace that its Secret gave.
     pub(super) workspace_key: Option<SecretText>,
-    checks: Checks,
+    preflight: Preflight,
     /// What was made of spec and Secret, and of which.
     pub(super) resolved: Option<(Source, Result<Resolved, Problem>)>,
     /// The end of the credential, where it is known.
-    pub(super) expiry: Option<Shown>,
+    pub(super) expiry: Option<ExpiryMetricGuard>,
     /// Why agents did not start, and when to try again.
     pub(super) start_errors: BTreeMap<Os, (StartError, Instant)>,
     pub(super) start_backoff: Backoff,
@@ -56,13 +56,13 @@ pub(super) struct Memory {
     pub(super) written: Option<(u64, VirtualKubeletConnectorStatus)>,
 }
 
-impl Default for Memory {
+impl Default for ConnectorState {
     fn default() -> Self {
         Self {
             fence: None,
             arm: None,
             workspace_key: None,
-            checks: Checks::default(),
+            preflight: Preflight::default(),
             resolved: None,
             expiry: None,
             start_errors: BTreeMap::new(),
@@ -88,7 +88,7 @@ pub(super) struct Arm {
     credential: Credential,
 }
 
-impl Memory {
+impl ConnectorState {
     /// Whether Azure answers, as the client in use sees it.
     pub(super) fn reach(&self) -> Reach {
         self.arm.as_ref().map_or(Reach::Unknown, |arm| {
@@ -180,29 +180,31 @@ impl Memory {
         }))
     }
 
-    /// The last findings about this connector, asking again in the background when it is time or `key` is another.
+    /// The last findings about this connector, asked again in the background when it is time or `key` is another.
     /// `trigger` gets the connector's name when the answer is there.
     pub(super) fn check(
         &mut self,
-        key: &CheckKey,
-        question: Question,
-        pace: Pace,
+        key: &PreflightKey,
+        question: PreflightRequest,
+        pace: PreflightIntervals,
         trigger: &mpsc::Sender<String>,
-    ) -> Checked {
+    ) -> PreflightResult {
         match &self.arm {
-            Some(arm) => self.checks.check(&arm.client, key, question, pace, trigger),
+            Some(arm) => self
+                .preflight
+                .check(&arm.client, key, question, pace, trigger),
             None => self.unchecked(),
         }
     }
 
     /// As if Azure had just given this answer about `key`.
     #[cfg(test)]
-    pub(super) fn assume(&mut self, key: CheckKey, findings: Vec<Finding>) {
-        self.checks.assume(key, findings);
+    pub(super) fn assume(&mut self, key: PreflightKey, findings: Vec<ConditionUpdate>) {
+        self.preflight.assume(key, findings);
     }
 
     /// What is known while Azure cannot be asked.
-    pub(super) fn unchecked(&self) -> Checked {
-        self.checks.unchecked()
+    pub(super) fn unchecked(&self) -> PreflightResult {
+        self.preflight.unchecked()
     }
 }

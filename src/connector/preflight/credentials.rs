@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Finding, Subject};
+use super::{ConditionUpdate, Subject};
 use crate::api::conditions::{CREDENTIALS_READY, reason};
 use crate::azure::{AzureError, ErrorClass, Provider};
 
@@ -11,12 +11,12 @@ const EXPIRY_NOTICE_DAYS: i64 = 14;
 const DAY_SECONDS: i64 = 86_400;
 
 /// Entra ID's word, and ARM's 401, which is about the same thing.
-pub(super) fn judge(
+pub(super) fn evaluate(
     token: &Result<(), AzureError>,
     provider: Option<&Result<Provider, AzureError>>,
     subject: &Subject,
     now: DateTime<Utc>,
-) -> Finding {
+) -> ConditionUpdate {
     let Subject {
         who,
         source,
@@ -32,7 +32,7 @@ pub(super) fn judge(
                 "{who} of {source} was accepted{}",
                 notice.unwrap_or_default()
             );
-            return Finding::good(CREDENTIALS_READY, reason::TOKEN_ACQUIRED, message);
+            return ConditionUpdate::good(CREDENTIALS_READY, reason::TOKEN_ACQUIRED, message);
         }
     };
     let AzureError {
@@ -42,45 +42,47 @@ pub(super) fn judge(
         ..
     } = error;
     match (class, code.as_str()) {
-        (ErrorClass::BadCredentials, _) if expires.is_some_and(|at| at <= now) => Finding::bad(
-            CREDENTIALS_READY,
-            reason::CREDENTIALS_EXPIRED,
-            format!(
-                "the certificate in {source} has expired ({code}); put a new one under key AZURE_CLIENT_CERTIFICATE of {source}"
-            ),
-        ),
-        (ErrorClass::BadCredentials, "AADSTS7000222") => Finding::bad(
+        (ErrorClass::BadCredentials, _) if expires.is_some_and(|at| at <= now) => {
+            ConditionUpdate::bad(
+                CREDENTIALS_READY,
+                reason::CREDENTIALS_EXPIRED,
+                format!(
+                    "the certificate in {source} has expired ({code}); put a new one under key AZURE_CLIENT_CERTIFICATE of {source}"
+                ),
+            )
+        }
+        (ErrorClass::BadCredentials, "AADSTS7000222") => ConditionUpdate::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_EXPIRED,
             format!(
                 "the client secret in {source} has expired (AADSTS7000222); put a new one under key AZURE_CLIENT_SECRET of {source}"
             ),
         ),
-        (ErrorClass::BadCredentials, "AADSTS7000215") => Finding::bad(
+        (ErrorClass::BadCredentials, "AADSTS7000215") => ConditionUpdate::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_REJECTED,
             format!(
                 "client secret of {who} was refused by Microsoft Entra ID (AADSTS7000215); put a current one under key AZURE_CLIENT_SECRET of {source}"
             ),
         ),
-        (ErrorClass::BadCredentials, _) => Finding::bad(
+        (ErrorClass::BadCredentials, _) => ConditionUpdate::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_REJECTED,
             format!("{who} of {source} was refused: {message}"),
         ),
-        (ErrorClass::Unauthenticated, _) => Finding::bad(
+        (ErrorClass::Unauthenticated, _) => ConditionUpdate::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_REJECTED,
             format!(
                 "Azure Resource Manager refused the token of {who} of {source} ({code}); check the tenant and the cloud's audience"
             ),
         ),
-        (ErrorClass::Invalid, _) => Finding::bad(
+        (ErrorClass::Invalid, _) => ConditionUpdate::bad(
             CREDENTIALS_READY,
             reason::CREDENTIALS_REJECTED,
             format!("{who} of {source} cannot be used: {message}"),
         ),
-        _ => Finding::later(
+        _ => ConditionUpdate::later(
             CREDENTIALS_READY,
             reason::TOKEN_UNAVAILABLE,
             format!("no token for {who} of {source}, trying again: {error}"),

@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::FIELD_MANAGER;
 use super::left::Left;
-use super::memory::{Checked, Memory};
-use super::plan::Split;
-use super::reconcile::Subjects;
+use super::plan::NodeSets;
+use super::reconcile::ReconcileContext;
 use super::scope::scope;
+use super::state::{ConnectorState, PreflightResult};
 use super::status::{Facts, NodeFacts, Retiring, status};
 use super::supervisor::Snapshot;
 use super::validate::{Problem, Resolved};
@@ -34,25 +34,25 @@ pub(super) struct Found<'a> {
     /// What is wrong with the key of the Log Analytics workspace.
     pub(super) workspace: Option<&'a Problem>,
     /// What Azure says of it.
-    pub(super) checked: &'a Checked,
+    pub(super) checked: &'a PreflightResult,
     /// The nodes.
     pub(super) nodes: &'a [NodeFacts],
 }
 
 /// The nodes as this reconcile has seen them.
 pub(super) fn node_facts(
-    subjects: &Subjects,
-    memory: &Memory,
+    cx: &ReconcileContext,
+    state: &ConnectorState,
     agents: &Snapshot,
-    split: &Split,
+    sets: &NodeSets,
     leaving: &BTreeMap<Os, Retiring>,
 ) -> Vec<NodeFacts> {
-    let Subjects {
+    let ReconcileContext {
         connector,
         identity,
         ..
-    } = subjects;
-    let all: BTreeSet<Os> = split.wanted.iter().chain(leaving.keys()).copied().collect();
+    } = cx;
+    let all: BTreeSet<Os> = sets.wanted.iter().chain(leaving.keys()).copied().collect();
     all.into_iter()
         .map(|os| {
             let view = agents.running.get(&os);
@@ -61,7 +61,7 @@ pub(super) fn node_facts(
                 name: node_name(&identity.name, os, &connector.spec.region),
                 os,
                 agent: view.map(|view| view.status.clone()),
-                start_error: memory.start_errors.get(&os).map(|(error, _)| error.clone()),
+                start_error: state.start_errors.get(&os).map(|(error, _)| error.clone()),
                 settling: young || agents.starting.contains(&os),
                 retiring: leaving.get(&os).cloned(),
             }
@@ -76,15 +76,15 @@ pub(super) fn node_facts(
 pub(super) async fn write_status(
     manager: &Client,
     events: &Events,
-    subjects: &Subjects<'_>,
-    memory: &mut Memory,
+    cx: &ReconcileContext<'_>,
+    state: &mut ConnectorState,
     found: &Found<'_>,
 ) -> Result<(), KubeError> {
-    let Subjects {
+    let ReconcileContext {
         connector,
         identity,
         ..
-    } = subjects;
+    } = cx;
     let Found {
         resolved,
         workspace,
@@ -93,12 +93,12 @@ pub(super) async fn write_status(
     } = found;
     // The watch may not have brought our own last write yet.
     let seen = version(connector);
-    let previous = match &memory.written {
+    let previous = match &state.written {
         Some((written, status)) if *written > seen => Some(status),
         _ => connector.status.as_ref(),
     };
     // After a restart of the operator the last word about this very spec stands until Azure has answered.
-    let starting = resolved.is_ok() && checked.findings.is_none() && !subjects.deleting;
+    let starting = resolved.is_ok() && checked.findings.is_none() && !cx.deleting;
     let spoken =
         previous.is_some_and(|status| status.observed_generation == connector.metadata.generation);
     if starting && spoken {
@@ -109,11 +109,11 @@ pub(super) async fn write_status(
         spec: &connector.spec,
         previous,
         // Both are times, so that the later one is the greater.
-        requested_at: subjects.requested_at.iter().flatten().max().cloned(),
-        deleting: subjects.deleting,
+        requested_at: cx.requested_at.iter().flatten().max().cloned(),
+        deleting: cx.deleting,
         resolved: resolved.as_ref().map(|resolved| &resolved.identity),
         scope: resolved.as_ref().ok().map(scope),
-        reach: memory.reach(),
+        reach: state.reach(),
         workspace: *workspace,
         findings: checked.findings.as_deref(),
         fresh: checked.fresh,
@@ -141,7 +141,7 @@ pub(super) async fn write_status(
     )
     .await?;
     // As the server has it (times have whole seconds there).
-    memory.written = written
+    state.written = written
         .status
         .clone()
         .map(|status| (version(&written), status));

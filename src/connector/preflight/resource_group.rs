@@ -1,6 +1,6 @@
 //! Whether the resource group is there for us. PURE.
 
-use super::{Finding, Grant, Subject, lacking, lacks, trouble};
+use super::{ConditionUpdate, Grant, Subject, lacking, lacks, trouble};
 use crate::api::conditions::{RESOURCE_GROUP_READY, reason};
 use crate::azure::{AzureError, ErrorClass, Permission, ResourceGroup};
 
@@ -12,11 +12,11 @@ const NEEDED: [&str; 3] = [
 ];
 
 /// The finding from the answer. Permissions that ARM does not tell are taken to be there.
-pub(super) fn judge(
+pub(super) fn evaluate(
     answer: &Result<Option<ResourceGroup>, AzureError>,
     permissions: Option<&Result<Vec<Permission>, AzureError>>,
     subject: &Subject,
-) -> Finding {
+) -> ConditionUpdate {
     let Subject {
         subscription,
         region,
@@ -30,17 +30,17 @@ pub(super) fn judge(
     };
     let missing = permissions.and_then(|it| missing(it.as_deref().ok()?));
     match (answer, missing) {
-        (Ok(Some(_)), Some(missing)) => Finding::bad(
+        (Ok(Some(_)), Some(missing)) => ConditionUpdate::bad(
             RESOURCE_GROUP_READY,
             reason::RESOURCE_GROUP_FORBIDDEN,
             lacks(&missing, &grant, subject),
         ),
-        (Ok(Some(_)), None) => Finding::good(
+        (Ok(Some(_)), None) => ConditionUpdate::good(
             RESOURCE_GROUP_READY,
             reason::RESOURCE_GROUP_FOUND,
             format!("resource group {resource_group} exists"),
         ),
-        (Ok(None), _) => Finding::bad(
+        (Ok(None), _) => ConditionUpdate::bad(
             RESOURCE_GROUP_READY,
             reason::RESOURCE_GROUP_NOT_FOUND,
             format!(
@@ -49,15 +49,15 @@ pub(super) fn judge(
         ),
         (Err(error), _) if error.class == ErrorClass::Forbidden => {
             let action = "Microsoft.Resources/subscriptions/resourceGroups/read";
-            Finding::bad(
+            ConditionUpdate::bad(
                 RESOURCE_GROUP_READY,
                 reason::RESOURCE_GROUP_FORBIDDEN,
                 lacking(error, action, &grant, subject),
             )
         }
-        (Err(error), _) if error.class == ErrorClass::SubscriptionNotFound => Finding {
+        (Err(error), _) if error.class == ErrorClass::SubscriptionNotFound => ConditionUpdate {
             blocks: false,
-            ..Finding::bad(
+            ..ConditionUpdate::bad(
                 RESOURCE_GROUP_READY,
                 reason::SUBSCRIPTION_NOT_FOUND,
                 format!("subscription {subscription} was not found"),

@@ -53,7 +53,7 @@ fn the_end_of_a_certificate_is_told_ahead() {
             expires: Some(now() + chrono::Duration::seconds(seconds)),
             ..subject()
         };
-        let finding = judge(&report, &subject, now()).remove(0);
+        let finding = evaluate(&report, &subject, now()).remove(0);
         assert_eq!(finding.reason, reason, "{seconds}");
         assert!(finding.message.contains(text), "{}", finding.message);
         let told = finding.message.contains("its certificate expires");
@@ -108,7 +108,7 @@ fn usages(rows: &serde_json::Value) -> Vec<Usage> {
 
 #[test]
 fn all_is_well() {
-    let findings = judge(&good(), &subject(), now());
+    let findings = evaluate(&good(), &subject(), now());
     assert!(
         findings
             .iter()
@@ -120,7 +120,7 @@ fn all_is_well() {
 #[test]
 fn a_refused_secret_stalls_and_the_rest_waits() {
     let token = error(ErrorClass::BadCredentials, "AADSTS7000215");
-    let findings = judge(&Report::without_token(token), &subject(), now());
+    let findings = evaluate(&Report::without_token(token), &subject(), now());
     assert_eq!(
         findings[0].message,
         "client secret of service principal client-1 was refused by Microsoft Entra ID (AADSTS7000215); put a current one under key AZURE_CLIENT_SECRET of Secret vkc-system/aci-credentials"
@@ -162,7 +162,7 @@ fn token_trouble() {
         ),
     ] {
         let report = Report::without_token(error(class, code));
-        let finding = judge(&report, &subject(), now()).remove(0);
+        let finding = evaluate(&report, &subject(), now()).remove(0);
         assert_eq!(
             (finding.reason, finding.stalled, finding.blocks),
             (reason, stalled, true),
@@ -177,7 +177,7 @@ fn token_trouble() {
         ..good()
     };
     assert!(
-        judge(&refused, &subject(), now())[0].stalled,
+        evaluate(&refused, &subject(), now())[0].stalled,
         "ARM's 401 is about the credentials"
     );
 }
@@ -241,7 +241,7 @@ fn provider_trouble() {
         ),
     ];
     for (answer, reason, stalled, text) in cases {
-        let finding = judge(
+        let finding = evaluate(
             &Report {
                 provider: Some(answer),
                 ..good()
@@ -263,7 +263,7 @@ fn provider_trouble() {
     }
     let mut elsewhere = subject();
     elsewhere.region = "atlantis".to_owned();
-    let finding = judge(&good(), &elsewhere, now()).remove(1);
+    let finding = evaluate(&good(), &elsewhere, now()).remove(1);
     assert_eq!(
         (finding.reason, finding.stalled),
         (reason::REGION_NOT_AVAILABLE, true)
@@ -272,7 +272,7 @@ fn provider_trouble() {
         provider: Some(Err(error(ErrorClass::Forbidden, "x"))),
         ..good()
     };
-    let finding = judge(&unseen, &subject(), now()).remove(1);
+    let finding = evaluate(&unseen, &subject(), now()).remove(1);
     assert_eq!(
         (finding.status, finding.blocks),
         (Status::Unknown, false),
@@ -303,7 +303,7 @@ fn resource_group_trouble() {
         ),
     ];
     for (answer, reason, stalled, text) in cases {
-        let finding = judge(
+        let finding = evaluate(
             &Report {
                 resource_group: Some(answer),
                 ..good()

@@ -1,6 +1,6 @@
 //! What Azure says about a connector: token, resource provider, resource group, subnet, quota.
 //!
-//! The judgement is pure ([`Report`] to [`Finding`]); [`ask`] is the only function that calls Azure.
+//! The judgement is pure ([`Report`] to [`ConditionUpdate`]); [`ask`] is the only function that calls Azure.
 
 pub(super) mod credentials;
 mod provider;
@@ -22,7 +22,7 @@ use crate::azure::{
 
 /// What a check found, in the terms of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct ConditionUpdate {
     /// Type of the condition.
     pub condition: &'static str,
     /// Its status.
@@ -37,7 +37,7 @@ pub struct Finding {
     pub stalled: bool,
 }
 
-impl Finding {
+impl ConditionUpdate {
     fn good(condition: &'static str, reason: &'static str, message: String) -> Self {
         Self {
             condition,
@@ -256,34 +256,36 @@ pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
 }
 
 /// The findings, in the order in which a person should cure them.
-pub fn judge(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<Finding> {
+pub fn evaluate(report: &Report, subject: &Subject, now: DateTime<Utc>) -> Vec<ConditionUpdate> {
     let waiting = "waits for the credentials";
     let provider = report.provider.as_ref();
     let group = report.resource_group.as_ref();
     let registered = provider.map_or_else(
-        || Finding::skipped(PROVIDER_REGISTERED, waiting),
-        |answer| provider::judge(answer, report.registration.as_ref(), subject),
+        || ConditionUpdate::skipped(PROVIDER_REGISTERED, waiting),
+        |answer| provider::evaluate(answer, report.registration.as_ref(), subject),
     );
     // Without the provider, or outside its regions, there are no quotas.
     let usages = match (&report.usages, registered.blocks) {
-        (None, _) => Finding::skipped(QUOTA_SUFFICIENT, waiting),
-        (Some(_), true) => Finding::skipped(QUOTA_SUFFICIENT, "waits for the resource provider"),
-        (Some(answer), false) => quota::judge(answer, subject),
+        (None, _) => ConditionUpdate::skipped(QUOTA_SUFFICIENT, waiting),
+        (Some(_), true) => {
+            ConditionUpdate::skipped(QUOTA_SUFFICIENT, "waits for the resource provider")
+        }
+        (Some(answer), false) => quota::evaluate(answer, subject),
     };
     let subnet =
         subject
             .subnet
             .as_deref()
             .map(|id| match (&report.subnet, SubnetPath::parse(id)) {
-                (Some(answers), Some(path)) => subnet::judge(answers, id, &path, subject),
-                _ => Finding::skipped(SUBNET_READY, waiting),
+                (Some(answers), Some(path)) => subnet::evaluate(answers, id, &path, subject),
+                _ => ConditionUpdate::skipped(SUBNET_READY, waiting),
             });
     let mut findings = vec![
-        credentials::judge(&report.token, provider, subject, now),
+        credentials::evaluate(&report.token, provider, subject, now),
         registered,
         group.map_or_else(
-            || Finding::skipped(RESOURCE_GROUP_READY, waiting),
-            |answer| resource_group::judge(answer, report.permissions.as_ref(), subject),
+            || ConditionUpdate::skipped(RESOURCE_GROUP_READY, waiting),
+            |answer| resource_group::evaluate(answer, report.permissions.as_ref(), subject),
         ),
     ];
     findings.extend(subnet);
@@ -317,7 +319,7 @@ struct Grant<'a> {
 }
 
 /// ARM has not answered the question.
-fn trouble(condition: &'static str, error: &AzureError) -> Finding {
+fn trouble(condition: &'static str, error: &AzureError) -> ConditionUpdate {
     let what = match error.class {
         ErrorClass::Throttled => "Azure Resource Manager throttles requests, trying again",
         ErrorClass::Unavailable | ErrorClass::Timeout | ErrorClass::Connection => {
@@ -327,7 +329,7 @@ fn trouble(condition: &'static str, error: &AzureError) -> Finding {
         _ => "Azure Resource Manager answered unexpectedly, trying again",
     };
     let reason = reason_of(error).unwrap_or(reason::ARM_ERROR);
-    Finding::later(condition, reason, format!("{what}: {error}"))
+    ConditionUpdate::later(condition, reason, format!("{what}: {error}"))
 }
 
 /// The reason of an error that is about ARM as a whole.

@@ -1,6 +1,6 @@
 //! Whether the resource provider is registered, serves the region and speaks the version. PURE.
 
-use super::{Finding, Grant, Register, Subject, lacking, trouble};
+use super::{ConditionUpdate, Grant, Register, Subject, lacking, trouble};
 use crate::api::conditions::{PROVIDER_REGISTERED, reason};
 use crate::azure::{AzureError, ErrorClass, Provider};
 
@@ -8,11 +8,11 @@ use crate::azure::{AzureError, ErrorClass, Provider};
 const VERSIONS_SHOWN: usize = 12;
 
 /// The finding from the provider as ARM shows it, and from our registration of it, if there was one.
-pub(super) fn judge(
+pub(super) fn evaluate(
     answer: &Result<Provider, AzureError>,
     registration: Option<&Result<Provider, AzureError>>,
     subject: &Subject,
-) -> Finding {
+) -> ConditionUpdate {
     let Subject {
         subscription,
         region,
@@ -33,7 +33,7 @@ pub(super) fn judge(
                 };
                 let action = "Microsoft.ContainerInstance/register/action";
                 let why = lacking(error, action, &grant, subject);
-                Finding::bad(
+                ConditionUpdate::bad(
                     PROVIDER_REGISTERED,
                     reason::NOT_REGISTERED,
                     format!("{}; {why}", state(provider, subscription)),
@@ -54,7 +54,7 @@ pub(super) fn judge(
         return not_registered(provider, subscription);
     }
     if !provider.serves(region) {
-        return Finding::bad(
+        return ConditionUpdate::bad(
             PROVIDER_REGISTERED,
             reason::REGION_NOT_AVAILABLE,
             format!(
@@ -64,7 +64,7 @@ pub(super) fn judge(
     }
     if !provider.answers(api_version) {
         let versions: Vec<&str> = provider.api_versions().take(VERSIONS_SHOWN).collect();
-        return Finding::bad(
+        return ConditionUpdate::bad(
             PROVIDER_REGISTERED,
             reason::API_VERSION_NOT_AVAILABLE,
             format!(
@@ -74,13 +74,13 @@ pub(super) fn judge(
         );
     }
     let message = format!("Microsoft.ContainerInstance is registered and serves {region}");
-    Finding::good(PROVIDER_REGISTERED, reason::REGISTERED, message)
+    ConditionUpdate::good(PROVIDER_REGISTERED, reason::REGISTERED, message)
 }
 
-fn unreadable(error: &AzureError, subject: &Subject) -> Finding {
+fn unreadable(error: &AzureError, subject: &Subject) -> ConditionUpdate {
     let subscription = &subject.subscription;
     match error.class {
-        ErrorClass::SubscriptionNotFound => Finding::bad(
+        ErrorClass::SubscriptionNotFound => ConditionUpdate::bad(
             PROVIDER_REGISTERED,
             reason::SUBSCRIPTION_NOT_FOUND,
             format!(
@@ -97,9 +97,9 @@ fn unreadable(error: &AzureError, subject: &Subject) -> Finding {
             };
             let action = "Microsoft.Resources/subscriptions/providers/read";
             let why = lacking(error, action, &grant, subject);
-            Finding {
+            ConditionUpdate {
                 blocks: false,
-                ..Finding::later(
+                ..ConditionUpdate::later(
                     PROVIDER_REGISTERED,
                     reason::ARM_ERROR,
                     format!(
@@ -112,8 +112,8 @@ fn unreadable(error: &AzureError, subject: &Subject) -> Finding {
     }
 }
 
-fn registering(subscription: &str) -> Finding {
-    Finding::later(
+fn registering(subscription: &str) -> ConditionUpdate {
+    ConditionUpdate::later(
         PROVIDER_REGISTERED,
         reason::REGISTERING,
         format!(
@@ -122,9 +122,9 @@ fn registering(subscription: &str) -> Finding {
     )
 }
 
-fn not_registered(provider: &Provider, subscription: &str) -> Finding {
+fn not_registered(provider: &Provider, subscription: &str) -> ConditionUpdate {
     let state = state(provider, subscription);
-    Finding::bad(
+    ConditionUpdate::bad(
         PROVIDER_REGISTERED,
         reason::NOT_REGISTERED,
         format!(

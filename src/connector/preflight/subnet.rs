@@ -3,7 +3,7 @@
 //! To run pods the identity needs the right to join the subnet, not to read it: what cannot be read keeps no connector
 //! from being Ready, and neither does one full subnet. A subnet that is there and wrong for every pod does.
 
-use super::{Finding, Grant, Subject, lacking, reason_of};
+use super::{ConditionUpdate, Grant, Subject, lacking, reason_of};
 use crate::api::conditions::{SUBNET_READY, reason};
 use crate::azure::{AzureError, ErrorClass, Subnet, SubnetPath, VirtualNetwork};
 
@@ -16,7 +16,12 @@ pub(super) struct Answers {
 }
 
 /// The finding from the answers about the subnet with this ID.
-pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Subject) -> Finding {
+pub(super) fn evaluate(
+    answers: &Answers,
+    id: &str,
+    path: &SubnetPath,
+    subject: &Subject,
+) -> ConditionUpdate {
     let Subject { region, .. } = subject;
     let SubnetPath {
         subscription,
@@ -24,7 +29,7 @@ pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Su
         name,
         ..
     } = path;
-    let bad = |reason, message| Finding::bad(SUBNET_READY, reason, message);
+    let bad = |reason, message| ConditionUpdate::bad(SUBNET_READY, reason, message);
     let subnet = match &answers.subnet {
         Ok(subnet) => subnet,
         Err(error) => {
@@ -69,7 +74,7 @@ pub(super) fn judge(answers: &Answers, id: &str, path: &SubnetPath, subject: &Su
     let message = format!(
         "subnet {name} of virtual network {virtual_network} exists, is delegated to container groups{size}"
     );
-    Finding::good(SUBNET_READY, reason::SUBNET_FOUND, message)
+    ConditionUpdate::good(SUBNET_READY, reason::SUBNET_FOUND, message)
 }
 
 /// The finding when the subnet cannot be had.
@@ -79,7 +84,7 @@ fn unreadable(
     id: &str,
     path: &SubnetPath,
     subject: &Subject,
-) -> Finding {
+) -> ConditionUpdate {
     let region = &subject.region;
     let SubnetPath {
         subscription,
@@ -136,11 +141,11 @@ fn unreadable(
 }
 
 /// What is wrong and keeps no connector from being Ready.
-fn told(reason: &'static str, message: String) -> Finding {
-    Finding {
+fn told(reason: &'static str, message: String) -> ConditionUpdate {
+    ConditionUpdate {
         blocks: false,
         stalled: false,
-        ..Finding::bad(SUBNET_READY, reason, message)
+        ..ConditionUpdate::bad(SUBNET_READY, reason, message)
     }
 }
 
@@ -149,9 +154,9 @@ fn is_absent(error: &AzureError) -> bool {
     error.class == ErrorClass::NotFound || (error.status == Some(404) && error.code == "NotFound")
 }
 
-fn unknown(reason: &'static str, message: String) -> Finding {
-    Finding {
+fn unknown(reason: &'static str, message: String) -> ConditionUpdate {
+    ConditionUpdate {
         blocks: false,
-        ..Finding::later(SUBNET_READY, reason, message)
+        ..ConditionUpdate::later(SUBNET_READY, reason, message)
     }
 }

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::apply::owed;
 use super::dereference;
-use super::finalize::{Progress, Situation, finish, retire};
+use super::drain::{DrainInputs, Progress, finish, retire};
 use super::left::Left;
-use super::memory::Memory;
-use super::plan::{Split, agent_spec};
-use super::reconcile::Subjects;
+use super::plan::{NodeSets, agent_spec};
+use super::reconcile::ReconcileContext;
+use super::state::ConnectorState;
 use super::status::Retiring;
 use super::supervisor::{Snapshot, Supervisor, View};
 use crate::api::{DeletionPolicy, Os, VirtualKubeletConnector};
@@ -41,33 +41,33 @@ struct Ages {
 pub(super) async fn remove(
     plain: &Client,
     supervisor: &Supervisor,
-    subjects: &Subjects<'_>,
-    memory: &mut Memory,
+    cx: &ReconcileContext<'_>,
+    state: &mut ConnectorState,
     agents: &Snapshot,
-    split: &Split,
+    sets: &NodeSets,
     trouble: Option<&str>,
 ) -> Removal {
-    let gone = |os: &Os| split.retiring.contains(os);
-    memory.retiring_since.retain(|os, _| gone(os));
-    memory.blocked_since.retain(|os, _| gone(os));
+    let gone = |os: &Os| sets.retiring.contains(os);
+    state.retiring_since.retain(|os, _| gone(os));
+    state.blocked_since.retain(|os, _| gone(os));
     // One node that cannot be removed does not hold up the other.
-    let results = join_all(split.retiring.iter().map(|os| {
-        let since = memory.retiring_since.entry(*os);
+    let results = join_all(sets.retiring.iter().map(|os| {
+        let since = state.retiring_since.entry(*os);
         let ages = Ages {
             retiring: since.or_insert_with(Instant::now).elapsed(),
-            blocked: memory
+            blocked: state
                 .blocked_since
                 .get(os)
                 .map_or(Duration::ZERO, Instant::elapsed),
         };
-        let start_error = memory
+        let start_error = state
             .start_errors
             .get(os)
             .map(|(error, _)| error.to_string());
         let trouble = start_error.or_else(|| trouble.map(ToOwned::to_owned));
         let view = agents.running.get(os);
         async move {
-            let result = remove_one(plain, supervisor, subjects, *os, view, ages, trouble).await;
+            let result = remove_one(plain, supervisor, cx, *os, view, ages, trouble).await;
             (*os, result)
         }
     }))
@@ -86,9 +86,9 @@ pub(super) async fn remove(
             },
         };
         if retiring.blocked {
-            memory.blocked_since.entry(os).or_insert_with(Instant::now);
+            state.blocked_since.entry(os).or_insert_with(Instant::now);
         } else {
-            memory.blocked_since.remove(&os);
+            state.blocked_since.remove(&os);
         }
         removal.leaving.insert(os, retiring);
     }
@@ -103,19 +103,19 @@ enum Step {
 async fn remove_one(
     plain: &Client,
     supervisor: &Supervisor,
-    subjects: &Subjects<'_>,
+    cx: &ReconcileContext<'_>,
     os: Os,
     view: Option<&View>,
     ages: Ages,
     trouble: Option<String>,
 ) -> Result<Step, KubeError> {
-    let Subjects {
+    let ReconcileContext {
         connector,
         identity,
         deleting,
         forced,
         ..
-    } = subjects;
+    } = cx;
     let spec = agent_spec(identity, &connector.spec, os, true);
     if view.is_none()
         && !owed(connector, os)
@@ -123,7 +123,7 @@ async fn remove_one(
     {
         return Ok(Step::Gone(None));
     }
-    let situation = Situation {
+    let situation = DrainInputs {
         // An edit of osType is no deletion: it always drains.
         policy: if *deleting {
             connector.spec.deletion_policy

@@ -60,7 +60,7 @@ fn a_missing_right_is_named_with_the_command_that_gives_it() {
         ),
     ];
     for (report, at, action, command) in cases {
-        let finding = judge(&report, &real_subject(), now()).remove(at);
+        let finding = evaluate(&report, &real_subject(), now()).remove(at);
         let message = &finding.message;
         assert!(
             message.contains(&format!("lacks {action} on ")),
@@ -108,7 +108,7 @@ fn rights_on_container_groups_are_looked_at_before_a_pod_needs_them() {
             permissions: Some(permissions.clone()),
             ..good()
         };
-        let finding = judge(&report, &real_subject(), now()).remove(2);
+        let finding = evaluate(&report, &real_subject(), now()).remove(2);
         match lacking {
             None => assert_eq!(
                 finding.reason,
@@ -147,7 +147,7 @@ fn the_provider_is_registered_on_request() {
             register,
             ..real_subject()
         };
-        let finding = judge(&report, &subject, now()).remove(1);
+        let finding = evaluate(&report, &subject, now()).remove(1);
         assert!(finding.blocks, "{finding:?}");
         (finding.reason, finding.stalled, finding.message)
     };
@@ -221,7 +221,7 @@ fn a_version_that_azure_does_not_list_stalls() {
             api_version: api_version.to_owned(),
             ..subject()
         };
-        judge(&report, &subject, now()).remove(1)
+        evaluate(&report, &subject, now()).remove(1)
     };
     for version in versions {
         assert_eq!(with(&versions, version).reason, reason::REGISTERED);

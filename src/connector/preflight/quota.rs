@@ -1,7 +1,7 @@
 //! Whether the region has quota left, by the usages API. PURE. Never keeps a connector from being Ready: what is used up
 //! now may be free in a minute, and ACI's own answer to a pod counts.
 
-use super::{Finding, Grant, Subject, lacking, reason_of};
+use super::{ConditionUpdate, Grant, Subject, lacking, reason_of};
 use crate::api::conditions::{QUOTA_SUFFICIENT, reason};
 use crate::azure::resources::{CONTAINER_GROUPS, SPOT_CORES, STANDARD_CORES};
 use crate::azure::{AzureError, ErrorClass, Usage};
@@ -17,7 +17,10 @@ fn needed(spot: bool) -> [(&'static str, &'static str); 2] {
 }
 
 /// The finding from the answer. Its message has numbers only where they are the news: what is used moves by itself.
-pub(super) fn judge(answer: &Result<Vec<Usage>, AzureError>, subject: &Subject) -> Finding {
+pub(super) fn evaluate(
+    answer: &Result<Vec<Usage>, AzureError>,
+    subject: &Subject,
+) -> ConditionUpdate {
     let (region, subscription) = (&subject.region, &subject.subscription);
     let usages = match answer {
         Ok(usages) => usages,
@@ -70,12 +73,12 @@ pub(super) fn judge(answer: &Result<Vec<Usage>, AzureError>, subject: &Subject) 
             "there is room below the limits in {region}: {}",
             limits.join(", ")
         );
-        return Finding::good(QUOTA_SUFFICIENT, reason::BELOW_LIMIT, message);
+        return ConditionUpdate::good(QUOTA_SUFFICIENT, reason::BELOW_LIMIT, message);
     }
-    Finding {
+    ConditionUpdate {
         blocks: false,
         stalled: false,
-        ..Finding::bad(
+        ..ConditionUpdate::bad(
             QUOTA_SUFFICIENT,
             reason::LIMIT_REACHED,
             format!(
@@ -86,9 +89,9 @@ pub(super) fn judge(answer: &Result<Vec<Usage>, AzureError>, subject: &Subject) 
     }
 }
 
-fn unknown(reason: &'static str, message: String) -> Finding {
-    Finding {
+fn unknown(reason: &'static str, message: String) -> ConditionUpdate {
+    ConditionUpdate {
         blocks: false,
-        ..Finding::later(QUOTA_SUFFICIENT, reason, message)
+        ..ConditionUpdate::later(QUOTA_SUFFICIENT, reason, message)
     }
 }
