@@ -14,7 +14,7 @@ use crate::pods::queue::Priority;
 pub(super) const MARGIN: Duration = Duration::from_millis(50);
 /// A group that is watched by LIST is read by GET this often all the same: only GET shows its events.
 pub(super) const BULK_POLL: Duration = Duration::from_secs(5);
-/// A running group that answers 404 is asked for a second time after this long.
+/// A group that should be there and answers 404 is asked for a second time after this long.
 pub(super) const MISSING_AGAIN: Duration = Duration::from_secs(5);
 
 /// An operation and when it is due, since the agent's start.
@@ -91,9 +91,13 @@ fn poll(record: &Record, priority: Priority, wait: Duration) -> Next {
 }
 
 fn create(record: &Record, node: &NodeState) -> Option<Next> {
-    let operation = Operation::CreateGroup {
-        look_first: record.look_first,
-        restarts: record.restarts(),
+    let operation = if record.unheard {
+        Operation::GetGroup
+    } else {
+        Operation::CreateGroup {
+            look_first: record.look_first,
+            restarts: record.restarts(),
+        }
     };
     (!node.suspended).then(|| at(record, operation))
 }

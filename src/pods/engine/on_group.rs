@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
 
+use super::next::MISSING_AGAIN;
 use super::on_list::is_settling;
 use super::record::{PodRecord, Record};
 use super::stage::{Afterwards, Exists, Stage, Why};
@@ -77,6 +78,19 @@ impl Record {
                     self.attempts = self.attempts.saturating_add(1);
                     self.record_slow_deletion(now, effects);
                 }
+            }
+            // A create has taken effect whose answer was lost.
+            Stage::Creating if !late => {
+                self.exists = Exists::Yes;
+                self.look_first = false;
+                self.unheard = false;
+                let stage = Stage::Starting {
+                    since: now.mono,
+                    polls: 0,
+                    seen: true,
+                };
+                self.enter(now, stage);
+                self.saw_active(now, &group, bulk, effects);
             }
             Stage::Finished(_) if !late => self.saw_finished(now, group_phase(&group)),
             Stage::Starting { .. } | Stage::Running { .. } => {
@@ -179,6 +193,11 @@ impl Record {
     /// Azure says that there is no such group.
     fn saw_nothing(&mut self, now: Now, effects: &mut Vec<Effect>) {
         match &mut self.stage {
+            // One 404 may be of before the create: the look that precedes the next one is the second.
+            Stage::Creating => {
+                self.unheard = false;
+                self.not_before = now.mono + MISSING_AGAIN;
+            }
             Stage::Removing(_) => self.exists = Exists::No,
             Stage::Starting {
                 since,

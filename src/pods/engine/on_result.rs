@@ -107,6 +107,7 @@ impl Record {
             Ok(ensured) => {
                 self.exists = Exists::Yes;
                 self.look_first = false;
+                self.unheard = false;
                 if !ensured.adopted {
                     self.made = Made::Here;
                 }
@@ -114,7 +115,8 @@ impl Record {
             // Nothing was sent.
             Err(failure) if matches!(failure.kind, FailureKind::InLine | FailureKind::Refused) => {}
             Err(failure) => {
-                self.look_first |= failure.kind.leaves_doubt();
+                self.unheard |= failure.kind.leaves_doubt();
+                self.look_first |= self.unheard;
                 if self.exists == Exists::No {
                     self.exists = Exists::Maybe;
                 }

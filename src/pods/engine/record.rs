@@ -25,6 +25,8 @@ pub(super) struct Record {
     pub(super) made: Made,
     /// A create whose outcome is unknown, or a predecessor's: look before making a group.
     pub(super) look_first: bool,
+    /// The outcome of a create is unknown, and no GET has answered since.
+    pub(super) unheard: bool,
     pub(super) in_flight: Option<Flight>,
     /// What has been scheduled last, to schedule only what is new.
     pub(super) planned: Option<Next>,
@@ -82,6 +84,7 @@ impl Record {
             exists: Exists::No,
             made: Made::default(),
             look_first: false,
+            unheard: false,
             in_flight: None,
             planned: None,
             attempts: 0,

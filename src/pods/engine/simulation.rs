@@ -77,6 +77,10 @@ struct World {
     queue: Queue<PodKey>,
     list_due: Option<Duration>,
     failing: u8,
+    /// The first GET of a group answers 404.
+    lying: bool,
+    /// Groups that no GET has been answered about.
+    unseen: std::collections::BTreeSet<String>,
     fails_after_effect: bool,
     /// PUTs of a group that existed: each would restart somebody's containers.
     repeated_puts: Vec<String>,
@@ -176,6 +180,8 @@ impl World {
             queue: Queue::default(),
             list_due: None,
             failing: 0,
+            lying: false,
+            unseen: std::collections::BTreeSet::new(),
             fails_after_effect: false,
             repeated_puts: Vec::new(),
             wrong_deletes: Vec::new(),
@@ -386,6 +392,11 @@ impl World {
         failing.then_some(self.fails_after_effect)
     }
 
+    /// Whether a GET of the group is answered 404 although it is there, which happens once.
+    fn is_denied(&mut self, uid: &str) -> bool {
+        self.unseen.remove(uid) && self.lying
+    }
+
     fn list(&mut self) -> Input {
         if self.luck().is_some() {
             return Input::GroupsListed(Err(failure()));
@@ -430,7 +441,11 @@ impl World {
         let uid = key.uid.clone();
         match operation {
             Operation::CreateGroup { look_first, .. } => {
-                let exists = self.groups.contains_key(&uid);
+                let there = self.groups.contains_key(&uid);
+                let exists = there && !(*look_first && self.is_denied(&uid));
+                if there && !exists && happens {
+                    self.repeated_puts.push(uid.clone());
+                }
                 // A pod that is gone from the API server cannot be read, so nothing is made for it.
                 let alive = self.pods.contains_key(&uid);
                 if happens && alive {
@@ -439,6 +454,9 @@ impl World {
                     }
                     if !exists && self.ran.contains(&uid) {
                         self.run_again.push(uid.clone());
+                    }
+                    if !there {
+                        self.unseen.insert(uid.clone());
                     }
                     self.groups.entry(uid.clone()).or_insert(self.now);
                 }
@@ -453,6 +471,7 @@ impl World {
                 Input::Created(key.clone(), result)
             }
             Operation::GetGroup if luck.is_some() => Input::Observed(key.clone(), Err(failure())),
+            Operation::GetGroup if self.is_denied(&uid) => Input::Observed(key.clone(), Ok(None)),
             Operation::GetGroup => Input::Observed(key.clone(), Ok(self.group(&uid))),
             Operation::DeleteGroup => {
                 let now = self.wall();
@@ -609,8 +628,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_groups_and_pods_agree_in_the_end(acts in prop::collection::vec(act(), 1..60)) {
+    fn whatever_happens_groups_and_pods_agree_in_the_end(
+        acts in prop::collection::vec(act(), 1..60),
+        lying in any::<bool>(),
+    ) {
         let mut world = World::new();
+        world.lying = lying;
         for act in &acts {
             world.act(act);
         }

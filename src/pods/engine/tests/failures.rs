@@ -26,18 +26,20 @@ fn an_uncertain_create_looks_before_it_creates_again() {
         key("a"),
         Err(failure(FailureKind::Uncertain)),
     ));
-    assert_eq!(only_operation(&effects), create(true));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
     assert_eq!(phase(&effects), Some("Pending"));
     assert_eq!(events(&effects), ["Test"]);
-    let effects = world.step(Input::Created(
+    let effects = world.step(Input::Observed(
         key("a"),
         Err(failure(FailureKind::Transient)),
     ));
     assert_eq!(
         only_operation(&effects),
-        create(true),
+        Operation::GetGroup,
         "uncertainty stays until resolved"
     );
+    let effects = world.after(5).step(Input::Observed(key("a"), Ok(None)));
+    assert_eq!(only_operation(&effects), create(true), "and then once more");
     assert!(events(&effects).is_empty(), "the same trouble is told once");
 }
 

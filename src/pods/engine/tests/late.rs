@@ -94,3 +94,25 @@ fn a_pod_that_goes_while_its_create_waits_for_a_turn_leaves_nothing() {
         (0, 0)
     );
 }
+
+#[test]
+fn a_404_after_a_create_of_unknown_outcome_is_believed_the_second_time() {
+    let unheard = || Input::Created(key("a"), Err(failure(FailureKind::Uncertain)));
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    let effects = world.step(unheard());
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.after(5).step(Input::Observed(key("a"), Ok(None)));
+    assert_eq!(
+        only_operation(&effects),
+        create(true),
+        "and another look first"
+    );
+    assert!(wait_of(&effects) >= Duration::from_secs(4));
+
+    // The group is there after all: nothing is made again.
+    world.after(10).step(unheard());
+    let effects = world.after(5).step(running("a"));
+    assert_eq!(phase(&effects), Some("Running"));
+    assert!(!operations(&effects).contains(&("a".into(), create(true))));
+}

@@ -1,7 +1,12 @@
 //! How often things ran.
 
+use std::time::Duration;
+
 use super::story;
 use crate::chaos::world::{Change, Workload, World};
+
+/// After an outage of the API server the watch that saw the phases is begun anew only so much later.
+const WATCH_LAG: Duration = Duration::from_secs(5);
 
 /// One life of a group: made, and how it ended.
 struct Life<'a> {
@@ -142,7 +147,7 @@ pub(super) fn put_once(world: &World) -> Vec<String> {
                 "stopped" => {
                     let pod = world.history.get(uid)?;
                     let over = pod.first(&["Succeeded", "Failed"]).or(pod.going);
-                    over.is_none_or(|over| over > change.at)
+                    over.is_none_or(|over| over > change.at + WATCH_LAG)
                 }
                 _ => false,
             };
