@@ -90,6 +90,7 @@ pub(super) async fn world(rig: &Rig) -> Result<World> {
         connector: connector(client).await?,
         nodes: nodes(client).await?,
         readiness: rig.history.nodes(),
+        outages: rig.history.outages(),
         leases: leases(client).await?,
         owners: owners(client).await?,
         workloads: workloads(client).await?,

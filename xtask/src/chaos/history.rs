@@ -17,6 +17,7 @@ use super::world::{PodHistory, PodSeen, Readiness, Time};
 pub(super) struct History {
     pods: Arc<Mutex<Pods>>,
     nodes: Arc<Mutex<Vec<Readiness>>>,
+    outages: Mutex<Vec<(Time, Time)>>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -109,12 +110,26 @@ impl History {
         });
         let nodes = Arc::new(Mutex::new(Vec::new()));
         let tasks = [task, tokio::spawn(watch_nodes(client, &nodes))];
-        Self { pods, nodes, tasks }
+        Self {
+            pods,
+            nodes,
+            outages: Mutex::default(),
+            tasks,
+        }
     }
 
     /// When nodes became Ready, and when they were not any more.
     pub(super) fn nodes(&self) -> Vec<Readiness> {
         locked(&self.nodes).clone()
+    }
+
+    /// The API server, etcd or all operators were away.
+    pub(super) fn was_away(&self, from: Time, to: Time) {
+        locked(&self.outages).push((from, to));
+    }
+
+    pub(super) fn outages(&self) -> Vec<(Time, Time)> {
+        locked(&self.outages).clone()
     }
 
     /// All that was seen until now.

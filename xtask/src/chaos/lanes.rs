@@ -91,6 +91,14 @@ pub(super) async fn run(rig: &Arc<Rig>, plan: &Plan, acts: &Arc<Acts>) {
                     let outcome = done
                         .await
                         .unwrap_or_else(|_| Err(anyhow::anyhow!("given up")));
+                    let ends = match planned.act {
+                        Act::AllOperatorsDown { .. } => true,
+                        Act::CompactEtcd => false,
+                        _ => lane == Lane::Plane,
+                    };
+                    if ends {
+                        rig.history.was_away(begun, Utc::now());
+                    }
                     acts.note(&planned, begun, &outcome);
                 };
                 if lane == Lane::Pods {

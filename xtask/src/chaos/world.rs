@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<NodeSeen>,
     /// When nodes became Ready, and when they were not any more.
     pub(super) readiness: Vec<Readiness>,
+    /// From when to when the API server, etcd or all operators were ended or paused.
+    pub(super) outages: Vec<(Time, Time)>,
     /// Names of the Leases in `kube-node-lease` with their renewal.
     pub(super) leases: BTreeMap<String, Option<Time>>,
     /// Leases by which replicas own connectors.
