@@ -44,7 +44,7 @@ pub struct Fault {
     pub drop_connection: bool,
     /// Quote the body of the request in the message.
     pub echo: Option<Echo>,
-    /// Hit no path twice.
+    /// Hit no path that this fault, or another of this kind, has hit before.
     pub once_per_path: bool,
 }
 
@@ -93,56 +93,53 @@ impl Fault {
     }
 }
 
-#[derive(Debug)]
-struct Waiting {
-    fault: Fault,
-    /// The paths it has hit, where that matters.
-    hit: BTreeSet<String>,
-}
-
 /// The faults waiting for their request, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Vec<Waiting>>);
+pub(crate) struct Faults(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<Fault>,
+    /// Paths that were hit by faults that hit none twice.
+    hit: BTreeSet<String>,
+}
 
 impl Faults {
     pub(crate) fn inject(&self, fault: Fault) {
         if fault.times > 0 {
-            self.0.lock().push(Waiting {
-                fault,
-                hit: BTreeSet::new(),
-            });
+            self.0.lock().waiting.push(fault);
         }
     }
 
     pub(crate) fn clear(&self) {
-        self.0.lock().clear();
+        *self.0.lock() = State::default();
     }
 
     pub(crate) fn list(&self) -> Vec<Fault> {
-        let faults = self.0.lock();
-        faults.iter().map(|waiting| waiting.fault.clone()).collect()
+        self.0.lock().waiting.clone()
     }
 
     /// The fault for this request, one of its `times` used up.
     pub(crate) fn take(&self, method: &str, path: &str) -> Option<Fault> {
-        let mut faults = self.0.lock();
-        if faults.is_empty() {
+        let mut state = self.0.lock();
+        let State { waiting, hit } = &mut *state;
+        if waiting.is_empty() {
             return None;
         }
         let path = path.to_ascii_lowercase();
-        let at = faults.iter().position(|waiting| {
-            waiting.fault.hits(method, &path) && !waiting.hit.contains(&path)
+        let at = waiting.iter().position(|fault| {
+            fault.hits(method, &path) && !(fault.once_per_path && hit.contains(&path))
         })?;
-        let waiting = faults.get_mut(at)?;
-        waiting.fault.times -= 1;
-        let hit = waiting.fault.clone();
-        if hit.once_per_path {
-            waiting.hit.insert(path);
+        let fault = waiting.get_mut(at)?;
+        fault.times -= 1;
+        let taken = fault.clone();
+        if taken.once_per_path {
+            hit.insert(path);
         }
-        if hit.times == 0 {
-            faults.remove(at);
+        if taken.times == 0 {
+            waiting.remove(at);
         }
-        Some(hit)
+        Some(taken)
     }
 }
 
@@ -168,16 +165,20 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_may_spare_a_path_that_it_has_hit() {
+    fn a_fault_may_spare_a_path_that_one_of_its_kind_has_hit() {
         let faults = Faults::default();
-        faults.inject(Fault {
+        let twice = || Fault {
             times: 2,
             once_per_path: true,
             ..Fault::default()
-        });
+        };
+        faults.inject(twice());
         assert!(faults.take("GET", "/x/A").is_some());
         assert!(faults.take("GET", "/x/a").is_none(), "in any case");
         assert!(faults.take("GET", "/x/b").is_some());
         assert!(faults.list().is_empty());
+        faults.inject(twice());
+        assert!(faults.take("GET", "/x/a").is_none(), "nor by another one");
+        assert!(faults.take("GET", "/x/c").is_some());
     }
 }
