@@ -146,8 +146,11 @@ pub(super) fn put_once(world: &World) -> Vec<String> {
                 // A group of a pod that has ended may be stopped, and of one that is gone.
                 "stopped" => {
                     let pod = world.history.get(uid)?;
-                    let over = pod.first(&["Succeeded", "Failed"]).or(pod.going);
-                    over.is_none_or(|over| over > change.at + WATCH_LAG)
+                    let ended = pod.first(&["Succeeded", "Failed"]);
+                    let over = ended.is_some_and(|at| at <= change.at + WATCH_LAG);
+                    // When its deletion began is not known when a list has shown that it is gone.
+                    let lived_on = pod.last_alive.is_some_and(|alive| alive > change.at);
+                    !over && (pod.going.is_none() || lived_on)
                 }
                 _ => false,
             };
