@@ -8,6 +8,7 @@ use crate::azure::model::SecretText;
 
 mod annotations;
 mod billing;
+mod budget;
 mod containers;
 mod dns;
 mod env;
@@ -30,6 +31,7 @@ mod resources;
 mod review;
 mod security;
 pub mod services;
+mod small;
 pub mod status;
 pub mod support;
 #[cfg(test)]
@@ -37,9 +39,10 @@ pub(crate) mod testing;
 pub mod time;
 mod volumes;
 
+pub use budget::MAX_REQUEST;
 pub use events::{GroupEvent, Told, provisioning_failure};
 pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
-pub use group::{Note, Refusal, Refusals, Translation, container_group};
+pub use group::{Note, Refusal, Refusals, Translation, container_group, small_group};
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub use pull::registry_server;
 pub use resolved::{Object, Reference, Resolved};

@@ -7,6 +7,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use super::{Deleted, Doubts, Ensured, Failure, GroupSummary, Images, Listing, References};
 use crate::api::Os;
@@ -16,13 +18,62 @@ use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{Class, Pace, Urgency, Wish};
 use crate::tenure::{Maker, Mark, Tenure};
 use crate::translate::{
-    GroupDefaults, Ownership, PodKey, Reference, Resolved, Translation, container_group,
-    group_name, ownership,
+    GroupDefaults, Ownership, PodKey, Reference, Refusals, Resolved, Translation, container_group,
+    group_name, ownership, small_group,
 };
 
 /// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret. The
 /// images come last.
 const ROUNDS: usize = 6;
+
+/// Large pods of this process that are translated at once. The threads that run everything else, such as leases and the
+/// answers to probes, share the same few cores, and are not to meet many of these there.
+static LARGE: Semaphore = Semaphore::const_new(2);
+
+/// Runs `work` on a thread where nobody waits for it. Whoever no longer waits for the result leaves it to end by itself,
+/// which is soon, and until then it counts.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let broken = |what: String| {
+        let message = format!("the pod's translation broke off: {what}");
+        Failure::transient("TranslationBroken", message)
+    };
+    let permit = LARGE.acquire().await;
+    let permit = permit.map_err(|error| broken(error.to_string()))?;
+    let run = spawn_blocking(move || {
+        let done = work();
+        drop(permit);
+        done
+    });
+    run.await.map_err(|error| {
+        // Not the panic's own words: they may hold what came from a Secret.
+        let what = if error.is_panic() {
+            "a defect of the operator; please report it"
+        } else {
+            "the operator ends"
+        };
+        broken(what.to_owned())
+    })
+}
+
+/// The translation of `pod`, and what it was made from. A small pod's is made here: one thread's way to another takes
+/// longer, and such a pod does not stand in line behind large ones. What is small the translation finds out itself: it gives
+/// up when the pod turns out to be larger, which it does before much is built, and is begun again elsewhere.
+async fn translated(
+    pod: &Arc<Pod>,
+    defaults: &Arc<GroupDefaults>,
+    owner: &Arc<Ownership>,
+    resolved: Resolved,
+) -> Result<(Result<Translation, Refusals>, Resolved), Failure> {
+    if let Some(done) = small_group(pod, defaults, owner, &resolved) {
+        return Ok((done, resolved));
+    }
+    let (pod, defaults, owner) = (Arc::clone(pod), Arc::clone(defaults), Arc::clone(owner));
+    apart(move || {
+        let done = container_group(&pod, &defaults, &owner, &resolved);
+        (done, resolved)
+    })
+    .await
+}
 
 /// Whose groups these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,16 +175,19 @@ impl Aci {
     /// cannot run costs no call.
     async fn translate(
         &self,
-        pod: &Pod,
-        defaults: &GroupDefaults,
-        owner: &Ownership,
+        pod: &Arc<Pod>,
+        defaults: &Arc<GroupDefaults>,
+        owner: Ownership,
     ) -> Result<Translation, Failure> {
+        let owner = Arc::new(owner);
         let mut resolved = Resolved {
             node_ip: Some(self.scope.node_ip.clone()),
             ..Resolved::default()
         };
         for _ in 0..ROUNDS {
-            let translation = container_group(pod, defaults, owner, &resolved)?;
+            let (translation, looked_up) = translated(pod, defaults, &owner, resolved).await?;
+            let translation = translation?;
+            resolved = looked_up;
             let unknown: Vec<Reference> = translation
                 .references
                 .iter()
@@ -186,7 +240,7 @@ impl Aci {
     pub async fn ensure(
         &self,
         name: &str,
-        pod: &Pod,
+        pod: &Arc<Pod>,
         look_first: bool,
         restarts: i32,
     ) -> Result<Ensured, Failure> {
@@ -205,7 +259,7 @@ impl Aci {
         }
         let defaults = self.defaults.read().clone();
         let owner = self.scope.ownership(key, restarts);
-        let translation = self.translate(pod, &defaults, &owner).await?;
+        let translation = self.translate(pod, &defaults, owner).await?;
         let group = self
             .arm
             .put_group(&self.scope.resource_group, name, &translation.group)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
+use super::budget::{Amount, Of};
 use super::fields::Fields;
 use super::probes::Probes;
 use super::resources::{Need, need};
@@ -13,14 +14,14 @@ use super::{env, names, network, probes, security};
 use crate::azure::model::{self, ContainerProperties};
 
 /// Containers that a group may have.
-const MAX_CONTAINERS: usize = 60;
+pub(super) const MAX_CONTAINERS: usize = 60;
 
 /// Container `index` as ARM takes it, still without resources and security context, and what it needs.
 pub(super) fn container(
     container: &Container,
     index: usize,
     fields: &Fields<'_>,
-    volumes: &mut Volumes,
+    volumes: &mut Volumes<'_>,
     review: &mut Review,
 ) -> (model::Container, Need) {
     let Container {
@@ -80,7 +81,14 @@ pub(super) fn container(
     let environment = env::environment(container, index, fields, review);
     // ACI's command replaces the image's entry point, which args alone do not.
     let mut words = if command.is_empty() && !args.is_empty() && !image.is_empty() {
-        review.entry_point(image).to_vec()
+        let words = review.entry_point(image);
+        let size = words.iter().map(String::len).sum();
+        let (path, what) = (
+            format_args!("spec.containers[{index}].image"),
+            "the command",
+        );
+        let paid = review.spend(Of::Bytes, Amount::foreign(size), what, &path);
+        paid.map(|()| words.to_vec()).unwrap_or_default()
     } else {
         Vec::new()
     };
@@ -98,7 +106,7 @@ pub(super) fn container(
         command: words,
         ports: network::ports(ports, index, review),
         volume_mounts: volumes.mounts(container, index, &environment, user, review),
-        environment_variables: environment.variables,
+        environment_variables: environment.into_variables(),
         liveness_probe,
         readiness_probe,
         security_context: None,

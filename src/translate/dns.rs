@@ -1,5 +1,6 @@
 //! How a pod resolves names: `dnsPolicy` and `dnsConfig` as a kubelet puts them together (`pkg/kubelet/network/dns`).
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{PodDNSConfig, PodDNSConfigOption};
@@ -123,19 +124,26 @@ impl Resolver {
             options,
             searches,
         } = own;
+        let mut known: BTreeSet<String> = self.servers.iter().cloned().collect();
         for (n, server) in nameservers.iter().flatten().enumerate() {
             let ipv6 = server.parse().is_ok_and(|server: IpAddr| server.is_ipv6());
             let path = format!("spec.dnsConfig.nameservers[{n}]");
             if ipv6 {
                 review.at("spec.dnsConfig.nameservers: an IPv6 address", path);
-            } else if !self.servers.contains(server) {
+            } else if known.insert(server.clone()) {
                 self.servers.push(server.clone());
             }
         }
+        let mut known: BTreeSet<String> = self.searches.iter().cloned().collect();
         for search in searches.iter().flatten() {
-            if !self.searches.contains(search) {
+            if known.insert(search.clone()) {
                 self.searches.push(search.clone());
             }
+        }
+        let mut known: HashMap<String, usize> = HashMap::new();
+        for (place, option) in self.options.iter().enumerate() {
+            let name = option.split(':').next().unwrap_or_default();
+            known.entry(name.to_owned()).or_insert(place);
         }
         for (n, option) in options.iter().flatten().enumerate() {
             let PodDNSConfigOption { name, value } = option;
@@ -154,11 +162,16 @@ impl Resolver {
             } else {
                 format!("{name}:{value}")
             };
-            let same = |known: &String| known.split(':').next() == Some(name);
-            match self.options.iter_mut().find(|known| same(known)) {
-                Some(known) => *known = written,
-                None => self.options.push(written),
+            let earlier = known.get(name).copied();
+            if let Some(earlier) = earlier.and_then(|place| self.options.get_mut(place)) {
+                *earlier = written;
+                continue;
             }
+            // One whose name has a colon is called by what stands before it.
+            let called = written.split(':').next().unwrap_or_default();
+            let place = self.options.len();
+            known.entry(called.to_owned()).or_insert(place);
+            self.options.push(written);
         }
     }
 

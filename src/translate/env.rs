@@ -5,12 +5,15 @@
 //! What comes from a Secret, or was expanded from one, is `secureValue`: ACI shows it to nobody.
 
 use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
 
 use k8s_openapi::api::core::v1::{
     Container, EnvFromSource, EnvVar, EnvVarSource, SecretEnvSource, SecretKeySelector,
 };
 
-use super::expand::expand;
+use super::budget::{Amount, Exceeded, Of, written};
+use super::expand::{Piece, expand};
 use super::fields::Fields;
 use super::names;
 use super::resolved::{Found, Reference};
@@ -22,18 +25,43 @@ use crate::azure::model::{EnvironmentVariable, SecretBytes, SecretText};
 const INVALID_NAMES: &str = "InvalidEnvironmentVariableNames";
 const NAME: &str = "spec.containers[].env[].name: not a name for ACI";
 const COMMAND: &str = "spec.containers[].command: $(NAME) of a value from a Secret";
+/// What a refusal calls it when there is too much.
+const ENVIRONMENT: &str = "the environment";
+const SERVICES: &str =
+    "the environment with the variables of services (set enableServiceLinks to false)";
+/// Bytes of a variable in a request without its name and value: `{"name":"","secureValue":""},`.
+const FRAME: usize = 29;
+/// Names told in the note about those that are left out.
+const TOLD: usize = 20;
 
 /// The variables of a container.
 #[derive(Debug)]
 pub(super) struct Environment<'s> {
-    pub(super) variables: Vec<EnvironmentVariable>,
+    /// In order; `None` is one that a later one of its name has taken the place of.
+    variables: Vec<Option<(EnvironmentVariable, Amount)>>,
+    /// Where they are.
+    places: HashMap<String, usize>,
     services: &'s ServiceVariables,
 }
 
-/// A value on its way into the environment.
-enum Value {
+/// A value on its way into the environment, which is paid for.
+struct Value {
+    text: Text,
+    /// Its bytes in a request.
+    amount: Amount,
+}
+
+enum Text {
     Plain(String),
     Secret(SecretText),
+}
+
+impl Value {
+    fn plain(text: String) -> Self {
+        let amount = Amount::own(written(&text));
+        let text = Text::Plain(text);
+        Self { text, amount }
+    }
 }
 
 /// The environment of container `index`.
@@ -45,6 +73,7 @@ pub(super) fn environment<'f>(
 ) -> Environment<'f> {
     let mut out = Environment {
         variables: Vec::new(),
+        places: HashMap::new(),
         services: &fields.services,
     };
     for (n, source) in container.env_from.iter().flatten().enumerate() {
@@ -61,21 +90,40 @@ pub(super) fn environment<'f>(
             value_from,
         } = variable;
         review.field(NAME, !names::is_env(name), &[index, n]);
-        let path = || format!("spec.containers[{index}].env[{n}].valueFrom");
+        let path = format_args!("spec.containers[{index}].env[{n}]");
+        let frame = Amount::own(FRAME + written(name));
+        if variable_of(frame, Amount::own(1), ENVIRONMENT, &path, review).is_err() {
+            continue;
+        }
         let value = match (
             value.as_deref().filter(|value| !value.is_empty()),
             value_from,
         ) {
-            (Some(text), _) => Some(out.expand(text)),
-            (None, Some(source)) => self::value(source, container, &path(), fields, review),
-            (None, None) => Some(Value::Plain(String::new())),
+            (Some(text), _) => out.expand(text, ENVIRONMENT, &path, review).ok(),
+            (None, Some(source)) => {
+                let path = format!("{path}.valueFrom");
+                self::value(source, container, &path, fields, review)
+            }
+            (None, None) => Some(Value::plain(String::new())),
         };
         if let Some(value) = value {
             out.set(name.clone(), value);
         }
     }
-    out.add_services();
+    out.add_services(review);
     out
+}
+
+/// Pays for a variable, whose bytes without its value are `frame`.
+fn variable_of(
+    frame: Amount,
+    one: Amount,
+    what: &str,
+    path: &dyn fmt::Display,
+    review: &mut Review<'_>,
+) -> Result<(), Exceeded> {
+    review.spend(Of::Variables, one, what, path)?;
+    review.spend(Of::Bytes, frame, what, path)
 }
 
 /// The value of `source`; `None` when it is left out or refused.
@@ -102,23 +150,27 @@ fn value(
         let path = format!("{path}.secretKeyRef");
         let reference = Reference::Secret(name.clone());
         let found = review.entry(&reference, key, *optional == Some(true), false, &path);
-        return text(found, &path, review).map(Value::Secret);
+        let (text, amount) = text(found, &path, review)?;
+        let text = Text::Secret(SecretText::new(text.to_owned()));
+        return Some(Value { text, amount });
     }
     if let Some(selector) = config_map_key_ref {
         let path = format!("{path}.configMapKeyRef");
         let reference = Reference::ConfigMap(selector.name.clone());
         let optional = selector.optional == Some(true);
         let found = review.entry(&reference, &selector.key, optional, false, &path);
-        return text(found, &path, review).map(|text| Value::Plain(text.expose().to_owned()));
+        let (text, amount) = text(found, &path, review)?;
+        let text = Text::Plain(text.to_owned());
+        return Some(Value { text, amount });
     }
     if let Some(field) = field_ref {
         let value = fields.field(field, &format!("{path}.fieldRef"), review);
-        return value.map(Value::Plain);
+        return value.map(Value::plain);
     }
     if let Some(resource) = resource_field_ref {
         let path = format!("{path}.resourceFieldRef");
         let value = fields.resource(resource, Some(container), &path, review);
-        return value.map(Value::Plain);
+        return value.map(Value::plain);
     }
     if file_key_ref.is_some() {
         let path = format!("{path}.fileKeyRef");
@@ -129,15 +181,29 @@ fn value(
     None
 }
 
-/// What was found as text; empty while nothing is fetched.
-fn text(found: Found<'_, SecretBytes>, path: &str, review: &mut Review<'_>) -> Option<SecretText> {
+/// What was found as text, which is paid for; empty while nothing is fetched.
+fn text<'a>(
+    found: Found<'a, SecretBytes>,
+    path: &str,
+    review: &mut Review<'_>,
+) -> Option<(&'a str, Amount)> {
     let bytes = match found {
         Found::Absent => return None,
-        Found::Unknown => return Some(SecretText::default()),
-        Found::Here(bytes) => bytes,
+        Found::Unknown => return Some(("", Amount::default())),
+        Found::Here(bytes) => bytes.expose(),
     };
-    match std::str::from_utf8(bytes.expose()) {
-        Ok(text) if !text.contains('\0') => Some(SecretText::new(text.to_owned())),
+    let mut pay = |bytes: usize| {
+        let amount = Amount::foreign(bytes);
+        review.spend(Of::Bytes, amount, ENVIRONMENT, &path).ok()
+    };
+    // Before it is read: many variables may name the same.
+    pay(bytes.len())?;
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => {
+            let written = written(text);
+            pay(written.saturating_sub(bytes.len()))?;
+            Some((text, Amount::foreign(written)))
+        }
         _ => {
             let message = "the value is not text, which ACI does not take in the environment; mount it as a file";
             review.heals(NOT_FOR_ACI, path.to_owned(), message.to_owned());
@@ -169,26 +235,44 @@ impl Environment<'_> {
     ) -> Vec<String> {
         let mut secret = false;
         let mut out = Vec::new();
+        let path = format_args!("spec.containers[{index}].command");
         for word in words {
-            match self.expand(word) {
-                Value::Plain(word) => out.push(word),
-                Value::Secret(_) => secret = true,
+            match self.expand(word, "the command", &path, review) {
+                Ok(Value { text, .. }) => match text {
+                    Text::Plain(word) => out.push(word),
+                    Text::Secret(_) => secret = true,
+                },
+                Err(_) => break,
             }
         }
         review.field(COMMAND, secret, &[index]);
         out
     }
 
-    /// A path with its `$(NAME)` expanded, when each is the name of a variable that everybody may see.
-    pub(super) fn path(&self, text: &str) -> Option<String> {
+    /// A path of a mount with its `$(NAME)` expanded, when each is the name of a variable that everybody may see.
+    pub(super) fn path(
+        &self,
+        text: &str,
+        place: &dyn fmt::Display,
+        review: &mut Review<'_>,
+    ) -> Result<Option<String>, Exceeded> {
         let missing = Cell::new(false);
-        let path = expand(text, |name| {
-            let variable = self.variables.iter().find(|it| it.name == name);
-            let value = variable.and_then(|it| it.value.as_deref());
-            missing.set(missing.get() || value.is_none());
-            value
-        });
-        (!missing.get()).then_some(path)
+        let lookup = |name: &str| {
+            let found = self.find(name);
+            let found = found.and_then(|(it, amount)| Some((it.value.as_deref()?, *amount)));
+            missing.set(missing.get() || found.is_none());
+            found.map(|(text, amount)| Piece { text, amount })
+        };
+        let path = expand(text, lookup, |amount| {
+            review.spend(Of::Bytes, amount, "the path", place)
+        })?;
+        Ok((!missing.get()).then_some(path))
+    }
+
+    /// The variables as ARM gets them.
+    pub(super) fn into_variables(self) -> Vec<EnvironmentVariable> {
+        let all = self.variables.into_iter().flatten();
+        all.map(|(variable, _)| variable).collect()
     }
 
     /// Every entry of `source`, by name.
@@ -212,11 +296,20 @@ impl Environment<'_> {
             return;
         };
         let prefix = prefix.as_deref().unwrap_or_default();
-        let mut skipped = Vec::new();
+        let (mut skipped, mut more) = (Vec::new(), 0_usize);
         for (key, bytes) in &object.data {
+            // Also for one that is left out: the entries are gone through for each of the sources that name them.
+            let frame = Amount::foreign(FRAME + written(prefix) + written(key));
+            if variable_of(frame, Amount::foreign(1), ENVIRONMENT, &path, review).is_err() {
+                return;
+            }
             let name = format!("{prefix}{key}");
             if !is_name(&name) {
-                skipped.push(name);
+                if skipped.len() < TOLD {
+                    skipped.push(name);
+                } else {
+                    more += 1;
+                }
                 continue;
             }
             if !names::is_env(&name) {
@@ -227,19 +320,23 @@ impl Environment<'_> {
                 review.heals(NOT_FOR_ACI, path.to_owned(), message);
                 continue;
             }
-            let Some(text) = text(Found::Here(bytes), path, review) else {
+            let Some((text, amount)) = text(Found::Here(bytes), path, review) else {
                 continue;
             };
-            let value = if secret {
-                Value::Secret(text)
+            let text = if secret {
+                Text::Secret(SecretText::new(text.to_owned()))
             } else {
-                Value::Plain(text.expose().to_owned())
+                Text::Plain(text.to_owned())
             };
-            self.set(name, value);
+            self.set(name, Value { text, amount });
         }
         if !skipped.is_empty() {
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             let message = format!(
-                "{reference} has keys that are no names of variables; they are left out: {}",
+                "{reference} has keys that are no names of variables; they are left out: {}{more}",
                 skipped.join(", ")
             );
             review.note(INVALID_NAMES, path, message);
@@ -247,53 +344,83 @@ impl Environment<'_> {
     }
 
     /// What the pod has not set itself of the variables of services.
-    fn add_services(&mut self) {
-        let own = self.variables.len();
-        for (name, value) in self.services.taken() {
-            if !self.variables.iter().take(own).any(|it| it.name == *name) {
-                self.variables.push(EnvironmentVariable {
-                    name: name.clone(),
-                    value: Some(value.clone()),
-                    ..EnvironmentVariable::default()
-                });
+    fn add_services(&mut self, review: &mut Review<'_>) {
+        let services = self.services;
+        for (name, value) in services.taken() {
+            if self.places.contains_key(name) {
+                continue;
             }
+            let amount = Amount::foreign(written(value));
+            let frame = Amount::foreign(FRAME + written(name)).and(amount);
+            let path = &"spec.enableServiceLinks";
+            if variable_of(frame, Amount::foreign(1), SERVICES, path, review).is_err() {
+                return;
+            }
+            let text = Text::Plain(value.clone());
+            self.set(name.clone(), Value { text, amount });
         }
     }
 
-    fn set(&mut self, name: String, value: Value) {
-        let (value, secure_value) = match value {
-            Value::Plain(text) => (Some(text), None),
-            Value::Secret(text) => (None, Some(text)),
+    fn find(&self, name: &str) -> Option<&(EnvironmentVariable, Amount)> {
+        self.variables.get(*self.places.get(name)?)?.as_ref()
+    }
+
+    fn set(&mut self, name: String, Value { text, amount }: Value) {
+        let (value, secure_value) = match text {
+            Text::Plain(text) => (Some(text), None),
+            Text::Secret(text) => (None, Some(text)),
         };
-        self.variables.retain(|earlier| earlier.name != name);
-        self.variables.push(EnvironmentVariable {
+        let earlier = self.places.insert(name.clone(), self.variables.len());
+        if let Some(earlier) = earlier.and_then(|earlier| self.variables.get_mut(earlier)) {
+            *earlier = None;
+        }
+        let variable = EnvironmentVariable {
             name,
             value,
             secure_value,
             ..EnvironmentVariable::default()
-        });
+        };
+        self.variables.push(Some((variable, amount)));
     }
 
-    /// `text` with its `$(NAME)` expanded; secret when one of them is.
-    fn expand(&self, text: &str) -> Value {
+    /// `text` with its `$(NAME)` expanded; secret when one of them is. It is paid for as `what`, which stands at `path`.
+    fn expand(
+        &self,
+        text: &str,
+        what: &str,
+        path: &dyn fmt::Display,
+        review: &mut Review<'_>,
+    ) -> Result<Value, Exceeded> {
         let secret = Cell::new(false);
-        let expanded = expand(text, |name| {
-            let Some(variable) = self.variables.iter().find(|it| it.name == name) else {
-                return self.services.get(name);
+        let lookup = |name: &str| {
+            let Some((variable, amount)) = self.find(name) else {
+                let text = self.services.get(name)?;
+                let amount = Amount::foreign(written(text));
+                return Some(Piece { text, amount });
             };
-            match &variable.secure_value {
+            let text = match &variable.secure_value {
                 Some(value) => {
                     secret.set(true);
-                    Some(value.expose())
+                    value.expose()
                 }
-                None => variable.value.as_deref(),
-            }
-        });
-        if secret.get() {
-            Value::Secret(SecretText::new(expanded))
+                None => variable.value.as_deref()?,
+            };
+            Some(Piece {
+                text,
+                amount: *amount,
+            })
+        };
+        let mut amount = Amount::default();
+        let text = expand(text, lookup, |more| {
+            amount = amount.and(more);
+            review.spend(Of::Bytes, more, what, path)
+        })?;
+        let text = if secret.get() {
+            Text::Secret(SecretText::new(text))
         } else {
-            Value::Plain(expanded)
-        }
+            Text::Plain(text)
+        };
+        Ok(Value { text, amount })
     }
 }
 

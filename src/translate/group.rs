@@ -1,19 +1,20 @@
 //! Pod to container group.
 
-use std::fmt;
+use std::{fmt, io};
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::annotations::Asked;
+use super::budget::Budget;
 use super::facts::RestartPolicy;
 use super::features::Features;
 use super::fields::Fields;
 use super::identity::Ownership;
 use super::resolved::{Reference, Resolved};
 use super::resources::Need;
-use super::review::Review;
+use super::review::{MAX_REFUSALS, Review};
 use super::{
-    GroupDefaults, containers, dns, init, network, pod, pull, resources, security, services,
+    GroupDefaults, containers, dns, init, network, pod, pull, resources, security, services, small,
     volumes,
 };
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
@@ -80,6 +81,7 @@ impl fmt::Display for Refusals {
         }
         match self.0.len().saturating_sub(SHOWN) {
             0 => Ok(()),
+            more if self.0.len() >= MAX_REFUSALS => write!(f, "; and at least {more} more"),
             more => write!(f, "; and {more} more"),
         }
     }
@@ -101,35 +103,94 @@ pub fn container_group(
     ownership: &Ownership,
     resolved: &Resolved,
 ) -> Result<Translation, Refusals> {
+    let mut review = Review::new(defaults.os, resolved);
+    let group = build(pod, defaults, ownership, &mut review);
+    conclude(group, review)
+}
+
+/// As [`container_group`] when `pod` is so small, and what it refers to, that it takes no time worth mentioning; else `None`.
+pub fn small_group(
+    pod: &Pod,
+    defaults: &GroupDefaults,
+    ownership: &Ownership,
+    resolved: &Resolved,
+) -> Option<Result<Translation, Refusals>> {
+    if !small::is_small(pod, resolved) {
+        return None;
+    }
+    let mut review = Review::new(defaults.os, resolved);
+    review.budget = Budget::small();
+    let group = build(pod, defaults, ownership, &mut review);
+    // More than a small budget is not more than Azure takes.
+    (!review.budget.is_exceeded()).then(|| conclude(group, review))
+}
+
+fn conclude(group: ContainerGroup, mut review: Review<'_>) -> Result<Translation, Refusals> {
+    // What multiplies was paid for before it was built. The rest grows with the pod, and is counted now, as ARM gets it.
+    if let Err(exceeded) = review.budget.whole(body(&group)) {
+        review.too_much(&exceeded, "the container group", "spec".to_owned());
+    }
+    let (notes, references) = review.finish()?;
+    Ok(Translation {
+        group,
+        notes,
+        references,
+    })
+}
+
+/// Bytes of the request that makes `group`.
+fn body(group: &ContainerGroup) -> usize {
+    struct Length(usize);
+
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut length = Length(0);
+    // What cannot be written cannot be sent; the client says so.
+    let _ = serde_json::to_writer(&mut length, group);
+    length.0
+}
+
+/// The group of `pod`, as far as `review` lets it be.
+fn build(
+    pod: &Pod,
+    defaults: &GroupDefaults,
+    ownership: &Ownership,
+    review: &mut Review<'_>,
+) -> ContainerGroup {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
-    let mut review = Review::new(defaults.os, resolved);
-    pod::review(spec, &mut review);
+    pod::review(spec, review);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let links = spec.enable_service_links != Some(false);
-    let fields = Fields {
-        pod,
-        defaults,
-        services: services::variables(namespace, links, &mut review),
-    };
-    let asked = Asked::read(pod, &mut review);
-    let features = Features::read(&asked, &fields, &mut review);
+    let fields = Fields::new(pod, defaults, services::variables(namespace, links, review));
+    let asked = Asked::read(pod, review);
+    let features = Features::read(&asked, &fields, review);
     let sidecars = init::sidecars(spec, defaults.os);
-    containers::names(spec, &mut review);
-    containers::count(spec.containers.len() + sidecars, &mut review);
-    let mut volumes = volumes::volumes(spec, &fields, &mut review);
+    containers::names(spec, review);
+    containers::count(spec.containers.len() + sidecars, review);
+    let mut volumes = volumes::volumes(spec, &fields, review);
     let (mut containers, mut needs): (Vec<Container>, Vec<Need>) = spec
         .containers
         .iter()
         .enumerate()
+        .take(containers::MAX_CONTAINERS)
         .map(|(index, container)| {
             let (mut arm, need) =
-                containers::container(container, index, &fields, &mut volumes, &mut review);
+                containers::container(container, index, &fields, &mut volumes, review);
             arm.properties.security_context = security::container(
                 container.security_context.as_ref(),
                 spec.security_context.as_ref(),
                 index,
-                &mut review,
+                review,
             );
             (arm, need)
         })
@@ -137,7 +198,7 @@ pub fn container_group(
     let mut places: Vec<String> = (0..containers.len())
         .map(|index| format!("spec.containers[{index}]"))
         .collect();
-    let mut inits = init::init(spec, &fields, &mut volumes, &mut review);
+    let mut inits = init::init(spec, &fields, &mut volumes, review);
     for (index, sidecar, need) in inits.sidecars {
         places.push(format!("spec.initContainers[{index}]"));
         containers.push(sidecar);
@@ -147,7 +208,7 @@ pub fn container_group(
         &needs,
         inits.least,
         features.ceiling().within(defaults.largest),
-        &mut review,
+        review,
     )) {
         container.properties.resources = Some(resources);
     }
@@ -156,18 +217,13 @@ pub fn container_group(
         .zip(&containers)
         .map(|(place, container)| (place, container.properties.ports.clone()))
         .collect();
-    let (ip_address, subnet_ids) = network::address(&ports, &features.network, &mut review);
-    let dns_config = dns::config(&fields, &asked, &features.network, &mut review);
+    let (ip_address, subnet_ids) = network::address(&ports, &features.network, review);
+    let dns_config = dns::config(&fields, &asked, &features.network, review);
     let image_registry_credentials =
-        pull::credentials(spec, defaults.registry_identity_id.as_deref(), &mut review);
-    let volumes = volumes.finish(&mut review);
-    features.give(&mut containers, &mut inits.first, &mut review);
-    features.check(
-        ip_address.is_some(),
-        &image_registry_credentials,
-        &mut review,
-    );
-    let (notes, references) = review.finish()?;
+        pull::credentials(spec, defaults.registry_identity_id.as_deref(), review);
+    let volumes = volumes.finish(review);
+    features.give(&mut containers, &mut inits.first, review);
+    features.check(ip_address.is_some(), &image_registry_credentials, review);
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
         tags: ownership.tags(&defaults.tags),
@@ -190,11 +246,7 @@ pub fn container_group(
         ..ContainerGroup::default()
     };
     features.apply(&mut group);
-    Ok(Translation {
-        group,
-        notes,
-        references,
-    })
+    group
 }
 
 #[cfg(test)]

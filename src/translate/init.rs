@@ -43,7 +43,7 @@ pub(super) fn sidecars(spec: &PodSpec, os: Os) -> usize {
 pub(super) fn init(
     spec: &PodSpec,
     fields: &Fields<'_>,
-    volumes: &mut Volumes,
+    volumes: &mut Volumes<'_>,
     review: &mut Review<'_>,
 ) -> Inits {
     let mut out = Inits::default();
@@ -51,7 +51,9 @@ pub(super) fn init(
         return out;
     }
     review.init = true;
-    for (index, container) in spec.init_containers.iter().flatten().enumerate() {
+    let most = MAX_INIT_CONTAINERS + containers::MAX_CONTAINERS;
+    let inits = || spec.init_containers.iter().flatten();
+    for (index, container) in inits().enumerate().take(most) {
         let mut plain = container.clone();
         let sidecar = is_sidecar(container);
         if sidecar {
@@ -77,11 +79,10 @@ pub(super) fn init(
         }
     }
     review.init = false;
-    if out.first.len() > MAX_INIT_CONTAINERS {
-        let message = format!(
-            "{} init containers; a container group has at most {MAX_INIT_CONTAINERS}",
-            out.first.len()
-        );
+    let first = inits().filter(|it| !is_sidecar(it)).count();
+    if first > MAX_INIT_CONTAINERS {
+        let message =
+            format!("{first} init containers; a container group has at most {MAX_INIT_CONTAINERS}");
         review.exceeds("spec.initContainers".to_owned(), message);
     }
     out

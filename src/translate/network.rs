@@ -1,6 +1,6 @@
 //! Ports of the containers and the address of the group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ContainerPort;
 
@@ -22,6 +22,7 @@ fn is_reserved(port: i32) -> bool {
 /// The ports that container `index` declares, each once.
 pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Review) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::with_capacity(declared.len());
+    let mut seen = BTreeSet::new();
     for (n, port) in declared.iter().enumerate() {
         let ContainerPort {
             container_port,
@@ -55,12 +56,11 @@ pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Revie
             reserved,
             &place,
         );
-        let port = Port {
-            port: *container_port,
-            protocol: Some(protocol.to_owned()),
-        };
-        if !reserved && !ports.contains(&port) {
-            ports.push(port);
+        if !reserved && seen.insert((*container_port, protocol)) {
+            ports.push(Port {
+                port: *container_port,
+                protocol: Some(protocol.to_owned()),
+            });
         }
     }
     ports

@@ -1,7 +1,7 @@
 //! Pull secrets: from what a Secret holds to the credentials of the registries that the pod's images use.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::budget::{Amount, Of};
+use super::containers::MAX_CONTAINERS;
 use super::resolved::{Found, Object, Reference};
 use super::review::Review;
 use crate::azure::model::{RegistryCredential, SecretText};
@@ -67,7 +69,13 @@ pub(super) fn credentials(
     let images = spec
         .containers
         .iter()
-        .chain(spec.init_containers.iter().flatten())
+        .take(MAX_CONTAINERS)
+        .chain(
+            spec.init_containers
+                .iter()
+                .flatten()
+                .take(2 * MAX_CONTAINERS),
+        )
         .filter_map(|container| container.image.as_deref());
     for image in images {
         used.entry(registry_server(image)).or_default().push(image);
@@ -96,7 +104,12 @@ pub(super) fn credentials(
 /// What the pull secrets of `spec` hold, the most special first, as a kubelet tries them.
 fn entries(spec: &PodSpec, review: &mut Review<'_>) -> Vec<Entry> {
     let mut out = Vec::new();
+    let mut seen = BTreeSet::new();
     for (n, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
+        // Once more it would say what it has said, behind that.
+        if !seen.insert(secret.name.as_str()) {
+            continue;
+        }
         let path = format!("spec.imagePullSecrets[{n}]");
         let reference = Reference::Secret(secret.name.clone());
         let object = match review.look(&reference) {
@@ -165,6 +178,11 @@ fn login_for(
         );
         review.note(SHARED, path, message);
     }
+    let (user, password) = login;
+    let copied = Amount::foreign(user.len() + password.expose().len());
+    let (path, _) = &entry.place;
+    let what = "the credentials of the registries";
+    review.spend(Of::Bytes, copied, what, path).ok()?;
     Some(login.clone())
 }
 

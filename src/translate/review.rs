@@ -1,9 +1,11 @@
 //! Collects what the verdicts say about one pod.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 
+use super::budget::{Amount, Budget, Exceeded, Of};
 use super::group::{NOT_SUPPORTED, Note, Refusal, Refusals};
 use super::resolved::{Found, Object, Reference, Resolved};
 use super::support::{Verdict, verdict};
@@ -17,16 +19,26 @@ pub(super) const NOT_FOR_ACI: &str = "ReferenceNotSupportedOnAci";
 /// Reason of a note.
 const APPROXIMATED: &str = "ApproximatedOnAci";
 
+/// Refusals that are kept of a pod: its status shows a few, and each is compared with those before it.
+pub(super) const MAX_REFUSALS: usize = 100;
+/// Notes that are kept of a pod: each is an Event.
+const MAX_NOTES: usize = 100;
+
 /// Refusals and notes of a pod, in the order of its fields, and what it refers to.
 #[derive(Debug)]
 pub(super) struct Review<'a> {
     pub(super) os: Os,
     pub(super) resolved: &'a Resolved,
     wanted: BTreeSet<Reference>,
+    /// Whether one of them is not fetched.
+    unknown: bool,
+    pub(super) budget: Budget,
     /// Whether what is called a container now stands in `spec.initContainers`: its fields have the same verdicts.
     pub(super) init: bool,
     refusals: Vec<Refusal>,
     notes: Vec<Note>,
+    /// Notes that are not kept.
+    untold: usize,
 }
 
 impl<'a> Review<'a> {
@@ -35,10 +47,42 @@ impl<'a> Review<'a> {
             os,
             resolved,
             wanted: BTreeSet::new(),
+            unknown: false,
+            budget: Budget::full(),
             init: false,
             refusals: Vec::new(),
             notes: Vec::new(),
+            untold: 0,
         }
+    }
+
+    /// Takes `amount` of the pod's budget for `what`, which stands at `path`. The first that there is not enough for refuses
+    /// the pod; it and what comes after must not be built.
+    pub(super) fn spend(
+        &mut self,
+        of: Of,
+        amount: Amount,
+        what: &str,
+        path: &dyn fmt::Display,
+    ) -> Result<(), Exceeded> {
+        let taken = self.budget.take(of, amount);
+        if let Err(exceeded) = &taken
+            && exceeded.first
+        {
+            self.too_much(exceeded, what, path.to_string());
+        }
+        taken
+    }
+
+    /// Refuses `what` because it is more than there may be.
+    pub(super) fn too_much(&mut self, exceeded: &Exceeded, what: &str, path: String) {
+        // There are few of these, and they are kept whatever else there is.
+        self.refusals.push(Refusal {
+            reason: EXCEEDS,
+            field: self.place(path),
+            message: format!("{what} would be {exceeded}"),
+            heals: exceeded.heals,
+        });
     }
 
     /// What the pod refers to at `path`. That it is missing is told once when it is `optional`, else refused until it
@@ -80,8 +124,7 @@ impl<'a> Review<'a> {
 
     /// Whether everything that the pod refers to, as far as it was looked at, is fetched.
     pub(super) fn all_known(&self) -> bool {
-        let mut wanted = self.wanted.iter();
-        wanted.all(|reference| self.resolved.knows(reference))
+        !self.unknown
     }
 
     fn absent(&mut self, reference: &Reference, optional: bool, path: &str) {
@@ -97,7 +140,17 @@ impl<'a> Review<'a> {
 
     /// The pod refers to this.
     pub(super) fn want(&mut self, reference: Reference) {
-        self.wanted.insert(reference);
+        if self.wanted.contains(&reference) {
+            return;
+        }
+        let what = "what the pod refers to";
+        if self
+            .spend(Of::References, Amount::own(1), what, &"spec")
+            .is_ok()
+        {
+            self.unknown |= !self.resolved.knows(&reference);
+            self.wanted.insert(reference);
+        }
     }
 
     /// As [`Review::object`], in silence.
@@ -161,11 +214,19 @@ impl<'a> Review<'a> {
     pub(super) fn note(&mut self, reason: &'static str, path: &str, message: String) {
         let told = |note: &Note| note.reason == reason && note.message == message;
         if !self.notes.iter().any(told) {
-            self.notes.push(Note {
+            self.tell(Note {
                 field: self.place(path.to_owned()),
                 reason,
                 message,
             });
+        }
+    }
+
+    fn tell(&mut self, note: Note) {
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(note);
+        } else {
+            self.untold += 1;
         }
     }
 
@@ -184,11 +245,12 @@ impl<'a> Review<'a> {
             Some(Verdict::Ignored(_)) => return false,
             Some(Verdict::Mapped) => return true,
             Some(Verdict::Approximated(why)) => {
-                self.notes.push(Note {
+                let note = Note {
                     field: self.place(path),
                     reason: APPROXIMATED,
                     message: why.to_owned(),
-                });
+                };
+                self.tell(note);
                 return true;
             }
         }
@@ -220,13 +282,15 @@ impl<'a> Review<'a> {
 
     /// Refuses the field at `path` until what it refers to changes.
     pub(super) fn heals(&mut self, reason: &'static str, field: String, message: String) {
-        let field = self.place(field);
-        self.refusals.push(Refusal {
+        let refusal = Refusal {
             reason,
-            field,
+            field: self.place(field),
             message,
             heals: true,
-        });
+        };
+        if self.refusals.len() < MAX_REFUSALS {
+            self.refusals.push(refusal);
+        }
     }
 
     fn push(&mut self, reason: &'static str, field: String, message: String) {
@@ -237,18 +301,36 @@ impl<'a> Review<'a> {
             heals: false,
         };
         // What containers inherit of the pod, each of them refuses.
-        if !self.refusals.contains(&refusal) {
-            self.refusals.push(refusal);
+        if self.refusals.contains(&refusal) {
+            return;
         }
+        if self.refusals.len() >= MAX_REFUSALS {
+            // One that heals makes room, so that nobody waits for a pod that only a change of it can help.
+            if !self.refusals.iter().all(|refusal| refusal.heals) {
+                return;
+            }
+            self.refusals.pop();
+        }
+        self.refusals.push(refusal);
     }
 
     /// The notes and what the pod refers to, or the refusals when there is one.
-    pub(super) fn finish(self) -> Result<(Vec<Note>, Vec<Reference>), Refusals> {
-        if self.refusals.is_empty() {
-            Ok((self.notes, self.wanted.into_iter().collect()))
-        } else {
-            Err(Refusals(self.refusals))
+    pub(super) fn finish(mut self) -> Result<(Vec<Note>, Vec<Reference>), Refusals> {
+        if !self.refusals.is_empty() {
+            return Err(Refusals(self.refusals));
         }
+        if self.untold > 0 {
+            let message = format!(
+                "{} more are not told one by one; docs/pod-support.md has every field",
+                self.untold
+            );
+            self.notes.push(Note {
+                field: "spec".to_owned(),
+                reason: APPROXIMATED,
+                message,
+            });
+        }
+        Ok((self.notes, self.wanted.into_iter().collect()))
     }
 }
 

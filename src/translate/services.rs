@@ -1,6 +1,8 @@
 //! Environment variables that tell a container of the services of its namespace, as a kubelet makes them
 //! (`pkg/kubelet/envvars`): `<NAME>_SERVICE_HOST` and `_SERVICE_PORT`, and those of Docker's links.
 
+use std::collections::HashMap;
+
 use k8s_openapi::api::core::v1 as core;
 
 use super::names;
@@ -125,22 +127,38 @@ fn spelled(name: &str) -> String {
 #[derive(Debug, Default)]
 pub(super) struct ServiceVariables {
     /// All of them: what `$(NAME)` may name.
-    pub(super) all: Vec<(String, String)>,
+    all: Vec<(String, String)>,
+    /// Where they are.
+    places: HashMap<String, usize>,
+    /// Where those are that ACI takes as variables.
+    taken: Vec<usize>,
 }
 
 impl ServiceVariables {
+    /// Of two that make one name, as the service `a-service` and the first port of `a` do, the later counts.
+    fn set(&mut self, name: String, value: String) {
+        let known = self.places.get(&name);
+        if let Some((_, earlier)) = known.and_then(|place| self.all.get_mut(*place)) {
+            *earlier = value;
+            return;
+        }
+        let place = self.all.len();
+        if self.taken.len() < MAX_VARIABLES && names::is_env(&name) {
+            self.taken.push(place);
+        }
+        self.places.insert(name.clone(), place);
+        self.all.push((name, value));
+    }
+
     /// The value of `name`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let mut all = self.all.iter();
-        all.find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        let (_, value) = self.all.get(*self.places.get(name)?)?;
+        Some(value)
     }
 
     /// Those that ACI takes as variables.
     pub(super) fn taken(&self) -> impl Iterator<Item = &(String, String)> {
-        let all = self.all.iter();
-        all.filter(|(name, _)| names::is_env(name))
-            .take(MAX_VARIABLES)
+        self.taken.iter().filter_map(|place| self.all.get(*place))
     }
 }
 
@@ -160,14 +178,10 @@ pub(super) fn variables(namespace: &str, links: bool, review: &mut Review<'_>) -
     let mut out = ServiceVariables::default();
     for service in kubernetes.map(|service| &**service).chain(others) {
         for (name, value) in service.variables() {
-            // Of two that make one name, as the service `a-service` and the first port of `a` do, the later counts.
-            match out.all.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, earlier)) => *earlier = value,
-                None => out.all.push((name, value)),
-            }
+            out.set(name, value);
         }
     }
-    let taken = out.taken().count();
+    let taken = out.taken.len();
     if taken < out.all.len() {
         let bad = out.all.iter().filter(|(name, _)| !names::is_env(name));
         let bad: Vec<&str> = bad.take(TOLD).map(|(name, _)| name.as_str()).collect();

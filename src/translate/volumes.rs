@@ -20,8 +20,6 @@ mod share;
 
 /// Volumes that a group may have.
 const MAX_VOLUMES: usize = 20;
-/// Characters of base64 that the files of a group may have: ARM takes requests of 4 MB.
-const MAX_FILES: usize = 3_500_000;
 /// How the API server's admission names the volume of a service account.
 const SERVICE_ACCOUNT_PREFIX: &str = "kube-api-access-";
 const SERVICE_ACCOUNT: &str = "spec.volumes[].projected: the service account's (kube-api-access-*)";
@@ -30,30 +28,41 @@ const OVERLAP: &str = "spec.containers[].volumeMounts[].subPath: of an emptyDir 
 
 /// The volumes of a pod, and what its containers mount of them.
 #[derive(Debug, Default)]
-pub(super) struct Volumes {
+pub(super) struct Volumes<'a> {
     /// Those that can be mounted, by name; with their index in the pod.
-    sources: BTreeMap<String, (usize, Source)>,
+    sources: BTreeMap<String, (usize, Source<'a>)>,
     /// What is mounted: index in the pod and path in the volume, empty for the whole.
     views: BTreeMap<(usize, String), model::Volume>,
+    /// What would be mounted if a group could have more volumes.
+    others: BTreeSet<(usize, String)>,
 }
 
 /// What a volume is made of.
 #[derive(Debug)]
-enum Source {
+enum Source<'a> {
     /// Nothing: each directory in it can be a volume of its own.
     Empty,
     /// Files that we know: a directory of them can be a volume of its own.
-    Files(Files),
+    Files(Files<'a>),
     /// Something that ACI mounts whole.
     Whole(Box<model::Volume>),
 }
 
 /// The volumes that the containers of `spec` mount.
-pub(super) fn volumes(spec: &PodSpec, fields: &Fields<'_>, review: &mut Review<'_>) -> Volumes {
+pub(super) fn volumes<'a>(
+    spec: &PodSpec,
+    fields: &Fields<'_>,
+    review: &mut Review<'a>,
+) -> Volumes<'a> {
     let mounted = mounted(spec);
     let mut out = Volumes::default();
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        let mounted = mounted.contains(volume.name.as_str());
+        let mut mounted = mounted.contains(volume.name.as_str());
+        if mounted && out.sources.len() >= MAX_VOLUMES {
+            // Each is mounted, so that there are too many already: what it holds is not looked at any more.
+            out.others.insert((index, String::new()));
+            mounted = false;
+        }
         if let Some(source) = source(volume, index, mounted, fields, review)
             && mounted
         {
@@ -63,7 +72,7 @@ pub(super) fn volumes(spec: &PodSpec, fields: &Fields<'_>, review: &mut Review<'
     out
 }
 
-impl Volumes {
+impl Volumes<'_> {
     /// What [`Volumes::mounts`] has mounted, as ARM gets it.
     pub(super) fn finish(self, review: &mut Review<'_>) -> Vec<model::Volume> {
         for (index, source) in self.sources.values() {
@@ -71,23 +80,14 @@ impl Volumes {
                 review.at(OVERLAP, format!("spec.volumes[{index}].emptyDir"));
             }
         }
-        let arm: Vec<model::Volume> = self.views.into_values().collect();
-        if arm.len() > MAX_VOLUMES {
+        if !self.others.is_empty() {
             let message = format!(
                 "{} volumes are mounted; a container group has at most {MAX_VOLUMES}",
-                arm.len()
+                MAX_VOLUMES + self.others.len()
             );
             review.exceeds("spec.volumes".to_owned(), message);
         }
-        let files = arm.iter().flat_map(|volume| &volume.secret).flatten();
-        let size: usize = files.map(|(_, content)| content.expose().len()).sum();
-        if size > MAX_FILES {
-            let message = format!(
-                "the files of Secrets and ConfigMaps make {size} characters of base64; Azure takes {MAX_FILES} in one request"
-            );
-            review.exceeds("spec.volumes".to_owned(), message);
-        }
-        arm
+        self.views.into_values().collect()
     }
 
     /// Whether one of the paths that are mounted of volume `index` lies in another.
@@ -117,13 +117,13 @@ fn mounted(spec: &PodSpec) -> BTreeSet<&str> {
 }
 
 /// What `volume` is made of; `None` when it is refused or left out. What it refers to is looked up only when it is mounted.
-fn source(
+fn source<'a>(
     volume: &Volume,
     index: usize,
     mounted: bool,
     fields: &Fields<'_>,
-    review: &mut Review<'_>,
-) -> Option<Source> {
+    review: &mut Review<'a>,
+) -> Option<Source<'a>> {
     refuse_others(volume, index, review);
     if !review.field(row(volume)?, true, &[index]) {
         return None;
@@ -192,7 +192,7 @@ fn source(
     }
 }
 
-fn whole(volume: model::Volume) -> Source {
+fn whole<'a>(volume: model::Volume) -> Source<'a> {
     Source::Whole(Box::new(volume))
 }
 

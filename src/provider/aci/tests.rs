@@ -130,7 +130,7 @@ async fn translate(world: &Arc<World>, spec: &Value) -> Result<Translation, Fail
     .unwrap();
     let owner = provider.scope.ownership(PodKey::of(&pod).unwrap(), 0);
     let defaults = provider.defaults.read().clone();
-    provider.translate(&pod, &defaults, &owner).await
+    provider.translate(&Arc::new(pod), &defaults, owner).await
 }
 
 fn asked(world: &World) -> (u32, u32) {
@@ -166,6 +166,79 @@ async fn a_pod_that_cannot_run_costs_no_look() {
     });
     let failure = translate(&world, &spec).await.unwrap_err();
     assert_eq!(failure.kind, super::super::FailureKind::Refused);
+    assert_eq!(asked(&world), (0, 0));
+}
+
+/// A container with as many variables as a small pod does not have.
+fn large() -> Value {
+    let env: Value = (0..1_000)
+        .map(|n| json!({"name": format!("A{n}")}))
+        .collect();
+    json!({"name": "c", "image": "r.io/a", "args": ["x"], "env": env})
+}
+
+/// Held by those of the tests below: they count what runs in the whole process.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[tokio::test(start_paused = true)]
+async fn a_large_pod_is_translated_apart_and_a_small_one_does_not_wait_for_it() {
+    let _alone = ALONE.lock().await;
+    let world = Arc::new(World::default());
+    let spec = json!({"containers": [large()], "imagePullSecrets": [{"name": "pull"}]});
+    let made = translate(&world, &spec).await.unwrap();
+    let container = &made.group.properties.containers[0].properties;
+    assert_eq!(container.environment_variables.len(), 1_000);
+    let held = LARGE.acquire_many(2).await.unwrap();
+    let waits = translate(&world, &spec);
+    let waited = tokio::time::timeout(Duration::from_secs(60), waits).await;
+    assert!(waited.is_err(), "in line behind two others");
+    let small = json!({"containers": [{"name": "c", "image": "r.io/a"}]});
+    translate(&world, &small).await.unwrap();
+    drop(held);
+    translate(&world, &spec).await.unwrap();
+    assert_eq!(LARGE.available_permits(), 2);
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_counts_until_it_ends() {
+    let _alone = ALONE.lock().await;
+    let (end, ends) = std::sync::mpsc::channel::<()>();
+    let work = apart(move || ends.recv().is_ok());
+    let left = tokio::time::timeout(Duration::from_millis(50), work).await;
+    assert!(left.is_err());
+    assert_eq!(LARGE.available_permits(), 1);
+    end.send(()).unwrap();
+    while LARGE.available_permits() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_translation_that_breaks_off_is_tried_again() {
+    let _alone = ALONE.lock().await;
+    let failure = apart(|| assert!(LARGE.available_permits() > 2, "hush"))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.kind, super::super::FailureKind::Transient);
+    assert!(!failure.message.contains("hush"), "{failure}");
+    assert_eq!(LARGE.available_permits(), 2);
+}
+
+#[tokio::test]
+async fn a_bomb_is_refused_before_anything_is_looked_up() {
+    let _alone = ALONE.lock().await;
+    let world = Arc::new(World::default());
+    let double = |n: i32| {
+        let before = format!("$(A{})", n - 1);
+        json!({"name": format!("A{n}"), "value": format!("{before}{before}")})
+    };
+    let first = json!({"name": "A0", "value": "0123456789abcdef"});
+    let env: Value = std::iter::once(first).chain((1..40).map(double)).collect();
+    let spec = json!({"containers": [{"name": "c", "image": "r.io/a", "env": env}]});
+    let failure = translate(&world, &spec).await.unwrap_err();
+    assert_eq!(failure.kind, super::super::FailureKind::Refused);
+    assert_eq!(failure.reason, "ExceedsAciLimits");
+    assert!(failure.message.contains("over 4 MB"), "{failure}");
     assert_eq!(asked(&world), (0, 0));
 }
 

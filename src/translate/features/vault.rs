@@ -1,13 +1,19 @@
 //! Secrets that ACI itself reads from a Key Vault, as environment variables.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Setting;
 use super::identity::find;
 use crate::azure::model::{
     Container, EnvironmentVariable, Identity, InitContainer, SecretReference,
 };
 use crate::translate::annotations::{Asked, KEY_VAULT_ENV, KEY_VAULT_IDENTITY, Written};
+use crate::translate::budget::{Amount, Of};
 use crate::translate::names::is_env;
 use crate::translate::review::Review;
+
+/// Bytes of a reference and a variable in a request without what the annotation says.
+const FRAME: usize = 128;
 
 /// A variable of a container, and which of the references it takes.
 #[derive(Debug)]
@@ -45,6 +51,7 @@ impl Vault {
         let Some(reader) = reader(asked, &written, identity, review) else {
             return vault;
         };
+        let mut known: HashMap<&str, String> = HashMap::new();
         for entry in written.value.split(',') {
             let Some((container, name, url)) = parse(entry.trim()) else {
                 written.invalid(
@@ -53,21 +60,28 @@ impl Vault {
                 );
                 return vault;
             };
-            let known = vault
-                .references
-                .iter()
-                .find(|known| known.secret_reference_uri == url);
-            let reference = if let Some(known) = known {
-                known.name.clone()
-            } else {
-                let name = format!("key-vault-{}", vault.references.len());
-                vault.references.push(SecretReference {
+            // Each names the identity that reads it, once as a reference and once as a variable.
+            let size = Amount::own(reader.len() + 2 * entry.len() + FRAME);
+            let what = "the annotation's variables";
+            let at = vault.place.clone();
+            if review
+                .spend(Of::Variables, Amount::own(1), what, &at)
+                .is_err()
+                || review.spend(Of::Bytes, size, what, &at).is_err()
+            {
+                return vault;
+            }
+            let references = &mut vault.references;
+            let reference = known.entry(url).or_insert_with(|| {
+                let name = format!("key-vault-{}", references.len());
+                references.push(SecretReference {
                     name: name.clone(),
                     identity: reader.clone(),
                     secret_reference_uri: url.to_owned(),
                 });
                 name
-            };
+            });
+            let reference = reference.clone();
             vault.variables.push(Variable {
                 container: container.to_owned(),
                 name: name.to_owned(),
@@ -84,23 +98,30 @@ impl Vault {
         inits: &mut [InitContainer],
         review: &mut Review,
     ) {
+        if self.variables.is_empty() {
+            return;
+        }
+        let own = containers
+            .iter_mut()
+            .map(|it| (&it.name, &mut it.properties.environment_variables));
+        let first = inits
+            .iter_mut()
+            .map(|it| (&it.name, &mut it.properties.environment_variables));
+        let mut all = HashMap::new();
+        for (name, environment) in own.chain(first) {
+            let names: HashSet<String> = environment.iter().map(|it| it.name.clone()).collect();
+            all.entry(name.as_str()).or_insert((environment, names));
+        }
         for variable in &self.variables {
-            let own = containers
-                .iter_mut()
-                .map(|it| (&it.name, &mut it.properties.environment_variables));
-            let first = inits
-                .iter_mut()
-                .map(|it| (&it.name, &mut it.properties.environment_variables));
-            let mut all = own.chain(first);
-            let Some((_, environment)) = all.find(|(name, _)| **name == variable.container) else {
-                let why = format!("the pod has no container {}", variable.container);
+            let Variable {
+                container, name, ..
+            } = variable;
+            let Some((environment, names)) = all.get_mut(container.as_str()) else {
+                let why = format!("the pod has no container {container}");
                 review.refuse(self.place.clone(), why);
                 continue;
             };
-            if environment.iter().any(|it| it.name == variable.name) {
-                let Variable {
-                    container, name, ..
-                } = variable;
+            if !names.insert(name.clone()) {
                 let why = format!(
                     "container {container} has a variable {name} already; remove one of them"
                 );
@@ -108,7 +129,7 @@ impl Vault {
                 continue;
             }
             environment.push(EnvironmentVariable {
-                name: variable.name.clone(),
+                name: name.clone(),
                 secure_value_reference: Some(variable.reference.clone()),
                 ..EnvironmentVariable::default()
             });

@@ -7,6 +7,7 @@ use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
 mod any;
 mod body;
+mod budget;
 mod dns;
 mod features;
 mod limits;

@@ -1,13 +1,15 @@
 //! The files of secret, configMap, downwardAPI and projected volumes: ACI has one flat kind for them all, `secret`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 
 use super::empty_dir;
-use crate::azure::model::{self, SecretBytes, SecretText};
+use crate::azure::model::{self, SecretBytes};
+use crate::translate::budget::{Amount, Exceeded, Of, base64, written};
 use crate::translate::fields::Fields;
 use crate::translate::resolved::{Found, Reference};
 use crate::translate::review::Review;
@@ -24,22 +26,45 @@ const DEFAULT_MODE: i32 = 0o644;
 /// (`--service-account-extend-token-expiration`); the service account's own volume has it.
 const EXTENDED: i64 = 3607;
 
-/// Files of one volume.
+/// What a refusal calls them when there is too much.
+const FILES: &str = "the files of Secrets and ConfigMaps";
+/// Bytes of a file in a request without its name and content: `"":"",`.
+const FRAME: usize = 6;
+
+/// Files of one volume. Their base64 is made only where they are mounted.
 #[derive(Debug, Default)]
-pub(super) struct Files {
-    /// By path: content in base64, and the field of the pod that names the file.
-    files: BTreeMap<String, (SecretText, String)>,
-    /// The directories of the volume, also of files that are optional and missing.
-    directories: BTreeSet<String>,
+pub(super) struct Files<'a> {
+    files: BTreeMap<String, File<'a>>,
+    /// Paths of files that are optional and missing: their directories are there.
+    missing: BTreeSet<String>,
+}
+
+/// A file.
+#[derive(Debug)]
+struct File<'a> {
+    content: Content<'a>,
+    /// The field of the pod that names it.
+    at: String,
+}
+
+/// What is in a file.
+#[derive(Debug)]
+enum Content<'a> {
+    /// Nothing is fetched.
+    Unknown,
+    /// It is of what the pod refers to.
+    Of(&'a SecretBytes),
+    /// The pod says it itself.
+    Own(SecretBytes),
 }
 
 /// The files of `volume`, when it is of a kind that has them; without content, or none, while nothing is fetched.
-pub(super) fn files(
+pub(super) fn files<'a>(
     volume: &Volume,
     index: usize,
     fields: &Fields<'_>,
-    review: &mut Review<'_>,
-) -> Files {
+    review: &mut Review<'a>,
+) -> Files<'a> {
     let mut files = Files::default();
     let path = format!("spec.volumes[{index}]");
     let mode = if let Some(secret) = &volume.secret {
@@ -83,37 +108,65 @@ pub(super) fn files(
     files
 }
 
-impl Files {
-    /// The whole volume. ACI has no directories in it.
-    pub(super) fn all(&self, review: &mut Review<'_>) -> model::Volume {
-        self.volume("", review)
+impl<'a> Files<'a> {
+    /// The whole volume, which stands at `at`. ACI has no directories in it.
+    pub(super) fn all(&self, at: &str, review: &mut Review<'_>) -> Result<model::Volume, Exceeded> {
+        self.volume("", at, review)
     }
 
     /// The volume of what is in the directory `path`; `None` when there is no such directory.
-    pub(super) fn below(&self, path: &str, review: &mut Review<'_>) -> Option<model::Volume> {
-        let directory = self.directories.contains(path);
-        directory.then(|| self.volume(&format!("{path}/"), review))
+    pub(super) fn below(
+        &self,
+        path: &str,
+        at: &str,
+        review: &mut Review<'_>,
+    ) -> Result<Option<model::Volume>, Exceeded> {
+        let prefix = format!("{path}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let file = self.files.range::<str, _>(from).next();
+        let missing = self.missing.range::<str, _>(from).next();
+        let first = [file.map(|(path, _)| path), missing];
+        if !first.iter().flatten().any(|path| path.starts_with(&prefix)) {
+            return Ok(None);
+        }
+        self.volume(&prefix, at, review).map(Some)
     }
 
     /// A volume without any files is an empty directory, which ACI has under another name.
-    fn volume(&self, prefix: &str, review: &mut Review<'_>) -> model::Volume {
-        let mut files = BTreeMap::new();
-        for (path, (content, at)) in &self.files {
+    fn volume(
+        &self,
+        prefix: &str,
+        at: &str,
+        review: &mut Review<'_>,
+    ) -> Result<model::Volume, Exceeded> {
+        let mut out = BTreeMap::new();
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        for (path, File { content, at: field }) in self.files.range::<str, _>(from) {
             let Some(name) = path.strip_prefix(prefix) else {
-                continue;
+                break;
             };
             if name.contains('/') {
-                review.at(DIRECTORY, at.clone());
+                review.at(DIRECTORY, field.clone());
             }
-            files.insert(name.to_owned(), content.clone());
+            let (bytes, amount): (_, fn(usize) -> Amount) = match content {
+                Content::Unknown => (None, Amount::foreign),
+                Content::Of(bytes) => (Some(*bytes), Amount::foreign),
+                Content::Own(bytes) => (Some(bytes), Amount::own),
+            };
+            let length = base64(bytes.map_or(0, |bytes| bytes.expose().len()));
+            let frame = Amount::own(FRAME + written(name));
+            review.spend(Of::Base64, amount(length), FILES, &at)?;
+            review.spend(Of::Bytes, frame.and(amount(length)), FILES, &at)?;
+            let content = bytes.map(SecretBytes::base64).unwrap_or_default();
+            out.insert(name.to_owned(), content);
         }
-        if files.is_empty() {
-            return empty_dir();
+        if out.is_empty() {
+            return Ok(empty_dir());
         }
-        model::Volume {
-            secret: Some(files),
+        Ok(model::Volume {
+            secret: Some(out),
             ..model::Volume::default()
-        }
+        })
     }
 
     /// One source of a projected volume.
@@ -122,7 +175,7 @@ impl Files {
         source: &VolumeProjection,
         path: &str,
         fields: &Fields<'_>,
-        review: &mut Review<'_>,
+        review: &mut Review<'a>,
     ) {
         let VolumeProjection {
             cluster_trust_bundle,
@@ -176,14 +229,20 @@ impl Files {
         items: Option<&[KeyToPath]>,
         optional: Option<bool>,
         path: &str,
-        review: &mut Review<'_>,
+        review: &mut Review<'a>,
     ) {
         let optional = optional == Some(true);
         let found = review.object(reference, optional, path);
         let items = items.unwrap_or_default();
         if let (Found::Here(object), []) = (found, items) {
             for (key, content) in object.data.iter().chain(&object.binary) {
-                self.add(key, content.base64(), path, review);
+                let one = Amount::foreign(1);
+                if self
+                    .add(key, Content::Of(content), one, path, review)
+                    .is_err()
+                {
+                    return;
+                }
             }
         }
         for (n, item) in items.iter().enumerate() {
@@ -196,18 +255,22 @@ impl Files {
             if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
                 review.at(MODES, path.clone());
             }
-            self.directories(file);
             let content = match found {
-                Found::Absent => continue,
-                Found::Unknown => SecretText::default(),
+                Found::Absent => None,
+                Found::Unknown => Some(Content::Unknown),
                 Found::Here(object) => {
-                    match review.key(object, reference, key, optional, true, &path) {
-                        Some(content) => content.base64(),
-                        None => continue,
-                    }
+                    let content = review.key(object, reference, key, optional, true, &path);
+                    content.map(Content::Of)
                 }
             };
-            self.add(file, content, &path, review);
+            let Some(content) = content else {
+                self.missing.insert(file.clone());
+                continue;
+            };
+            let one = Amount::own(1);
+            if self.add(file, content, one, &path, review).is_err() {
+                return;
+            }
         }
     }
 
@@ -215,7 +278,7 @@ impl Files {
         &mut self,
         token: &ServiceAccountTokenProjection,
         path: &str,
-        review: &mut Review<'_>,
+        review: &mut Review<'a>,
     ) {
         let ServiceAccountTokenProjection {
             audience,
@@ -233,10 +296,11 @@ impl Files {
         };
         let content = match review.entry(&reference, Reference::TOKEN, false, false, path) {
             Found::Absent => return,
-            Found::Unknown => SecretText::default(),
-            Found::Here(content) => content.base64(),
+            Found::Unknown => Content::Unknown,
+            Found::Here(content) => Content::Of(content),
         };
-        self.add(file, content, path, review);
+        // What is too much, the pod is refused for; nothing comes behind it here.
+        let _ = self.add(file, content, Amount::own(1), path, review);
     }
 
     fn downward(
@@ -266,27 +330,33 @@ impl Files {
                 }
             };
             if let Some(text) = text {
-                let content = SecretBytes::new(text.into_bytes()).base64();
-                self.add(file, content, &path, review);
+                let content = Content::Own(SecretBytes::new(text.into_bytes()));
+                let one = Amount::own(1);
+                if self.add(file, content, one, &path, review).is_err() {
+                    return;
+                }
             }
         }
     }
 
-    fn add(&mut self, file: &str, content: SecretText, path: &str, review: &mut Review<'_>) {
-        self.directories(file);
-        let entry = (content, path.to_owned());
+    /// Adds a file, which counts as `one`.
+    fn add(
+        &mut self,
+        file: &str,
+        content: Content<'a>,
+        one: Amount,
+        path: &str,
+        review: &mut Review<'_>,
+    ) -> Result<(), Exceeded> {
+        review.spend(Of::Files, one, "what the volumes hold", &path)?;
+        let at = path.to_owned();
+        let entry = File { content, at };
         if self.files.insert(file.to_owned(), entry).is_some() {
             let message =
                 format!("the volume has two files {file:?}; give one of them another path");
             review.refuse(path.to_owned(), message);
         }
-    }
-
-    /// Notes the directories that the path `file` leads through.
-    fn directories(&mut self, file: &str) {
-        let ends = file.match_indices('/').map(|(end, _)| end);
-        let directories = ends.filter_map(|end| file.get(..end));
-        self.directories.extend(directories.map(str::to_owned));
+        Ok(())
     }
 }
 

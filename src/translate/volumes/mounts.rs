@@ -1,10 +1,11 @@
 //! Mounts: ACI mounts whole volumes on directories, so what a pod mounts of a volume becomes a volume of its own.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
-use super::{Source, Volumes, empty_dir, view_name};
+use super::{MAX_VOLUMES, Source, Volumes, empty_dir, view_name};
 use crate::api::Os;
 use crate::azure::model;
 use crate::translate::env::Environment;
@@ -16,7 +17,7 @@ const EXPRESSION: &str = "spec.containers[].volumeMounts[].subPathExpr: with a n
 const TWICE: &str = "spec.containers[].volumeMounts[].mountPath: of another mount too";
 const NOT_ROOT: &str = "spec.containers[].volumeMounts[]: Azure Files where runAsUser is not 0";
 
-impl Volumes {
+impl Volumes<'_> {
     /// The mounts of `container`, whose index is `index`; those of a volume that was refused or left out are left out too.
     /// `user` is the number that the container runs as, when it says one.
     pub(in crate::translate) fn mounts(
@@ -94,7 +95,9 @@ impl Volumes {
                 return None;
             }
             let text = mount.sub_path_expr.as_deref().unwrap_or_default();
-            let path = environment.path(text);
+            let [container, n] = place;
+            let field = format_args!("spec.containers[{container}].volumeMounts[{n}].subPathExpr");
+            let path = environment.path(text, &field, review).ok()?;
             if path.is_none() {
                 review.field(EXPRESSION, true, &place);
             }
@@ -112,26 +115,36 @@ impl Volumes {
             return None;
         };
         let (index, source) = self.sources.get(&mount.name)?;
-        let made = match source {
+        let at = format!("spec.volumes[{index}]");
+        let count = self.views.len();
+        // What is there is not made again: any number of mounts may show it.
+        let place_in = match self.views.entry((*index, path)) {
+            Entry::Occupied(view) => return Some(view.into_mut()),
+            Entry::Vacant(place_in) => place_in,
+        };
+        let path = place_in.key().1.as_str();
+        if matches!(source, Source::Whole(_)) && !path.is_empty() {
+            review.field(PART, true, &place);
+            return None;
+        }
+        if count >= MAX_VOLUMES {
+            self.others.insert(place_in.into_key());
+            return None;
+        }
+        let mut made = match source {
             Source::Empty => empty_dir(),
-            Source::Whole(volume) if path.is_empty() => model::Volume::clone(volume),
-            Source::Whole(_) => {
-                review.field(PART, true, &place);
-                return None;
-            }
-            Source::Files(files) if path.is_empty() => files.all(review),
+            Source::Whole(volume) => model::Volume::clone(volume),
+            Source::Files(files) if path.is_empty() => files.all(&at, review).ok()?,
             Source::Files(files) => {
-                let below = files.below(&path, review);
+                let below = files.below(path, &at, review).ok()?;
                 if below.is_none() {
                     review.field(FILE, true, &place);
                 }
                 below?
             }
         };
-        let name = view_name(&mount.name, &path);
-        let view = self.views.entry((*index, path)).or_insert(made);
-        view.name = name;
-        Some(view)
+        made.name = view_name(&mount.name, path);
+        Some(place_in.insert(made))
     }
 }
 

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use crate::azure::model::{self, AzureFile, SecretText};
+use crate::translate::budget::{Amount, Of};
 use crate::translate::resolved::{Found, Object, Reference};
 use crate::translate::review::{NOT_FOR_ACI, Review};
 
@@ -276,9 +277,17 @@ fn mount(share: Share, path: &str, review: &mut Review<'_>) -> Option<model::Vol
         Found::Absent => return None,
         Found::Here(secret) => secret,
     };
-    let account = value(secret, ACCOUNT_NAME);
-    let account = account.map(|it| it.expose().to_owned()).or(share.account);
-    let key = value(secret, ACCOUNT_KEY);
+    // Any number of volumes may name the same Secret: its keys are gone through and the account's is copied for each.
+    let mut pay = |bytes: usize| {
+        let what = "the storage account's key in each volume";
+        let copied = Amount::foreign(bytes);
+        review.spend(Of::Bytes, copied, what, &path).ok()
+    };
+    pay(secret.data.len())?;
+    let [account, key] = [ACCOUNT_NAME, ACCOUNT_KEY].map(|keys| value(secret, keys));
+    pay([account, key].into_iter().flatten().map(str::len).sum())?;
+    let account = account.map(str::to_owned).or(share.account);
+    let key = key.map(|key| SecretText::new(key.to_owned()));
     let missing = [
         (account.is_none(), ACCOUNT_NAME),
         (key.is_none(), ACCOUNT_KEY),
@@ -310,12 +319,12 @@ fn mount(share: Share, path: &str, review: &mut Review<'_>) -> Option<model::Vol
 }
 
 /// The first of `keys` that `secret` has a text under, without white space around it; the case of keys does not count.
-fn value(secret: &Object, keys: [&str; 2]) -> Option<SecretText> {
+fn value<'a>(secret: &'a Object, keys: [&str; 2]) -> Option<&'a str> {
     keys.iter().find_map(|key| {
         let mut entries = secret.data.iter();
         let (_, bytes) = entries.find(|(name, _)| name.eq_ignore_ascii_case(key))?;
         let text = std::str::from_utf8(bytes.expose()).ok()?.trim();
-        (!text.is_empty()).then(|| SecretText::new(text.to_owned()))
+        (!text.is_empty()).then_some(text)
     })
 }
 
