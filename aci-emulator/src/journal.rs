@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::arm::lifecycle::Outcome;
 use crate::arm::world::Group;
 
 /// Changes kept; older ones are forgotten.
@@ -56,6 +57,8 @@ pub struct Change {
     pub running: bool,
     /// Its `provisioningState`.
     pub provisioning_state: String,
+    /// Whether its provisioning failed, also when it started late all the same.
+    pub no_capacity: bool,
     /// Number of the token that the change came with; `None` for the admin endpoint.
     pub token: Option<u64>,
 }
@@ -86,6 +89,7 @@ impl Journal {
             ran: !created && group.life.has_run(),
             running: !created && group.life.is_running(),
             provisioning_state: group.life.provisioning_state(at).to_owned(),
+            no_capacity: matches!(group.life.outcome, Outcome::NoCapacity { .. }),
             token,
         });
     }

@@ -308,6 +308,8 @@ pub(super) struct Change {
     pub(super) ran: bool,
     pub(super) running: bool,
     pub(super) provisioning_state: String,
+    /// Its provisioning failed, also when it started late all the same.
+    pub(super) no_capacity: bool,
     pub(super) token: Option<u64>,
 }
 

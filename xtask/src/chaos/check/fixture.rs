@@ -64,6 +64,7 @@ pub(in crate::chaos) fn change(seconds: i64, kind: &str, uid: &str) -> Change {
         ran: before,
         running: before,
         provisioning_state: "Succeeded".to_owned(),
+        no_capacity: false,
         token: (kind != "vanished").then_some(1),
     }
 }

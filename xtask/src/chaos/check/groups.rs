@@ -106,7 +106,7 @@ pub(super) fn deletes(world: &World) -> Vec<String> {
         .iter()
         .filter(|change| change.kind == "deleted");
     deleted
-        .filter(|change| change.provisioning_state != "Failed")
+        .filter(|change| change.provisioning_state != "Failed" && !change.no_capacity)
         .filter_map(|change| {
             let uid = change.uid()?;
             let pod = world.history.get(uid)?;

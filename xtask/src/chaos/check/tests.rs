@@ -115,6 +115,14 @@ fn a_group_of_a_living_pod_that_was_deleted() {
         "Failed".clone_into(&mut change.unwrap().provisioning_state);
     };
     assert_eq!(broken(failed), [""; 0]);
+    let started_late = |world: &mut World| {
+        deleted(world);
+        world
+            .changes
+            .iter_mut()
+            .for_each(|it| it.no_capacity = true);
+    };
+    assert_eq!(broken(started_late), [""; 0]);
     let in_time = |world: &mut World| {
         deleted(world);
         world.past("a").last_alive = Some(at(53));
