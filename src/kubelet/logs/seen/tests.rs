@@ -233,7 +233,11 @@ proptest! {
         let mut out = written(&Step::New(seen.begin(&parse(&first, true), None)));
         for (end, (_, size)) in ends.iter().zip(&looks) {
             // Repeated lines of one time can only be told apart in a window that holds them all.
-            let from = end.saturating_sub(size.max(&0) + 60);
+            let time = |at: usize| words[at].split_once(':').unwrap().0;
+            let mut from = end.saturating_sub(size + 60);
+            while (1..*end).contains(&from) && time(from) == time(from - 1) {
+                from -= 1;
+            }
             let mut step = look(&mut seen, &words[from..*end], from == 0, false);
             if step == "?" {
                 step = look(&mut seen, &words[..*end], true, false);
