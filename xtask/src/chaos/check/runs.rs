@@ -143,6 +143,8 @@ pub(super) fn put_once(world: &World) -> Vec<String> {
             let wrong = match change.kind.as_str() {
                 "replaced" => change.ran,
                 "started" | "restarted" => true,
+                // A group whose provisioning has failed is deleted and may start late: it is stopped when that has to wait.
+                "stopped" if change.no_capacity => false,
                 // A group of a pod that has ended may be stopped, and of one that is gone.
                 "stopped" => {
                     let pod = world.history.get(uid)?;

@@ -117,6 +117,7 @@ fn a_group_of_a_living_pod_that_was_deleted() {
     assert_eq!(broken(failed), [""; 0]);
     let started_late = |world: &mut World| {
         deleted(world);
+        world.changes.push(change(49, "stopped", "a"));
         world
             .changes
             .iter_mut()
