@@ -46,7 +46,7 @@ impl Copy {
     async fn of(fixture: &Fixture) -> Self {
         let saved = tempfile::tempdir().unwrap();
         let data = saved.path().join("etcd");
-        operator::plane().await.save_etcd(&data).unwrap();
+        plane().await.save_etcd(&data).unwrap();
         let options = Options {
             restore_from: Some(data),
             ..Options::default()

@@ -295,20 +295,17 @@ impl NodeKeeper {
         want: &NodeWanted,
         live: Option<&Node>,
     ) -> k8s_openapi::api::core::v1::NodeStatus {
-        let ready = match stands(want, live) {
-            Some(condition) => ReadyInput {
-                ready: true,
-                reason: condition.reason.clone().unwrap_or_default(),
-                message: condition.message.clone().unwrap_or_default(),
-                azure: want.azure.clone(),
-            },
-            None => ReadyInput {
-                ready: want.ready,
-                reason: want.reason.clone(),
-                message: want.message.clone(),
-                azure: want.azure.clone(),
-            },
+        let mut ready = ReadyInput {
+            ready: want.ready,
+            reason: want.reason.clone(),
+            message: want.message.clone(),
+            azure: want.azure.clone(),
         };
+        if let Some(left) = stands(want, live) {
+            ready.ready = true;
+            ready.reason = left.reason.clone().unwrap_or_default();
+            ready.message = left.message.clone().unwrap_or_default();
+        }
         node_status(
             &want.spec,
             &self.kubelet_version,

@@ -64,8 +64,15 @@ impl Claim {
         tenure: Tenure,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let since = (Some(sent), Some(tenure));
-        Self::with_clock(connector, valid_for, since, observer, SystemTime::now)
+        let (sent, tenure) = (Some(sent), Some(tenure));
+        Self::with_clock(
+            connector,
+            valid_for,
+            sent,
+            tenure,
+            observer,
+            SystemTime::now,
+        )
     }
 
     /// A claim that never lapses.
@@ -73,7 +80,8 @@ impl Claim {
         Self::with_clock(
             connector,
             Duration::MAX,
-            (None, None),
+            None,
+            None,
             Arc::new(()),
             SystemTime::now,
         )
@@ -82,7 +90,8 @@ impl Claim {
     fn with_clock(
         connector: &str,
         valid_for: Duration,
-        (renewed, tenure): (Option<(Instant, SystemTime)>, Option<Tenure>),
+        renewed: Option<(Instant, SystemTime)>,
+        tenure: Option<Tenure>,
         observer: Arc<dyn Observer>,
         wall_clock: fn() -> SystemTime,
     ) -> Self {
@@ -180,7 +189,7 @@ mod tests {
 
     fn taken(clock: fn() -> SystemTime) -> Claim {
         let now = (Instant::now(), clock());
-        Claim::with_clock("c", VALID, (Some(now), None), Arc::new(()), clock)
+        Claim::with_clock("c", VALID, Some(now), None, Arc::new(()), clock)
     }
 
     fn lapsed(claim: &Claim) -> bool {

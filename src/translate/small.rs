@@ -42,6 +42,11 @@ impl Left {
         self.items(list.map_or(0, Vec::len))
     }
 
+    /// The items that a source of files names.
+    fn keys<T>(&mut self, items: Option<&Option<Vec<T>>>) -> Option<()> {
+        self.list(items.and_then(Option::as_ref))
+    }
+
     fn pod(&mut self, pod: &Pod) -> Option<()> {
         for map in [&pod.metadata.annotations, &pod.metadata.labels] {
             for (key, value) in map.iter().flatten() {
@@ -90,29 +95,17 @@ impl Left {
     }
 
     fn volume(&mut self, volume: &Volume) -> Option<()> {
-        let secret = volume.secret.as_ref().and_then(|it| it.items.as_ref());
-        let map = volume.config_map.as_ref().and_then(|it| it.items.as_ref());
-        let downward = volume
-            .downward_api
-            .as_ref()
-            .and_then(|it| it.items.as_ref());
-        self.list(secret)?;
-        self.list(map)?;
-        self.list(downward)?;
+        self.keys(volume.secret.as_ref().map(|it| &it.items))?;
+        self.keys(volume.config_map.as_ref().map(|it| &it.items))?;
+        self.keys(volume.downward_api.as_ref().map(|it| &it.items))?;
         let Some(projected) = &volume.projected else {
             return Some(());
         };
         self.list(projected.sources.as_ref())?;
         for source in projected.sources.iter().flatten() {
-            let secret = source.secret.as_ref().and_then(|it| it.items.as_ref());
-            let map = source.config_map.as_ref().and_then(|it| it.items.as_ref());
-            let downward = source
-                .downward_api
-                .as_ref()
-                .and_then(|it| it.items.as_ref());
-            self.list(secret)?;
-            self.list(map)?;
-            self.list(downward)?;
+            self.keys(source.secret.as_ref().map(|it| &it.items))?;
+            self.keys(source.config_map.as_ref().map(|it| &it.items))?;
+            self.keys(source.downward_api.as_ref().map(|it| &it.items))?;
         }
         Some(())
     }

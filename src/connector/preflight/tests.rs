@@ -25,6 +25,21 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
+/// What is said of the condition at this place keeps the connector from being Ready, for `reason` and with `text`.
+fn blocks(report: &Report, at: usize, (reason, stalled, text): (&str, bool, &str)) {
+    let finding = evaluate(report, &subject(), now()).remove(at);
+    assert_eq!(
+        (finding.reason, finding.stalled, finding.blocks),
+        (reason, stalled, true),
+        "{finding:?}"
+    );
+    assert!(
+        finding.message.contains(text),
+        "{text:?} not in {:?}",
+        finding.message
+    );
+}
+
 #[test]
 fn the_end_of_a_certificate_is_told_ahead() {
     let refused = Report {
@@ -241,25 +256,11 @@ fn provider_trouble() {
         ),
     ];
     for (answer, reason, stalled, text) in cases {
-        let finding = evaluate(
-            &Report {
-                provider: Some(answer),
-                ..good()
-            },
-            &subject(),
-            now(),
-        )
-        .remove(1);
-        assert_eq!(
-            (finding.reason, finding.stalled, finding.blocks),
-            (reason, stalled, true),
-            "{finding:?}"
-        );
-        assert!(
-            finding.message.contains(text),
-            "{text:?} not in {:?}",
-            finding.message
-        );
+        let report = Report {
+            provider: Some(answer),
+            ..good()
+        };
+        blocks(&report, 1, (reason, stalled, text));
     }
     let mut elsewhere = subject();
     elsewhere.region = "atlantis".to_owned();
@@ -303,24 +304,10 @@ fn resource_group_trouble() {
         ),
     ];
     for (answer, reason, stalled, text) in cases {
-        let finding = evaluate(
-            &Report {
-                resource_group: Some(answer),
-                ..good()
-            },
-            &subject(),
-            now(),
-        )
-        .remove(2);
-        assert_eq!(
-            (finding.reason, finding.stalled, finding.blocks),
-            (reason, stalled, true),
-            "{finding:?}"
-        );
-        assert!(
-            finding.message.contains(text),
-            "{text:?} not in {:?}",
-            finding.message
-        );
+        let report = Report {
+            resource_group: Some(answer),
+            ..good()
+        };
+        blocks(&report, 2, (reason, stalled, text));
     }
 }

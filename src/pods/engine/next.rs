@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::record::Record;
-use super::stage::{Afterwards, Made, Orphan, Removal, Stage, Stopping};
+use super::stage::{Afterwards, Orphan, Removal, Stage, Stopping};
 use super::{NodeState, Now, Operation, breaker, cadence};
 use crate::pods::queue::Priority;
 
@@ -52,7 +52,8 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
             Some(poll(record, priority, wait))
         }
         Stage::Finished(afterwards) => finished(record, *afterwards),
-        Stage::Removing(_) if record.is_held_back(node) => None,
+        // A person brings these forward.
+        _ if record.is_held_back(node) => None,
         Stage::Removing(removal) => Some(remove(record, removal)),
         Stage::Gone => (!record.is_unwritten()).then(|| at(record, Operation::DeletePod)),
         Stage::Orphaned(orphan) => orphaned(record, *orphan, node, now),
@@ -147,16 +148,10 @@ fn remove(record: &Record, removal: &Removal) -> Next {
 fn orphaned(record: &Record, orphan: Orphan, node: &NodeState, now: Now) -> Option<Next> {
     match orphan {
         Orphan::Listed { twice, .. } => {
-            let strange = matches!(record.made, Made::Predecessor | Made::Elsewhere);
-            (twice && (node.delete_orphans || strange)).then(|| at(record, Operation::GetPod))
+            let asks = node.delete_orphans || record.made.is_strange();
+            (twice && asks).then(|| at(record, Operation::GetPod))
         }
         Orphan::Vanished { .. } => Some(at(record, Operation::GetPod)),
-        // A person brings these forward.
-        Orphan::Confirmed { .. }
-            if record.needs_a_word() || node.another_control_plane.is_some() =>
-        {
-            None
-        }
         Orphan::Confirmed { at } => Some(timer(node.breaker.opens(now, at + breaker::SETTLE))),
     }
 }
@@ -204,10 +199,6 @@ pub(super) fn is_at_rest(record: &Record, node: &NodeState) -> bool {
         Stage::Unsynced => !node.is_synced(),
         Stage::Creating => node.suspended,
         Stage::Finished(Afterwards::Stop) | Stage::Gone => record.is_unwritten(),
-        Stage::Removing(_) => record.is_held_back(node),
-        Stage::Orphaned(Orphan::Confirmed { .. }) => {
-            record.needs_a_word() || node.another_control_plane.is_some()
-        }
-        _ => false,
+        _ => record.is_held_back(node),
     }
 }

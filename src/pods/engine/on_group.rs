@@ -84,12 +84,7 @@ impl Record {
                 self.exists = Exists::Yes;
                 self.look_first = false;
                 self.unheard = false;
-                let stage = Stage::Starting {
-                    since: now.mono,
-                    polls: 0,
-                    seen: true,
-                };
-                self.enter(now, stage);
+                self.enter(now, Stage::starting(now, true));
                 self.saw_active(now, &group, bulk, effects);
             }
             Stage::Finished(_) if !late => self.saw_finished(now, group_phase(&group)),

@@ -129,14 +129,7 @@ impl Record {
 
     /// Azure has taken the group.
     fn started(&mut self, now: Now, ensured: &Ensured, effects: &mut Vec<Effect>) {
-        self.enter(
-            now,
-            Stage::Starting {
-                since: now.mono,
-                polls: 0,
-                seen: false,
-            },
-        );
+        self.enter(now, Stage::starting(now, false));
         let Some(pod) = &mut self.pod else { return };
         pod.slow_since = None;
         pod.inherited = false;

@@ -146,14 +146,18 @@ impl Record {
 
     /// Whether it is a group without a pod, that pod is gone for sure, and only a person may say what becomes of the group.
     pub(super) fn needs_a_word(&self) -> bool {
-        let confirmed = matches!(self.stage, Stage::Orphaned(Orphan::Confirmed { .. }));
-        confirmed && matches!(self.made, Made::Predecessor | Made::Elsewhere)
+        matches!(self.stage, Stage::Orphaned(Orphan::Confirmed { .. })) && self.made.is_strange()
     }
 
-    /// Whether its deletion has to wait while another control plane is at work: not what this process has made.
+    /// Whether its deletion waits for a person's word: while another control plane is at work, all that this process has not
+    /// made; else only what [`Record::needs_a_word`].
     pub(super) fn is_held_back(&self, node: &NodeState) -> bool {
-        let waits = matches!(&self.stage, Stage::Removing(removal) if !removal.accepted);
-        node.another_control_plane.is_some() && self.made != Made::Here && waits
+        let another = node.another_control_plane.is_some();
+        match &self.stage {
+            Stage::Removing(removal) => another && self.made != Made::Here && !removal.accepted,
+            Stage::Orphaned(Orphan::Confirmed { .. }) => another || self.made.is_strange(),
+            _ => false,
+        }
     }
 
     /// Whether the pod is being deleted.

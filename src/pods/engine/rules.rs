@@ -76,8 +76,8 @@ impl Engine {
 
     /// Deletes the group of a pod that is gone, unless too many lose theirs, or it is not ours to judge.
     fn delete_orphan(&mut self, now: Now, key: &PodKey) -> bool {
-        let held = self.node.another_control_plane.is_some()
-            || self.records.get(key).is_some_and(Record::needs_a_word);
+        let record = self.records.get(key);
+        let held = record.is_some_and(|record| record.is_held_back(&self.node));
         if held && !self.node.breaker.is_released(now) {
             return false;
         }
@@ -153,11 +153,6 @@ impl Record {
         let (begun, inherited) = (pod.has_run(), pod.inherited);
         let failed = pod.facts.phase.as_deref() == Some("Failed");
         let never = pod.facts.restart_policy == RestartPolicy::Never;
-        let starting = |seen| Stage::Starting {
-            since: now.mono,
-            polls: 0,
-            seen,
-        };
         if pod.facts.is_final() {
             let may_start = self.exists == Exists::Yes && failed && never;
             let afterwards = if may_start {
@@ -168,15 +163,15 @@ impl Record {
             self.finish(now, afterwards);
         } else if self.exists == Exists::Yes {
             let poll_now = self.poll_now;
-            self.enter(now, starting(true));
+            self.enter(now, Stage::starting(now, true));
             self.poll_now = poll_now;
         } else if inherited && begun {
             // It ran under a predecessor, and no list shows its group: it is not run a second time without a look.
-            self.enter(now, starting(true));
+            self.enter(now, Stage::starting(now, true));
             self.poll_now = true;
         } else if inherited && pod.facts.deadline().is_some_and(|at| at <= now.wall) {
             // It may have ended in time.
-            self.enter(now, starting(false));
+            self.enter(now, Stage::starting(now, false));
             self.poll_now = true;
         } else {
             self.enter(now, Stage::Creating);

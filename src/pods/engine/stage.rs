@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::Operation;
+use super::{Now, Operation};
 use crate::azure::model::ContainerGroup;
 
 /// Where a record is on its way.
@@ -32,6 +32,17 @@ pub(super) enum Stage {
     Gone,
     /// A group whose pod is not among ours. It is not known yet whether that pod still exists.
     Orphaned(Orphan),
+}
+
+impl Stage {
+    /// The start of a group, from now on; `seen` when it was shown already.
+    pub(super) fn starting(now: Now, seen: bool) -> Self {
+        Self::Starting {
+            since: now.mono,
+            polls: 0,
+            seen,
+        }
+    }
 }
 
 /// What is done about the group of a pod that has ended.
@@ -116,6 +127,13 @@ pub(super) enum Made {
     Predecessor,
     /// A control plane that is not this one.
     Elsewhere,
+}
+
+impl Made {
+    /// Whether no holder of the connector has made it.
+    pub(super) fn is_strange(self) -> bool {
+        matches!(self, Self::Predecessor | Self::Elsewhere)
+    }
 }
 
 /// Whether Azure has a group of this name.
