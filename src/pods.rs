@@ -21,7 +21,7 @@ use self::backend::Live;
 use self::driver::{Driver, Sinks, Sources};
 use self::engine::{Held, PodEvent};
 use crate::kube::events::{Event, EventType, Events};
-use crate::provider::{Aci, Doubts};
+use crate::provider::{Aci, RefreshRequests};
 
 /// What happens in the pods' loop, for metrics.
 pub trait Observer: Send + Sync {
@@ -52,7 +52,7 @@ pub struct Dependencies {
     /// The container groups.
     pub provider: Arc<Aci>,
     /// Pods to poll now.
-    pub doubts: Arc<Doubts>,
+    pub refreshes: Arc<RefreshRequests>,
     /// Where pods' events go.
     pub events: Events,
     /// Metrics.
@@ -102,7 +102,7 @@ pub async fn run(
         node: client,
         manager,
         provider,
-        doubts,
+        refreshes,
         events,
         observer,
         snapshot,
@@ -117,7 +117,7 @@ pub async fn run(
     let sources = Sources {
         changes,
         settings,
-        doubts,
+        refreshes,
     };
     let sinks = Sinks {
         emit,

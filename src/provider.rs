@@ -2,20 +2,20 @@
 
 mod aci;
 mod containers;
-mod doubts;
 pub mod exec;
 mod failure;
 mod images;
 mod references;
+mod refresh;
 
 use std::time::Duration;
 
-pub use aci::{Aci, Scope};
+pub use aci::{Aci, GroupOwner};
 pub use containers::Containers;
-pub use doubts::Doubts;
 pub use failure::{Failure, FailureKind, Row, follows};
 pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};
+pub use refresh::RefreshRequests;
 
 use crate::azure::model::ContainerGroup;
 use crate::tenure::Maker;

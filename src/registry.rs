@@ -209,7 +209,9 @@ fn counts(image: &ImageReference, error: Option<&RegistryError>) -> Duration {
     match (error, &image.version) {
         (None, Version::Tag(_)) => TAG_COUNTS,
         (None, Version::Digest(_)) => DIGEST_COUNTS,
-        (Some(error), _) if error.passes() => error.retry_after().unwrap_or(PASSING_FAILURE_COUNTS),
+        (Some(error), _) if error.is_transient() => {
+            error.retry_after().unwrap_or(PASSING_FAILURE_COUNTS)
+        }
         (Some(_), _) => FAILURE_COUNTS,
     }
 }

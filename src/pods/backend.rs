@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 
 use super::engine::Presence;
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{Pace, Urgency, Wish};
+use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
 use crate::provider::{Aci, Deleted, Ensured, Failure, Listing};
 use crate::translate::{PodFacts, PodKey, status_patch};
@@ -35,14 +35,14 @@ pub struct Create {
 /// Azure and the API server, as the pods' loop of one node needs them. Every call ends in bounded time.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Creates a container group once, or adopts it. Fails with [`crate::provider::FailureKind::InLine`] and without a call
+    /// Creates a container group once, or adopts it. Fails with [`crate::provider::FailureKind::Queued`] and without a call
     /// when it has to wait for its turn.
     async fn create(&self, create: Create) -> Result<Ensured, Failure>;
     /// The group with its instance view; `None` only when ARM says that it does not exist.
     async fn get(
         &self,
         group: &str,
-        urgency: Urgency,
+        priority: CallPriority,
     ) -> Result<Option<Box<ContainerGroup>>, Failure>;
     /// Deletes the group.
     async fn delete(&self, group: &str) -> Result<Deleted, Failure>;
@@ -56,8 +56,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn delete_pod(&self, key: &PodKey) -> bool;
     /// Writes the status of a pod. A pod that is gone needs none: that is success.
     async fn write_status(&self, facts: &PodFacts, status: &PodStatus) -> Result<(), KubeError>;
-    /// How often to poll the running pods of this node, whose polls would cost `wish`.
-    fn plan(&self, wish: Wish) -> Pace;
+    /// How often to poll the running pods of this node, whose polls would cost `demand`.
+    fn plan(&self, demand: PollDemand) -> PollInterval;
     /// The name of the group of a pod that has none yet.
     fn group_name(&self, key: &PodKey) -> String;
 }
@@ -98,7 +98,7 @@ impl Live {
 #[async_trait]
 impl Backend for Live {
     async fn create(&self, create: Create) -> Result<Ensured, Failure> {
-        if let Some(failure) = self.aci.in_line(&create.group) {
+        if let Some(failure) = self.aci.queue_position(&create.group) {
             return Err(failure);
         }
         let pod = match create.pod {
@@ -113,9 +113,9 @@ impl Backend for Live {
     async fn get(
         &self,
         group: &str,
-        urgency: Urgency,
+        priority: CallPriority,
     ) -> Result<Option<Box<ContainerGroup>>, Failure> {
-        self.aci.observe(group, urgency).await
+        self.aci.observe(group, priority).await
     }
 
     async fn delete(&self, group: &str) -> Result<Deleted, Failure> {
@@ -182,8 +182,8 @@ impl Backend for Live {
         }
     }
 
-    fn plan(&self, wish: Wish) -> Pace {
-        self.aci.plan(wish)
+    fn plan(&self, demand: PollDemand) -> PollInterval {
+        self.aci.plan(demand)
     }
 
     fn group_name(&self, key: &PodKey) -> String {

@@ -22,9 +22,9 @@ use super::queue::{Priority, Queue};
 use super::watch::Change;
 use super::writer::{Pending, Writer};
 use super::{Observer, Report, Settings, snapshot};
-use crate::azure::throttle::Urgency;
+use crate::azure::throttle::CallPriority;
 use crate::kube::call::KubeError;
-use crate::provider::{Doubts, Failure, FailureKind, Listing};
+use crate::provider::{Failure, FailureKind, Listing, RefreshRequests};
 use crate::translate::PodKey;
 use crate::watched::set_if_changed;
 
@@ -65,7 +65,7 @@ pub(super) struct Sources {
     pub(super) changes: BoxStream<'static, Change>,
     pub(super) settings: channel::Receiver<Settings>,
     /// Pods to poll now.
-    pub(super) doubts: Arc<Doubts>,
+    pub(super) refreshes: Arc<RefreshRequests>,
 }
 
 /// What a running task works on, to put it right when the task panics.
@@ -141,7 +141,7 @@ impl<B: Backend> Driver<B> {
         let Sources {
             mut changes,
             mut settings,
-            doubts,
+            refreshes,
         } = sources;
         let now = settings.borrow_and_update().clone();
         self.apply_settings(&now);
@@ -165,7 +165,7 @@ impl<B: Backend> Driver<B> {
                     }
                     Err(_) => settings_open = false,
                 },
-                pod = doubts.next() => self.step(Input::Refresh(pod)),
+                pod = refreshes.next() => self.step(Input::Refresh(pod)),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -261,8 +261,8 @@ impl<B: Backend> Driver<B> {
         let now = Instant::now();
         if now >= self.plan_due {
             self.plan_due = now + PLAN;
-            let pace = self.backend.plan(self.engine.wish(self.now()));
-            self.engine.set_pace(pace);
+            let interval = self.backend.plan(self.engine.demand(self.now()));
+            self.engine.set_poll_interval(interval);
         }
         if self.list_due.is_some_and(|due| due <= now)
             && !self.owners.values().any(|o| matches!(o, Owner::List))
@@ -481,7 +481,7 @@ async fn operate<B: Backend>(
             };
             let result = backend.create(create).await;
             if let Err(failure) = &result
-                && failure.kind != FailureKind::InLine
+                && failure.kind != FailureKind::Queued
             {
                 tracing::info!(
                     ns = key.namespace, pod = key.name, reason = failure.reason, error = %failure,
@@ -491,11 +491,13 @@ async fn operate<B: Backend>(
             Input::Created(key, result)
         }
         Operation::GetGroup => {
-            let urgency = match begun.priority {
-                Priority::Poll => Urgency::Steady,
-                Priority::Mutate | Priority::Transition | Priority::Retry => Urgency::Prompt,
+            let priority = match begun.priority {
+                Priority::Poll => CallPriority::Status,
+                Priority::Mutate | Priority::Transition | Priority::Retry => {
+                    CallPriority::Interactive
+                }
             };
-            let result = backend.get(&group, urgency).await;
+            let result = backend.get(&group, priority).await;
             Input::Observed(key, result)
         }
         Operation::DeleteGroup => {

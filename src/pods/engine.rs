@@ -39,7 +39,7 @@ pub use self::breaker::HOLD;
 use self::record::Record;
 use self::stage::{Flight, Stage};
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{Pace, Wish};
+use crate::azure::throttle::{PollDemand, PollInterval};
 use crate::kube::events::Origin;
 use crate::pods::queue::Priority;
 use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing};
@@ -109,7 +109,7 @@ impl Input {
             Self::Stopped(_, Err(failure)) => ("stop", failure),
             _ => return None,
         };
-        (failure.kind != FailureKind::InLine).then_some((operation, failure.reason))
+        (failure.kind != FailureKind::Queued).then_some((operation, failure.reason))
     }
 }
 
@@ -201,7 +201,7 @@ struct NodeState {
     delete_orphans: bool,
     /// A list tells which groups have been provisioned.
     bulk_listing: bool,
-    pace: Pace,
+    interval: PollInterval,
     breaker: Breaker,
     /// Since when it is known that another control plane works with the same groups. Only a person's word ends it: that the
     /// groups that showed it are gone may be the other one's doing.
@@ -412,9 +412,9 @@ impl Engine {
         self.node.delete_orphans = delete;
     }
 
-    /// Polls of running pods follow `pace` from now on.
-    pub fn set_pace(&mut self, pace: Pace) {
-        self.node.pace = pace;
+    /// Polls of running pods follow `interval` from now on.
+    pub fn set_poll_interval(&mut self, interval: PollInterval) {
+        self.node.interval = interval;
     }
 
     /// A person has agreed to the deletion of the groups that one of `tokens` names; they are separated by commas.
@@ -431,15 +431,15 @@ impl Engine {
     }
 
     /// What polls of the running pods would cost.
-    pub fn wish(&self, now: Now) -> Wish {
-        let mut wish = Wish::default();
+    pub fn demand(&self, now: Now) -> PollDemand {
+        let mut demand = PollDemand::default();
         for record in self.records.values() {
             if let Stage::Running { stable_since } = record.stage {
                 let stable = now.mono.saturating_sub(stable_since);
-                cadence::add_wish(&mut wish, stable, record.ends());
+                cadence::add_demand(&mut demand, stable, record.ends());
             }
         }
-        wish
+        demand
     }
 
     /// True once both lists arrived.

@@ -10,12 +10,14 @@ use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Deleted, Doubts, Ensured, Failure, GroupSummary, Images, Listing, References};
+use super::{
+    Deleted, Ensured, Failure, GroupSummary, Images, Listing, References, RefreshRequests,
+};
 use crate::api::Os;
 use crate::azure::ErrorClass;
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{Class, Pace, Urgency, Wish};
+use crate::azure::throttle::{CallPriority, Class, PollDemand, PollInterval};
 use crate::tenure::{Maker, Mark, Tenure};
 use crate::translate::{
     GroupDefaults, Ownership, PodKey, Reference, Refusals, Resolved, Translation, container_group,
@@ -77,7 +79,7 @@ async fn translated(
 
 /// Whose groups these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope {
+pub struct GroupOwner {
     /// Resource group.
     pub resource_group: String,
     /// UID of the cluster.
@@ -92,7 +94,7 @@ pub struct Scope {
     pub tenure: Option<Arc<Tenure>>,
 }
 
-impl Scope {
+impl GroupOwner {
     fn ownership(&self, key: PodKey, restarts: i32) -> Ownership {
         Ownership {
             cluster_uid: self.cluster_uid.clone(),
@@ -129,9 +131,9 @@ pub struct Aci {
     pub(super) arm: Arc<ArmClient>,
     references: Arc<dyn References>,
     images: Arc<dyn Images>,
-    pub(super) scope: Scope,
+    pub(super) scope: GroupOwner,
     defaults: RwLock<Arc<GroupDefaults>>,
-    pub(super) doubts: Arc<Doubts>,
+    pub(super) refreshes: Arc<RefreshRequests>,
     /// Groups that are ours and have other names than we would give them, as the last list shows them.
     adopted: RwLock<HashMap<PodKey, String>>,
 }
@@ -142,7 +144,7 @@ impl Aci {
         arm: Arc<ArmClient>,
         references: Arc<dyn References>,
         images: Arc<dyn Images>,
-        scope: Scope,
+        scope: GroupOwner,
         defaults: GroupDefaults,
     ) -> Self {
         Self {
@@ -151,7 +153,7 @@ impl Aci {
             images,
             scope,
             defaults: RwLock::new(Arc::new(defaults)),
-            doubts: Arc::default(),
+            refreshes: Arc::default(),
             adopted: RwLock::default(),
         }
     }
@@ -162,8 +164,8 @@ impl Aci {
     }
 
     /// Pods whose containers were not as their status says when somebody used them.
-    pub fn doubts(&self) -> Arc<Doubts> {
-        Arc::clone(&self.doubts)
+    pub fn refreshes(&self) -> Arc<RefreshRequests> {
+        Arc::clone(&self.refreshes)
     }
 
     /// The operating system of the containers.
@@ -272,28 +274,28 @@ impl Aci {
     }
 
     /// The failure of a create of `name` that waits for Azure's limit; `None` when it is to be tried.
-    pub fn in_line(&self, name: &str) -> Option<Failure> {
+    pub fn queue_position(&self, name: &str) -> Option<Failure> {
         let waiting = self
             .arm
-            .in_line(&self.scope.resource_group, name, Class::Create);
+            .queue_position(&self.scope.resource_group, name, Class::Create);
         waiting.map(Failure::from)
     }
 
     /// Notes what polls of the running pods of this node would cost, and says how often to poll: the reads are shared by all
     /// nodes of a subscription and principal.
-    pub fn plan(&self, wish: Wish) -> Pace {
-        self.arm.plan(&self.scope.node, wish)
+    pub fn plan(&self, demand: PollDemand) -> PollInterval {
+        self.arm.plan(&self.scope.node, demand)
     }
 
     /// The group `name` with its instance view; `None` only when ARM says that the group does not exist.
     pub async fn observe(
         &self,
         name: &str,
-        urgency: Urgency,
+        priority: CallPriority,
     ) -> Result<Option<Box<ContainerGroup>>, Failure> {
         Ok(self
             .arm
-            .look_at_group(&self.scope.resource_group, name, urgency)
+            .look_at_group(&self.scope.resource_group, name, priority)
             .await?
             .map(Box::new))
     }

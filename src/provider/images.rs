@@ -107,7 +107,7 @@ fn failure(
         place(pod, image)
     );
     Failure {
-        kind: if error.passes() {
+        kind: if error.is_transient() {
             FailureKind::Transient
         } else {
             FailureKind::Slow

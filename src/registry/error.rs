@@ -111,7 +111,7 @@ impl RegistryError {
     }
 
     /// Whether it passes by itself.
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Unavailable { .. }

@@ -42,7 +42,7 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
             let stable = record.base.saturating_sub(*stable_since);
             let wait = match record.missing_since {
                 Some(_) => MISSING_AGAIN,
-                None => cadence::steady(stable, record.ends(), node.pace),
+                None => cadence::steady(stable, record.ends(), node.interval),
             };
             let priority = if record.poll_now || record.missing_since.is_some() {
                 Priority::Transition
@@ -174,7 +174,7 @@ fn before_deadline(record: &Record, next: Option<Next>, now: Now) -> Option<Next
         return Some(timer(deadline));
     };
     match next.operation {
-        // Once it has passed one answer is waited for, at the pace of its failures.
+        // Once it has passed one answer is waited for, at the interval of its failures.
         Operation::GetGroup if left.is_zero() && record.not_before <= record.base => {
             next.due = next.due.min(now.mono);
         }

@@ -228,7 +228,7 @@ impl Record {
             now,
             cadence::after_failure(failure, self.attempts.saturating_add(1)),
         );
-        let lasts = !failure.kind.passes();
+        let lasts = !failure.kind.is_transient();
         if let Some(pod) = &mut self.pod {
             pod.refused(failure);
             if lasts {

@@ -420,7 +420,7 @@ impl World {
     fn queued(&self) -> Option<Failure> {
         let wait = self.queue_until.saturating_sub(self.now);
         (!wait.is_zero()).then(|| Failure {
-            kind: FailureKind::InLine,
+            kind: FailureKind::Queued,
             retry_after: Some(wait),
             ..failure()
         })

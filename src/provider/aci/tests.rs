@@ -104,7 +104,7 @@ fn provider_at(
         &Limiters::new(),
         Arc::new(()),
     );
-    let scope = Scope {
+    let scope = GroupOwner {
         resource_group: "aci-rg".to_owned(),
         cluster_uid: "c1".to_owned(),
         connector_uid: "k1".to_owned(),
@@ -278,9 +278,9 @@ async fn whoever_misses_a_container_raises_a_doubt() {
     let run = aci.exec(&pod("b"), "c", &command, streams()).await;
     let shown = aci.attach(&pod("c"), "c", false, streams()).await;
     assert!(run.is_err() && shown.is_err(), "there is no such group");
-    let doubts = aci.doubts();
+    let refreshes = aci.refreshes();
     for name in ["a", "b", "c"] {
-        let doubt = tokio::time::timeout(Duration::from_secs(10), doubts.next()).await;
+        let doubt = tokio::time::timeout(Duration::from_secs(10), refreshes.next()).await;
         assert_eq!(doubt.unwrap(), pod(name));
     }
 }

@@ -1,4 +1,4 @@
-//! What a shell in the container answers: its marks are told from the output of the command. Pure.
+//! What a shell in the container answers: its marks are told from the output of the command. PURE.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! What a shell in the container is told. Pure.
+//! What a shell in the container is told. PURE.
 //!
 //! The shell that ACI starts is interactive: it echoes, prompts, edits lines and keeps a history, and a line of its
 //! terminal holds at most 4,095 bytes. So it is only typed short lines of plain characters at: a probe that turns the
