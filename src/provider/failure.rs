@@ -89,7 +89,7 @@ impl Failure {
 
 impl From<Refusals> for Failure {
     fn from(refusals: Refusals) -> Self {
-        let kind = if refusals.heal() {
+        let kind = if refusals.is_retryable() {
             FailureKind::Reference
         } else {
             FailureKind::Refused

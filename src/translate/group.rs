@@ -4,19 +4,42 @@ use std::{fmt, io};
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use super::annotations::Asked;
-use super::budget::Budget;
-use super::facts::RestartPolicy;
-use super::features::Features;
-use super::fields::Fields;
+mod annotations;
+mod budget;
+mod containers;
+mod dns;
+mod env;
+mod expand;
+mod features;
+mod fields;
+mod init;
+mod names;
+mod network;
+mod pod;
+mod probes;
+mod registry_credentials;
+mod resolved;
+mod resources;
+mod review;
+mod security;
+mod services;
+mod small;
+mod volumes;
+
+pub use budget::MAX_REQUEST;
+pub use registry_credentials::registry_server;
+pub use resolved::{Object, Reference, Resolved};
+pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
+
+use self::annotations::Asked;
+use self::budget::Budget;
+use self::features::Features;
+use self::fields::Fields;
+use self::resources::Need;
+use self::review::{MAX_REFUSALS, Review};
+use super::defaults::GroupDefaults;
 use super::identity::Ownership;
-use super::resolved::{Reference, Resolved};
-use super::resources::Need;
-use super::review::{MAX_REFUSALS, Review};
-use super::{
-    GroupDefaults, containers, dns, init, network, pod, pull, resources, security, services, small,
-    volumes,
-};
+use super::policy::RestartPolicy;
 use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
 
 /// A pod as ACI runs it.
@@ -50,8 +73,8 @@ pub struct Refusal {
     pub field: String,
     /// What is not possible and what to do.
     pub message: String,
-    /// It lies in something that the pod refers to, and passes when that changes.
-    pub heals: bool,
+    /// It lies in something that the pod refers to: a retry succeeds once that has changed.
+    pub is_retryable: bool,
 }
 
 /// Every refusal of a pod; never empty.
@@ -66,9 +89,9 @@ impl Refusals {
             .map_or(NOT_SUPPORTED, |refusal| refusal.reason)
     }
 
-    /// Whether all of them pass without a change of the pod.
-    pub fn heal(&self) -> bool {
-        self.0.iter().all(|refusal| refusal.heals)
+    /// Whether a retry can succeed without a change of the pod.
+    pub fn is_retryable(&self) -> bool {
+        self.0.iter().all(|refusal| refusal.is_retryable)
     }
 }
 
@@ -96,7 +119,7 @@ pub const NOT_SUPPORTED: &str = "NotSupportedOnAci";
 ///
 /// The group carries copies of [`Translation::references`]. What `resolved` does not know of them is not looked into, so
 /// that a pod can be reviewed with `Resolved::default()` before anything is fetched; such a group must not be sent. What it
-/// knows as missing, and is not optional, is a refusal that heals.
+/// knows as missing, and is not optional, is a refusal that is worth a retry.
 pub fn container_group(
     pod: &Pod,
     defaults: &GroupDefaults,
@@ -220,9 +243,9 @@ fn build(
     let (ip_address, subnet_ids) = network::address(&ports, &features.network, review);
     let dns_config = dns::config(&fields, &asked, &features.network, review);
     let image_registry_credentials =
-        pull::credentials(spec, defaults.registry_identity_id.as_deref(), review);
+        registry_credentials::credentials(spec, defaults.registry_identity_id.as_deref(), review);
     let volumes = volumes.finish(review);
-    features.give(&mut containers, &mut inits.first, review);
+    features.add_key_vault_variables(&mut containers, &mut inits.first, review);
     features.check(ip_address.is_some(), &image_registry_credentials, review);
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
@@ -245,7 +268,7 @@ fn build(
         },
         ..ContainerGroup::default()
     };
-    features.apply(&mut group);
+    features.write_into(&mut group);
     group
 }
 

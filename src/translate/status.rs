@@ -8,20 +8,27 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 
+mod billing;
+mod carry_over;
 mod conditions;
 mod container;
+mod events;
+mod facts;
 mod patch;
 mod phase;
+
+pub use events::{EventCursor, GroupEvent, provisioning_failure};
+pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, facts};
 
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble};
+use self::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
 use self::phase::phase_of;
-use super::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
-use super::facts::{ContainerFacts, PodFacts, RestartPolicy};
 use super::identity::restarts_before;
+use super::policy::RestartPolicy;
 use super::time;
 use crate::azure::model::{ContainerGroup, Event, GroupProperties, InstanceView};
 

@@ -271,3 +271,18 @@ fn pure_modules_are_pure() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(pure > 100, "only {pure} files are found to be pure");
 }
+
+#[test]
+fn the_two_directions_of_the_translation_do_not_use_each_other() {
+    let rooms = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate");
+    for (room, other) in [("group", "status"), ("status", "group")] {
+        let mut files = sources(&rooms.join(room));
+        files.push(rooms.join(room).with_extension("rs"));
+        for path in files.iter().filter(|path| !is_test(path)) {
+            let text = product(path);
+            let reaches = [format!("translate::{other}::"), format!("super::{other}::")];
+            let found = reaches.iter().find(|way| text.contains(way.as_str()));
+            assert!(found.is_none(), "{}: {found:?}", path.display());
+        }
+    }
+}

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::container::Seen;
 use super::{Lives, Ready};
-use crate::translate::facts::PodFacts;
+use crate::translate::status::facts::PodFacts;
 use crate::translate::time;
 
 /// The types that are ours; every other condition belongs to somebody else.

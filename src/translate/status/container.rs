@@ -8,8 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::azure::model::{ContainerState as ArmState, Event, InstanceView};
-use crate::translate::events::{line, pull_trouble};
-use crate::translate::facts::{ContainerFacts, RestartPolicy};
+use crate::translate::policy::RestartPolicy;
+use crate::translate::status::events::{line, pull_trouble};
+use crate::translate::status::facts::ContainerFacts;
 use crate::translate::{identity, time};
 
 /// What a kubelet reports for an end that nobody saw.

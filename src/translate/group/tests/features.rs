@@ -359,7 +359,7 @@ fn without_the_workspace_s_key_pods_wait_for_it() {
     });
     let refused = translate(HELLO, &[], &defaults).unwrap_err();
     assert_eq!(refused.reason(), "LogAnalyticsKeyMissing");
-    assert!(refused.heal());
+    assert!(refused.is_retryable());
     let off = translate(HELLO, &[("log-analytics", "off")], &defaults);
     assert!(off.is_ok(), "a pod without logs needs no key");
 }
