@@ -21,8 +21,8 @@ pub use group::{
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub use policy::RestartPolicy;
 pub use status::{
-    ConditionFacts, ContainerFacts, Deletion, Ended, EventCursor, GroupEvent, GroupPhase, PodFacts,
-    digest, facts, group_phase, is_final, provisioning_failure, status_failed, status_group_gone,
-    status_group_lost, status_of_group, status_patch, status_terminated, status_unpulled,
-    status_waiting,
+    ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EventCursor, GroupEvent, GroupPhase,
+    PodFacts, digest, facts, group_phase, has_ended, is_final, provisioning_failure,
+    running_containers, status_failed, status_group_gone, status_group_lost, status_of_group,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };

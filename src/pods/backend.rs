@@ -12,7 +12,7 @@ use super::engine::Presence;
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
-use crate::provider::{Aci, Deleted, Ensured, Failure, Listing};
+use crate::provider::{Aci, Deleted, Ensured, Failure, Listing, Unreached};
 use crate::translate::{PodFacts, PodKey, status_patch};
 
 const CALL: Duration = call::TIMEOUT;
@@ -48,6 +48,11 @@ pub trait Backend: Send + Sync + 'static {
     async fn delete(&self, group: &str) -> Result<Deleted, Failure>;
     /// Stops what runs in the group; the group stays.
     async fn stop(&self, group: &str) -> Result<(), Failure>;
+    /// Runs the `preStop` hooks of those of `containers` that have one, until the pod's grace period ends at the latest. Those
+    /// that failed.
+    async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
+    /// Sends SIGTERM to the programs of `containers`. Those that it did not reach.
+    async fn send_signal(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
     /// All groups of the node, at most `max_age` ago: complete, or an error.
     async fn list(&self, max_age: Duration) -> Result<Listing, Failure>;
     /// Whether the pod still exists, by a live GET.
@@ -95,6 +100,15 @@ impl Live {
     }
 }
 
+/// None of `containers` was reached.
+fn unreached(containers: &[String], why: &str) -> Vec<Unreached> {
+    let one = |container: &String| Unreached {
+        container: container.clone(),
+        why: why.to_owned(),
+    };
+    containers.iter().map(one).collect()
+}
+
 #[async_trait]
 impl Backend for Live {
     async fn create(&self, create: Create) -> Result<Ensured, Failure> {
@@ -124,6 +138,17 @@ impl Backend for Live {
 
     async fn stop(&self, group: &str) -> Result<(), Failure> {
         self.aci.stop(group).await
+    }
+
+    async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        match self.read(key).await {
+            Ok(pod) => self.aci.run_pre_stop(key, &pod, containers).await,
+            Err(failure) => unreached(containers, &failure.message),
+        }
+    }
+
+    async fn send_signal(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        self.aci.send_sigterm(key, containers).await
     }
 
     async fn list(&self, max_age: Duration) -> Result<Listing, Failure> {

@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch as channel;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ use super::writer::{Pending, Writer};
 use super::{Observer, Report, Settings, snapshot};
 use crate::azure::throttle::CallPriority;
 use crate::kube::call::KubeError;
-use crate::provider::{Failure, FailureKind, Listing, RefreshRequests};
+use crate::provider::{Failure, FailureKind, Listing, RefreshRequests, Unreached};
 use crate::translate::PodKey;
 use crate::watched::set_if_changed;
 
@@ -95,6 +95,8 @@ pub(super) struct Driver<B> {
     fresh: HashMap<PodKey, (Instant, Arc<Pod>)>,
     tasks: JoinSet<Done>,
     owners: HashMap<Id, Owner>,
+    /// Hooks and signals under way: they are not counted among the operations, because a pod says how long they may take.
+    hooks: HashMap<PodKey, AbortHandle>,
     running: usize,
     list_due: Option<Instant>,
     list_age: Duration,
@@ -124,6 +126,7 @@ impl<B: Backend> Driver<B> {
             fresh: HashMap::new(),
             tasks: JoinSet::new(),
             owners: HashMap::new(),
+            hooks: HashMap::new(),
             running: 0,
             list_due: Some(now),
             list_age: FIRST_LIST_AGE,
@@ -202,6 +205,7 @@ impl<B: Backend> Driver<B> {
                     ..
                 } => self.queue.set(key, priority, now + after),
                 Effect::Forget(key) => self.queue.remove(&key),
+                Effect::Abandon(key) => self.abandon(&key),
                 Effect::List { after } => {
                     let (due, age) = (now + after, after.mul_f64(LIST_AGE));
                     if self.list_due.is_none_or(|earlier| due < earlier) {
@@ -295,15 +299,27 @@ impl<B: Backend> Driver<B> {
             self.sinks.observer.create_lag(seen.elapsed());
         }
         let owner = Owner::Operation(key.clone(), begun.operation.clone());
+        let hook = is_hook(&begun.operation).then(|| key.clone());
         let task = operate(
             Arc::clone(&self.backend),
             key,
             begun,
             pod.map(|(_, pod)| pod),
         );
-        let id = self.tasks.spawn(task).id();
-        self.owners.insert(id, owner);
-        self.running += 1;
+        let handle = self.tasks.spawn(task);
+        self.owners.insert(handle.id(), owner);
+        match hook {
+            Some(key) => drop(self.hooks.insert(key, handle)),
+            None => self.running += 1,
+        }
+    }
+
+    /// Ends the hooks or signals of a pod; nothing comes of them.
+    fn abandon(&mut self, key: &PodKey) {
+        if let Some(handle) = self.hooks.remove(key) {
+            self.owners.remove(&handle.id());
+            handle.abort();
+        }
     }
 
     fn start_writes(&mut self, now: Instant) {
@@ -328,14 +344,20 @@ impl<B: Backend> Driver<B> {
     fn ended(&mut self, ended: Result<(Id, Done), JoinError>) {
         let (id, done) = match ended {
             Ok((id, done)) => (id, Some(done)),
+            // One that was abandoned.
+            Err(error) if error.is_cancelled() => return,
             Err(error) => {
                 tracing::error!(node = self.node, %error, "a task of the pods' loop died");
                 (error.id(), None)
             }
         };
         let owner = self.owners.remove(&id);
-        if matches!(owner, Some(Owner::Operation(..))) {
-            self.running = self.running.saturating_sub(1);
+        match &owner {
+            Some(Owner::Operation(key, operation)) if is_hook(operation) => {
+                self.hooks.remove(key);
+            }
+            Some(Owner::Operation(..)) => self.running = self.running.saturating_sub(1),
+            _ => {}
         }
         match (done, owner) {
             (Some(done), _) => self.done(done),
@@ -444,6 +466,10 @@ impl<B: Backend> Driver<B> {
     /// Nothing new is begun; what runs may end, and what it made known is written.
     async fn drain(&mut self) {
         let deadline = Instant::now() + DRAIN;
+        // That they were begun is on record: whoever goes on does not run them again.
+        for key in self.hooks.keys().cloned().collect::<Vec<_>>() {
+            self.abandon(&key);
+        }
         loop {
             self.start_writes(Instant::now());
             if self.tasks.is_empty() && self.writer.is_idle() {
@@ -508,6 +534,14 @@ async fn operate<B: Backend>(
             let result = backend.stop(&group).await;
             Input::Stopped(key, result)
         }
+        Operation::RunPreStop(containers) => {
+            let failed = backend.run_pre_stop(&key, &containers).await;
+            Input::PreStopEnded(key, failed)
+        }
+        Operation::SendSignal(containers) => {
+            let unreached = backend.send_signal(&key, &containers).await;
+            Input::Signalled(key, unreached)
+        }
         Operation::GetPod => {
             let presence = backend.pod_presence(&key).await;
             Input::PodRead(key, presence)
@@ -519,6 +553,14 @@ async fn operate<B: Backend>(
         Operation::Timer => Input::Timer(key),
     };
     Done::Operation(input)
+}
+
+/// Whether it takes as long as the pod allows.
+fn is_hook(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::RunPreStop(_) | Operation::SendSignal(_)
+    )
 }
 
 /// The input that stands for a task that died.
@@ -535,6 +577,14 @@ fn died(key: PodKey, operation: &Operation) -> Option<Input> {
         Operation::GetGroup => Input::Observed(key, Err(internal())),
         Operation::DeleteGroup => Input::Deleted(key, Err(internal())),
         Operation::StopGroup => Input::Stopped(key, Err(internal())),
+        Operation::RunPreStop(_) => Input::PreStopEnded(key, Vec::new()),
+        Operation::SendSignal(containers) => {
+            let unreached = |container: &String| Unreached {
+                container: container.clone(),
+                why: internal().message,
+            };
+            Input::Signalled(key, containers.iter().map(unreached).collect())
+        }
         Operation::GetPod => Input::PodRead(key, Presence::Unknown),
         Operation::DeletePod => Input::PodDeleted(key, false),
         Operation::Timer => return None,

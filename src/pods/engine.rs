@@ -11,6 +11,7 @@
 mod breaker;
 mod cadence;
 mod changes;
+mod ending;
 mod next;
 mod notices;
 mod on_group;
@@ -36,13 +37,13 @@ use k8s_openapi::jiff::Timestamp;
 
 use self::breaker::Breaker;
 pub use self::breaker::HOLD;
-use self::record::Record;
+use self::record::{PodRecord, Record};
 use self::stage::{Flight, Stage};
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{PollDemand, PollInterval};
 use crate::kube::events::Origin;
 use crate::pods::queue::Priority;
-use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing};
+use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing, Unreached};
 use crate::translate::{PodFacts, PodKey};
 
 /// The time, twice: by the wall for what people read, and since the agent started for intervals.
@@ -84,6 +85,10 @@ pub enum Input {
     Deleted(PodKey, Result<Deleted, Failure>),
     /// A stop of a group ended.
     Stopped(PodKey, Result<(), Failure>),
+    /// The `preStop` hooks of a pod ended; those that failed.
+    PreStopEnded(PodKey, Vec<Unreached>),
+    /// SIGTERM was sent to the containers of a pod; those that it did not reach.
+    Signalled(PodKey, Vec<Unreached>),
     /// A timer is due.
     Timer(PodKey),
     /// An exec or log call observed a state that contradicts the pod's status: poll it.
@@ -129,6 +134,10 @@ pub enum Operation {
     DeleteGroup,
     /// Stop the group's containers; the group stays.
     StopGroup,
+    /// Run the `preStop` hooks of these containers.
+    RunPreStop(Vec<String>),
+    /// Send SIGTERM to these containers.
+    SendSignal(Vec<String>),
     /// GET the pod from the API server.
     GetPod,
     /// Remove the pod from the API server.
@@ -168,6 +177,8 @@ pub enum Effect {
     },
     /// Nothing is scheduled for this pod any more.
     Forget(PodKey),
+    /// The hooks or signals of this pod that are under way are not waited for.
+    Abandon(PodKey),
     /// LIST the groups of the node.
     List {
         /// How long to wait.
@@ -316,6 +327,8 @@ impl Engine {
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
             Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
+            Input::PreStopEnded(key, failed) => self.pre_stop_ended(now, &key, &failed, fx),
+            Input::Signalled(key, unreached) => self.signalled(now, &key, &unreached, fx),
             Input::PodRead(key, presence) => self.pod_read(now, &key, presence),
             Input::PodDeleted(key, done) => self.pod_deleted(now, &key, done),
             Input::Timer(key) => self.touched.push(key),

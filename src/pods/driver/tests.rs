@@ -125,6 +125,17 @@ impl Backend for Fake {
         Ok(())
     }
 
+    async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        self.call("pre stop", &key.uid).await;
+        assert!(!containers.is_empty());
+        Vec::new()
+    }
+
+    async fn send_signal(&self, key: &PodKey, _: &[String]) -> Vec<Unreached> {
+        self.call("signal", &key.uid).await;
+        Vec::new()
+    }
+
     async fn list(&self, _: Duration) -> Result<Listing, Failure> {
         if self.call("list", "").await {
             return Err(failure());

@@ -37,6 +37,8 @@ const CROWD_CAP: Duration = Duration::from_secs(1800);
 const TRANSITION: Duration = Duration::from_secs(10);
 const ENDED_MIN: Duration = Duration::from_secs(20);
 const ENDED_MAX: Duration = Duration::from_secs(900);
+const END_BASE: Duration = Duration::from_millis(150);
+const END_CAP: Duration = Duration::from_secs(2);
 const DELETE_BASE: Duration = Duration::from_millis(200);
 const DELETE_CAP: Duration = Duration::from_secs(10);
 /// Looks at a deletion, about two and a half minutes of them, after which it is slow.
@@ -135,6 +137,11 @@ pub(super) fn is_slow_start(age: Duration) -> bool {
 /// Wait before look number `look` (from 0) at a group whose pod has failed, to see that ACI has not started it again.
 pub(super) fn ended(look: u32) -> Duration {
     exponential(ENDED_MIN, look.saturating_add(1), ENDED_MAX)
+}
+
+/// Wait before another poll of a pod whose containers are to end.
+pub(super) fn ending(attempt: u32) -> Duration {
+    exponential(END_BASE, attempt, END_CAP)
 }
 
 /// Wait before another look at, or another try of, a deletion.

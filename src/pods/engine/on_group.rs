@@ -73,10 +73,12 @@ impl Record {
     ) {
         match &mut self.stage {
             Stage::Removing(removal) => {
-                removal.last = Some(group);
+                removal.last = Some(group.clone());
                 if !late {
                     self.attempts = self.attempts.saturating_add(1);
-                    self.record_slow_deletion(now, effects);
+                    if !self.saw_ending(now, &group, effects) {
+                        self.record_slow_deletion(now, effects);
+                    }
                 }
             }
             // A create has taken effect whose answer was lost.

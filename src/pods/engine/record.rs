@@ -271,6 +271,8 @@ impl PodRecord {
             self.unwritten = false;
         }
         facts.told = std::mem::take(&mut self.facts.told);
+        // What we have taken on ourselves stays, whatever the echo is of.
+        facts.ending = facts.ending.max(self.facts.ending);
         self.facts = facts;
         foreign
     }

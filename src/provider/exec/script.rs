@@ -103,6 +103,12 @@ pub fn basic(argv: &[String], tty: bool, stdin: bool) -> Option<String> {
     (plain && line.len() <= TYPED).then_some(line)
 }
 
+/// The one line that sends SIGTERM to the container's program, then tells how that went.
+///
+/// That program is process 1 where the shell was put into the container from outside: such a shell has no parent there, and
+/// nobody else's process 1 is ever signalled. The signal is sent by the shell itself: many images have no `kill`.
+pub const SIGTERM: &str = "echo ${n}s; [ \"$PPID\" = 0 ] && kill -TERM 1; echo ${n}x$?.; exit\n";
+
 /// `argv` as words of a shell: whatever they hold, they arrive as given.
 fn command(argv: &[String]) -> String {
     let words: Vec<String> = argv

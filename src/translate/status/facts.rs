@@ -65,6 +65,34 @@ pub struct Deletion {
     pub grace_seconds: i64,
 }
 
+/// How far the graceful end of a pod has come. It is on record in the pod's status, so that whoever goes on after a restart
+/// runs no hook and sends no signal twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EndStep {
+    /// The `preStop` hooks of its containers have been begun.
+    PreStop,
+    /// SIGTERM has been sent, or is about to be.
+    Signalled,
+}
+
+impl EndStep {
+    /// Type of the condition that has it on record.
+    pub(super) const CONDITION: &'static str = "virtual-kubelet.io/Ending";
+
+    /// Reason of that condition.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::PreStop => "PreStop",
+            Self::Signalled => "Signalled",
+        }
+    }
+
+    fn of(reason: Option<&str>) -> Option<Self> {
+        let steps = [Self::PreStop, Self::Signalled];
+        steps.into_iter().find(|step| reason == Some(step.reason()))
+    }
+}
+
 /// One condition of the pod as the API server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionFacts {
@@ -98,6 +126,10 @@ pub struct PodFacts {
     pub generation: Option<i64>,
     /// Set when the pod is being deleted.
     pub deletion: Option<Deletion>,
+    /// How far its graceful end has come.
+    pub ending: Option<EndStep>,
+    /// Whether a container has a `lifecycle.preStop` hook.
+    pub has_pre_stop: bool,
     /// `spec.activeDeadlineSeconds`.
     pub active_deadline_seconds: Option<i64>,
     /// How many `spec.ephemeralContainers` there are: they are never taken away again.
@@ -124,6 +156,13 @@ impl PodFacts {
     /// Whether the API server has the pod as `Succeeded` or `Failed`, which no later status may change.
     pub fn is_final(&self) -> bool {
         matches!(self.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+
+    /// When the deletion of the pod was asked for.
+    pub fn deletion_began(&self) -> Option<Timestamp> {
+        let deletion = self.deletion?;
+        let grace = SignedDuration::from_secs(deletion.grace_seconds);
+        deletion.at.checked_sub(grace).ok()
     }
 
     /// When the pod has been active for longer than `spec.activeDeadlineSeconds` allows, counted from
@@ -191,6 +230,16 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         deletion: meta.deletion_timestamp.as_ref().map(|time| Deletion {
             at: time.0,
             grace_seconds: meta.deletion_grace_period_seconds.unwrap_or(0).max(0),
+        }),
+        ending: status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == EndStep::CONDITION)
+            .and_then(|condition| EndStep::of(condition.reason.as_deref())),
+        has_pre_stop: spec.containers.iter().any(|container| {
+            let hooks = container.lifecycle.as_ref();
+            hooks.is_some_and(|hooks| hooks.pre_stop.is_some())
         }),
         active_deadline_seconds: spec.active_deadline_seconds,
         ephemeral_containers: spec.ephemeral_containers.iter().flatten().count(),
