@@ -1,8 +1,9 @@
 //! What an image says about itself, read from its registry (OCI distribution specification 1.1, Docker's registry v2).
 //!
 //! Azure Container Instances needs the entry point of an image as soon as a container has arguments of its own, because
-//! its `command` replaces both. So for such containers, and for no other, the configuration of the image is read: a
-//! manifest, for most images a second one, and a small blob. Nothing in here knows Kubernetes.
+//! its `command` replaces both; it knows no directory to start in, and does not look whether the image's user is root. So
+//! for containers that say something of these, and for no other, the configuration of the image is read: a manifest, for
+//! most images a second one, and a small blob. Nothing in here knows Kubernetes.
 //!
 //! A look ends within 30 s, and a few run at a time. What was read counts for five minutes when it was asked for by tag
 //! and for an hour when by digest, a failure for some seconds, each for those with the same credentials only.
@@ -32,7 +33,7 @@ use crate::azure::transport;
 
 pub use self::digest::Digest;
 pub use self::error::RegistryError;
-pub use self::manifest::Platform;
+pub use self::manifest::{Configuration, Platform};
 pub use self::reference::{ImageReference, Version};
 
 /// A look that is not over by then has failed, the wait for its turn included.
@@ -92,7 +93,7 @@ impl Observer for () {
 pub struct Registry {
     http: reqwest::Client,
     turns: Semaphore,
-    looks: Cache<Key, Result<Arc<[String]>, RegistryError>>,
+    looks: Cache<Key, Result<Arc<Configuration>, RegistryError>>,
     observer: Arc<dyn Observer>,
 }
 
@@ -122,21 +123,21 @@ impl Registry {
         })
     }
 
-    /// The words of the `ENTRYPOINT` of `image` on `platform`; none when the image has none. `login` is for the registry
-    /// of the image; without it the image must be there for everybody.
-    pub async fn entry_point(
+    /// What `image` says about itself on `platform`. `login` is for the registry of the image; without it the image must be
+    /// there for everybody.
+    pub async fn configuration(
         &self,
         image: &str,
         platform: Platform,
         login: Option<&Login>,
-    ) -> Result<Arc<[String]>, RegistryError> {
+    ) -> Result<Arc<Configuration>, RegistryError> {
         let image = ImageReference::parse(image)?;
         let key = (image.clone(), platform, login.map(Login::fingerprint));
         self.looks
             .get(key, || async {
                 let result =
                     match tokio::time::timeout(LOOK, self.look(&image, platform, login)).await {
-                        Ok(result) => result.map(Arc::from),
+                        Ok(result) => result.map(Arc::new),
                         Err(_) => Err(RegistryError::Timeout {
                             host: image.host.clone(),
                             limit: LOOK,
@@ -157,7 +158,7 @@ impl Registry {
         image: &ImageReference,
         platform: Platform,
         login: Option<&Login>,
-    ) -> Result<Vec<String>, RegistryError> {
+    ) -> Result<Configuration, RegistryError> {
         // It is never closed, so that there is always a turn.
         let _turn = self.turns.acquire().await;
         let host = image.host.as_str();
@@ -184,7 +185,7 @@ impl Registry {
                 Next::Config { digest, .. } => {
                     let bytes = session.get(&format!("blobs/{digest}"), CONFIG).await?;
                     check(&digest, &bytes, host)?;
-                    return manifest::entry_point(&bytes, platform, host);
+                    return manifest::configuration(&bytes, platform, host);
                 }
             }
         }

@@ -15,8 +15,9 @@ mod time;
 
 pub use defaults::{ClusterDns, GroupDefaults, Largest, Workspace};
 pub use group::{
-    KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal, Refusals,
-    Resolved, Service, ServicePort, Translation, container_group, registry_server, small_group,
+    Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
+    Refusals, Resolved, Service, ServicePort, Translation, container_group, registry_server,
+    small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub use policy::RestartPolicy;

@@ -87,6 +87,7 @@ pub fn agent_spec(
             cluster_dns: identity.cluster_dns.clone(),
             registry_identity_id: template.registry_identity_id.clone(),
             largest: identity.region.largest.get(&os).copied(),
+            compatibility: spec.compatibility,
         },
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::api::{ContainerGroupSku, Os, Priority};
+use crate::api::{Compatibility, ContainerGroupSku, Os, Priority};
 use crate::azure::model::SecretText;
 
 /// What a connector says about every container group of one of its nodes.
@@ -39,6 +39,8 @@ pub struct GroupDefaults {
     pub registry_identity_id: Option<String>,
     /// The largest group that the region takes; `None` where that is not known.
     pub largest: Option<Largest>,
+    /// What becomes of pods that ask for what ACI cannot enforce.
+    pub compatibility: Compatibility,
 }
 
 impl GroupDefaults {
@@ -61,6 +63,7 @@ impl GroupDefaults {
             cluster_dns: ClusterDns::default(),
             registry_identity_id: None,
             largest: None,
+            compatibility: Compatibility::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 mod annotations;
 mod budget;
+mod command;
 mod containers;
 mod dns;
 mod env;
@@ -28,7 +29,7 @@ mod volumes;
 
 pub use budget::MAX_REQUEST;
 pub use registry_credentials::registry_server;
-pub use resolved::{Object, Reference, Resolved};
+pub use resolved::{Image, Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 
 use self::annotations::Asked;
@@ -40,7 +41,7 @@ use self::review::{MAX_REFUSALS, Review};
 use super::defaults::GroupDefaults;
 use super::identity::Ownership;
 use super::policy::RestartPolicy;
-use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
+use crate::azure::model::{Container, ContainerGroup, GroupProperties};
 
 /// A pod as ACI runs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,7 +114,7 @@ impl fmt::Display for Refusals {
 impl std::error::Error for Refusals {}
 
 /// Reason of a refusal: ACI, or this version of the translation, has no such thing.
-pub const NOT_SUPPORTED: &str = "NotSupportedOnAci";
+const NOT_SUPPORTED: &str = "NotSupportedOnAci";
 
 /// The container group of `pod`, or every reason why there can be none.
 ///
@@ -126,7 +127,7 @@ pub fn container_group(
     ownership: &Ownership,
     resolved: &Resolved,
 ) -> Result<Translation, Refusals> {
-    let mut review = Review::new(defaults.os, resolved);
+    let mut review = review_of(defaults, resolved);
     let group = build(pod, defaults, ownership, &mut review);
     conclude(group, review)
 }
@@ -141,11 +142,17 @@ pub fn small_group(
     if !small::is_small(pod, resolved) {
         return None;
     }
-    let mut review = Review::new(defaults.os, resolved);
+    let mut review = review_of(defaults, resolved);
     review.budget = Budget::small();
     let group = build(pod, defaults, ownership, &mut review);
     // More than a small budget is not more than Azure takes.
     (!review.budget.is_exceeded()).then(|| conclude(group, review))
+}
+
+fn review_of<'a>(defaults: &GroupDefaults, resolved: &'a Resolved) -> Review<'a> {
+    let mut review = Review::new(defaults.os, resolved);
+    review.compatibility = defaults.compatibility;
+    review
 }
 
 fn conclude(group: ContainerGroup, mut review: Review<'_>) -> Result<Translation, Refusals> {
@@ -212,6 +219,7 @@ fn build(
             arm.properties.security_context = security::container(
                 container.security_context.as_ref(),
                 spec.security_context.as_ref(),
+                container.image.as_deref().unwrap_or_default(),
                 index,
                 review,
             );
@@ -227,6 +235,16 @@ fn build(
         containers.push(sidecar);
         needs.push(need);
     }
+    resources::share(
+        resources::of_pod(spec.resources.as_ref(), review),
+        &mut needs,
+    );
+    resources::check_disk(&needs, "spec.containers", review);
+    let own = containers.iter_mut();
+    let own = own.map(|it| &mut it.properties.volume_mounts);
+    let first = inits.first.iter_mut();
+    let first = first.map(|it| &mut it.properties.volume_mounts);
+    volumes.nest(own.chain(first), review);
     for (container, resources) in containers.iter_mut().zip(resources::size(
         &needs,
         inits.least,
@@ -235,12 +253,9 @@ fn build(
     )) {
         container.properties.resources = Some(resources);
     }
-    let ports: Vec<(String, Vec<Port>)> = places
-        .into_iter()
-        .zip(&containers)
-        .map(|(place, container)| (place, container.properties.ports.clone()))
-        .collect();
-    let (ip_address, subnet_ids) = network::address(&ports, &features.network, review);
+    network::take_once(&mut containers, &places, review);
+    let (ip_address, subnet_ids) =
+        network::address(pod, &containers, &places, &features.network, review);
     let dns_config = dns::config(&fields, &asked, &features.network, review);
     let image_registry_credentials =
         registry_credentials::credentials(spec, defaults.registry_identity_id.as_deref(), review);
@@ -249,7 +264,7 @@ fn build(
     features.check(ip_address.is_some(), &image_registry_credentials, review);
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
-        tags: ownership.tags(&defaults.tags),
+        tags: ownership.tags(&features.tags, review.not_enforced().as_ref()),
         properties: GroupProperties {
             os_type: defaults.os.arm().to_owned(),
             restart_policy: Some(

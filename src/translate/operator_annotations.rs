@@ -4,3 +4,5 @@
 pub(super) const BILLED: &str = "virtual-kubelet.io/billed-resources";
 /// The public DNS name.
 pub(super) const FQDN: &str = "virtual-kubelet.io/fqdn";
+/// What the pod asks for and ACI does not enforce.
+pub(super) const NOT_ENFORCED: &str = "virtual-kubelet.io/not-enforced";

@@ -85,8 +85,8 @@ impl Test {
         login: Option<&Login>,
     ) -> Result<Vec<String>, RegistryError> {
         let name = format!("{}/{name}", self.emulator.registry());
-        let read = self.registry.entry_point(&name, platform, login).await;
-        read.map(|words| words.to_vec())
+        let read = self.registry.configuration(&name, platform, login).await;
+        read.map(|image| image.entry_point.clone())
     }
 
     /// Paths that were asked for, without the names of contents.
@@ -254,7 +254,7 @@ async fn only_trusted_registries_are_read() {
     let registries = Registries::new(Arc::new(()));
     let name = format!("{}/hello:1", test.emulator.registry());
     let stranger = registries.get(None).unwrap();
-    let error = stranger.entry_point(&name, Platform::Linux, None).await;
+    let error = stranger.configuration(&name, Platform::Linux, None).await;
     let error = error.unwrap_err();
     assert!(
         matches!(&error, RegistryError::Unreachable { reason, .. } if reason.contains("certificate")),
@@ -263,6 +263,6 @@ async fn only_trusted_registries_are_read() {
     let ca = Some(test.emulator.ca_pem().as_bytes());
     let trusting = registries.get(ca).unwrap();
     assert!(Arc::ptr_eq(&trusting, &registries.get(ca).unwrap()));
-    let words = trusting.entry_point(&name, Platform::Windows, None).await;
-    assert_eq!(words.unwrap().to_vec(), ["C:\\hello.exe"]);
+    let image = trusting.configuration(&name, Platform::Windows, None).await;
+    assert_eq!(image.unwrap().entry_point, ["C:\\hello.exe"]);
 }

@@ -12,8 +12,8 @@ use super::*;
 use crate::api::Os;
 use crate::azure::model::{RegistryCredential, SecretBytes};
 use crate::azure::{Credential, Endpoints, Limiters};
-use crate::translate::Object;
 use crate::translate::testing::defaults;
+use crate::translate::{Image, Object};
 
 /// A cluster with one pull secret, and a registry that opens to it only.
 #[derive(Default)]
@@ -69,8 +69,11 @@ impl Images for World {
             return Err(Failure::transient("Closed", "no pull secret".to_owned()));
         }
         for image in images {
-            let words = Arc::from(["/entry".to_owned()]);
-            resolved.entry_points.insert((*image).to_owned(), words);
+            let said = Arc::new(Image {
+                entry_point: vec!["/entry".to_owned()],
+                ..Image::default()
+            });
+            resolved.images.insert((*image).to_owned(), said);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::review::Review;
-use crate::translate::operator_annotations::{BILLED, FQDN};
+use crate::translate::operator_annotations::{BILLED, FQDN, NOT_ENFORCED};
 
 /// Reason of a refusal: the value of an annotation.
 const INVALID: &str = "InvalidAnnotation";
@@ -50,11 +50,11 @@ macro_rules! annotations {
 
 annotations! {
     IDENTITY = "virtual-kubelet.io/identity", ["microsoft.containerinstance.virtualnode.identity"],
-        "`none`, `system`, or ARM IDs of user-assigned identities, separated by commas; `system` may stand among them",
+        "`none`, `system`, or ARM IDs of user-assigned identities, separated by commas or semicolons; `system` may stand among them",
         "Managed identities of the pod, instead of all of the connector's `identityIDs`. Others than those are refused.";
     ZONE = "virtual-kubelet.io/zone", ["microsoft.containerinstance.virtualnode.zones"],
-        "`1`, `2`, `3`, or `none`",
-        "Availability zone, instead of the connector's first; `none` lets Azure choose.";
+        "`1`, `2`, `3`, several of them in order of preference, separated by commas or semicolons, or `none`",
+        "Availability zone, instead of the connector's: the first that is named, because ACI takes one; `none` lets Azure choose.";
     PRIORITY = "virtual-kubelet.io/priority", [],
         "`Regular` or `Spot`",
         "Priority, instead of the connector's. `Spot` is for Linux pods of at most 4 cores and 16 GB without an IP address.";
@@ -76,6 +76,9 @@ annotations! {
     VAULT_IDENTITY = "virtual-kubelet.io/encryption-identity", ["microsoft.containerinstance.virtualnode.cmk.identity"],
         "ARM ID of a user-assigned identity",
         "Identity that reads the key; one of the pod's. Without it ACI's own service principal does.";
+    TAGS = "virtual-kubelet.io/tags", ["microsoft.containerinstance.virtualnode.customtags"],
+        "`NAME=VALUE` or `NAME:VALUE`, several separated by semicolons",
+        "ARM tags of the container group, at most 10. The connector's and the operator's own win over those of the same name.";
     LOG_ANALYTICS = "virtual-kubelet.io/log-analytics", [],
         "`off`",
         "Keeps the pod's logs out of the connector's Log Analytics workspace.";
@@ -168,12 +171,16 @@ impl<'p> Asked<'p> {
             }
             let of = |row: &&Annotation| row.key == key || row.aliases.contains(&key.as_str());
             let Some(row) = ANNOTATIONS.iter().find(of) else {
-                if ![BILLED, FQDN].contains(&key.as_str()) {
+                if ![BILLED, FQDN, NOT_ENFORCED].contains(&key.as_str()) {
                     unknown.push(key.as_str());
                 }
                 continue;
             };
             let value = value.trim();
+            // Other providers' manifests write every annotation, and mean nothing by an empty one.
+            if value.is_empty() && row.key != key {
+                continue;
+            }
             let written = Written { key, value };
             if let Some(other) = asked.0.insert(row.key, written)
                 && other.value != value
@@ -219,6 +226,27 @@ impl<'p> Asked<'p> {
         word
     }
 
+    /// The first of `words`, whatever their case, in a list of nothing else.
+    pub(super) fn first_word(
+        &self,
+        key: &'static str,
+        words: &[&'static str],
+        review: &mut Review,
+    ) -> Option<&'static str> {
+        let written = self.get(key)?;
+        let mut first = None;
+        for part in written.value.split([',', ';']).map(str::trim) {
+            let known = words.iter().find(|word| word.eq_ignore_ascii_case(part));
+            if known.is_none() {
+                let must = format!("of {}", words.join(", "));
+                written.invalid(&must, review);
+                return None;
+            }
+            first = first.or(known.copied());
+        }
+        first
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &'static str, review: &mut Review) -> Option<bool> {
         self.word(key, &["true", "false"], review)
@@ -246,7 +274,7 @@ fn page() -> String {
         let _ = writeln!(page, "| `{}` | {} | {} |", row.key, row.values, row.meaning);
     }
     page.push_str(
-        "\n## The names of other providers\n\nThey mean the same and may stay in manifests.\n\n\
+        "\n## The names of other providers\n\nThey mean the same and may stay in manifests; empty ones say nothing.\n\n\
          | other name | ours |\n|---|---|\n",
     );
     for row in ANNOTATIONS {
@@ -260,7 +288,9 @@ fn page() -> String {
          | annotation | value |\n|---|---|\n\
          | `{BILLED}` | what Azure bills for the pod's container group: the sum of its requests, as sent, like \
          `cpu=1,memory=1.5G`; ACI rounds up and has a minimum |\n\
-         | `{FQDN}` | public DNS name of a pod with a DNS label |\n\n\
+         | `{FQDN}` | public DNS name of a pod with a DNS label |\n\
+         | `{NOT_ENFORCED}` | what the pod asks for and Azure Container Instances do not enforce, in the words of the connector's \
+         `spec.compatibility`, which may have such pods refused instead |\n\n\
          They come along with the pod's status, written by the identity of its node, which needs no right beyond that: \
          Kubernetes lets a node annotate its own pods with their status, and NodeRestriction keeps it from labels and from \
          the pods of others.\n"

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec};
 
-use super::budget::{Amount, Of};
 use super::fields::Fields;
 use super::probes::Probes;
 use super::resources::{Need, need};
-use super::review::{Review, set, some};
+use super::review::{Review, some};
 use super::volumes::Volumes;
-use super::{env, names, network, probes, security};
+use super::{command, env, names, network, probes, security};
 use crate::azure::model::{self, ContainerProperties};
 
 /// Containers that a group may have.
@@ -25,8 +24,8 @@ pub(super) fn container(
     review: &mut Review,
 ) -> (model::Container, Need) {
     let Container {
-        args,
-        command,
+        args: _,
+        command: _,
         env: _,
         env_from: _,
         image,
@@ -49,20 +48,12 @@ pub(super) fn container(
         tty,
         volume_devices,
         volume_mounts: _,
-        working_dir,
+        working_dir: _,
     } = container;
     let place = [index];
-    let args = args.as_deref().unwrap_or_default();
-    let command = command.as_deref().unwrap_or_default();
     let image = image.as_deref().unwrap_or_default();
     for (row, present) in [
         ("spec.containers[].image: missing", image.is_empty()),
-        (
-            "spec.containers[].lifecycle",
-            lifecycle
-                .as_ref()
-                .is_some_and(|hooks| *hooks != Lifecycle::default()),
-        ),
         ("spec.containers[].restartPolicy", restart_policy.is_some()),
         (
             "spec.containers[].restartPolicyRules",
@@ -74,25 +65,12 @@ pub(super) fn container(
             "spec.containers[].volumeDevices",
             some(volume_devices.as_deref()),
         ),
-        ("spec.containers[].workingDir", set(working_dir.as_deref())),
     ] {
         review.field(row, present, &place);
     }
+    review_hooks(lifecycle.as_ref(), index, review);
     let environment = env::environment(container, index, fields, review);
-    // ACI's command replaces the image's entry point, which args alone do not.
-    let mut words = if command.is_empty() && !args.is_empty() && !image.is_empty() {
-        let words = review.entry_point(image);
-        let size = words.iter().map(String::len).sum();
-        let (path, what) = (
-            format_args!("spec.containers[{index}].image"),
-            "the command",
-        );
-        let paid = review.spend(Of::Bytes, Amount::foreign(size), what, &path);
-        paid.map(|()| words.to_vec()).unwrap_or_default()
-    } else {
-        Vec::new()
-    };
-    words.extend(environment.command(command.iter().chain(args), index, review));
+    let command = command::command(container, index, &environment, review);
     let ports = ports.as_deref().unwrap_or_default();
     let given = Probes {
         startup: startup_probe.as_ref(),
@@ -103,7 +81,7 @@ pub(super) fn container(
     let user = security::user(container.security_context.as_ref(), fields.pod);
     let properties = ContainerProperties {
         image: image.to_owned(),
-        command: words,
+        command,
         ports: network::ports(ports, index, review),
         volume_mounts: volumes.mounts(container, index, &environment, user, review),
         environment_variables: environment.into_variables(),
@@ -121,6 +99,56 @@ pub(super) fn container(
         },
         need,
     )
+}
+
+/// Reviews what is to happen after the start and before the end of container `index`.
+fn review_hooks(hooks: Option<&Lifecycle>, index: usize, review: &mut Review) {
+    let Some(Lifecycle {
+        post_start,
+        pre_stop,
+        stop_signal: _,
+    }) = hooks
+    else {
+        return;
+    };
+    let sleeps = post_start.is_none() && pre_stop.as_ref().is_some_and(only_sleeps);
+    let row = if sleeps {
+        "spec.containers[].lifecycle: a preStop that sleeps, and no more"
+    } else {
+        "spec.containers[].lifecycle"
+    };
+    review.field(row, post_start.is_some() || pre_stop.is_some(), &[index]);
+}
+
+/// Whether `hook` does no work: nothing is left undone when it is not run.
+fn only_sleeps(hook: &LifecycleHandler) -> bool {
+    let LifecycleHandler {
+        exec,
+        http_get,
+        sleep,
+        tcp_socket: _,
+    } = hook;
+    let command = exec.as_ref().and_then(|exec| exec.command.as_deref());
+    let words: Vec<&str> = match command.unwrap_or_default() {
+        [shell, option, script]
+            if is_called(shell, &["sh", "bash", "ash"]) && option.starts_with('-') =>
+        {
+            script.split_whitespace().collect()
+        }
+        words => words.iter().map(String::as_str).collect(),
+    };
+    let number = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b's'))
+    };
+    let by_command = matches!(words.as_slice(), [program, time] if is_called(program, &["sleep"]) && number(time));
+    http_get.is_none() && ((exec.is_none() && sleep.is_some()) || (sleep.is_none() && by_command))
+}
+
+/// Whether `program` is one of `names`, wherever it lies.
+fn is_called(program: &str, names: &[&str]) -> bool {
+    let name = program.rsplit_once('/').map_or(program, |(_, name)| name);
+    names.contains(&name)
 }
 
 /// Refuses names that ACI does not take, or takes only once. The API server has looked already; who translates a pod that

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{PodDNSConfig, PodDNSConfigOption};
 use super::annotations::{Asked, CLUSTER_DNS};
 use super::features::Network;
 use super::fields::Fields;
-use super::review::Review;
+use super::review::{Review, some};
 use crate::api::Os;
 use crate::azure::model::DnsConfig;
 use crate::translate::support::MISSING_CLUSTER_DNS;
@@ -44,17 +44,25 @@ pub(super) fn config(
     review: &mut Review,
 ) -> Option<DnsConfig> {
     let spec = fields.pod.spec.as_ref()?;
-    let own = spec
-        .dns_config
-        .as_ref()
-        .filter(|config| **config != PodDNSConfig::default());
+    let own = spec.dns_config.as_ref().filter(|config| {
+        some(config.nameservers.as_deref())
+            || some(config.searches.as_deref())
+            || some(config.options.as_deref())
+    });
     let in_subnet = network.subnet_id.is_some();
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
     let wants_cluster = asked.flag(CLUSTER_DNS, review) != Some(false);
     let none = policy == "None";
     if !in_subnet {
         review.field("spec.dnsPolicy: None without a subnet", none, &[]);
-        review.field("spec.dnsConfig: without a subnet", own.is_some(), &[]);
+        let only_options = own
+            .is_some_and(|own| !some(own.nameservers.as_deref()) && !some(own.searches.as_deref()));
+        let row = if only_options && !none {
+            "spec.dnsConfig: of options only, without a subnet"
+        } else {
+            "spec.dnsConfig: without a subnet"
+        };
+        review.field(row, own.is_some(), &[]);
         return None;
     }
     let cluster_first =

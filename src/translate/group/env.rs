@@ -89,7 +89,12 @@ pub(super) fn environment<'f>(
             value,
             value_from,
         } = variable;
-        review.field(NAME, !names::is_env(name), &[index, n]);
+        if !names::is_env(name) {
+            const SHOWN: usize = 64;
+            let shown: String = name.chars().take(SHOWN).collect();
+            let named = format!("variable {shown:?} of container {}", container.name);
+            review.named(NAME, &named, &[index, n]);
+        }
         let path = format_args!("spec.containers[{index}].env[{n}]");
         let frame = Amount::own(FRAME + written(name));
         if variable_of(frame, Amount::own(1), ENVIRONMENT, &path, review).is_err() {
@@ -212,18 +217,6 @@ fn text<'a>(
     }
 }
 
-/// Whether Kubernetes takes an environment variable of this name: letters, digits, `-`, `_` and `.`, no digit first, and
-/// not `.` or `..`.
-fn is_name(name: &str) -> bool {
-    let first = name.as_bytes().first();
-    first.is_some_and(|first| !first.is_ascii_digit())
-        && name != "."
-        && name != ".."
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-}
-
 impl Environment<'_> {
     /// The words of a command with their `$(NAME)` expanded. ACI shows a command to whoever may read the container group,
     /// so a word must not hold what came from a Secret.
@@ -304,20 +297,12 @@ impl Environment<'_> {
                 return;
             }
             let name = format!("{prefix}{key}");
-            if !is_name(&name) {
+            if !names::is_env(&name) {
                 if skipped.len() < TOLD {
                     skipped.push(name);
                 } else {
                     more += 1;
                 }
-                continue;
-            }
-            if !names::is_env(&name) {
-                let message = format!(
-                    "{reference} would give a variable {name}, and ACI takes 1-63 letters, digits and _ as a name, the \
-                     first and last not _; name the keys that are needed in env[].valueFrom"
-                );
-                review.refuse_until_present(NOT_FOR_ACI, path.to_owned(), message);
                 continue;
             }
             let Some((text, amount)) = text(Found::Here(bytes), path, review) else {
@@ -336,7 +321,8 @@ impl Environment<'_> {
                 more => format!(" and {more} more"),
             };
             let message = format!(
-                "{reference} has keys that are no names of variables; they are left out: {}{more}",
+                "{reference} has keys that are no names of variables for ACI, which takes 1-63 letters, digits and _, the \
+                 first no digit; they are left out: {}{more}",
                 skipped.join(", ")
             );
             review.note(INVALID_NAMES, path, message);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::annotations::{
     Asked, DNS_LABEL, DNS_LABEL_SCOPE, IDENTITY, IMAGE_CACHE, KUBE_PROXY, LOG_ANALYTICS, LOG_TYPE,
-    PRIORITY, PUBLIC_IP, REALTIME_METRICS, STANDBY_POOL, SUBNET, ZONE,
+    PRIORITY, PUBLIC_IP, REALTIME_METRICS, STANDBY_POOL, SUBNET, TAGS, ZONE,
 };
 use super::fields::Fields;
 use super::resources::Ceiling;
@@ -27,6 +27,13 @@ use vault::Vault;
 
 /// Reason of a refusal that is_retryable: the connector's Secret.
 const NO_WORKSPACE_KEY: &str = "LogAnalyticsKeyMissing";
+
+/// Tags that a pod may ask for, and ARM's limits on their names and values, in characters.
+const MAX_TAGS: usize = 10;
+const MAX_TAG_NAME: usize = 512;
+const MAX_TAG_VALUE: usize = 256;
+/// Tags of a connector, of the 50 that ARM takes: the rest is for the operator.
+const CONNECTOR_TAGS: usize = 40;
 
 /// A setting and where it comes from.
 #[derive(Debug, Clone)]
@@ -69,6 +76,8 @@ pub(super) struct Features {
     pub(super) network: Network,
     identity: Setting<Option<Identity>>,
     zone: Option<String>,
+    /// All ARM tags but the operator's.
+    pub(super) tags: BTreeMap<String, String>,
     priority: Setting<Priority>,
     sku: Setting<ContainerGroupSku>,
     cce_policy: Option<String>,
@@ -97,6 +106,7 @@ impl Features {
             encryption: protection::encryption(asked, identity.value.as_ref(), review),
             identity,
             zone: zone(asked, &defaults.zones, review),
+            tags: tags(asked, &defaults.tags, review),
             priority: priority(asked, defaults.priority, review),
             sku,
             cce_policy,
@@ -233,9 +243,50 @@ fn zone(asked: &Asked<'_>, zones: &[String], review: &mut Review) -> Option<Stri
         return zones.first().cloned();
     }
     asked
-        .word(ZONE, &["1", "2", "3", "none"], review)
+        .first_word(ZONE, &["1", "2", "3", "none"], review)
         .filter(|zone| *zone != "none")
         .map(str::to_owned)
+}
+
+/// The ARM tags of the group that are not the operator's: the connector's, and those of the pod that it has not itself.
+fn tags(
+    asked: &Asked<'_>,
+    of_connector: &BTreeMap<String, String>,
+    review: &mut Review,
+) -> BTreeMap<String, String> {
+    let mut tags = of_connector.clone();
+    let Some(written) = asked.get(TAGS) else {
+        return tags;
+    };
+    let entries = written.value.split(';').map(str::trim);
+    let entries: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
+    let pairs = entries.iter().map(|entry| {
+        let (name, value) = entry.split_once(['=', ':'])?;
+        let (name, value) = (name.trim(), value.trim());
+        let fits = (1..=MAX_TAG_NAME).contains(&name.chars().count())
+            && !name.contains(|c: char| "<>%&\\?/".contains(c) || c.is_control())
+            && value.chars().count() <= MAX_TAG_VALUE;
+        fits.then_some((name, value))
+    });
+    let pairs: Option<Vec<(&str, &str)>> = pairs.collect();
+    let Some(pairs) = pairs.filter(|pairs| (1..=MAX_TAGS).contains(&pairs.len())) else {
+        written.invalid(
+            "at most 10 of NAME=VALUE, separated by semicolons: names of 512 characters without < > % & \\ ? /, values of 256",
+            review,
+        );
+        return tags;
+    };
+    // What ARM takes beside the operator's own is the connector's first.
+    let room = CONNECTOR_TAGS.saturating_sub(of_connector.len());
+    let known = |name: &str| of_connector.keys().any(|it| it.eq_ignore_ascii_case(name));
+    for (name, value) in pairs
+        .into_iter()
+        .filter(|(name, _)| !known(name))
+        .take(room)
+    {
+        tags.insert(name.to_owned(), value.to_owned());
+    }
+    tags
 }
 
 fn priority(asked: &Asked<'_>, default: Priority, review: &mut Review) -> Setting<Priority> {

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use k8s_openapi::api::core::v1::{Container, ObjectFieldSelector, Pod, ResourceFieldSelector};
 
 use super::budget::{Amount, Of, written};
-use super::resources::{NANO, nano};
+use super::resources::{DISK, NANO, nano};
 use super::review::Review;
 use super::services::ServiceVariables;
 use crate::translate::defaults::GroupDefaults;
@@ -23,8 +23,7 @@ pub(super) struct Fields<'a> {
 /// The row of a field that nobody can know before the group is made.
 const POD_IP: &str = "spec.containers[].env[].valueFrom.fieldRef: status.podIP or status.podIPs";
 /// The row of a resource that ACI does not have.
-const RESOURCE: &str =
-    "spec.containers[].env[].valueFrom.resourceFieldRef: other than cpu and memory";
+const RESOURCE: &str = "spec.containers[].env[].valueFrom.resourceFieldRef: other than cpu, memory and ephemeral-storage";
 
 impl<'a> Fields<'a> {
     pub(super) fn new(
@@ -136,6 +135,8 @@ impl<'a> Fields<'a> {
                 "memory",
                 whole(self.defaults.default_memory_gb * 1e9) * NANO,
             ),
+            "limits.ephemeral-storage" => or_default("ephemeral-storage", DISK * NANO),
+            "requests.ephemeral-storage" => amount(false, "ephemeral-storage").unwrap_or(0),
             "requests.cpu" => amount(false, "cpu").unwrap_or(0),
             "requests.memory" => amount(false, "memory").unwrap_or(0),
             _ => {

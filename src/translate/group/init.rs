@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
 use super::fields::Fields;
 use super::resources::{self, Amounts, Need};
-use super::review::{Review, some};
+use super::review::Review;
 use super::volumes::Volumes;
 use super::{containers, security};
 use crate::api::Os;
@@ -61,6 +61,7 @@ pub(super) fn init(
         arm.properties.security_context = security::container(
             container.security_context.as_ref(),
             spec.security_context.as_ref(),
+            container.image.as_deref().unwrap_or_default(),
             index,
             review,
         );
@@ -70,6 +71,8 @@ pub(super) fn init(
             out.least = out
                 .least
                 .max(resources::requested(container.resources.as_ref()));
+            let place = format!("spec.initContainers[{index}].resources");
+            resources::check_disk(&[need], &place, review);
             out.first.push(first(arm));
         }
     }
@@ -95,7 +98,7 @@ fn sidecar_row(spec: &PodSpec) -> &'static str {
 /// Refuses what an init container of a group cannot have, and takes it away.
 fn strip(container: &mut Container, index: usize, review: &mut Review) {
     let hooks = container.lifecycle.take();
-    let ports = container.ports.take();
+    container.ports = None;
     for (row, present) in [
         (
             "spec.initContainers[].lifecycle",
@@ -105,7 +108,6 @@ fn strip(container: &mut Container, index: usize, review: &mut Review) {
             "spec.initContainers[].livenessProbe",
             container.liveness_probe.take().is_some(),
         ),
-        ("spec.initContainers[].ports", some(ports.as_deref())),
         (
             "spec.initContainers[].readinessProbe",
             container.readiness_probe.take().is_some(),

@@ -27,15 +27,15 @@ pub(super) fn is_container(name: &str) -> bool {
             .all(|&b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Whether ACI takes an environment variable of this name: 1-63 letters, digits and `_`, the last not at an end.
+/// Whether ACI takes an environment variable of this name: 1-63 letters, digits and `_`, the first no digit. The length is of
+/// the naming rules, the rest of what the service says (`InvalidContainerEnvironmentVariable`): "must start with alphabetic
+/// character or '_', followed by a string of alphanumeric characters or '_'".
 pub(super) fn is_env(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let outer = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = name.as_bytes();
-    bytes.len() <= 63
-        && outer(bytes.first())
-        && outer(bytes.last())
-        && bytes.iter().all(|&b| inner(b))
+    let first = name.as_bytes().first();
+    name.len() <= 63
+        && first.is_some_and(|first| !first.is_ascii_digit())
+        && name.bytes().all(inner)
 }
 
 #[cfg(test)]
@@ -60,14 +60,23 @@ mod tests {
 
     #[test]
     fn env_names() {
-        for good in ["A", "a", "A_B", "A__B", "X9", &"x".repeat(63)] {
+        for good in [
+            "A",
+            "a",
+            "A_B",
+            "A__B",
+            "X9",
+            "_A",
+            "A_",
+            "_",
+            &"x".repeat(63),
+        ] {
             assert!(is_env(good), "{good}");
         }
         for bad in [
             "",
-            "_A",
-            "A_",
-            "_",
+            "9A",
+            "3SCALE_URL",
             "A.B",
             "A-B",
             "É",

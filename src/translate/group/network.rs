@@ -2,16 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::ContainerPort;
+use k8s_openapi::api::core::v1::{ContainerPort, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::features::Network;
+use super::resolved::Reference;
 use super::review::Review;
-use crate::azure::model::{IpAddress, Port, SubnetId};
+use super::services::Service;
+use crate::azure::model::{Container, IpAddress, Port, SubnetId};
 
 /// Ports that an address of a container group may open.
 const MAX_PORTS: usize = 5;
 
-/// Whether ACI keeps `port` for itself, also inside the containers.
+const TWICE: &str = "spec.containers[].ports[].containerPort: of another container too";
+const TOO_MANY: &str = "spec.containers[].ports[].containerPort: more than five that are opened";
+
+/// Whether ACI keeps `port` for itself.
 fn is_reserved(port: i32) -> bool {
     matches!(
         port,
@@ -66,27 +72,67 @@ pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Revie
     ports
 }
 
-/// The address and the subnet of a group whose containers, each under its path in the pod, declare `ports`.
+/// Takes a port from all containers but the first that declares it: the containers of a group share one network. `places`
+/// are their paths in the pod.
+pub(super) fn take_once(containers: &mut [Container], places: &[String], review: &mut Review) {
+    let mut owner: BTreeMap<i32, usize> = BTreeMap::new();
+    for (n, (container, place)) in containers.iter_mut().zip(places).enumerate() {
+        container.properties.ports.retain(|port| {
+            let first = *owner.entry(port.port).or_insert(n) == n;
+            if !first {
+                review.at(TWICE, format!("{place}.ports[{}]", port.port));
+            }
+            first
+        });
+    }
+}
+
+/// The numbers of the ports of `pod` that `services` send to.
+fn targets(pod: &Pod, services: &[Service]) -> BTreeSet<i32> {
+    let empty = BTreeMap::new();
+    let labels = pod.metadata.labels.as_ref().unwrap_or(&empty);
+    let containers = || pod.spec.iter().flat_map(|spec| &spec.containers);
+    let named = |name: &str| {
+        let ports = containers().flat_map(|it| it.ports.iter().flatten());
+        let found = ports.filter(|port| port.name.as_deref() == Some(name));
+        found.map(|port| port.container_port).collect::<Vec<_>>()
+    };
+    let selects = |service: &&Service| {
+        let mut wanted = service.selector.iter();
+        !service.selector.is_empty() && wanted.all(|(key, value)| labels.get(key) == Some(value))
+    };
+    let ports = services.iter().filter(selects).flat_map(|it| &it.ports);
+    ports
+        .flat_map(|port| match &port.target {
+            IntOrString::Int(number) => vec![*number],
+            IntOrString::String(name) => named(name),
+        })
+        .collect()
+}
+
+/// The most important of more `ports` than an address opens; each of the others is told.
+fn choose(mut ports: Vec<(String, Port)>, pod: &Pod, review: &mut Review) -> Vec<Port> {
+    if ports.len() > MAX_PORTS {
+        review.want(Reference::Services);
+        let services = review.resolved.services.as_deref().unwrap_or_default();
+        let targets = targets(pod, services);
+        ports.sort_by_key(|(_, port)| !targets.contains(&port.port));
+        for (place, port) in ports.drain(MAX_PORTS..) {
+            review.at(TOO_MANY, format!("{place}.ports[{}]", port.port));
+        }
+    }
+    ports.into_iter().map(|(_, port)| port).collect()
+}
+
+/// The address and the subnet of the group of `pod` with these `containers`, each of which stands at one of the `places` in
+/// the pod.
 pub(super) fn address(
-    ports: &[(String, Vec<Port>)],
+    pod: &Pod,
+    containers: &[Container],
+    places: &[String],
     network: &Network,
     review: &mut Review,
 ) -> (Option<IpAddress>, Vec<SubnetId>) {
-    let mut owner: BTreeMap<i32, &str> = BTreeMap::new();
-    for (container, port) in ports
-        .iter()
-        .flat_map(|(place, ports)| ports.iter().map(move |port| (place.as_str(), port)))
-    {
-        let first = *owner.entry(port.port).or_insert(container);
-        if first != container {
-            let message = format!(
-                "port {} belongs to {first} already; the containers of a group share one network, so that only \
-                 one can listen on it",
-                port.port
-            );
-            review.refuse(format!("{container}.ports"), message);
-        }
-    }
     let subnets: Vec<SubnetId> = network
         .subnet_id
         .iter()
@@ -97,7 +143,12 @@ pub(super) fn address(
         (None, true) => Some("Public"),
         (None, false) => None,
     };
-    let ports: Vec<Port> = ports.iter().flat_map(|(_, ports)| ports).cloned().collect();
+    let of = |(place, container): (&String, &Container)| {
+        let ports = container.properties.ports.iter();
+        let ports = ports.map(|port| (place.clone(), port.clone()));
+        ports.collect::<Vec<_>>()
+    };
+    let ports: Vec<(String, Port)> = places.iter().zip(containers).flat_map(of).collect();
     let kind = kind.filter(|_| !ports.is_empty());
     if let Some(label) = &network.dns_label
         && kind != Some("Public")
@@ -116,13 +167,7 @@ pub(super) fn address(
     let Some(kind) = kind else {
         return (None, subnets);
     };
-    if ports.len() > MAX_PORTS {
-        let message = format!(
-            "{} ports are declared; a group's address opens at most {MAX_PORTS}",
-            ports.len()
-        );
-        review.exceeds("spec.containers".to_owned(), message);
-    }
+    let ports = choose(ports, pod, review);
     let label = network.dns_label.as_ref();
     let address = IpAddress {
         kind: kind.to_owned(),
@@ -134,3 +179,6 @@ pub(super) fn address(
     };
     (Some(address), subnets)
 }
+
+#[cfg(test)]
+mod tests;

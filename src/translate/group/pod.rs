@@ -1,11 +1,11 @@
-//! The verdicts on the fields of a pod's spec that are not its containers, its volumes or its DNS.
+//! The verdicts on the fields of a pod's spec that are not its containers, its volumes, its resources or its DNS.
 
-use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::PodSpec;
 
 use super::review::{Review, set, some};
-use super::security;
+use super::{security, volumes};
 
-/// Reviews `spec`, all but its containers, volumes and DNS.
+/// Reviews `spec`, all but its containers, volumes, resources and DNS.
 pub(super) fn review(spec: &PodSpec, review: &mut Review) {
     let PodSpec {
         active_deadline_seconds: _,
@@ -34,7 +34,7 @@ pub(super) fn review(spec: &PodSpec, review: &mut Review) {
         priority_class_name: _,
         readiness_gates: _,
         resource_claims,
-        resources,
+        resources: _,
         restart_policy: _,
         runtime_class_name,
         scheduler_name: _,
@@ -71,12 +71,6 @@ pub(super) fn review(spec: &PodSpec, review: &mut Review) {
             other_os,
         ),
         ("spec.resourceClaims", some(resource_claims.as_deref())),
-        (
-            "spec.resources",
-            resources
-                .as_ref()
-                .is_some_and(|resources| *resources != ResourceRequirements::default()),
-        ),
         ("spec.runtimeClassName", set(runtime_class_name.as_deref())),
         (
             "spec.setHostnameAsFQDN: true",
@@ -91,6 +85,6 @@ pub(super) fn review(spec: &PodSpec, review: &mut Review) {
         review.field(row, present, &[]);
     }
     if let Some(context) = security_context {
-        security::pod(context, review);
+        security::pod(context, volumes::has_files(spec), review);
     }
 }

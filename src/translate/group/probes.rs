@@ -36,7 +36,8 @@ pub(super) fn probes(
     ports: &[ContainerPort],
     review: &mut Review,
 ) -> (Option<model::Probe>, Option<model::Probe>) {
-    let row = if given.liveness.is_some() {
+    let held_back = |probe: &Probe| probe.exec.is_some() || probe.http_get.is_some();
+    let row = if given.liveness.is_some_and(held_back) {
         STARTUP
     } else {
         STARTUP_ALONE

@@ -38,7 +38,7 @@ pub enum Reference {
     Services,
     /// The service of the API server.
     Kubernetes,
-    /// The entry point of an image, by the image's name as the pod has it; not of the API server.
+    /// The configuration of an image, by the image's name as the pod has it; not of the API server.
     Image(String),
 }
 
@@ -128,6 +128,19 @@ pub struct Object {
     pub binary: BTreeMap<String, SecretBytes>,
 }
 
+/// What an image says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    /// `ENTRYPOINT`.
+    pub entry_point: Vec<String>,
+    /// `CMD`.
+    pub command: Vec<String>,
+    /// `USER`: a name or a number, and a group behind a colon; empty for root.
+    pub user: String,
+    /// `WORKDIR`; empty for the root.
+    pub working_dir: String,
+}
+
 /// What is known outside the pod.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
@@ -143,8 +156,8 @@ pub struct Resolved {
     pub services: Option<Arc<[Service]>>,
     /// The service of the API server; `None` until it was looked up, `Some(None)` when there is none.
     pub kubernetes: Option<Option<Arc<Service>>>,
-    /// `ENTRYPOINT` of images, by name; empty for an image that has none.
-    pub entry_points: BTreeMap<String, Arc<[String]>>,
+    /// What images say about themselves, by name.
+    pub images: BTreeMap<String, Arc<Image>>,
 }
 
 impl Resolved {
@@ -155,7 +168,7 @@ impl Resolved {
             Reference::Volume(name) => self.volumes.contains_key(name),
             Reference::Services => self.services.is_some(),
             Reference::Kubernetes => self.kubernetes.is_some(),
-            Reference::Image(name) => self.entry_points.contains_key(name),
+            Reference::Image(name) => self.images.contains_key(name),
             other => self.objects.contains_key(other),
         }
     }

@@ -101,12 +101,90 @@ impl Amounts {
     }
 }
 
-/// What one container needs, and whether the pod bounds it.
+/// What one container needs, and whether the pod says and bounds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Need {
     amounts: Amounts,
+    cpu_said: bool,
     cpu_limited: bool,
+    memory_said: bool,
     memory_limited: bool,
+    /// Bytes of local storage.
+    disk: u128,
+}
+
+/// What the pod says of its containers together (KEP-2837).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Whole {
+    cpu: Option<u64>,
+    memory: Option<u64>,
+}
+
+/// Reads the resources of the pod as a whole.
+pub(super) fn of_pod(resources: Option<&ResourceRequirements>, review: &mut Review) -> Whole {
+    let empty = ResourceRequirements::default();
+    let given = resources.unwrap_or(&empty);
+    let present = !names(given).is_empty() || given.claims.iter().flatten().next().is_some();
+    if !review.field("spec.resources", present, &[]) {
+        return Whole::default();
+    }
+    for (kind, name) in names(given) {
+        if !matches!(name, "cpu" | "memory") {
+            let row = "spec.resources: other than cpu and memory";
+            review.at(row, format!("spec.resources.{kind}[{name}]"));
+        }
+    }
+    let mut read = |name, step| read(given, name, step, "spec.resources", review).0;
+    Whole {
+        cpu: read("cpu", CPU_STEP),
+        memory: read("memory", MEMORY_STEP),
+    }
+}
+
+/// Gives what the pod says of all `needs` together and no container says for itself to those that say nothing, in equal
+/// parts; when all say something, to the first.
+pub(super) fn share(whole: Whole, needs: &mut [Need]) {
+    if let Some(cpu) = whole.cpu {
+        let parts = needs.iter_mut();
+        divide(cpu, parts.map(|it| (it.cpu_said, &mut it.amounts.cpu)));
+    }
+    if let Some(memory) = whole.memory {
+        let parts = needs.iter_mut();
+        let parts = parts.map(|it| (it.memory_said, &mut it.amounts.memory));
+        divide(memory, parts);
+    }
+}
+
+fn divide<'n>(whole: u64, parts: impl Iterator<Item = (bool, &'n mut u64)>) {
+    let (said, mut silent): (Vec<_>, Vec<_>) = parts.partition(|(said, _)| *said);
+    let taken = said
+        .iter()
+        .fold(0_u64, |sum, (_, part)| sum.saturating_add(**part));
+    let rest = whole.saturating_sub(taken);
+    let count = silent.len() as u64;
+    for (_, part) in &mut silent {
+        **part = (rest / count).max(1);
+    }
+    let left = rest.checked_rem(count).unwrap_or(rest);
+    if let Some((_, first)) = silent.into_iter().chain(said).next() {
+        *first = first.saturating_add(left);
+    }
+}
+
+/// Refuses more local storage than a group has.
+pub(super) fn check_disk(needs: &[Need], place: &str, review: &mut Review) {
+    let asked = needs
+        .iter()
+        .fold(0_u128, |sum, it| sum.saturating_add(it.disk));
+    if asked > DISK {
+        review.exceeds(
+            place.to_owned(),
+            format!(
+                "{} GB of ephemeral-storage are requested; a container group has 50 GB",
+                asked.div_ceil(1_000_000_000)
+            ),
+        );
+    }
 }
 
 /// Reads the needs of container `index`, reviewing every resource it names.
@@ -117,51 +195,33 @@ pub(super) fn need(
     review: &mut Review,
 ) -> Need {
     let empty = ResourceRequirements::default();
+    let given = resources.unwrap_or(&empty);
     let ResourceRequirements {
         claims,
-        limits,
+        limits: _,
         requests,
-    } = resources.unwrap_or(&empty);
+    } = given;
     review.field(
         "spec.containers[].resources.claims",
         claims.iter().flatten().next().is_some(),
         &[index],
     );
-    for (kind, map) in [("limits", limits), ("requests", requests)] {
-        for name in map.iter().flatten().map(|(name, _)| name.as_str()) {
-            let row = match name {
-                "cpu" | "memory" => continue,
-                "ephemeral-storage" => "spec.containers[].resources: ephemeral-storage",
-                _ => "spec.containers[].resources: any other resource",
-            };
-            review.at(
-                row,
-                format!("spec.containers[{index}].resources.{kind}[{name}]"),
-            );
-        }
-    }
-    let mut read = |name: &str, step: u128| {
-        let mut of = |kind: &str, map: Option<&Quantity>| {
-            let quantity = map?;
-            let steps = nano(&quantity.0).and_then(|nano| u64::try_from(nano.div_ceil(step)).ok());
-            if steps.is_none() {
-                let path = format!("spec.containers[{index}].resources.{kind}[{name}]");
-                review.refuse(
-                    path,
-                    format!(
-                        "the quantity {:?} cannot be read; write it as a plain number",
-                        quantity.0
-                    ),
-                );
-            }
-            steps
+    let place = format!("spec.containers[{index}].resources");
+    for (kind, name) in names(given) {
+        let row = match name {
+            "cpu" | "memory" => continue,
+            "ephemeral-storage" => "spec.containers[].resources: ephemeral-storage",
+            _ => "spec.containers[].resources: any other resource",
         };
-        let limit = of("limits", limits.as_ref().and_then(|map| map.get(name)));
-        let request = of("requests", requests.as_ref().and_then(|map| map.get(name)));
-        (limit.or(request), limit.is_some())
-    };
-    let (cpu, cpu_limited) = read("cpu", CPU_STEP);
-    let (memory, memory_limited) = read("memory", MEMORY_STEP);
+        review.at(row, format!("{place}.{kind}[{name}]"));
+    }
+    let (cpu, cpu_limited) = read(given, "cpu", CPU_STEP, &place, review);
+    let (memory, memory_limited) = read(given, "memory", MEMORY_STEP, &place, review);
+    // The limit is no more than a bound: nothing is taken by it.
+    let disk = requests
+        .as_ref()
+        .and_then(|map| map.get("ephemeral-storage"));
+    let disk = disk.and_then(|quantity| nano(&quantity.0)).unwrap_or(0) / NANO;
     let amounts = Amounts {
         cpu: cpu
             .unwrap_or_else(|| steps(defaults.default_cpu, 100.0))
@@ -172,9 +232,51 @@ pub(super) fn need(
     };
     Need {
         amounts,
+        cpu_said: cpu.is_some(),
         cpu_limited,
+        memory_said: memory.is_some(),
         memory_limited,
+        disk,
     }
+}
+
+/// The names of the resources of which not nothing is asked, each with `limits` or `requests`.
+fn names(resources: &ResourceRequirements) -> Vec<(&'static str, &str)> {
+    let all = [
+        ("limits", &resources.limits),
+        ("requests", &resources.requests),
+    ];
+    let named = all.into_iter().flat_map(|(kind, map)| {
+        let map = map.iter().flatten();
+        let some = map.filter(|(_, amount)| nano(&amount.0) != Some(0));
+        some.map(move |(name, _)| (kind, name.as_str()))
+    });
+    named.collect()
+}
+
+/// The limit of `name`, else its request, in whole steps, and whether there is a limit. What cannot be read is refused.
+fn read(
+    resources: &ResourceRequirements,
+    name: &str,
+    step: u128,
+    place: &str,
+    review: &mut Review,
+) -> (Option<u64>, bool) {
+    let mut of = |kind: &str, map: &Option<BTreeMap<String, Quantity>>| {
+        let quantity = map.as_ref()?.get(name)?;
+        let steps = nano(&quantity.0).and_then(|nano| u64::try_from(nano.div_ceil(step)).ok());
+        if steps.is_none() {
+            let message = format!(
+                "the quantity {:?} cannot be read; write it as a plain number",
+                quantity.0
+            );
+            review.refuse(format!("{place}.{kind}[{name}]"), message);
+        }
+        steps
+    };
+    let limit = of("limits", &resources.limits);
+    let request = of("requests", &resources.requests);
+    (limit.or(request), limit.is_some())
 }
 
 /// What an init container requests, nothing by default; what cannot be read is refused by [`need`].
@@ -267,6 +369,8 @@ fn steps(value: f64, per: f64) -> u64 {
     }
 }
 
+/// Bytes of local storage of a group (Azure Container Instances, frequently asked questions).
+pub(super) const DISK: u128 = 50_000_000_000;
 pub(super) const NANO: u128 = 1_000_000_000;
 /// 0.01 cores and 0.1 GB, in billionths.
 const CPU_STEP: u128 = 10_000_000;

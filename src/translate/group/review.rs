@@ -1,14 +1,14 @@
 //! Collects what the verdicts say about one pod.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 
 use super::budget::{Amount, Budget, Exceeded, Of};
-use super::resolved::{Found, Object, Reference, Resolved};
+use super::resolved::{Found, Image, Object, Reference, Resolved};
 use super::{NOT_SUPPORTED, Note, Refusal, Refusals};
-use crate::api::Os;
+use crate::api::{Compatibility, Os, Treatment, Unenforced};
 use crate::azure::model::SecretBytes;
 use crate::translate::support::{Verdict, verdict};
 
@@ -18,6 +18,8 @@ const EXCEEDS: &str = "ExceedsAciLimits";
 pub(super) const NOT_FOR_ACI: &str = "ReferenceNotSupportedOnAci";
 /// Reason of a note.
 const APPROXIMATED: &str = "ApproximatedOnAci";
+/// Reason of the one note about all that ACI does not enforce.
+const NOT_ENFORCED: &str = "NotEnforcedOnAci";
 
 /// Refusals that are kept of a pod: its status shows a few, and each is compared with those before it.
 pub(super) const MAX_REFUSALS: usize = 100;
@@ -35,6 +37,10 @@ pub(super) struct Review<'a> {
     pub(super) budget: Budget,
     /// Whether what is called a container now stands in `spec.initContainers`: its fields have the same verdicts.
     pub(super) init: bool,
+    /// What becomes of pods that ask for what ACI cannot enforce.
+    pub(super) compatibility: Compatibility,
+    /// What this one asks for of that: why, the first field, and how many more there are.
+    not_enforced: BTreeMap<(Unenforced, &'static str), (String, usize)>,
     refusals: Vec<Refusal>,
     notes: Vec<Note>,
     /// Notes that are not kept.
@@ -50,6 +56,8 @@ impl<'a> Review<'a> {
             unknown: false,
             budget: Budget::full(),
             init: false,
+            compatibility: Compatibility::default(),
+            not_enforced: BTreeMap::new(),
             refusals: Vec::new(),
             notes: Vec::new(),
             untold: 0,
@@ -159,11 +167,10 @@ impl<'a> Review<'a> {
         Found::of(self.resolved.objects.get(reference))
     }
 
-    /// The words with which the image called `name` begins; none while they are not read.
-    pub(super) fn entry_point(&mut self, name: &str) -> &'a [String] {
+    /// What the image called `name` says about itself; `None` while that is not read.
+    pub(super) fn image(&mut self, name: &str) -> Option<&'a Image> {
         self.want(Reference::Image(name.to_owned()));
-        let known = self.resolved.entry_points.get(name);
-        known.map(AsRef::as_ref).unwrap_or_default()
+        self.resolved.images.get(name).map(AsRef::as_ref)
     }
 
     /// The entry `key` of what the pod refers to at `path`, as [`Review::object`]; `binary` entries count for files.
@@ -223,10 +230,23 @@ impl<'a> Review<'a> {
     }
 
     fn tell(&mut self, note: Note) {
+        if self.notes.contains(&note) {
+            return;
+        }
         if self.notes.len() < MAX_NOTES {
             self.notes.push(note);
         } else {
             self.untold += 1;
+        }
+    }
+
+    /// As [`Review::field`], with the name of what it is about before the verdict's words.
+    pub(super) fn named(&mut self, row: &'static str, name: &str, place: &[usize]) {
+        match verdict(row, self.os) {
+            Some(Verdict::Refused(why)) => self.refuse(path(row, place), format!("{name}: {why}")),
+            _ => {
+                self.field(row, true, place);
+            }
         }
     }
 
@@ -253,6 +273,23 @@ impl<'a> Review<'a> {
                 self.tell(note);
                 return true;
             }
+            Some(Verdict::NotEnforced(what, why)) => match self.compatibility.treatment(what) {
+                Treatment::Approximate => {
+                    let field = self.place(path);
+                    self.not_enforced
+                        .entry((what, why))
+                        .and_modify(|(_, more)| *more += 1)
+                        .or_insert((field, 0));
+                    return true;
+                }
+                Treatment::Refuse => {
+                    let message = format!(
+                        "{why}, and the connector has such pods refused (spec.compatibility.{}); remove it",
+                        what.as_str()
+                    );
+                    self.refuse(path, message);
+                }
+            },
         }
         false
     }
@@ -310,7 +347,7 @@ impl<'a> Review<'a> {
             return;
         }
         if self.refusals.len() >= MAX_REFUSALS {
-            // One that heals makes room, so that nobody waits for a pod that only a change of it can help.
+            // One that a retry may pass makes room, so that nobody waits for a pod that only a change of it can help.
             if !self.refusals.iter().all(|refusal| refusal.is_retryable) {
                 return;
             }
@@ -319,10 +356,38 @@ impl<'a> Review<'a> {
         self.refusals.push(refusal);
     }
 
+    /// What the pod asks for and ACI does not enforce, as a list; `None` when there is nothing.
+    pub(super) fn not_enforced(&self) -> Option<String> {
+        let mut all: Vec<&str> = self
+            .not_enforced
+            .keys()
+            .map(|(it, _)| it.as_str())
+            .collect();
+        all.dedup();
+        (!all.is_empty()).then(|| all.join(","))
+    }
+
     /// The notes and what the pod refers to, or the refusals when there is one.
     pub(super) fn finish(mut self) -> Result<(Vec<Note>, Vec<Reference>), Refusals> {
         if !self.refusals.is_empty() {
             return Err(Refusals(self.refusals));
+        }
+        let mut all = self.not_enforced.into_iter();
+        let named =
+            |((_, why), (field, more)): ((Unenforced, &'static str), (String, usize))| match more {
+                0 => (field, why),
+                more => (format!("{field} (and {more} more)"), why),
+            };
+        if let Some((field, why)) = all.next().map(named) {
+            let mut message = why.to_owned();
+            for (field, why) in all.map(named) {
+                message.push_str(&format!("; {field}: {why}"));
+            }
+            self.notes.push(Note {
+                field,
+                reason: NOT_ENFORCED,
+                message,
+            });
         }
         if self.untold > 0 {
             let message = format!(

@@ -1,13 +1,21 @@
-//! Security contexts: what ACI has goes along; where leaving one out would weaken the pod, the pod is refused.
+//! Security contexts: what ACI has goes along. What the restricted Pod Security Standard demands is enforced, or the pod
+//! refused; what goes beyond it and ACI cannot enforce, the pod does without.
 
-use k8s_openapi::api::core::v1::{Capabilities, Pod, PodSecurityContext, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Pod, PodSecurityContext, SELinuxOptions, SecurityContext,
+    WindowsSecurityContextOptions,
+};
 
-use super::review::{Review, some};
+use super::review::{Review, set, some};
 use crate::api::Os;
 use crate::azure::model;
 
-/// Reviews the pod's own context; what containers inherit of it, [`container`] translates.
-pub(super) fn pod(context: &PodSecurityContext, review: &mut Review) {
+/// Reason of a container that may not run as the image's user, as a kubelet has it.
+const CREATE_CONFIG_ERROR: &str = "CreateContainerConfigError";
+
+/// Reviews the pod's own context; what containers inherit of it, [`container`] translates. `has_files`: the pod mounts
+/// volumes whose files have a group.
+pub(super) fn pod(context: &PodSecurityContext, has_files: bool, review: &mut Review) {
     let PodSecurityContext {
         app_armor_profile,
         fs_group,
@@ -31,7 +39,10 @@ pub(super) fn pod(context: &PodSecurityContext, review: &mut Review) {
                 .as_ref()
                 .is_some_and(|it| it.type_ != "Unconfined"),
         ),
-        ("spec.securityContext.fsGroup", fs_group.is_some()),
+        (
+            "spec.securityContext.fsGroup",
+            fs_group.is_some() && has_files,
+        ),
         ("spec.securityContext.runAsGroup", run_as_group.is_some()),
         (
             "spec.securityContext.runAsNonRoot: true",
@@ -40,7 +51,7 @@ pub(super) fn pod(context: &PodSecurityContext, review: &mut Review) {
         ("spec.securityContext.runAsUser", run_as_user.is_some()),
         (
             "spec.securityContext.seLinuxOptions",
-            se_linux_options.is_some(),
+            asks_for_labels(se_linux_options.as_ref()),
         ),
         (
             "spec.securityContext.seccompProfile: RuntimeDefault",
@@ -57,7 +68,7 @@ pub(super) fn pod(context: &PodSecurityContext, review: &mut Review) {
         ("spec.securityContext.sysctls", some(sysctls.as_deref())),
         (
             "spec.securityContext.windowsOptions",
-            windows_options.is_some(),
+            asks_for_windows(windows_options.as_ref()),
         ),
     ] {
         review.field(row, present, &[]);
@@ -77,12 +88,13 @@ pub(super) fn user(context: Option<&SecurityContext>, pod: &Pod) -> Option<i64> 
 pub(super) fn container(
     context: Option<&SecurityContext>,
     pod: Option<&PodSecurityContext>,
+    image: &str,
     index: usize,
     review: &mut Review,
 ) -> Option<model::SecurityContext> {
     let empty = SecurityContext::default();
     let context = context.unwrap_or(&empty);
-    own(context, index, review);
+    review_own(context, index, review);
     if review.os == Os::Windows {
         return None;
     }
@@ -90,20 +102,27 @@ pub(super) fn container(
     let group = context
         .run_as_group
         .or(pod.and_then(|pod| pod.run_as_group));
-    // ACI does not look whether the image's user is root: only a number says that it is not.
-    let not_root = user.is_some_and(|user| user != 0);
     let inherited = pod.and_then(|pod| pod.run_as_non_root);
-    match context.run_as_non_root {
-        Some(true) if !not_root => {
-            let row = "spec.containers[].securityContext.runAsNonRoot: true without a runAsUser that is not 0";
-            review.field(row, true, &[index]);
-        }
-        None if !not_root && inherited == Some(true) => {
-            let row = "spec.securityContext.runAsNonRoot: true without a runAsUser that is not 0";
-            review.field(row, true, &[]);
-        }
-        _ => {}
+    let own = context.run_as_non_root.is_some();
+    let not_root = context.run_as_non_root.or(inherited) == Some(true);
+    if not_root && user == Some(0) && own {
+        let row = "spec.containers[].securityContext.runAsNonRoot: true with runAsUser 0";
+        review.field(row, true, &[index]);
+    } else if not_root && user == Some(0) {
+        let row = "spec.securityContext.runAsNonRoot: true with runAsUser 0";
+        review.field(row, true, &[]);
     }
+    // ACI does not look whether the image's user is root, and a tag may move before ACI pulls it: what was looked at is said.
+    let by_image = if not_root && user.is_none() {
+        let at = if own {
+            format!("spec.containers[{index}].securityContext.runAsNonRoot")
+        } else {
+            "spec.securityContext.runAsNonRoot".to_owned()
+        };
+        user_of_image(image, at, review)
+    } else {
+        None
+    };
     let mut id = |member: &str, own: bool, id: Option<i64>| {
         let id = id?;
         let number = i32::try_from(id).ok().filter(|id| *id >= 0);
@@ -129,14 +148,65 @@ pub(super) fn container(
         privileged: context.privileged,
         allow_privilege_escalation: context.allow_privilege_escalation,
         capabilities: (capabilities != model::Capabilities::default()).then_some(capabilities),
-        run_as_user: id("runAsUser", context.run_as_user.is_some(), user),
-        run_as_group: id("runAsGroup", context.run_as_group.is_some(), group),
+        run_as_user: id("runAsUser", context.run_as_user.is_some(), user)
+            .or(by_image.map(|(user, _)| user)),
+        run_as_group: id("runAsGroup", context.run_as_group.is_some(), group)
+            .or(by_image.and_then(|(_, group)| group)),
     };
     (arm != model::SecurityContext::default()).then_some(arm)
 }
 
+/// The numbers of the user, and of the group where the image says it, that a container of `image` runs as; `None` while
+/// that is not read, and when it is root or a name: a kubelet refuses these in the same words.
+fn user_of_image(image: &str, at: String, review: &mut Review) -> Option<(i32, Option<i32>)> {
+    const SHOWN: usize = 64;
+    if image.is_empty() {
+        return None;
+    }
+    let user = review.image(image)?.user.as_str();
+    let (user, group) = user.split_once(':').unwrap_or((user, ""));
+    let message = match user.parse::<i32>() {
+        Ok(user) if user > 0 => {
+            let group = group.parse().ok().filter(|group: &i32| *group >= 0);
+            return Some((user, group));
+        }
+        Err(_) if !user.is_empty() => {
+            let user: String = user.chars().take(SHOWN).collect();
+            format!(
+                "container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root",
+                user.escape_debug()
+            )
+        }
+        _ => "container has runAsNonRoot and image will run as root".to_owned(),
+    };
+    let message = format!(
+        "{message}: set runAsUser to the number of a user that is not root, or change the image"
+    );
+    review.refuse_until_present(CREATE_CONFIG_ERROR, at, message);
+    None
+}
+
+/// Whether `options` name a label: an empty object asks for nothing.
+fn asks_for_labels(options: Option<&SELinuxOptions>) -> bool {
+    options.is_some_and(|options| {
+        let SELinuxOptions {
+            level,
+            role,
+            type_,
+            user,
+        } = options;
+        let all = [level, role, type_, user];
+        all.into_iter().any(|label| set(label.as_deref()))
+    })
+}
+
+/// Whether `options` name one: an empty object asks for nothing.
+fn asks_for_windows(options: Option<&WindowsSecurityContextOptions>) -> bool {
+    options.is_some_and(|options| *options != WindowsSecurityContextOptions::default())
+}
+
 /// Reviews the context of container `index`.
-fn own(context: &SecurityContext, index: usize, review: &mut Review) {
+fn review_own(context: &SecurityContext, index: usize, review: &mut Review) {
     let SecurityContext {
         allow_privilege_escalation,
         app_armor_profile,
@@ -195,7 +265,7 @@ fn own(context: &SecurityContext, index: usize, review: &mut Review) {
         ),
         (
             "spec.containers[].securityContext.seLinuxOptions",
-            se_linux_options.is_some(),
+            asks_for_labels(se_linux_options.as_ref()),
         ),
         (
             "spec.containers[].securityContext.seccompProfile: RuntimeDefault",
@@ -207,7 +277,7 @@ fn own(context: &SecurityContext, index: usize, review: &mut Review) {
         ),
         (
             "spec.containers[].securityContext.windowsOptions",
-            windows_options.is_some(),
+            asks_for_windows(windows_options.as_ref()),
         ),
     ] {
         review.field(row, present, &[index]);

@@ -1,9 +1,10 @@
 //! Environment variables that tell a container of the services of its namespace, as a kubelet makes them
 //! (`pkg/kubelet/envvars`): `<NAME>_SERVICE_HOST` and `_SERVICE_PORT`, and those of Docker's links.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::names;
 use super::resolved::Reference;
@@ -30,6 +31,8 @@ pub struct Service {
     pub host: String,
     /// `spec.ports`, in order; never empty.
     pub ports: Vec<ServicePort>,
+    /// `spec.selector`; empty when somebody else says which pods it is.
+    pub selector: BTreeMap<String, String>,
 }
 
 /// A port of a [`Service`].
@@ -41,6 +44,8 @@ pub struct ServicePort {
     pub port: i32,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
+    /// `targetPort`, of the pods: a number or a name.
+    pub target: IntOrString,
 }
 
 impl Service {
@@ -56,6 +61,7 @@ impl Service {
             name: service.metadata.name.clone()?,
             host: host.to_owned(),
             ports,
+            selector: spec.selector.clone().unwrap_or_default(),
         })
     }
 
@@ -68,7 +74,9 @@ impl Service {
                 name: "https".to_owned(),
                 port: i32::from(port),
                 protocol: "TCP".to_owned(),
+                target: IntOrString::Int(i32::from(port)),
             }],
+            selector: BTreeMap::new(),
         }
     }
 
@@ -115,6 +123,10 @@ fn port(port: &core::ServicePort) -> ServicePort {
         name: port.name.clone().unwrap_or_default(),
         port: port.port,
         protocol: protocol.unwrap_or("TCP").to_owned(),
+        target: port
+            .target_port
+            .clone()
+            .unwrap_or(IntOrString::Int(port.port)),
     }
 }
 

@@ -12,6 +12,7 @@ mod dns;
 mod features;
 mod limits;
 mod mutants;
+mod not_enforced;
 mod refusals;
 
 fn translate(pod: &Pod, os: Os) -> Result<Translation, Refusals> {

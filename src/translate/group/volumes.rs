@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::fields::Fields;
 use super::names;
-use super::review::{Review, set};
+use super::review::Review;
 use crate::azure::model::{self, EmptyDir, GitRepo};
 use files::Files;
 
@@ -23,8 +23,9 @@ const MAX_VOLUMES: usize = 20;
 /// How the API server's admission names the volume of a service account.
 const SERVICE_ACCOUNT_PREFIX: &str = "kube-api-access-";
 const SERVICE_ACCOUNT: &str = "spec.volumes[].projected: the service account's (kube-api-access-*)";
-const MEDIUM: &str = "spec.volumes[].emptyDir.medium: Memory or HugePages";
-const OVERLAP: &str = "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above or below it too";
+const OVERLAP: &str =
+    "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above it too";
+const READ_ONLY: &str = "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above it too, read-only";
 
 /// The volumes of a pod, and what its containers mount of them.
 #[derive(Debug, Default)]
@@ -75,11 +76,6 @@ pub(super) fn volumes<'a>(
 impl Volumes<'_> {
     /// What [`Volumes::mounts`] has mounted, as ARM gets it.
     pub(super) fn finish(self, review: &mut Review<'_>) -> Vec<model::Volume> {
-        for (index, source) in self.sources.values() {
-            if matches!(source, Source::Empty) && self.overlap(*index) {
-                review.at(OVERLAP, format!("spec.volumes[{index}].emptyDir"));
-            }
-        }
         if !self.others.is_empty() {
             let message = format!(
                 "{} volumes are mounted; a container group has at most {MAX_VOLUMES}",
@@ -90,21 +86,86 @@ impl Volumes<'_> {
         self.views.into_values().collect()
     }
 
-    /// Whether one of the paths that are mounted of volume `index` lies in another.
-    fn overlap(&self, index: usize) -> bool {
-        let paths: Vec<&str> = self
-            .views
-            .keys()
-            .filter_map(|(of, path)| (*of == index).then_some(path.as_str()))
-            .collect();
-        let within = |inner: &str, outer: &str| {
-            let rest = inner.strip_prefix(outer);
-            inner != outer && (outer.is_empty() || rest.is_some_and(|rest| rest.starts_with('/')))
-        };
-        paths
-            .iter()
-            .any(|inner| paths.iter().any(|outer| within(inner, outer)))
+    /// Mounts directories of an emptyDir, which are volumes of their own, also in what is mounted above them: else two
+    /// containers that see one file in Kubernetes would see two. `mounts` has those of each container.
+    pub(super) fn nest<'m>(
+        &self,
+        mounts: impl Iterator<Item = &'m mut Vec<model::VolumeMount>>,
+        review: &mut Review<'_>,
+    ) {
+        let nested = self.nested();
+        if nested.is_empty() {
+            return;
+        }
+        for mounts in mounts {
+            let mut taken: BTreeSet<String> =
+                mounts.iter().map(|it| it.mount_path.clone()).collect();
+            let mut more = Vec::new();
+            for mount in mounts.iter() {
+                let Some((index, directories)) = nested.get(mount.name.as_str()) else {
+                    continue;
+                };
+                let at = format!("spec.volumes[{index}].emptyDir");
+                if mount.read_only == Some(true) {
+                    review.at(READ_ONLY, at);
+                    continue;
+                }
+                review.at(OVERLAP, at.clone());
+                for (name, below) in directories {
+                    let mount_path = mounts::below(&mount.mount_path, below);
+                    if taken.contains(&mount_path) {
+                        // Another mount of the pod's hides it.
+                        continue;
+                    }
+                    if mounts::pay(&mount_path, &at, review).is_err() {
+                        return;
+                    }
+                    taken.insert(mount_path.clone());
+                    more.push(model::VolumeMount {
+                        name: (*name).to_owned(),
+                        mount_path,
+                        read_only: None,
+                    });
+                }
+            }
+            mounts.extend(more);
+        }
     }
+
+    /// The mounted parts of emptyDirs that have others in them, by the names of their volumes: the index in the pod, and the
+    /// name and the path of each of those.
+    fn nested(&self) -> BTreeMap<&str, (usize, Vec<(&str, &str)>)> {
+        let mut nested: BTreeMap<&str, (usize, Vec<(&str, &str)>)> = BTreeMap::new();
+        let empty = |(_, source): &&(usize, Source<'_>)| matches!(source, Source::Empty);
+        for (index, _) in self.sources.values().filter(empty) {
+            let views = || self.views.iter().filter(|((of, _), _)| of == index);
+            for ((_, outer), volume) in views() {
+                let inner = views().filter_map(|((_, path), inner)| {
+                    let rest = path.strip_prefix(outer.as_str())?;
+                    let below = if outer.is_empty() {
+                        rest
+                    } else {
+                        rest.strip_prefix('/')?
+                    };
+                    (!below.is_empty()).then_some((inner.name.as_str(), below))
+                });
+                let inner: Vec<(&str, &str)> = inner.collect();
+                if !inner.is_empty() {
+                    nested.insert(volume.name.as_str(), (*index, inner));
+                }
+            }
+        }
+        nested
+    }
+}
+
+/// Whether `spec` mounts a volume whose files have a group that a kubelet could change: not only its service account's.
+pub(super) fn has_files(spec: &PodSpec) -> bool {
+    let mounted = mounted(spec);
+    spec.volumes.iter().flatten().any(|volume| {
+        let is_account = |projected| is_service_account(&volume.name, projected);
+        mounted.contains(volume.name.as_str()) && !volume.projected.as_ref().is_some_and(is_account)
+    })
 }
 
 fn mounted(spec: &PodSpec) -> BTreeSet<&str> {
@@ -116,7 +177,7 @@ fn mounted(spec: &PodSpec) -> BTreeSet<&str> {
     mounts.map(|mount| mount.name.as_str()).collect()
 }
 
-/// What `volume` is made of; `None` when it is refused or left out. What it refers to is looked up only when it is mounted.
+/// What `volume` is made of; `None` when it is refused or left out. One that nobody mounts asks for nothing.
 fn source<'a>(
     volume: &Volume,
     index: usize,
@@ -124,6 +185,9 @@ fn source<'a>(
     fields: &Fields<'_>,
     review: &mut Review<'a>,
 ) -> Option<Source<'a>> {
+    if !mounted {
+        return None;
+    }
     refuse_others(volume, index, review);
     if !review.field(row(volume)?, true, &[index]) {
         return None;
@@ -134,8 +198,11 @@ fn source<'a>(
         ..
     } = volume
     {
-        let medium = set(medium.as_deref());
-        review.field(MEDIUM, medium, &[index]);
+        let medium = medium.as_deref().unwrap_or_default();
+        let memory = medium == "Memory";
+        review.field("spec.volumes[].emptyDir.medium: Memory", memory, &[index]);
+        let huge = !memory && !medium.is_empty();
+        review.field("spec.volumes[].emptyDir.medium: HugePages", huge, &[index]);
         let limit = size_limit.is_some();
         review.field("spec.volumes[].emptyDir.sizeLimit", limit, &[index]);
         return Some(Source::Empty);
@@ -152,9 +219,6 @@ fn source<'a>(
     if let Some(csi) = &volume.csi
         && !share::is_for_us(csi, &path, review)
     {
-        return None;
-    }
-    if !mounted {
         return None;
     }
     match volume {

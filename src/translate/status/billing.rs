@@ -1,36 +1,51 @@
-//! What a pod is told about its container group besides its status: what Azure bills, and its public name.
+//! What a pod is told about its container group besides its status: what Azure bills, its public name, and what ACI
+//! does not enforce.
 
 use std::fmt;
 
 use crate::azure::model::{Container, ContainerGroup};
-use crate::translate::operator_annotations::{BILLED, FQDN};
+use crate::translate::identity;
+use crate::translate::operator_annotations::{BILLED, FQDN, NOT_ENFORCED};
 
 /// The annotations that a pod gets together with its status, as they were last made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BilledNoted {
+pub struct BilledNoted(Option<Box<Noted>>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Noted {
     billed: Option<Box<str>>,
     fqdn: Option<Box<str>>,
+    not_enforced: Option<Box<str>>,
 }
 
 impl BilledNoted {
     /// What `group` says. Azure bills the requests (Azure Container Instances pricing); what the group does not say
     /// stays as it was.
     pub fn learn(&mut self, group: &ContainerGroup) {
+        let noted = self.0.get_or_insert_default();
         let total = Total::of(&group.properties.containers);
         if total.is_some() {
-            self.billed = total.map(|total| total.to_string().into());
+            noted.billed = total.map(|total| total.to_string().into());
         }
         let address = group.properties.ip_address.as_ref();
         if let Some(name) = address.and_then(|address| address.fqdn.as_deref()) {
-            self.fqdn = Some(name.into());
+            noted.fqdn = Some(name.into());
+        }
+        if let Some(list) = identity::not_enforced(&group.tags) {
+            noted.not_enforced = Some(list.into());
         }
     }
 
     /// Key and value of each.
     pub fn annotations(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [(BILLED, &self.billed), (FQDN, &self.fqdn)]
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value.as_deref()?)))
+        let all = self.0.iter().flat_map(|noted| {
+            [
+                (BILLED, &noted.billed),
+                (FQDN, &noted.fqdn),
+                (NOT_ENFORCED, &noted.not_enforced),
+            ]
+        });
+        all.filter_map(|(key, value)| Some((key, value.as_deref()?)))
     }
 }
 
@@ -94,6 +109,7 @@ mod tests {
                 "/properties/ipAddress",
                 json!({"type": "Public", "fqdn": "a.eastus.azurecontainer.io"}),
             ),
+            ("/tags", json!({"VKC-not-enforced": "fsGroup,probes"})),
         ];
         assert_eq!(
             told(&changes),
@@ -105,6 +121,10 @@ mod tests {
                 (
                     "virtual-kubelet.io/fqdn",
                     "a.eastus.azurecontainer.io".to_owned()
+                ),
+                (
+                    "virtual-kubelet.io/not-enforced",
+                    "fsGroup,probes".to_owned()
                 ),
             ]
         );

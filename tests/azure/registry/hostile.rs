@@ -65,12 +65,12 @@ async fn look(
     let name = format!("{}/{image}", host(server));
     let login = login(PASSWORD);
     let read = reader(&servers)
-        .entry_point(&name, Platform::Linux, Some(&login))
+        .configuration(&name, Platform::Linux, Some(&login))
         .await;
     if let Err(error) = &read {
         assert!(!error.to_string().contains(PASSWORD), "{error}");
     }
-    read.map(|words| words.to_vec())
+    read.map(|image| image.entry_point.clone())
 }
 
 /// A look that comes to nothing: its outcome.
@@ -305,13 +305,15 @@ async fn an_answer_that_does_not_come_is_given_up() {
     .await;
     let reader = reader(&[&server]);
     let name = |image: &str| format!("{}/{image}:1", host(&server));
-    let read = reader.entry_point(&name("a"), Platform::Linux, None).await;
-    assert_eq!(read.unwrap().to_vec(), ["/app"]);
+    let read = reader
+        .configuration(&name("a"), Platform::Linux, None)
+        .await;
+    assert_eq!(read.unwrap().entry_point, ["/app"]);
     // From here on a connection is open, and only the time-outs are left to wait for.
     tokio::time::pause();
     let started = Instant::now();
     let read = reader
-        .entry_point(&name("hang"), Platform::Linux, None)
+        .configuration(&name("hang"), Platform::Linux, None)
         .await;
     let error = read.unwrap_err();
     let limit = Duration::from_secs(10);

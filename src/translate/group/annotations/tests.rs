@@ -1,10 +1,10 @@
 use std::collections::HashSet;
 
-use super::{ANNOTATIONS, BILLED, FQDN, PREFIXES, page};
+use super::{ANNOTATIONS, BILLED, FQDN, NOT_ENFORCED, PREFIXES, page};
 
 #[test]
 fn every_name_is_there_once_and_under_a_known_prefix() {
-    let mut seen = HashSet::from([BILLED, FQDN]);
+    let mut seen = HashSet::from([BILLED, FQDN, NOT_ENFORCED]);
     for row in ANNOTATIONS {
         for name in std::iter::once(&row.key).chain(row.aliases) {
             assert!(seen.insert(name), "{name} twice");

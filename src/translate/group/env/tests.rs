@@ -177,6 +177,47 @@ fn the_later_of_two_variables_counts_and_all_before_are_seen() {
 }
 
 #[test]
+fn keys_that_aci_does_not_take_are_left_out_and_told() {
+    let (env, notes) = made(&json!({"envFrom": [
+        {"configMapRef": {"name": "dotted"}},
+        {"configMapRef": {"name": "dotted"}, "prefix": "_"},
+        {"secretRef": {"name": "s"}, "prefix": "_X_"},
+    ]}));
+    let names: Vec<_> = env
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["_X_EMPTY", "_X_PASS", "_X_USER"]);
+    let told: Vec<_> = notes
+        .iter()
+        .map(|it| (it.field.as_str(), it.reason))
+        .collect();
+    let reason = "InvalidEnvironmentVariableNames";
+    assert_eq!(
+        told,
+        [
+            ("spec.containers[0].envFrom[0]", reason),
+            ("spec.containers[0].envFrom[1]", reason)
+        ]
+    );
+    assert!(notes[0].message.ends_with(": a.b"), "{}", notes[0].message);
+    let refusals = translate(
+        &json!({"env": [{"name": "3SCALE_URL", "value": "x"}]}),
+        &resolved(),
+    )
+    .unwrap_err();
+    let message = refusals.to_string();
+    assert!(
+        message.contains("variable \"3SCALE_URL\" of container c: "),
+        "{message}"
+    );
+    let (env, _) = made(&json!({"env": [{"name": "_JAVA_OPTIONS", "value": "x"}, {"name": "X_"}]}));
+    assert_eq!(env.as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn what_is_optional_is_left_out_and_told_once() {
     let key = |name: &str, key: &str| json!({"name": name, "key": key, "optional": true});
     let (env, notes) = made(&json!({
@@ -241,7 +282,6 @@ fn what_is_missing_heals() {
     for (source, name, reason) in [
         ("secretRef", "gone", "MandatorySecretNotFound"),
         ("configMapRef", "gone", "MandatoryConfigMapNotFound"),
-        ("configMapRef", "dotted", "ReferenceNotSupportedOnAci"),
         ("secretRef", "raw", "ReferenceNotSupportedOnAci"),
     ] {
         let got = refused(&json!({"envFrom": [{source: {"name": name}}]}));
@@ -250,7 +290,7 @@ fn what_is_missing_heals() {
             [("spec.containers[0].envFrom[0]".to_owned(), reason, true)]
         );
     }
-    let mixed = json!({"workingDir": "/", "envFrom": [{"secretRef": {"name": "gone"}}]});
+    let mixed = json!({"tty": true, "envFrom": [{"secretRef": {"name": "gone"}}]});
     assert!(!translate(&mixed, &resolved()).unwrap_err().is_retryable());
     let message = translate(
         &from("secretKeyRef", &json!({"name": "raw", "key": "key"})),

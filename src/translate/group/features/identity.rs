@@ -18,7 +18,7 @@ pub(super) fn identity(
     };
     let mut system = false;
     let mut users = Vec::new();
-    let words: Vec<&str> = written.value.split(',').map(str::trim).collect();
+    let words: Vec<&str> = written.value.split([',', ';']).map(str::trim).collect();
     for word in &words {
         if word.eq_ignore_ascii_case("none") && words.len() == 1 {
             return None;

@@ -121,14 +121,13 @@ fn what_an_init_container_cannot_have_is_refused_by_name() {
         ("image", json!(""), "image"),
         ("lifecycle", json!({"preStop": exec}), "lifecycle"),
         ("livenessProbe", exec.clone(), "livenessProbe"),
-        ("ports", json!([{"containerPort": 81}]), "ports"),
         ("readinessProbe", exec.clone(), "readinessProbe"),
         ("startupProbe", exec.clone(), "startupProbe"),
         ("restartPolicy", json!("Never"), "restartPolicy"),
-        ("env", json!([{"name": "_", "value": "x"}]), "env[0].name"),
+        ("env", json!([{"name": "9", "value": "x"}]), "env[0].name"),
         (
             "securityContext",
-            json!({"runAsNonRoot": true}),
+            json!({"runAsNonRoot": true, "runAsUser": 0}),
             "securityContext.runAsNonRoot",
         ),
         (
@@ -150,17 +149,15 @@ fn what_an_init_container_cannot_have_is_refused_by_name() {
         assert_eq!(fields(init, Os::Linux), [expected]);
     }
     for (member, value, field) in [
-        ("startupProbe", exec.clone(), "startupProbe"),
-        (
-            "livenessProbe",
-            json!({"grpc": {"port": 1}}),
-            "livenessProbe.grpc",
-        ),
-        ("ports", json!([{"containerPort": 80}]), "ports"),
+        ("lifecycle", json!({"preStop": exec}), "lifecycle"),
+        ("livenessProbe", json!({}), "livenessProbe"),
+        ("tty", json!(true), "tty"),
     ] {
         let expected = format!("spec.initContainers[0].{field}");
         assert_eq!(fields(sidecar(member, value), Os::Linux), [expected]);
     }
+    let open = json!([{"name": "i", "image": "i", "ports": [{"containerPort": 81}]}]);
+    assert_eq!(fields(open, Os::Linux), [""; 0], "it has ended before");
     let plain = sidecar("image", json!("i"));
     assert_eq!(fields(plain.clone(), Os::Windows), ["spec.initContainers"]);
     for policy in ["Never", "OnFailure"] {

@@ -88,8 +88,6 @@ fn times_are_sent_as_they_are() {
 #[test]
 fn what_aci_has_not_is_refused_by_name() {
     let table = [
-        (json!({"tcpSocket": {"port": 80}}), ".tcpSocket", "httpGet"),
-        (json!({"grpc": {"port": 80}}), ".grpc", "httpGet"),
         (
             json!({"httpGet": {"port": 80, "host": "example.com"}}),
             ".httpGet.host",

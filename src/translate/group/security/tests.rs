@@ -1,4 +1,4 @@
-use crate::translate::Resolved;
+use crate::translate::testing::resolved;
 use serde_json::{Value, json};
 
 use super::{container, pod};
@@ -7,12 +7,21 @@ use crate::translate::group::review::Review;
 
 /// What ARM gets and the fields of the notes, or the fields that are refused.
 fn arm(of_pod: &Value, own: &Value, os: Os) -> Result<(Value, Vec<String>), Vec<String>> {
+    arm_of("unread", of_pod, own, os)
+}
+
+fn arm_of(
+    image: &str,
+    of_pod: &Value,
+    own: &Value,
+    os: Os,
+) -> Result<(Value, Vec<String>), Vec<String>> {
     let of_pod = serde_json::from_value(of_pod.clone()).unwrap();
     let own = serde_json::from_value(own.clone()).unwrap();
-    let resolved = Resolved::default();
+    let resolved = resolved();
     let mut review = Review::new(os, &resolved);
-    pod(&of_pod, &mut review);
-    let context = container(Some(&own), Some(&of_pod), 1, &mut review);
+    pod(&of_pod, true, &mut review);
+    let context = container(Some(&own), Some(&of_pod), image, 1, &mut review);
     match review.finish() {
         Ok((notes, _)) => Ok((
             serde_json::to_value(context).unwrap(),
@@ -94,12 +103,6 @@ fn what_would_weaken_the_pod_is_refused() {
     let table = [
         (
             json!({"runAsNonRoot": true}),
-            json!({}),
-            pods,
-            "runAsNonRoot",
-        ),
-        (
-            json!({"runAsNonRoot": true}),
             json!({"runAsUser": 0}),
             pods,
             "runAsNonRoot",
@@ -123,17 +126,73 @@ fn what_would_weaken_the_pod_is_refused() {
             pods,
             "seccompProfile",
         ),
-        (
-            json!({}),
-            json!({"readOnlyRootFilesystem": true}),
-            own,
-            "readOnlyRootFilesystem",
-        ),
     ];
     for (of_pod, context, place, member) in table {
         let got = arm(&of_pod, &context, Os::Linux);
         assert_eq!(got, Err(vec![format!("{place}.{member}")]), "{context}");
     }
+}
+
+#[test]
+fn an_image_s_user_is_looked_at_as_a_kubelet_does() {
+    let pods = json!({"runAsNonRoot": true});
+    let own = json!({"runAsNonRoot": true});
+    let (at_pod, at_own) = (
+        "spec.securityContext.runAsNonRoot",
+        "spec.containers[1].securityContext.runAsNonRoot",
+    );
+    for (image, expected) in [
+        // What was looked at is said, so that no other image that gets the same tag runs as root.
+        ("numeric", Ok(json!({"runAsUser": 1001}))),
+        ("both", Ok(json!({"runAsUser": 65532, "runAsGroup": 65533}))),
+        ("unread", Ok(json!(null))),
+        ("named", Err(())),
+        ("root", Err(())),
+        ("bare", Err(())),
+    ] {
+        let expect = |at: &str| {
+            expected
+                .clone()
+                .map(|arm| (arm, Vec::new()))
+                .map_err(|()| vec![at.to_owned()])
+        };
+        assert_eq!(
+            arm_of(image, &pods, &json!({}), Os::Linux),
+            expect(at_pod),
+            "{image}"
+        );
+        assert_eq!(
+            arm_of(image, &json!({}), &own, Os::Linux),
+            expect(at_own),
+            "{image}"
+        );
+    }
+    let group = arm_of("both", &json!({"runAsGroup": 7}), &own, Os::Linux);
+    assert_eq!(
+        group.unwrap().0,
+        json!({"runAsUser": 65532, "runAsGroup": 7})
+    );
+    let number = arm_of("root", &json!({"runAsUser": 5}), &own, Os::Linux);
+    assert_eq!(number.unwrap().0, json!({"runAsUser": 5}));
+    let off = arm_of("root", &pods, &json!({"runAsNonRoot": false}), Os::Linux);
+    assert_eq!(off.unwrap().0, json!(null));
+    let resolved = resolved();
+    let mut review = Review::new(Os::Linux, &resolved);
+    container(
+        None,
+        Some(&serde_json::from_value(pods).unwrap()),
+        "named",
+        0,
+        &mut review,
+    );
+    let refusals = review.finish().unwrap_err();
+    assert!(refusals.is_retryable(), "the image may change");
+    assert_eq!(refusals.reason(), "CreateContainerConfigError");
+    let message = refusals.to_string();
+    assert!(
+        message.contains("image has non-numeric user (app), cannot verify user is non-root"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -147,7 +206,7 @@ fn windows_has_no_security_context() {
         ("runAsNonRoot", json!(true)),
         ("runAsUser", json!(1)),
         ("seccompProfile", json!({"type": "RuntimeDefault"})),
-        ("windowsOptions", json!({})),
+        ("windowsOptions", json!({"runAsUserName": "a"})),
     ];
     for (member, value) in table {
         let own = match member.split_once('.') {

@@ -202,9 +202,32 @@ fn annotations_win_over_the_connector() {
         ("encryption-key-version", "0123abc"),
         ("encryption-identity", A),
     ];
-    let cases: [Case<'_>; 17] = [
+    let cases: [Case<'_>; 21] = [
         (&[("zone", "3")], "/zones", json!(["3"])),
         (&[("zone", "none")], "/zones", json!(null)),
+        (&[("zone", "3;1, 2")], "/zones", json!(["3"])),
+        (
+            &[
+                ("microsoft.containerinstance.virtualnode.zones", ""),
+                ("microsoft.containerinstance.virtualnode.identity", ""),
+                ("microsoft.containerinstance.virtualnode.customtags", ""),
+            ],
+            "/zones",
+            json!(["2"]),
+        ),
+        (
+            &[(
+                "microsoft.containerinstance.virtualnode.customtags",
+                "team=a;cost:b=c;vkc-uid=x;VKC-not-enforced=y;",
+            )],
+            "/tags/cost",
+            json!("b=c"),
+        ),
+        (
+            &[("tags", "vkc-uid=x;VKC-not-enforced=y")],
+            "/tags/VKC-not-enforced",
+            json!(null),
+        ),
         (
             &[("sku", "dedicated")],
             "/properties/sku",
@@ -371,7 +394,7 @@ fn names_that_nobody_reads_are_told_once() {
         &[
             ("prioritty", "Spot"),
             ("gpu-type", "k80"),
-            ("microsoft.containerinstance.virtualnode.customtags", "a=b"),
+            ("microsoft.containerinstance.virtualnode.fips", "a"),
             ("billed-resources", "cpu=1"),
             ("fqdn", "a.b"),
             ("example.com/virtual-kubelet.io", "x"),
@@ -380,7 +403,7 @@ fn names_that_nobody_reads_are_told_once() {
         &connector(),
     );
     let notes = told.unwrap().notes;
-    let message = "nothing is known by this name: microsoft.containerinstance.virtualnode.customtags, \
+    let message = "nothing is known by this name: microsoft.containerinstance.virtualnode.fips, \
                    virtual-kubelet.io/gpu-type, virtual-kubelet.io/prioritty; see docs/annotations.md";
     assert_eq!(
         notes,
@@ -390,6 +413,23 @@ fn names_that_nobody_reads_are_told_once() {
             message: message.to_owned(),
         }]
     );
+}
+
+#[test]
+fn the_connector_s_tags_win_over_a_pod_s() {
+    let mut defaults = connector();
+    defaults.tags = (0..39)
+        .map(|n| (format!("t{n:02}"), "own".to_owned()))
+        .collect();
+    let asked = "T00=mine;a=1;b=2";
+    let tags = put(&[("tags", asked)], &defaults)["tags"].clone();
+    assert_eq!((&tags["t00"], &tags["T00"]), (&json!("own"), &Value::Null));
+    assert_eq!(
+        (&tags["a"], &tags["b"]),
+        (&json!("1"), &Value::Null),
+        "there is room for one"
+    );
+    assert_eq!(tags.as_object().unwrap().len(), 39 + 1 + 6);
 }
 
 #[test]

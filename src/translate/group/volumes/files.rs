@@ -8,13 +8,13 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::empty_dir;
+use super::mounts::clean;
 use crate::azure::model::{self, SecretBytes};
 use crate::translate::group::budget::{Amount, Exceeded, Of, base64, written};
 use crate::translate::group::fields::Fields;
 use crate::translate::group::resolved::{Found, Reference};
 use crate::translate::group::review::Review;
 
-const DIRECTORY: &str = "spec.volumes[]: a file in a directory (a path with a slash)";
 const MODES: &str = "spec.volumes[]: file modes other than 0644";
 const BUNDLE: &str = "spec.volumes[].projected.sources[].clusterTrustBundle";
 const CERTIFICATE: &str = "spec.volumes[].projected.sources[].podCertificate";
@@ -34,17 +34,11 @@ const FRAME: usize = 6;
 /// Files of one volume. Their base64 is made only where they are mounted.
 #[derive(Debug, Default)]
 pub(super) struct Files<'a> {
-    files: BTreeMap<String, File<'a>>,
+    files: BTreeMap<String, Content<'a>>,
+    /// Paths of the directories that hold files; empty for the volume itself.
+    directories: BTreeSet<String>,
     /// Paths of files that are optional and missing: their directories are there.
     missing: BTreeSet<String>,
-}
-
-/// A file.
-#[derive(Debug)]
-struct File<'a> {
-    content: Content<'a>,
-    /// The field of the pod that names it.
-    at: String,
 }
 
 /// What is in a file.
@@ -102,6 +96,7 @@ pub(super) fn files<'a>(
     } else {
         None
     };
+    files.refuse_ambiguous(&path, review);
     if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
         review.at(MODES, path);
     }
@@ -109,44 +104,49 @@ pub(super) fn files<'a>(
 }
 
 impl<'a> Files<'a> {
-    /// The whole volume, which stands at `at`. ACI has no directories in it.
-    pub(super) fn all(&self, at: &str, review: &mut Review<'_>) -> Result<model::Volume, Exceeded> {
-        self.volume("", at, review)
+    /// The directories that hold files, at `path` and below; `path` itself when it is the whole of an empty volume, or a
+    /// directory of which all files are optional and missing. None when `path` is no directory.
+    pub(super) fn directories<'s>(&'s self, path: &'s str) -> Vec<&'s str> {
+        let prefix = format!("{path}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let mut found: Vec<&str> = if path.is_empty() {
+            self.directories.iter().map(String::as_str).collect()
+        } else {
+            let below = self.directories.range::<str, _>(from);
+            let below = below.take_while(|it| it.starts_with(&prefix));
+            let own = self.directories.get(path).into_iter();
+            own.chain(below).map(String::as_str).collect()
+        };
+        let mut missing = self.missing.range::<str, _>(from);
+        if found.is_empty()
+            && (path.is_empty() || missing.next().is_some_and(|it| it.starts_with(&prefix)))
+        {
+            found.push(path);
+        }
+        found
     }
 
-    /// The volume of what is in the directory `path`; `None` when there is no such directory.
-    pub(super) fn below(
+    /// The volume of the files in the directory `path`, and not deeper: ACI has no directories in it. Without any files it
+    /// is an empty directory, which ACI has under another name.
+    pub(super) fn directory(
         &self,
         path: &str,
         at: &str,
         review: &mut Review<'_>,
-    ) -> Result<Option<model::Volume>, Exceeded> {
-        let prefix = format!("{path}/");
-        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        let file = self.files.range::<str, _>(from).next();
-        let missing = self.missing.range::<str, _>(from).next();
-        let first = [file.map(|(path, _)| path), missing];
-        if !first.iter().flatten().any(|path| path.starts_with(&prefix)) {
-            return Ok(None);
-        }
-        self.volume(&prefix, at, review).map(Some)
-    }
-
-    /// A volume without any files is an empty directory, which ACI has under another name.
-    fn volume(
-        &self,
-        prefix: &str,
-        at: &str,
-        review: &mut Review<'_>,
     ) -> Result<model::Volume, Exceeded> {
+        let prefix = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
         let mut out = BTreeMap::new();
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        for (path, File { content, at: field }) in self.files.range::<str, _>(from) {
-            let Some(name) = path.strip_prefix(prefix) else {
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        for (path, content) in self.files.range::<str, _>(from) {
+            let Some(name) = path.strip_prefix(&prefix) else {
                 break;
             };
             if name.contains('/') {
-                review.at(DIRECTORY, field.clone());
+                continue;
             }
             let (bytes, amount): (_, fn(usize) -> Amount) = match content {
                 Content::Unknown => (None, Amount::foreign),
@@ -264,7 +264,7 @@ impl<'a> Files<'a> {
                 }
             };
             let Some(content) = content else {
-                self.missing.insert(file.clone());
+                self.missing.extend(clean(file));
                 continue;
             };
             let one = Amount::own(1);
@@ -339,6 +339,24 @@ impl<'a> Files<'a> {
         }
     }
 
+    /// Refuses what is a file and a directory.
+    fn refuse_ambiguous(&self, at: &str, review: &mut Review<'_>) {
+        if self.directories.iter().all(String::is_empty) {
+            return;
+        }
+        for file in self.files.keys() {
+            let prefix = format!("{file}/");
+            let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+            let below = self.files.range::<str, _>(from).next();
+            if below.is_some_and(|(path, _)| path.starts_with(&prefix)) {
+                let message = format!(
+                    "{file:?} is both a file and a directory; give one of them another path"
+                );
+                review.refuse(at.to_owned(), message);
+            }
+        }
+    }
+
     /// Adds a file, which counts as `one`.
     fn add(
         &mut self,
@@ -349,9 +367,17 @@ impl<'a> Files<'a> {
         review: &mut Review<'_>,
     ) -> Result<(), Exceeded> {
         review.spend(Of::Files, one, "what the volumes hold", &path)?;
-        let at = path.to_owned();
-        let entry = File { content, at };
-        if self.files.insert(file.to_owned(), entry).is_some() {
+        let Some(file) = clean(file).filter(|file| !file.is_empty()) else {
+            let message =
+                format!("{file:?} is no place in the volume; it must be relative and without ..");
+            review.refuse(path.to_owned(), message);
+            return Ok(());
+        };
+        let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
+        if !self.directories.contains(directory) {
+            self.directories.insert(directory.to_owned());
+        }
+        if self.files.insert(file.clone(), content).is_some() {
             let message =
                 format!("the volume has two files {file:?}; give one of them another path");
             review.refuse(path.to_owned(), message);

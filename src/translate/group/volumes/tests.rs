@@ -84,28 +84,47 @@ fn directories_of_an_empty_dir_are_volumes_that_containers_share() {
 }
 
 #[test]
-fn paths_of_an_empty_dir_that_see_each_other_are_refused() {
-    let volumes = json!([{"name": "d", "emptyDir": {}}, {"name": "e", "emptyDir": {}}]);
-    let mount = |volume: &str, at: &str, sub: &str| json!({"name": volume, "mountPath": at, "subPath": sub});
-    let field = |n: usize| vec![(format!("spec.volumes[{n}].emptyDir"), "NotSupportedOnAci")];
-    let table = [
-        (vec![mount("d", "/a", "a"), mount("d", "/b", "")], field(0)),
-        (
-            vec![mount("e", "/a", "a"), mount("e", "/b", "a/b")],
-            field(1),
-        ),
+fn a_directory_of_an_empty_dir_is_mounted_in_what_is_above_it_too() {
+    let volumes = json!([{"name": "d", "emptyDir": {}}]);
+    let mount = |at: &str, sub: &str| json!({"name": "d", "mountPath": at, "subPath": sub});
+    let (first, second) = (
+        json!([mount("/all", "")]),
+        json!([mount("/x", "a/b"), mount("/y", "c"), mount("/z/", "a")]),
+    );
+    let (volumes_made, mounts) = made(&volumes, &[first.clone(), second]);
+    // The whole, a, a/b and c.
+    assert_eq!(volumes_made, [empty(), empty(), empty(), empty()]);
+    let expected = [
+        vec!["/all = 0", "/all/a = 1", "/all/a/b = 2", "/all/c = 3"],
+        vec!["/x = 2", "/y = 3", "/z = 1", "/z/b = 2"],
     ];
-    for (mounts, expected) in table {
-        let (one, two) = (json!([mounts[0]]), json!([mounts[1]]));
-        assert_eq!(refused(&volumes, &[one, two]), expected);
-    }
+    assert_eq!(mounts, expected);
+    let made = translate(&volumes, &[first.clone(), json!([mount("/x", "a")])]).unwrap();
+    let notes: Vec<_> = made
+        .notes
+        .iter()
+        .map(|it| (it.field.as_str(), it.reason))
+        .collect();
+    assert_eq!(notes, [("spec.volumes[0].emptyDir", "ApproximatedOnAci")]);
+    // What the pod mounts there hides the directory, as in Kubernetes.
+    let two = json!([{"name": "d", "emptyDir": {}}, {"name": "e", "emptyDir": {}}]);
+    let hidden = json!([mount("/all", ""), {"name": "e", "mountPath": "/all/a"}]);
+    let (_, mounts) = self::made(&two, &[hidden, json!([mount("/x", "a")])]);
+    assert_eq!(mounts, [vec!["/all = 0", "/all/a = 2"], vec!["/x = 1"]]);
+    // In a read-only mount there is no place for another.
+    let read_only = json!([{"name": "d", "mountPath": "/all", "readOnly": true}]);
+    let got = refused(&volumes, &[read_only, json!([mount("/x", "a")])]);
+    assert_eq!(
+        got,
+        [("spec.volumes[0].emptyDir".to_owned(), "NotSupportedOnAci")]
+    );
     let apart = json!([
-        mount("d", "/a", "a"),
-        mount("d", "/b", "ab"),
-        mount("e", "/c", "a/b"),
-        mount("e", "/d", "a/c")
+        mount("/a", "a"),
+        mount("/b", "ab"),
+        mount("/c", "c/b"),
+        mount("/d", "c/d")
     ]);
-    assert_eq!(made(&volumes, &[apart]).0.len(), 4);
+    assert_eq!(self::made(&volumes, &[apart]).0.len(), 4);
 }
 
 #[test]
@@ -150,10 +169,85 @@ fn a_directory_of_files_is_a_volume_and_a_single_file_is_none() {
             "{name} {path}"
         );
     }
-    // What lies deeper than the mount still has no place in ACI's flat volumes.
-    let got = refused(&volumes, &[sub("config", "top")]);
-    let item = "spec.volumes[0].configMap.items[2]".to_owned();
-    assert_eq!(got, [(item, "NotSupportedOnAci")]);
+    // What lies deeper than the mount is mounted there.
+    let (made, places) = self::made(&volumes, &[sub("config", "top")]);
+    let expected = [
+        json!({"secret": {"one": "MQ==", "two": "dHdv"}}),
+        json!({"secret": {"three": "MQ=="}}),
+    ];
+    assert_eq!(made, expected);
+    assert_eq!(places, [["/etc/app.conf = 0", "/etc/app.conf/low = 1"]]);
+}
+
+#[test]
+fn each_directory_of_a_volume_of_files_is_a_volume() {
+    let items = |paths: &[&str]| -> Value {
+        paths
+            .iter()
+            .map(|path| json!({"key": "USER", "path": path}))
+            .collect()
+    };
+    let volume = |paths: &[&str]| json!([{"name": "v", "secret": {"secretName": "s", "items": items(paths)}}]);
+    let mounts = json!([{"name": "v", "mountPath": "/etc/v/", "readOnly": true}]);
+    let user = |name: &str| json!({"secret": {name: "dQ=="}});
+    // As the webhook of workload identity writes it: nothing is mounted but the directory.
+    let (volumes, places) = made(
+        &volume(&["token/azure-identity-token"]),
+        std::slice::from_ref(&mounts),
+    );
+    assert_eq!(volumes, [user("azure-identity-token")]);
+    assert_eq!(places, [["/etc/v/token = 0"]]);
+    let all = volume(&["a", "d//b", "./d/e/c"]);
+    let (volumes, places) = made(&all, std::slice::from_ref(&mounts));
+    assert_eq!(volumes, [user("a"), user("b"), user("c")]);
+    assert_eq!(places, [["/etc/v = 0", "/etc/v/d = 1", "/etc/v/d/e = 2"]]);
+    let translation = translate(&all, std::slice::from_ref(&mounts)).unwrap();
+    let read_only: Vec<_> = translation.group.properties.containers[0]
+        .properties
+        .volume_mounts
+        .iter()
+        .map(|mount| mount.read_only)
+        .collect();
+    assert_eq!(
+        read_only,
+        [None, Some(true), Some(true)],
+        "the others have their place in the first"
+    );
+    let notes: Vec<_> = translation
+        .notes
+        .iter()
+        .map(|it| it.field.as_str())
+        .collect();
+    assert_eq!(notes, ["spec.volumes[0]"]);
+    for (paths, field) in [
+        (&["a", "a/b"][..], "spec.volumes[0]"),
+        (&["a/b/c", "a/b", "a-b"], "spec.volumes[0]"),
+        (&["../a"], "spec.volumes[0].secret.items[0]"),
+        (&["."], "spec.volumes[0].secret.items[0]"),
+        (&["a/b", "a//b"], "spec.volumes[0].secret.items[1]"),
+        (&["x:y/b"], "spec.containers[0].volumeMounts[0].mountPath"),
+    ] {
+        let got = refused(&volume(paths), std::slice::from_ref(&mounts));
+        assert_eq!(got, [(field.to_owned(), "NotSupportedOnAci")], "{paths:?}");
+    }
+    let many: Vec<String> = (0..30).map(|n| format!("{n}/f")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let got = refused(&volume(&many), std::slice::from_ref(&mounts));
+    assert_eq!(got, [("spec.volumes".to_owned(), "ExceedsAciLimits")]);
+    // Another mount is where a directory would be.
+    let both = json!([{"name": "v", "mountPath": "/v"}, {"name": "w", "mountPath": "/v/d"}]);
+    let mut two = volume(&["d/a"]);
+    two.as_array_mut()
+        .unwrap()
+        .push(json!({"name": "w", "emptyDir": {}}));
+    let got = refused(&two, &[both]);
+    assert_eq!(
+        got,
+        [(
+            "spec.containers[0].volumeMounts[1].mountPath".to_owned(),
+            "NotSupportedOnAci"
+        )]
+    );
 }
 
 #[test]
@@ -234,7 +328,8 @@ fn each_kind_that_aci_does_not_have_is_refused_by_its_row() {
         let Some(kind) = kind.filter(|kind| !kind.contains(['.', ':'])) else {
             continue;
         };
-        let got = refused(&json!([{"name": "v", kind: {}}]), &[json!([])]);
+        let mount = json!([{"name": "v", "mountPath": "/v"}]);
+        let got = refused(&json!([{"name": "v", kind: {}}]), &[mount]);
         let field = format!("spec.volumes[0].{kind}");
         assert_eq!(got, [(field, "NotSupportedOnAci")]);
         seen += 1;

@@ -197,13 +197,13 @@ fn what_is_missing_heals_and_what_cannot_be_is_refused() {
             true,
         ),
         (
-            json!({"secret": {"secretName": "s", "items": item("USER", "a/b")}}),
+            json!({"secret": {"secretName": "s", "items": item("USER", "../b")}}),
             "secret.items[0]",
             "NotSupportedOnAci",
             false,
         ),
         (
-            json!({"downwardAPI": {"items": [{"path": "a/b", "fieldRef": {"fieldPath": "metadata.name"}}]}}),
+            json!({"downwardAPI": {"items": [{"path": "/", "fieldRef": {"fieldPath": "metadata.name"}}]}}),
             "downwardAPI.items[0]",
             "NotSupportedOnAci",
             false,
