@@ -8,6 +8,7 @@ mod crd;
 mod defaults;
 mod duration;
 pub mod names;
+mod namespaces;
 mod quantity;
 mod schema;
 mod spec;
@@ -24,8 +25,9 @@ pub use defaults::{
 };
 pub use duration::parse_duration;
 pub use quantity::parse_quantity;
+pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement};
 pub use spec::{
-    AllowedNamespaces, CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate,
+    CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate,
     Credentials, CredentialsType, CustomCloud, DeletionPolicy, LogAnalytics, NodeTaint,
     NodeTemplate, OrphanPolicy, OsType, Priority, SecretReference, TaintEffect,
     VirtualKubeletConnector, VirtualKubeletConnectorSpec,

@@ -17,6 +17,7 @@ use crate::admin::{self, Readiness};
 use crate::azure::throttle::Limiters;
 use crate::connector;
 use crate::kube::client::Clients;
+use crate::kube::namespaces;
 use crate::kubelet::{self, client_ca};
 use crate::metrics::Metrics;
 use crate::ownership::api::ApiLeases;
@@ -128,6 +129,7 @@ async fn control(
     let (ownership, keeper) =
         ownership::keeper::start(Arc::new(leases), me(settings), timing, metrics.clone());
     let (cas_sender, client_cas) = client_ca::channel();
+    let (namespaces_sender, namespaces) = namespaces::channel();
     let agents = Arc::new(Agents {
         clients: clients.clone(),
         ownership: ownership.clone(),
@@ -136,6 +138,7 @@ async fn control(
         instance: settings.instance.clone(),
         kubernetes_service: settings.kubernetes_service_host.clone(),
         metrics: metrics.clone(),
+        namespaces,
         registries: Registries::new(metrics.clone()),
         kubelet: kubelet::Shared {
             ports: settings.kubelet_port_range.first..=settings.kubelet_port_range.last,
@@ -149,6 +152,7 @@ async fn control(
         None => client_ca::Source::Cluster,
     };
     let client_ca = client_ca::follow(client_ca, clients.operator(), cas_sender);
+    let namespaces = namespaces::follow(clients.operator(), namespaces_sender);
     let context = connector::Context {
         clients,
         namespace: settings.namespace.clone(),
@@ -175,6 +179,7 @@ async fn control(
         ended = connector::run(context, cancel) => ended.context("the controller ended"),
         () = keeper => Err(anyhow::anyhow!("the Leases are not kept any more")),
         () = client_ca => Err(anyhow::anyhow!("the client CA is not followed any more")),
+        () = namespaces => Err(anyhow::anyhow!("the namespaces are not followed any more")),
     }
 }
 

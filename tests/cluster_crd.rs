@@ -18,6 +18,8 @@ use xtask::control_plane::{ControlPlane, shared};
 mod install;
 #[path = "cluster_crd/kubectl.rs"]
 mod kubectl;
+#[path = "cluster_crd/policy.rs"]
+mod policy;
 #[path = "cluster_crd/refusals.rs"]
 mod refusals;
 

@@ -35,6 +35,8 @@ mod lasting;
 mod life;
 #[path = "cluster_pods/limits.rs"]
 mod limits;
+#[path = "cluster_pods/namespaces.rs"]
+mod namespaces;
 #[path = "cluster_pods/operator.rs"]
 mod operator;
 #[path = "cluster_pods/quiet.rs"]

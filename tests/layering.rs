@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "pods",
         &[
+            "api",
             "azure",
             "translate",
             "provider",
@@ -46,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "agent",
         &[
+            "api",
             "azure",
             "registry",
             "translate",

@@ -15,7 +15,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{quantity, schema};
+use super::{AllowedNamespaces, quantity, schema};
 
 /// Desired state of the connector: which virtual nodes to register and where their pods run in Azure.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,7 +140,8 @@ pub struct VirtualKubeletConnectorSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub node: NodeTemplate,
 
-    /// Namespaces whose pods may run on the nodes. Omit to allow all.
+    /// Namespaces whose pods may run on the nodes, by their labels. Omit to allow all. A pod of another one stays Pending
+    /// and makes no container group; what runs already goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
 
@@ -417,16 +418,6 @@ impl TaintEffect {
             Self::NoExecute => "NoExecute",
         }
     }
-}
-
-/// Which namespaces may run pods on the nodes.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AllowedNamespaces {
-    /// Labels that a namespace must carry, all of them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "schema::match_labels")]
-    pub match_labels: BTreeMap<String, String>,
 }
 
 /// Defaults for the container groups of a connector.

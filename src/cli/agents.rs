@@ -13,6 +13,7 @@ use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError};
 use crate::kube::call;
 use crate::kube::client::Clients;
 use crate::kube::identity;
+use crate::kube::namespaces::Namespaces;
 use crate::kubelet;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
@@ -31,6 +32,7 @@ pub(super) struct Agents {
     pub(super) instance: String,
     pub(super) kubernetes_service: Option<HostPort>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) namespaces: watch::Receiver<Namespaces>,
     pub(super) registries: Registries,
     pub(super) kubelet: kubelet::Shared,
 }
@@ -82,6 +84,7 @@ impl AgentFactory for Agents {
                 .kubernetes_service
                 .as_ref()
                 .map(|address| (address.host.clone(), address.port)),
+            namespaces: self.namespaces.clone(),
             registry,
             observer: self.metrics.clone(),
             pods: self.metrics.clone(),

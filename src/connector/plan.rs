@@ -91,6 +91,7 @@ pub fn agent_spec(
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,
         approved_orphans: identity.approved_orphans.clone(),
+        allowed_namespaces: spec.allowed_namespaces.clone().map(Arc::new),
         tenure: identity.tenure.clone(),
     }
 }

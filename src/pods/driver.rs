@@ -17,13 +17,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::{Backend, Create};
-use super::engine::{Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Presence};
+use super::engine::{
+    Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Presence, Tenants,
+};
 use super::queue::{Priority, Queue};
 use super::watch::Change;
 use super::writer::{Pending, Writer};
 use super::{Observer, Report, Settings, snapshot};
+use crate::api::AllowedNamespaces;
 use crate::azure::throttle::Urgency;
 use crate::kube::call::KubeError;
+use crate::kube::namespaces::Namespaces;
 use crate::provider::{Doubts, Failure, FailureKind, Listing};
 use crate::translate::PodKey;
 use crate::watched::set_if_changed;
@@ -66,6 +70,7 @@ pub(super) struct Sources {
     pub(super) settings: channel::Receiver<Settings>,
     /// Pods to poll now.
     pub(super) doubts: Arc<Doubts>,
+    pub(super) namespaces: channel::Receiver<Namespaces>,
 }
 
 /// What a running task works on, to put it right when the task panics.
@@ -142,10 +147,13 @@ impl<B: Backend> Driver<B> {
             mut changes,
             mut settings,
             doubts,
+            mut namespaces,
         } = sources;
         let now = settings.borrow_and_update().clone();
         self.apply_settings(&now);
-        let mut settings_open = true;
+        let mut selector = now.allowed_namespaces;
+        self.step(Input::Tenants(tenants(&selector, &mut namespaces)));
+        let (mut settings_open, mut namespaces_open) = (true, true);
         loop {
             self.start_work();
             self.publish();
@@ -162,8 +170,14 @@ impl<B: Backend> Driver<B> {
                     Ok(()) => {
                         let now = settings.borrow_and_update().clone();
                         self.apply_settings(&now);
+                        selector.clone_from(&now.allowed_namespaces);
+                        self.step(Input::Tenants(tenants(&selector, &mut namespaces)));
                     }
                     Err(_) => settings_open = false,
+                },
+                news = namespaces.changed(), if namespaces_open => match news {
+                    Ok(()) => self.step(Input::Tenants(tenants(&selector, &mut namespaces))),
+                    Err(_) => namespaces_open = false,
                 },
                 pod = doubts.next() => self.step(Input::Refresh(pod)),
                 () = tokio::time::sleep_until(wake) => {}
@@ -456,6 +470,21 @@ impl<B: Backend> Driver<B> {
             }
         }
         self.tasks.shutdown().await;
+    }
+}
+
+/// Which namespaces' pods may have groups, by what is known of their labels now.
+fn tenants(
+    selector: &Option<Arc<AllowedNamespaces>>,
+    namespaces: &mut channel::Receiver<Namespaces>,
+) -> Tenants {
+    let namespaces = namespaces.borrow_and_update().clone();
+    match selector {
+        None => Tenants::All,
+        Some(selector) => Tenants::Selected {
+            selector: Arc::clone(selector),
+            namespaces,
+        },
     }
 }
 

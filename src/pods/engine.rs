@@ -11,6 +11,7 @@
 mod breaker;
 mod cadence;
 mod changes;
+mod namespaces;
 mod next;
 mod notices;
 mod on_group;
@@ -36,6 +37,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use self::breaker::Breaker;
 pub use self::breaker::HOLD;
+pub use self::namespaces::Tenants;
 use self::record::Record;
 use self::stage::{Flight, Stage};
 use crate::azure::model::ContainerGroup;
@@ -96,6 +98,8 @@ pub enum Input {
     PodDeleted(PodKey, bool),
     /// No new group may be made, or may again.
     Suspended(bool),
+    /// Which namespaces' pods may have groups.
+    Tenants(Tenants),
 }
 
 impl Input {
@@ -197,6 +201,8 @@ struct NodeState {
     lists: Lists,
     /// No group may be made.
     suspended: bool,
+    /// Which namespaces' pods may have groups.
+    tenants: Tenants,
     /// Groups that a list shows without a pod are deleted, not only counted.
     delete_orphans: bool,
     /// A list tells which groups have been provisioned.
@@ -322,6 +328,7 @@ impl Engine {
             Input::Refresh(key) => self.refresh(&key),
             Input::StatusWritten(key, digest) => self.status_written(&key, digest),
             Input::Suspended(suspended) => self.set_suspended(suspended),
+            Input::Tenants(tenants) => self.set_tenants(tenants),
         }
         self.settle(now, fx);
         effects

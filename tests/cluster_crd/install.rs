@@ -16,7 +16,7 @@ const LINUX: &str = "virtual-kubelet-virtual-kubelet-linux-eastus";
 const OPERATOR: &str = "system:serviceaccount:vkc-system:vkc";
 
 /// The control plane with `config/default` installed: first as a dry run, then in earnest.
-async fn installed() -> &'static ControlPlane {
+pub(super) async fn installed() -> &'static ControlPlane {
     static DONE: OnceCell<()> = OnceCell::const_new();
     DONE.get_or_init(|| async {
         plane().await;
@@ -191,6 +191,8 @@ async fn the_operator_may_do_its_work_and_no_more() {
         "create events default",
         "create events.k8s.io:events default",
         "get namespaces =kube-system",
+        "list namespaces",
+        "watch namespaces",
         "get secrets vkc-system=aci-credentials",
         "watch secrets vkc-system",
         "create coordination.k8s.io:leases vkc-system",
@@ -206,6 +208,8 @@ async fn the_operator_may_do_its_work_and_no_more() {
         "delete virtual-kubelet.io:virtualkubeletconnectors",
         "patch nodes/status",
         "patch pods/status default",
+        "patch namespaces =default",
+        "update namespaces",
         "create pods default",
         "get secrets default",
         "list secrets",
@@ -215,7 +219,6 @@ async fn the_operator_may_do_its_work_and_no_more() {
         "create authorization.k8s.io:subjectaccessreviews",
         "create secrets vkc-system",
         "create serviceaccounts/token default",
-        "get namespaces =default",
         "create coordination.k8s.io:leases kube-node-lease",
         "update coordination.k8s.io:leases kube-node-lease",
         "get nodes/proxy",
