@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use self::agents::Agents;
 use crate::admin::{self, Readiness};
 use crate::azure::throttle::Limiters;
-use crate::connector;
+use crate::connector::{self, trust::AllowedAuthorities};
 use crate::kube::client::Clients;
 use crate::kube::namespaces;
 use crate::kubelet::{self, client_ca};
@@ -134,6 +134,7 @@ async fn control(
         clients: clients.clone(),
         ownership: ownership.clone(),
         namespace: settings.namespace.clone(),
+        allow_unscoped_nodes: settings.allow_unscoped_nodes,
         node_ip: settings.node_ip(),
         instance: settings.instance.clone(),
         kubernetes_service: settings.kubernetes_service_host.clone(),
@@ -157,7 +158,8 @@ async fn control(
         clients,
         namespace: settings.namespace.clone(),
         instance: settings.instance.clone(),
-        environment: connector::identity::Environment::read(|name| std::env::var(name).ok()),
+        environment: connector::identity::Environment::read(|name| std::env::var(name).ok())
+            .with_allowed(AllowedAuthorities::new(settings.allowed_authority.clone())),
         cluster_dns: settings.cluster_dns(),
         ownership,
         agents,

@@ -29,6 +29,11 @@ pub struct Settings {
     #[arg(long, env = "POD_UID", default_value = "")]
     pub pod_uid: String,
 
+    /// Act as nodes even where the API server does not limit what a node may do: without the authorization mode Node and the
+    /// admission plugin NodeRestriction, or with rights for all nodes.
+    #[arg(long, env = "VKC_ALLOW_UNSCOPED_NODES")]
+    pub allow_unscoped_nodes: bool,
+
     /// Ports of the virtual nodes' kubelet API, first-last; one port for each node. 0 lets the system choose.
     #[arg(long, env = "VKC_KUBELET_PORT_RANGE", default_value = "10260-10359")]
     pub kubelet_port_range: PortRange,
@@ -46,6 +51,11 @@ pub struct Settings {
     /// the cluster IP of default/kubernetes.
     #[arg(long, env = "VKC_KUBERNETES_SERVICE_HOST")]
     pub kubernetes_service_host: Option<HostPort>,
+
+    /// Hosts outside of Azure's own clouds that connectors of cloud Custom may show credentials of the operator to, separated
+    /// by commas: host, host:port, or an audience that is no URL. A Secret may name its own hosts instead.
+    #[arg(long, env = "VKC_ALLOWED_AUTHORITY", value_delimiter = ',')]
+    pub allowed_authority: Vec<String>,
 
     /// CA whose client certificates the kubelet API believes, a PEM file; without it the one that the API server
     /// publishes as kube-system/extension-apiserver-authentication.

@@ -127,6 +127,7 @@ const PURE: &[&str] = &[
     "src/connector/capacity.rs",
     "src/connector/left.rs",
     "src/connector/scope.rs",
+    "src/connector/trust.rs",
     "src/node/spec.rs",
     "src/azure/model.rs",
     "src/fence.rs",

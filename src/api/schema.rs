@@ -11,6 +11,8 @@ pub(super) const GUID: &str =
 pub(super) const HTTPS_URL: &str = r"self.matches('^https://[^/?#@\\s]+(/[^?#\\s]*)?$')";
 /// The ARM ID of a subnet. ARM compares IDs without regard to case.
 pub(super) const SUBNET_ID: &str = r"self.matches('(?i)^/subscriptions/[^/]+/resourceGroups/[-\\w.()]+/providers/Microsoft\\.Network/virtualNetworks/[^/]+/subnets/[^/]+$')";
+/// The ARM ID of a user-assigned identity.
+pub(super) const IDENTITY_ID: &str = r"self.matches('(?i)^/subscriptions/[^/]+/resourceGroups/[-\\w.()]+/providers/Microsoft\\.ManagedIdentity/userAssignedIdentities/[^/]+$')";
 /// A label or taint key: `[prefix/]name`.
 pub(super) const QUALIFIED_NAME: &str =
     r"self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\\w.]*[A-Za-z0-9])?$')";

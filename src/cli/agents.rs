@@ -28,6 +28,7 @@ pub(super) struct Agents {
     pub(super) clients: Clients,
     pub(super) ownership: Ownership,
     pub(super) namespace: String,
+    pub(super) allow_unscoped_nodes: bool,
     pub(super) node_ip: IpAddr,
     pub(super) instance: String,
     pub(super) kubernetes_service: Option<HostPort>,
@@ -62,15 +63,10 @@ impl AgentFactory for Agents {
             node: spec.node.name.clone(),
             server_version: version.clone(),
             probe_namespace: self.namespace.clone(),
+            allow_unscoped: self.allow_unscoped_nodes,
+            observer: self.metrics.clone(),
         };
         let identity = identity::keep(Arc::new(source), &spec.node.name).await?;
-        if !identity.scoped() {
-            tracing::warn!(
-                node = spec.node.name,
-                "the API server does not limit this node's identity: it could read any Secret; \
-                 run the API server with --authorization-mode=Node,RBAC"
-            );
-        }
         let registry = self
             .registries
             .get(arm.ca_bundle_pem())

@@ -313,13 +313,17 @@ fn summary(facts: &Facts) -> Summary {
     if let Some(problem) = facts.workspace {
         return Summary::problem(problem);
     }
+    let forbidden = reason::NODE_IDENTITY_FORBIDDEN;
     let refused = wanted_nodes(facts).find_map(|node| match (&node.start_error, &node.agent) {
-        (Some(StartError::ImpersonationForbidden(message)), _) => Some(message),
+        (Some(StartError::ImpersonationForbidden(message)), _) => Some((forbidden, message)),
+        (Some(StartError::IdentityUnscoped(message)), _) => {
+            Some((reason::NODE_IDENTITY_UNSCOPED, message))
+        }
         (Some(StartError::Failed(_)), _) | (None, None) => None,
-        (None, Some(agent)) => agent.refused.as_ref(),
+        (None, Some(agent)) => agent.refused.as_ref().map(|message| (forbidden, message)),
     });
-    if let Some(message) = refused {
-        return Summary::stalled(reason::NODE_IDENTITY_FORBIDDEN, message);
+    if let Some((reason, message)) = refused {
+        return Summary::stalled(reason, message);
     }
     let (ready, message) = nodes_message(facts);
     if !ready {

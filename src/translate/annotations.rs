@@ -50,7 +50,7 @@ macro_rules! annotations {
 annotations! {
     IDENTITY = "virtual-kubelet.io/identity", ["microsoft.containerinstance.virtualnode.identity"],
         "`none`, `system`, or ARM IDs of user-assigned identities, separated by commas; `system` may stand among them",
-        "Managed identities of the pod, instead of all of the connector's `identityIDs`. Others than those are refused.";
+        "Managed identities of the pod, of the connector's `identityIDs`; others are refused. Without it the pod has none.";
     ZONE = "virtual-kubelet.io/zone", ["microsoft.containerinstance.virtualnode.zones"],
         "`1`, `2`, `3`, or `none`",
         "Availability zone, instead of the connector's first; `none` lets Azure choose.";

@@ -223,7 +223,7 @@ fn build(
         pull::credentials(spec, defaults.registry_identity_id.as_deref(), review);
     let volumes = volumes.finish(review);
     features.give(&mut containers, &mut inits.first, review);
-    features.check(ip_address.is_some(), &image_registry_credentials, review);
+    features.check(ip_address.is_some(), review);
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
         tags: ownership.tags(&defaults.tags),

@@ -139,6 +139,11 @@ async fn good_specs_are_taken() {
             spec(&json!({"containerGroup": {"identityIDs": [identity("a"), identity("b")], "registryIdentityID": identity("b")}})),
             &[],
         ),
+        (
+            "registry-alone",
+            spec(&json!({"containerGroup": {"registryIdentityID": identity("b")}})),
+            &[],
+        ),
         ("gate", spec(&json!({"allowedNamespaces": {"matchLabels": {"example.com/aci": "yes", "empty": ""}}})), &[]),
         ("gate-any", spec(&json!({"allowedNamespaces": {}})), &[]),
         (
@@ -362,13 +367,9 @@ async fn contradictions_are_refused() {
         ("spot-public", spec(&json!({"publicIP": true, "containerGroup": {"priority": "Spot"}})), &[spot]),
         (
             "registry",
-            spec(&json!({"containerGroup": {"identityIDs": [identity("a")], "registryIdentityID": identity("b")}})),
-            &["spec.containerGroup.registryIdentityID: registryIdentityID must be one of identityIDs"],
-        ),
-        (
-            "registry-alone",
-            spec(&json!({"containerGroup": {"registryIdentityID": identity("b")}})),
-            &["spec.containerGroup.registryIdentityID: registryIdentityID must be one of identityIDs"],
+            spec(&json!({"containerGroup": {"registryIdentityID": "acrpull"}})),
+            &["spec.containerGroup.registryIdentityID: registryIdentityID must be the ARM ID of a user-assigned identity: \
+               /subscriptions/ID/resourceGroups/NAME/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME"],
         ),
         (
             "principal",

@@ -342,6 +342,9 @@ impl Operator {
                 "127.0.0.1",
                 "--metrics-addr",
                 &metrics,
+                // The emulator, which every connector here names as its cloud.
+                "--allowed-authority",
+                "127.0.0.1",
             ])
             .args(args)
             .envs(environment.iter().map(|(name, value)| (name, value)))

@@ -253,6 +253,8 @@ fn a_node_that_we_may_not_be() {
         "add the rule".to_owned(),
     ));
     expect(&case, "False", "NodeIdentityForbidden", Some(STALLED));
+    case.nodes[0].start_error = Some(StartError::IdentityUnscoped("add the flag".to_owned()));
+    expect(&case, "False", "NodeIdentityUnscoped", Some(STALLED));
     case.nodes[0].start_error = Some(StartError::Failed("no answer".to_owned()));
     expect(&case, "False", "NodesNotReady", Some(RECONCILING));
     assert!(case.message().contains("node-linux: no answer"));
