@@ -21,9 +21,9 @@ use crate::kube::namespaces;
 use crate::kubelet::{self, client_ca};
 use crate::metrics::Metrics;
 use crate::ownership::api::ApiLeases;
-use crate::registry::Registries;
+use crate::registry::{Networks, Registries};
 use crate::settings::{ServingCert, Settings};
-use crate::{ownership, shutdown, telemetry};
+use crate::{ownership, process, shutdown, telemetry};
 
 /// The work is waiting for others; more threads than this would only cost memory on a large machine.
 const THREADS: usize = 4;
@@ -60,6 +60,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Run(settings) => {
             telemetry::start(settings.log_format, &settings.log)
                 .map_err(|error| anyhow::anyhow!("{error}"))?;
+            if let Err(error) = process::no_core_dumps() {
+                tracing::warn!(%error, "the system may write the memory of this process to a core file");
+            }
             tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(threads())
                 .max_blocking_threads(BLOCKING_THREADS)
@@ -140,7 +143,10 @@ async fn control(
         kubernetes_service: settings.kubernetes_service_host.clone(),
         metrics: metrics.clone(),
         namespaces,
-        registries: Registries::new(metrics.clone()),
+        registries: Registries::new(
+            Networks::new(settings.allowed_registry_network.iter().copied()),
+            metrics.clone(),
+        ),
         kubelet: kubelet::Shared {
             ports: settings.kubelet_port_range.first..=settings.kubelet_port_range.last,
             serving: serving(settings),

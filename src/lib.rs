@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod node;
 pub mod ownership;
 pub mod pods;
+pub mod process;
 pub mod provider;
 pub mod registry;
 pub mod settings;

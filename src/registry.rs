@@ -12,6 +12,7 @@ mod challenge;
 mod digest;
 mod error;
 mod manifest;
+mod network;
 mod reference;
 mod session;
 
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use self::cache::Cache;
 use self::manifest::Next;
+use self::network::Resolver;
 use self::session::{Session, Wanted};
 use crate::azure::error::{AzureError, chain};
 use crate::azure::model::SecretText;
@@ -33,6 +35,7 @@ use crate::azure::transport;
 pub use self::digest::Digest;
 pub use self::error::RegistryError;
 pub use self::manifest::Platform;
+pub use self::network::{Network, Networks};
 pub use self::reference::{ImageReference, Version};
 
 /// A look that is not over by then has failed, the wait for its turn included.
@@ -91,6 +94,7 @@ impl Observer for () {
 /// The registries as seen with one set of trust anchors. Share it in an [`Arc`].
 pub struct Registry {
     http: reqwest::Client,
+    networks: Networks,
     turns: Semaphore,
     looks: Cache<Key, Result<Arc<[String]>, RegistryError>>,
     observer: Arc<dyn Observer>,
@@ -105,17 +109,20 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// A reader that trusts the platform's roots and, when given, the certificates of `ca_bundle_pem`. Needs rustls'
-    /// process-wide TLS provider.
+    /// A reader that trusts the platform's roots and, when given, the certificates of `ca_bundle_pem`, and asks no hosts but
+    /// those of `networks`. Needs rustls' process-wide TLS provider.
     ///
     /// # Errors
     /// The certificates cannot be used, or there is no TLS provider.
     pub fn new(
         ca_bundle_pem: Option<&[u8]>,
+        networks: Networks,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, AzureError> {
+        let resolver = Arc::new(Resolver(networks.clone()));
         Ok(Self {
-            http: transport::client(ca_bundle_pem)?,
+            http: transport::client(ca_bundle_pem, |builder| builder.dns_resolver(resolver))?,
+            networks,
             turns: Semaphore::new(LOOKS),
             looks: Cache::default(),
             observer,
@@ -142,6 +149,10 @@ impl Registry {
                             limit: LOOK,
                         }),
                     };
+                if let Err(error) = &result {
+                    // Here, and nowhere that the pod's author reads: what the network says would tell him about ours.
+                    tracing::info!(host = image.host, ?error, "an image could not be read");
+                }
                 let outcome = result
                     .as_ref()
                     .map_or_else(RegistryError::outcome, |_| "ok");
@@ -161,7 +172,7 @@ impl Registry {
         // It is never closed, so that there is always a turn.
         let _turn = self.turns.acquire().await;
         let host = image.host.as_str();
-        let mut session = Session::new(&self.http, image, login);
+        let mut session = Session::new(&self.http, &self.networks, image, login);
         let mut wanted = image.version.clone();
         for _ in 0..MAX_MANIFESTS {
             let path = match &wanted {
@@ -217,6 +228,7 @@ fn counts(image: &ImageReference, error: Option<&RegistryError>) -> Duration {
 /// One [`Registry`] per set of trust anchors, for the whole process. Cheap to clone.
 #[derive(Clone)]
 pub struct Registries {
+    networks: Networks,
     observer: Arc<dyn Observer>,
     by_ca: Arc<Mutex<ByCa>>,
 }
@@ -225,8 +237,9 @@ type ByCa = HashMap<Option<Vec<u8>>, Arc<Registry>>;
 
 impl Registries {
     /// None yet.
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
+    pub fn new(networks: Networks, observer: Arc<dyn Observer>) -> Self {
         Self {
+            networks,
             observer,
             by_ca: Arc::default(),
         }
@@ -243,7 +256,8 @@ impl Registries {
         if let Some(registry) = by_ca.get(&key) {
             return Ok(Arc::clone(registry));
         }
-        let registry = Arc::new(Registry::new(ca_bundle_pem, Arc::clone(&self.observer))?);
+        let (networks, observer) = (self.networks.clone(), Arc::clone(&self.observer));
+        let registry = Arc::new(Registry::new(ca_bundle_pem, networks, observer)?);
         by_ca.insert(key, Arc::clone(&registry));
         Ok(registry)
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::registry::Network;
 use crate::telemetry::LogFormat;
 use crate::translate::ClusterDns;
 
@@ -56,6 +57,11 @@ pub struct Settings {
     /// by commas: host, host:port, or an audience that is no URL. A Secret may name its own hosts instead.
     #[arg(long, env = "VKC_ALLOWED_AUTHORITY", value_delimiter = ',')]
     pub allowed_authority: Vec<String>,
+
+    /// Networks whose registries are asked what their images say although they are loopback, link-local or a cloud's own
+    /// services, separated by commas.
+    #[arg(long, env = "VKC_ALLOWED_REGISTRY_NETWORK", value_delimiter = ',')]
+    pub allowed_registry_network: Vec<Network>,
 
     /// CA whose client certificates the kubelet API believes, a PEM file; without it the one that the API server
     /// publishes as kube-system/extension-apiserver-authentication.

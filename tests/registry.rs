@@ -13,7 +13,7 @@ use aci_emulator::{Access, Config, Emulator, Fault, Image, ImagePlatform};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use vkc::azure::model::SecretText;
-use vkc::registry::{Login, Observer, Platform, Registries, Registry, RegistryError};
+use vkc::registry::{Login, Networks, Observer, Platform, Registries, Registry, RegistryError};
 
 #[path = "registry/hostile.rs"]
 mod hostile;
@@ -22,6 +22,11 @@ mod hostile;
 mod server;
 
 const PASSWORD: &str = "hush:do-not-tell";
+
+/// Where the registries of these tests are.
+fn loopback() -> Networks {
+    Networks::new(["127.0.0.0/8", "::1"].map(|text| text.parse().unwrap()))
+}
 
 fn login(password: &str) -> Login {
     Login {
@@ -76,7 +81,12 @@ impl Test {
         };
         let emulator = Emulator::start(config).await.unwrap();
         let looks = Arc::new(Looks::default());
-        let registry = Registry::new(Some(emulator.ca_pem().as_bytes()), looks.clone()).unwrap();
+        let registry = Registry::new(
+            Some(emulator.ca_pem().as_bytes()),
+            loopback(),
+            looks.clone(),
+        )
+        .unwrap();
         Self {
             emulator,
             looks,
@@ -261,7 +271,7 @@ async fn failures_that_pass() {
 #[tokio::test]
 async fn only_trusted_registries_are_read() {
     let test = Test::start().await;
-    let registries = Registries::new(Arc::new(()));
+    let registries = Registries::new(loopback(), Arc::new(()));
     let name = format!("{}/hello:1", test.emulator.registry());
     let stranger = registries.get(None).unwrap();
     let error = stranger.entry_point(&name, Platform::Linux, None).await;

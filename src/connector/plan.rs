@@ -209,6 +209,7 @@ pub(super) mod tests {
             ready: None,
             pods: None,
             container_groups: None,
+            drain_seconds: None,
         };
         connector.status = Some(VirtualKubeletConnectorStatus {
             nodes: nodes.iter().map(node).collect(),
