@@ -151,6 +151,7 @@ async fn control(
             ports: settings.kubelet_port_range.first..=settings.kubelet_port_range.last,
             serving: serving(settings),
             client_cas,
+            texts: kubelet::Texts::default(),
             observer: metrics.clone(),
         },
     });

@@ -27,7 +27,9 @@ mod tests {
     fn the_memory_is_nobodys_to_read() {
         no_core_dumps().unwrap();
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-        let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"));
         let words: Vec<&str> = core.unwrap().split_whitespace().collect();
         assert_eq!(words[4..6], ["0", "0"], "{core:?}");
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);

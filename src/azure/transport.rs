@@ -68,9 +68,11 @@ pub(crate) fn client(
     more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> Result<reqwest::Client, AzureError> {
     build(ca_bundle_pem, |builder| {
-        more(builder
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT))
+        more(
+            builder
+                .http2_keep_alive_interval(PING_INTERVAL)
+                .http2_keep_alive_timeout(PING_TIMEOUT),
+        )
     })
 }
 

@@ -174,12 +174,19 @@ mod tests {
 
     #[test]
     fn what_is_the_operators_goes_to_no_host_that_its_flags_do_not_name() {
-        let stack = custom("https://arm.stack.local", "https://adfs.stack.local:444", None);
+        let stack = custom(
+            "https://arm.stack.local",
+            "https://adfs.stack.local:444",
+            None,
+        );
         for (names, field) in [
             (&[][..], Some("authorityHost")),
             (&["adfs.stack.local"], Some("resourceManagerEndpoint")),
             (&["arm.stack.local"], Some("authorityHost")),
-            (&["adfs.stack.local:445", "arm.stack.local"], Some("authorityHost")),
+            (
+                &["adfs.stack.local:445", "arm.stack.local"],
+                Some("authorityHost"),
+            ),
             (&["stack.local"], Some("authorityHost")),
             (&["adfs.stack.local:444", "https://ARM.stack.local/"], None),
         ] {
@@ -221,7 +228,11 @@ mod tests {
             (secret(None, None), &[][..], Some("authorityHost")),
             (secret(Some("https://adfs.stack.local/"), None), &[], None),
             (secret(Some("adfs.stack.local"), None), &[], None),
-            (secret(Some("https://other"), None), &[], Some("authorityHost")),
+            (
+                secret(Some("https://other"), None),
+                &[],
+                Some("authorityHost"),
+            ),
             (secret(None, None), &["adfs.stack.local"], None),
         ] {
             let found = refused(&stack, &origin, &allowed(names));

@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt as _};
-use kube_runtime::watcher::{self, Event, metadata_watcher};
+use kube_runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 
 use super::watches::steady;
@@ -57,7 +57,7 @@ pub fn channel() -> (watch::Sender<Namespaces>, watch::Receiver<Namespaces>) {
 /// Keeps the namespaces up to date, for ever. While the watch fails they stay as they were.
 pub async fn follow(client: Client, sender: watch::Sender<Namespaces>) {
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    let events = metadata_watcher(Api::<Namespace>::all(client), config);
+    let events = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config);
     keep(steady(events), &sender).await;
 }
 

@@ -213,7 +213,11 @@ mod tests {
             ("https://10.0.0.1/", true),
             ("https://localhost/", true),
         ] {
-            assert_eq!(none.permit_literal(&Url::parse(url).unwrap()), asked, "{url}");
+            assert_eq!(
+                none.permit_literal(&Url::parse(url).unwrap()),
+                asked,
+                "{url}"
+            );
         }
     }
 

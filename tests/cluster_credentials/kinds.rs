@@ -163,7 +163,11 @@ fn no_credential_goes_to_a_host_that_nobody_has_allowed() {
         eventually("it is shown there", 30, || async {
             let asked = stage.azure.control().requests();
             let tokens = asked.iter().filter(|it| it.path.contains("/oauth2/"));
-            if tokens.count() > 0 { Ok(()) } else { Err(String::new()) }
+            if tokens.count() > 0 {
+                Ok(())
+            } else {
+                Err(String::new())
+            }
         })
         .await;
         let names = kinds.map(|(name, _)| name);

@@ -14,11 +14,7 @@ const REASON: &str = "NamespaceNotAllowed";
 async fn label(fixture: &Fixture, value: Value) {
     let patch = json!({"metadata": {"labels": {"aci": value}}});
     Api::<Namespace>::all(fixture.client.clone())
-        .patch(
-            &fixture.name,
-            &PatchParams::default(),
-            &Patch::Merge(patch),
-        )
+        .patch(&fixture.name, &PatchParams::default(), &Patch::Merge(patch))
         .await
         .unwrap();
 }

@@ -334,7 +334,12 @@ async fn nothing_on_the_machine_itself_is_asked_and_no_answer_of_the_network_is_
     let named = format!("localhost:{port}");
     let nobody = reader_in(&[&server], Networks::default());
     let mut told = Vec::new();
-    for place in [host(&server), &named, "127.0.0.1:1", &format!("[::1]:{port}")] {
+    for place in [
+        host(&server),
+        &named,
+        "127.0.0.1:1",
+        &format!("[::1]:{port}"),
+    ] {
         let image = format!("{place}/a:1");
         let error = nobody.entry_point(&image, Platform::Linux, None).await;
         let error = error.unwrap_err();

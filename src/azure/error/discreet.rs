@@ -3,7 +3,7 @@
 
 /// Between words that may be an address or an ID.
 const EDGES: &[char] = &[
-    ' ', '\'', '"', '`', '(', ')', '[', ']', '{', '}', '<', '>', ',', ';', '=',
+    ' ', '\'', '"', '`', '(', ')', '[', ']', '{', '}', '<', '>', ',', ';',
 ];
 const GROUP: &str = "resource group";
 
@@ -25,13 +25,16 @@ fn of_word(word: &str) -> String {
         return "[address]".to_owned();
     }
     let lower = word.to_ascii_lowercase();
-    if lower.starts_with("/subscriptions/") || lower.starts_with("/providers/") {
-        // What kind of thing it is, and its own name: a lock, a policy.
-        let tail = lower.rfind("/providers/").map(|at| at + "/providers/".len());
-        let tail = tail.and_then(|at| word.get(at..)).unwrap_or("[scope]");
-        return without_ids(tail);
-    }
-    without_ids(word)
+    let Some(scope) = lower.find("/subscriptions/") else {
+        return without_ids(word);
+    };
+    let before = word.get(..scope).unwrap_or_default();
+    // What kind of thing it is, and its own name: a lock, a policy.
+    let tail = lower
+        .rfind("/providers/")
+        .map(|at| at + "/providers/".len());
+    let tail = tail.and_then(|at| word.get(at..)).unwrap_or("[scope]");
+    without_ids(&format!("{before}{tail}"))
 }
 
 /// GUIDs become `[ID]`.
@@ -74,7 +77,9 @@ fn without_groups(text: &str) -> String {
         out.push_str(text.get(from..end).unwrap_or_default());
         from = end;
         let rest = text.get(from..).unwrap_or_default();
-        let quoted = rest.strip_prefix(" '").and_then(|name| name.split_once('\''));
+        let quoted = rest
+            .strip_prefix(" '")
+            .and_then(|name| name.split_once('\''));
         if let Some((name, _)) = quoted {
             from += name.len() + 3;
         }
@@ -106,14 +111,19 @@ mod tests {
                  'Microsoft.ContainerInstance/containerGroups/web-1' or the scope is invalid.",
             ),
             (
-                format!("error sending request for url (https://arm.example/subscriptions/{ID}/x?a=b): refused"),
+                format!(
+                    "error sending request for url (https://arm.example/subscriptions/{ID}/x?a=b): refused"
+                ),
                 "error sending request for url ([address]): refused",
             ),
             (
-                format!("following scope(s) are locked: '{scope}/providers/Microsoft.Authorization/locks/keep'."),
+                format!(
+                    "following scope(s) are locked: '{scope}/providers/Microsoft.Authorization/locks/keep'."
+                ),
                 "following scope(s) are locked: 'Microsoft.Authorization/locks/keep'.",
             ),
             (format!("over scope {scope}."), "over scope [scope]."),
+            (format!("scope={scope}, x"), "scope=[scope], x"),
             (
                 "Resource group 'team-rg' could not be found.".to_owned(),
                 "Resource group could not be found.",
@@ -123,11 +133,14 @@ mod tests {
                 "The subscription '[ID]' is disabled, app [ID]@[ID]",
             ),
             (
-                format!("[{{\"id\":\"{scope}/providers/Microsoft.Authorization/policyAssignments/p\"}}]"),
+                format!(
+                    "[{{\"id\":\"{scope}/providers/Microsoft.Authorization/policyAssignments/p\"}}]"
+                ),
                 "[{\"id\":\"Microsoft.Authorization/policyAssignments/p\"}]",
             ),
             (
-                "The image 'team.azurecr.io/web:1' in container group 'web-1' is not accessible.".to_owned(),
+                "The image 'team.azurecr.io/web:1' in container group 'web-1' is not accessible."
+                    .to_owned(),
                 "The image 'team.azurecr.io/web:1' in container group 'web-1' is not accessible.",
             ),
         ] {

@@ -531,7 +531,10 @@ async fn a_drain_takes_its_time_whatever_the_clocks_say_and_goes_on_after_a_rest
         let begun = Instant::now();
         let deleted = |stage: &Stage| {
             let world = stage.server.0.lock();
-            world.writes.iter().any(|it| it == "DELETE /api/v1/namespaces/ns/pods/p")
+            world
+                .writes
+                .iter()
+                .any(|it| it == "DELETE /api/v1/namespaces/ns/pods/p")
         };
         while begun.elapsed() < Duration::from_secs(180) {
             stage.reconcile().await;
@@ -545,7 +548,10 @@ async fn a_drain_takes_its_time_whatever_the_clocks_say_and_goes_on_after_a_rest
         while !deleted(&again) {
             again.reconcile().await;
             sleep(Duration::from_secs(2)).await;
-            assert!(begun.elapsed() < Duration::from_secs(400), "{ahead}: it never ends");
+            assert!(
+                begun.elapsed() < Duration::from_secs(400),
+                "{ahead}: it never ends"
+            );
         }
         // Half a minute is what a restart may cost, and the agent's start some seconds.
         let took = begun.elapsed().as_secs();

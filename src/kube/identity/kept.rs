@@ -76,7 +76,10 @@ impl Acquire for Source {
                 what,
             }),
             Some(what) => {
-                tracing::warn!(node, "the API server does not limit this node: it could {what}");
+                tracing::warn!(
+                    node,
+                    "the API server does not limit this node: it could {what}"
+                );
                 Ok(identity)
             }
             None => Ok(identity),

@@ -441,7 +441,8 @@ async fn the_connector_s_selector_and_the_labels_decide_together() {
     let select = |selector: serde_json::Value| {
         let selector: Option<AllowedNamespaces> = serde_json::from_value(selector).unwrap();
         let selector = selector.map(Arc::new);
-        rig.settings.send_modify(|now| now.allowed_namespaces = selector.clone());
+        rig.settings
+            .send_modify(|now| now.allowed_namespaces = selector.clone());
     };
     label("no");
     select(json!({"matchLabels": {"aci": "yes"}}));

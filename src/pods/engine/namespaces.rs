@@ -105,13 +105,7 @@ impl Record {
         };
         if waits {
             let host_ip = pod.host_ip.clone();
-            let status = status_waiting(
-                &pod.facts,
-                reason,
-                &message,
-                host_ip.as_deref(),
-                now.wall,
-            );
+            let status = status_waiting(&pod.facts, reason, &message, host_ip.as_deref(), now.wall);
             pod.write(status, effects);
         }
         // What runs is no business of a watch that fails.

@@ -162,8 +162,9 @@ fn reader(
         return Some((*only).clone());
     }
     if own.is_empty() {
-        let why =
-            format!("the pod has no user-assigned identity that could read them; {IDENTITY} has to ask for one");
+        let why = format!(
+            "the pod has no user-assigned identity that could read them; {IDENTITY} has to ask for one"
+        );
         review.refuse(written.path(), why);
         return None;
     }

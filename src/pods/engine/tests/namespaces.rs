@@ -47,7 +47,10 @@ fn a_pod_of_a_namespace_that_is_not_allowed_waits_and_costs_no_call() {
     assert_eq!(phase(&effects), Some("Pending"));
     let (reason, message) = waits_for(&effects).unwrap();
     assert_eq!((reason.as_str(), events(&effects)), (REASON, vec![REASON]));
-    assert!(message.contains("aci in (yes)") && message.contains("default"), "{message}");
+    assert!(
+        message.contains("aci in (yes)") && message.contains("default"),
+        "{message}"
+    );
     // Told once, however often something happens.
     let effects = world.after(100).step(Input::PodApplied(pod("a")));
     assert!(written(&effects).is_none() && events(&effects).is_empty());
@@ -87,7 +90,10 @@ fn what_runs_goes_on_and_is_told() {
     assert!(operations(&effects).is_empty(), "{effects:?}");
     assert_eq!(waits_for(&effects).unwrap().0, REASON);
     let effects = world.after(60).step(labelled(Some("yes")));
-    assert!(matches!(only_operation(&effects), Operation::CreateGroup { .. }));
+    assert!(matches!(
+        only_operation(&effects),
+        Operation::CreateGroup { .. }
+    ));
 }
 
 #[test]
@@ -96,7 +102,10 @@ fn a_create_whose_outcome_is_unknown_is_looked_up_all_the_same() {
     world.step(Input::PodApplied(pod("a")));
     world.begin("a");
     world.step(labelled(Some("no")));
-    let effects = world.step(Input::Created(key("a"), Err(failure(FailureKind::Uncertain))));
+    let effects = world.step(Input::Created(
+        key("a"),
+        Err(failure(FailureKind::Uncertain)),
+    ));
     assert_eq!(only_operation(&effects), Operation::GetGroup);
     assert_eq!(phase(&world.after(60).step(running("a"))), Some("Running"));
 }

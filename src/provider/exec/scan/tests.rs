@@ -196,6 +196,10 @@ fn marks_by_the_hundred_thousand_are_read_at_once() {
         let begun = std::time::Instant::now();
         let events = scanner.feed(frame.as_bytes());
         let took = begun.elapsed();
-        assert!(took.as_secs() < 5, "{part:?}: {took:?} for {} events", events.len());
+        assert!(
+            took.as_secs() < 5,
+            "{part:?}: {took:?} for {} events",
+            events.len()
+        );
     }
 }
