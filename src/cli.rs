@@ -11,8 +11,10 @@ use clap::{Parser, Subcommand};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::agents::Agents;
+use crate::admin::scrapes::Access;
 use crate::admin::{self, Readiness};
 use crate::azure::throttle::Limiters;
 use crate::connector::{self, trust::AllowedAuthorities};
@@ -84,30 +86,68 @@ async fn operate(settings: Settings) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::default());
     readiness.set("controller", false);
-    let (listener, address) = admin::bind(settings.metrics_addr).await?;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /livez, /readyz and /metrics");
+    let (cas_sender, client_cas) = client_ca::channel();
     let admin_cancel = CancellationToken::new();
-    let admin = tokio::spawn(admin::serve(
-        listener,
-        readiness.clone(),
-        metrics.clone(),
-        admin_cancel.clone(),
-    ));
+    let admin = serve_admin(
+        &settings,
+        &readiness,
+        &metrics,
+        client_cas.clone(),
+        &admin_cancel,
+    )
+    .await?;
 
     let signals = tokio::spawn(shutdown::on_signals(cancel.clone()));
     let result = tokio::select! {
-        result = control(&settings, metrics, readiness, cancel.clone()) => result,
+        result = control(&settings, metrics, readiness, (cas_sender, client_cas), cancel.clone()) => result,
         _ = signals => Err(anyhow::anyhow!("ended by a second signal")),
         () = overdue(&cancel) => Err(anyhow::anyhow!("the operator did not stop within {} s", STOP.as_secs())),
     };
     admin_cancel.cancel();
-    if tokio::time::timeout(Duration::from_secs(1), admin)
+    if tokio::time::timeout(Duration::from_secs(1), admin.wait())
         .await
         .is_err()
     {
         tracing::debug!("the admin server was cut off");
     }
     result
+}
+
+/// Serves the probes, and the metrics to those who may read them.
+async fn serve_admin(
+    settings: &Settings,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+    client_cas: client_ca::ClientCas,
+    cancel: &CancellationToken,
+) -> anyhow::Result<TaskTracker> {
+    let servers = TaskTracker::new();
+    let probes = admin::probes(readiness.clone());
+    let scrapes = admin::metrics(metrics.clone());
+    let (listener, address) = admin::bind(settings.metrics_addr).await?;
+    if settings.metrics_plain_http {
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /livez, /readyz and /metrics without TLS");
+        servers.spawn(admin::serve(
+            listener,
+            probes.merge(scrapes),
+            cancel.clone(),
+        ));
+    } else {
+        let (probe_listener, probe_address) = admin::bind(settings.probe_addr).await?;
+        tracing::info!(%probe_address, %address, version = env!("CARGO_PKG_VERSION"), "serving /livez and /readyz, and /metrics");
+        servers.spawn(admin::serve(probe_listener, probes, cancel.clone()));
+        let clients = Clients::new(kube_config(settings).await?, metrics.clone())?;
+        let access = Access::new(client_cas, clients.operator());
+        let (cancel, ip) = (cancel.clone(), settings.node_ip());
+        servers.spawn(async move {
+            let served = admin::scrapes::serve(listener, ("vkc", ip), scrapes, access, cancel);
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the metrics are not served");
+            }
+        });
+    }
+    servers.close();
+    Ok(servers)
 }
 
 async fn overdue(cancel: &CancellationToken) {
@@ -119,6 +159,7 @@ async fn control(
     settings: &Settings,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    (cas_sender, client_cas): (client_ca::Sender, client_ca::ClientCas),
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let config = kube_config(settings).await?;
@@ -131,7 +172,6 @@ async fn control(
     );
     let (ownership, keeper) =
         ownership::keeper::start(Arc::new(leases), me(settings), timing, metrics.clone());
-    let (cas_sender, client_cas) = client_ca::channel();
     let (namespaces_sender, namespaces) = namespaces::channel();
     let agents = Arc::new(Agents {
         clients: clients.clone(),

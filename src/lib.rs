@@ -17,6 +17,7 @@ pub mod kubelet;
 pub mod metrics;
 pub mod node;
 pub mod ownership;
+pub mod places;
 pub mod pods;
 pub mod process;
 pub mod provider;

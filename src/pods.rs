@@ -4,6 +4,7 @@ pub mod backend;
 mod driver;
 pub mod engine;
 pub mod queue;
+mod slots;
 pub mod snapshot;
 pub mod watch;
 pub mod writer;

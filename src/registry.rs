@@ -7,10 +7,12 @@
 //! A look ends within 30 s, and a few run at a time. What was read counts for five minutes when it was asked for by tag
 //! and for an hour when by digest, a failure for some seconds, each for those with the same credentials only.
 
+mod breaker;
 mod cache;
 mod challenge;
 mod digest;
 mod error;
+mod line;
 mod manifest;
 mod network;
 mod reference;
@@ -22,9 +24,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+use self::breaker::Breaker;
 use self::cache::Cache;
+use self::line::{Full, Line};
 use self::manifest::Next;
 use self::network::Resolver;
 use self::session::{Session, Wanted};
@@ -40,8 +44,6 @@ pub use self::reference::{ImageReference, Version};
 
 /// A look that is not over by then has failed, the wait for its turn included.
 const LOOK: Duration = Duration::from_secs(30);
-/// Looks at a time: each may hold a configuration of [`CONFIG`]'s size.
-const LOOKS: usize = 8;
 /// An index may lead to an index, and that to the manifest.
 const MAX_MANIFESTS: usize = 3;
 const MANIFEST: Wanted = Wanted {
@@ -95,7 +97,9 @@ impl Observer for () {
 pub struct Registry {
     http: reqwest::Client,
     networks: Networks,
-    turns: Semaphore,
+    line: Line,
+    breaker: Breaker,
+    epoch: Instant,
     looks: Cache<Key, Result<Arc<[String]>, RegistryError>>,
     observer: Arc<dyn Observer>,
 }
@@ -123,16 +127,20 @@ impl Registry {
         Ok(Self {
             http: transport::client(ca_bundle_pem, |builder| builder.dns_resolver(resolver))?,
             networks,
-            turns: Semaphore::new(LOOKS),
+            line: Line::default(),
+            breaker: Breaker::default(),
+            epoch: Instant::now(),
             looks: Cache::default(),
             observer,
         })
     }
 
     /// The words of the `ENTRYPOINT` of `image` on `platform`; none when the image has none. `login` is for the registry
-    /// of the image; without it the image must be there for everybody.
+    /// of the image; without it the image must be there for everybody. `asker` is the namespace that wants to know: each has its
+    /// share of the looks.
     pub async fn entry_point(
         &self,
+        asker: &str,
         image: &str,
         platform: Platform,
         login: Option<&Login>,
@@ -141,14 +149,17 @@ impl Registry {
         let key = (image.clone(), platform, login.map(Login::fingerprint));
         self.looks
             .get(key, || async {
-                let result =
-                    match tokio::time::timeout(LOOK, self.look(&image, platform, login)).await {
-                        Ok(result) => result.map(Arc::from),
-                        Err(_) => Err(RegistryError::Timeout {
-                            host: image.host.clone(),
-                            limit: LOOK,
-                        }),
-                    };
+                if let Some(rest) = self.breaker.rest(&image.host, self.epoch.elapsed()) {
+                    return (Err(left_alone(&image.host)), rest);
+                }
+                let look = self.look(asker, &image, platform, login);
+                let result = match tokio::time::timeout(LOOK, look).await {
+                    Ok(result) => result.map(Arc::from),
+                    Err(_) => Err(RegistryError::Timeout {
+                        host: image.host.clone(),
+                        limit: LOOK,
+                    }),
+                };
                 if let Err(error) = &result {
                     // Here, and nowhere that the pod's author reads: what the network says would tell him about ours.
                     tracing::info!(host = image.host, ?error, "an image could not be read");
@@ -165,12 +176,38 @@ impl Registry {
 
     async fn look(
         &self,
+        asker: &str,
         image: &ImageReference,
         platform: Platform,
         login: Option<&Login>,
     ) -> Result<Vec<String>, RegistryError> {
-        // It is never closed, so that there is always a turn.
-        let _turn = self.turns.acquire().await;
+        let host = image.host.as_str();
+        let _turn = self
+            .line
+            .turn(asker, host)
+            .await
+            .map_err(|Full| RegistryError::Busy {
+                host: host.to_owned(),
+            })?;
+        // Another look at the same host may have failed meanwhile.
+        if self.breaker.rest(host, self.epoch.elapsed()).is_some() {
+            return Err(left_alone(host));
+        }
+        let result = self.ask(image, platform, login).await;
+        let silent = matches!(
+            result,
+            Err(RegistryError::Unreachable { .. } | RegistryError::Timeout { .. })
+        );
+        self.breaker.note(host, !silent, self.epoch.elapsed());
+        result
+    }
+
+    async fn ask(
+        &self,
+        image: &ImageReference,
+        platform: Platform,
+        login: Option<&Login>,
+    ) -> Result<Vec<String>, RegistryError> {
         let host = image.host.as_str();
         let mut session = Session::new(&self.http, &self.networks, image, login);
         let mut wanted = image.version.clone();
@@ -203,6 +240,15 @@ impl Registry {
             host: host.to_owned(),
             what: "indexes that lead to indexes",
         })
+    }
+}
+
+/// The host has not answered several times, and is not asked now.
+fn left_alone(host: &str) -> RegistryError {
+    RegistryError::Unreachable {
+        host: host.to_owned(),
+        reason: "it has not answered several times in a row, and is left alone for a while"
+            .to_owned(),
     }
 }
 

@@ -86,9 +86,17 @@ pub struct Settings {
     )]
     pub kubelet_cert_dir: Option<PathBuf>,
 
-    /// Address of /livez, /readyz and /metrics.
-    #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8080")]
+    /// Address of /livez and /readyz, for probes.
+    #[arg(long, env = "VKC_PROBE_ADDR", default_value = "0.0.0.0:8080")]
+    pub probe_addr: SocketAddr,
+
+    /// Address of /metrics: HTTPS, for callers whom the API server knows and lets get the path /metrics.
+    #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8443")]
     pub metrics_addr: SocketAddr,
+
+    /// Serve /metrics over plain HTTP to everybody, and /livez and /readyz at the same address.
+    #[arg(long, env = "VKC_METRICS_PLAIN_HTTP")]
+    pub metrics_plain_http: bool,
 
     /// Shape of log lines.
     #[arg(long, env = "VKC_LOG_FORMAT", value_enum, default_value = "json")]

@@ -24,5 +24,7 @@ mod metrics;
 #[allow(dead_code)]
 #[path = "cluster_pods/operator.rs"]
 mod operator;
+#[path = "cluster_kubelet/own_metrics.rs"]
+mod own_metrics;
 #[path = "cluster_kubelet/tools.rs"]
 mod tools;

@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kube", &["fence"]),
     ("tenure", &[]),
     ("ownership", &["fence", "kube", "tenure"]),
+    ("places", &[]),
     ("process", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
@@ -43,7 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "kubelet",
-        &["azure", "translate", "provider", "pods", "kube"],
+        &["azure", "translate", "provider", "places", "pods", "kube"],
     ),
     (
         "agent",
@@ -89,7 +90,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pods",
         ],
     ),
-    ("admin", &["metrics"]),
+    ("admin", &["kube", "kubelet", "metrics", "places"]),
     (
         "cli",
         &[

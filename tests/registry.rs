@@ -105,7 +105,10 @@ impl Test {
         login: Option<&Login>,
     ) -> Result<Vec<String>, RegistryError> {
         let name = format!("{}/{name}", self.emulator.registry());
-        let read = self.registry.entry_point(&name, platform, login).await;
+        let read = self
+            .registry
+            .entry_point("ns", &name, platform, login)
+            .await;
         read.map(|words| words.to_vec())
     }
 
@@ -274,7 +277,9 @@ async fn only_trusted_registries_are_read() {
     let registries = Registries::new(loopback(), Arc::new(()));
     let name = format!("{}/hello:1", test.emulator.registry());
     let stranger = registries.get(None).unwrap();
-    let error = stranger.entry_point(&name, Platform::Linux, None).await;
+    let error = stranger
+        .entry_point("ns", &name, Platform::Linux, None)
+        .await;
     let error = error.unwrap_err();
     assert!(
         matches!(&error, RegistryError::Unreachable { reason, .. } if reason.contains("certificate")),
@@ -283,6 +288,8 @@ async fn only_trusted_registries_are_read() {
     let ca = Some(test.emulator.ca_pem().as_bytes());
     let trusting = registries.get(ca).unwrap();
     assert!(Arc::ptr_eq(&trusting, &registries.get(ca).unwrap()));
-    let words = trusting.entry_point(&name, Platform::Windows, None).await;
+    let words = trusting
+        .entry_point("ns", &name, Platform::Windows, None)
+        .await;
     assert_eq!(words.unwrap().to_vec(), ["C:\\hello.exe"]);
 }

@@ -21,6 +21,7 @@ use super::engine::{
     Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Presence, Tenants,
 };
 use super::queue::{Priority, Queue};
+use super::slots::{OperationSlot, Slots};
 use super::watch::Change;
 use super::writer::{Pending, Writer};
 use super::{Observer, Report, Settings, snapshot};
@@ -100,7 +101,7 @@ pub(super) struct Driver<B> {
     fresh: HashMap<PodKey, (Instant, Arc<Pod>)>,
     tasks: JoinSet<Done>,
     owners: HashMap<Id, Owner>,
-    running: usize,
+    slots: Slots,
     list_due: Option<Instant>,
     list_age: Duration,
     plan_due: Instant,
@@ -129,7 +130,7 @@ impl<B: Backend> Driver<B> {
             fresh: HashMap::new(),
             tasks: JoinSet::new(),
             owners: HashMap::new(),
-            running: 0,
+            slots: Slots::new(OPERATIONS),
             list_due: Some(now),
             list_age: FIRST_LIST_AGE,
             plan_due: now,
@@ -154,6 +155,7 @@ impl<B: Backend> Driver<B> {
         let mut selector = now.allowed_namespaces;
         self.step(Input::Tenants(tenants(&selector, &mut namespaces)));
         let (mut settings_open, mut namespaces_open) = (true, true);
+        let slots = self.slots.clone();
         loop {
             self.start_work();
             self.publish();
@@ -180,6 +182,7 @@ impl<B: Backend> Driver<B> {
                     Err(_) => namespaces_open = false,
                 },
                 pod = doubts.next() => self.step(Input::Refresh(pod)),
+                () = slots.freed(), if self.waits_for_a_slot() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -287,17 +290,18 @@ impl<B: Backend> Driver<B> {
             let id = self.tasks.spawn(task).id();
             self.owners.insert(id, Owner::List);
         }
-        while self.running < OPERATIONS
-            && let Some(key) = self.queue.pop(now)
-        {
+        while let Some(slot) = self.slots.take() {
+            let Some(key) = self.queue.pop(now) else {
+                break;
+            };
             if let Some(begun) = self.engine.begin(self.now(), &key) {
-                self.begin(key, begun);
+                self.begin(key, begun, slot);
             }
         }
         self.start_writes(now);
     }
 
-    fn begin(&mut self, key: PodKey, begun: Begun) {
+    fn begin(&mut self, key: PodKey, begun: Begun, slot: Arc<OperationSlot>) {
         if begun.operation == Operation::Timer {
             return self.step(Input::Timer(key));
         }
@@ -314,10 +318,16 @@ impl<B: Backend> Driver<B> {
             key,
             begun,
             pod.map(|(_, pod)| pod),
+            slot,
         );
         let id = self.tasks.spawn(task).id();
         self.owners.insert(id, owner);
-        self.running += 1;
+    }
+
+    /// Whether something is due that no place is free for.
+    fn waits_for_a_slot(&self) -> bool {
+        let due = self.queue.next_due();
+        !self.slots.is_free() && due.is_some_and(|due| due <= Instant::now())
     }
 
     fn start_writes(&mut self, now: Instant) {
@@ -348,9 +358,6 @@ impl<B: Backend> Driver<B> {
             }
         };
         let owner = self.owners.remove(&id);
-        if matches!(owner, Some(Owner::Operation(..))) {
-            self.running = self.running.saturating_sub(1);
-        }
         match (done, owner) {
             (Some(done), _) => self.done(done),
             (None, Some(Owner::Operation(key, operation))) => {
@@ -391,7 +398,9 @@ impl<B: Backend> Driver<B> {
 
     fn next_wake(&self) -> Instant {
         let idle = Instant::now() + Duration::from_secs(60);
-        let operations = (self.running < OPERATIONS)
+        let operations = self
+            .slots
+            .is_free()
             .then(|| self.queue.next_due())
             .flatten();
         [
@@ -421,7 +430,7 @@ impl<B: Backend> Driver<B> {
     fn publish(&mut self) {
         self.sinks
             .observer
-            .queue(&self.node, self.queue.len(), self.running);
+            .queue(&self.node, self.queue.len(), self.slots.taken());
         if std::mem::take(&mut self.unreported) {
             self.report();
         }
@@ -494,6 +503,7 @@ async fn operate<B: Backend>(
     key: PodKey,
     begun: Begun,
     pod: Option<Arc<Pod>>,
+    slot: Arc<OperationSlot>,
 ) -> Done {
     let group = begun.group;
     let input = match begun.operation {
@@ -507,6 +517,7 @@ async fn operate<B: Backend>(
                 pod,
                 look_first,
                 restarts,
+                slot: slot.clone(),
             };
             let result = backend.create(create).await;
             if let Err(failure) = &result

@@ -58,6 +58,12 @@ pub enum RegistryError {
         /// What the network, DNS or TLS said: for the log.
         reason: String,
     },
+    /// Too many looks wait already; nobody was asked.
+    #[error("too many images wait to be read from registries, {host} among them")]
+    Busy {
+        /// Registry.
+        host: String,
+    },
     /// No answer in time.
     #[error("{host} cannot be reached by the operator, whose log says why")]
     Timeout {
@@ -106,6 +112,7 @@ impl RegistryError {
             Self::TooLarge { .. } => "too_large",
             Self::ShellForm => "shell_form",
             Self::Unreachable { .. } => "unreachable",
+            Self::Busy { .. } => "busy",
             Self::Timeout { .. } => "timeout",
             Self::Unavailable { .. } => "unavailable",
         }
@@ -115,7 +122,10 @@ impl RegistryError {
     pub fn passes(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Unavailable { .. }
+            Self::Unreachable { .. }
+                | Self::Timeout { .. }
+                | Self::Unavailable { .. }
+                | Self::Busy { .. }
         )
     }
 

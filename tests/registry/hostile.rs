@@ -69,7 +69,7 @@ async fn look(
     let name = format!("{}/{image}", host(server));
     let login = login(PASSWORD);
     let read = reader(&servers)
-        .entry_point(&name, Platform::Linux, Some(&login))
+        .entry_point("ns", &name, Platform::Linux, Some(&login))
         .await;
     if let Err(error) = &read {
         assert!(!error.to_string().contains(PASSWORD), "{error}");
@@ -309,13 +309,15 @@ async fn an_answer_that_does_not_come_is_given_up() {
     .await;
     let reader = reader(&[&server]);
     let name = |image: &str| format!("{}/{image}:1", host(&server));
-    let read = reader.entry_point(&name("a"), Platform::Linux, None).await;
+    let read = reader
+        .entry_point("ns", &name("a"), Platform::Linux, None)
+        .await;
     assert_eq!(read.unwrap().to_vec(), ["/app"]);
     // From here on a connection is open, and only the time-outs are left to wait for.
     tokio::time::pause();
     let started = Instant::now();
     let read = reader
-        .entry_point(&name("hang"), Platform::Linux, None)
+        .entry_point("ns", &name("hang"), Platform::Linux, None)
         .await;
     let error = read.unwrap_err();
     let limit = Duration::from_secs(10);
@@ -341,7 +343,9 @@ async fn nothing_on_the_machine_itself_is_asked_and_no_answer_of_the_network_is_
         &format!("[::1]:{port}"),
     ] {
         let image = format!("{place}/a:1");
-        let error = nobody.entry_point(&image, Platform::Linux, None).await;
+        let error = nobody
+            .entry_point("ns", &image, Platform::Linux, None)
+            .await;
         let error = error.unwrap_err();
         assert_eq!(error.outcome(), "unreachable", "{place}");
         told.push(error.to_string().replace(place, "HOST"));
@@ -351,7 +355,9 @@ async fn nothing_on_the_machine_itself_is_asked_and_no_answer_of_the_network_is_
     let stranger = Registry::new(None, loopback(), Arc::new(())).unwrap();
     for (reader, place) in [(&stranger, host(&server)), (&stranger, "127.0.0.1:1")] {
         let image = format!("{place}/a:1");
-        let error = reader.entry_point(&image, Platform::Linux, None).await;
+        let error = reader
+            .entry_point("ns", &image, Platform::Linux, None)
+            .await;
         told.push(error.unwrap_err().to_string().replace(place, "HOST"));
     }
     let silent = RegistryError::Timeout {
@@ -387,7 +393,9 @@ async fn a_registry_leads_to_no_address_that_is_not_asked() {
             let server = Server::start_raw(answer).await;
             let image = format!("{}/a:1", host(&server));
             let reader = reader_in(&[&server, &inner], here.clone());
-            let error = reader.entry_point(&image, Platform::Linux, None).await;
+            let error = reader
+                .entry_point("ns", &image, Platform::Linux, None)
+                .await;
             assert_eq!(error.unwrap_err().outcome(), "unreachable");
         }
     }

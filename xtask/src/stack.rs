@@ -342,6 +342,7 @@ impl Operator {
                 "127.0.0.1",
                 "--metrics-addr",
                 &metrics,
+                "--metrics-plain-http",
                 // The emulator, which every connector here names as its cloud.
                 "--allowed-authority",
                 "127.0.0.1",

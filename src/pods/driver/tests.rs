@@ -86,6 +86,13 @@ fn group() -> Box<ContainerGroup> {
 #[async_trait]
 impl Backend for Fake {
     async fn create(&self, create: Create) -> Result<Ensured, Failure> {
+        // A registry that says nothing.
+        if create.key.uid.starts_with("silent") {
+            create.slot.leave();
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            create.slot.again().await;
+            return Err(failure());
+        }
         if self.call("create", &create.group).await {
             return Err(failure());
         }
@@ -463,6 +470,28 @@ async fn the_connector_s_selector_and_the_labels_decide_together() {
     rig.moment().await;
     assert_eq!(rig.fake.count("create g-b"), 1);
     assert_eq!(rig.fake.count("delete"), 0);
+}
+
+/// Pods whose registries do not answer cost the others nothing.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_registry_holds_nobodys_place() {
+    let rig = Rig::synced(Fake::default()).await;
+    rig.send(applied("old"));
+    rig.pass(1).await;
+    for n in 0..3 * OPERATIONS {
+        rig.send(applied(&format!("silent-{n}")));
+    }
+    rig.pass(1).await;
+    rig.send(applied("new"));
+    rig.send(deleting("old"));
+    rig.moment().await;
+    assert_eq!(rig.fake.count("create g-new"), 1);
+    assert_eq!(rig.fake.count("delete g-old"), 1);
+    // They go on for hours, and so do the others.
+    rig.pass(3600).await;
+    rig.send(applied("newer"));
+    rig.moment().await;
+    assert_eq!(rig.fake.count("create g-newer"), 1);
 }
 
 #[tokio::test(start_paused = true)]
