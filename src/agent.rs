@@ -24,6 +24,7 @@ use crate::azure::client::ArmClient;
 use crate::kube::client::Clients;
 use crate::kube::events::Events;
 use crate::kube::identity::KeptIdentity;
+use crate::kube::namespaces::Namespaces;
 use crate::kubelet;
 use crate::pods;
 use crate::registry::Registry;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub instance: String,
     /// Host and port at which containers reach the API server, when that is not its service's cluster IP.
     pub api_server: Option<(String, u16)>,
+    /// The labels of all namespaces.
+    pub namespaces: watch::Receiver<Namespaces>,
     /// What images say about themselves.
     pub registry: Arc<Registry>,
     /// Metrics of the agents.

@@ -9,6 +9,7 @@ mod crd;
 mod defaults;
 mod duration;
 pub mod names;
+mod namespaces;
 mod quantity;
 mod schema;
 mod spec;
@@ -25,12 +26,12 @@ pub use defaults::{
     ContainerRequests, DEFAULT_TAINT_KEY, DEFAULT_TAINT_VALUE, LAST_RESORT_TAINT_KEY, node_name,
 };
 pub use duration::parse_duration;
+pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement};
 pub use quantity::parse_quantity;
 pub use spec::{
-    AllowedNamespaces, CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate,
-    Credentials, CredentialsType, CustomCloud, DeletionPolicy, LogAnalytics, NodeTaint,
-    NodeTemplate, OrphanPolicy, OsType, Priority, SecretReference, TaintEffect,
-    VirtualKubeletConnector, VirtualKubeletConnectorSpec,
+    CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate, Credentials, CredentialsType,
+    CustomCloud, DeletionPolicy, LogAnalytics, NodeTaint, NodeTemplate, OrphanPolicy, OsType,
+    Priority, SecretReference, TaintEffect, VirtualKubeletConnector, VirtualKubeletConnectorSpec,
 };
 pub use status::{AzureScope, IdentityStatus, VirtualKubeletConnectorStatus, VirtualNodeStatus};
 pub use validate::{Problem, certificates, subnet_problem, validate};

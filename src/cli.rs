@@ -11,18 +11,21 @@ use clap::{Parser, Subcommand};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::agents::Agents;
+use crate::admin::scrapes::Access;
 use crate::admin::{self, Readiness};
 use crate::azure::throttle::Limiters;
-use crate::connector;
+use crate::connector::{self, trust::AllowedAuthorities};
 use crate::kube::client::Clients;
+use crate::kube::namespaces;
 use crate::kubelet::{self, client_ca};
 use crate::metrics::Metrics;
 use crate::ownership::api::ApiLeases;
-use crate::registry::Registries;
+use crate::registry::{Networks, Registries};
 use crate::settings::{ServingCert, Settings};
-use crate::{ownership, shutdown, telemetry};
+use crate::{ownership, process, shutdown, telemetry};
 
 /// The work is waiting for others; more threads than this would only cost memory on a large machine.
 const THREADS: usize = 4;
@@ -59,6 +62,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Run(settings) => {
             telemetry::start(settings.log_format, &settings.log)
                 .map_err(|error| anyhow::anyhow!("{error}"))?;
+            if let Err(error) = process::no_core_dumps() {
+                tracing::warn!(%error, "the system may write the memory of this process to a core file");
+            }
             tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(threads())
                 .max_blocking_threads(BLOCKING_THREADS)
@@ -80,30 +86,68 @@ async fn operate(settings: Settings) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::default());
     readiness.set("controller", false);
-    let (listener, address) = admin::bind(settings.metrics_addr).await?;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /livez, /readyz and /metrics");
+    let (cas_sender, client_cas) = client_ca::channel();
     let admin_cancel = CancellationToken::new();
-    let admin = tokio::spawn(admin::serve(
-        listener,
-        readiness.clone(),
-        metrics.clone(),
-        admin_cancel.clone(),
-    ));
+    let admin = serve_admin(
+        &settings,
+        &readiness,
+        &metrics,
+        client_cas.clone(),
+        &admin_cancel,
+    )
+    .await?;
 
     let signals = tokio::spawn(shutdown::on_signals(cancel.clone()));
     let result = tokio::select! {
-        result = control(&settings, metrics, readiness, cancel.clone()) => result,
+        result = control(&settings, metrics, readiness, (cas_sender, client_cas), cancel.clone()) => result,
         _ = signals => Err(anyhow::anyhow!("ended by a second signal")),
         () = overdue(&cancel) => Err(anyhow::anyhow!("the operator did not stop within {} s", STOP.as_secs())),
     };
     admin_cancel.cancel();
-    if tokio::time::timeout(Duration::from_secs(1), admin)
+    if tokio::time::timeout(Duration::from_secs(1), admin.wait())
         .await
         .is_err()
     {
         tracing::debug!("the admin server was cut off");
     }
     result
+}
+
+/// Serves the probes, and the metrics to those who may read them.
+async fn serve_admin(
+    settings: &Settings,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+    client_cas: client_ca::ClientCas,
+    cancel: &CancellationToken,
+) -> anyhow::Result<TaskTracker> {
+    let servers = TaskTracker::new();
+    let probes = admin::probes(readiness.clone());
+    let scrapes = admin::metrics(metrics.clone());
+    let (listener, address) = admin::bind(settings.metrics_addr).await?;
+    if settings.metrics_plain_http {
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /livez, /readyz and /metrics without TLS");
+        servers.spawn(admin::serve(
+            listener,
+            probes.merge(scrapes),
+            cancel.clone(),
+        ));
+    } else {
+        let (probe_listener, probe_address) = admin::bind(settings.probe_addr).await?;
+        tracing::info!(%probe_address, %address, version = env!("CARGO_PKG_VERSION"), "serving /livez and /readyz, and /metrics");
+        servers.spawn(admin::serve(probe_listener, probes, cancel.clone()));
+        let clients = Clients::new(kube_config(settings).await?, metrics.clone())?;
+        let access = Access::new(client_cas, clients.operator());
+        let (cancel, ip) = (cancel.clone(), settings.node_ip());
+        servers.spawn(async move {
+            let served = admin::scrapes::serve(listener, ("vkc", ip), scrapes, access, cancel);
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the metrics are not served");
+            }
+        });
+    }
+    servers.close();
+    Ok(servers)
 }
 
 async fn overdue(cancel: &CancellationToken) {
@@ -115,6 +159,7 @@ async fn control(
     settings: &Settings,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    (cas_sender, client_cas): (client_ca::Sender, client_ca::ClientCas),
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let config = kube_config(settings).await?;
@@ -127,20 +172,26 @@ async fn control(
     );
     let (ownership, keeper) =
         ownership::keeper::start(Arc::new(leases), me(settings), timing, metrics.clone());
-    let (cas_sender, client_cas) = client_ca::channel();
+    let (namespaces_sender, namespaces) = namespaces::channel();
     let agents = Arc::new(Agents {
         clients: clients.clone(),
         ownership: ownership.clone(),
         namespace: settings.namespace.clone(),
+        allow_unscoped_nodes: settings.allow_unscoped_nodes,
         node_ip: settings.node_ip(),
         instance: settings.instance.clone(),
         kubernetes_service: settings.kubernetes_service_host.clone(),
         metrics: metrics.clone(),
-        registries: Registries::new(metrics.clone()),
+        namespaces,
+        registries: Registries::new(
+            Networks::new(settings.allowed_registry_network.iter().copied()),
+            metrics.clone(),
+        ),
         kubelet: kubelet::Shared {
             ports: settings.kubelet_port_range.first..=settings.kubelet_port_range.last,
             serving: serving(settings),
             client_cas,
+            texts: kubelet::Texts::default(),
             observer: metrics.clone(),
         },
     });
@@ -149,11 +200,13 @@ async fn control(
         None => client_ca::Source::Cluster,
     };
     let client_ca = client_ca::follow(client_ca, clients.operator(), cas_sender);
+    let namespaces = namespaces::follow(clients.operator(), namespaces_sender);
     let context = connector::Context {
         clients,
         namespace: settings.namespace.clone(),
         instance: settings.instance.clone(),
-        environment: connector::identity::Environment::read(|name| std::env::var(name).ok()),
+        environment: connector::identity::Environment::read(|name| std::env::var(name).ok())
+            .with_allowed(AllowedAuthorities::new(settings.allowed_authority.clone())),
         cluster_dns: settings.cluster_dns(),
         ownership,
         agents,
@@ -175,6 +228,7 @@ async fn control(
         ended = connector::run(context, cancel) => ended.context("the controller ended"),
         () = keeper => Err(anyhow::anyhow!("the Leases are not kept any more")),
         () = client_ca => Err(anyhow::anyhow!("the client CA is not followed any more")),
+        () = namespaces => Err(anyhow::anyhow!("the namespaces are not followed any more")),
     }
 }
 

@@ -22,6 +22,7 @@ mod scope;
 mod state;
 pub mod status;
 pub mod supervisor;
+pub mod trust;
 pub mod validate;
 pub mod workspace;
 mod write_status;

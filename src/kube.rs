@@ -8,4 +8,5 @@ pub mod call;
 pub mod client;
 pub mod events;
 pub mod identity;
+pub mod namespaces;
 pub mod watches;

@@ -21,4 +21,5 @@ pub mod upgrade;
 pub mod websocket;
 
 pub use certificate::Serving;
+pub use logs::Texts;
 pub use server::{Alive, Dependencies, Observer, Shared, run};

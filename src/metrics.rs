@@ -428,6 +428,7 @@ impl kubelet::Observer for Metrics {
         };
         self.waiting.remove(&node);
         self.running.remove(&node);
+        self.agents.forget(&node);
         self.certificate_expiry.remove(&node);
     }
 

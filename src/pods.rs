@@ -4,6 +4,7 @@ pub mod backend;
 mod driver;
 pub mod engine;
 pub mod queue;
+mod slots;
 pub mod snapshot;
 pub mod watch;
 pub mod writer;
@@ -20,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use self::backend::Live;
 use self::driver::{Driver, Sinks, Sources};
 use self::engine::{Held, PodEvent};
+use crate::api::AllowedNamespaces;
 use crate::kube::events::{Event, EventType, Events};
+use crate::kube::namespaces::Namespaces;
 use crate::provider::{Aci, RefreshRequests};
 
 /// What happens in the pods' loop, for metrics.
@@ -59,6 +62,8 @@ pub struct Dependencies {
     pub observer: Arc<dyn Observer>,
     /// Where it is published which pods run.
     pub snapshot: Arc<snapshot::Sender>,
+    /// The labels of all namespaces.
+    pub namespaces: channel::Receiver<Namespaces>,
 }
 
 /// What the agent may change while the loop runs.
@@ -70,6 +75,8 @@ pub struct Settings {
     pub delete_orphans: bool,
     /// A person's approval of the deletion of groups that were too many at once: the token of [`Held`].
     pub approved_orphans: Option<String>,
+    /// Which namespaces' pods may have groups; all without it.
+    pub allowed_namespaces: Option<Arc<AllowedNamespaces>>,
 }
 
 /// How the pods are doing.
@@ -106,6 +113,7 @@ pub async fn run(
         events,
         observer,
         snapshot,
+        namespaces,
     } = dependencies;
     let changes = watch::changes(client.clone(), node).boxed();
     let backend = Arc::new(Live {
@@ -118,6 +126,7 @@ pub async fn run(
         changes,
         settings,
         refreshes,
+        namespaces,
     };
     let sinks = Sinks {
         emit,

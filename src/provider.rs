@@ -11,6 +11,8 @@ mod refresh;
 
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 pub use aci::{Aci, GroupOwner};
 pub use containers::Containers;
 pub use failure::{Failure, FailureKind, Row, follows};
@@ -45,6 +47,24 @@ pub struct Listing {
     pub all: usize,
     /// Since the reading of the list began.
     pub age: Duration,
+}
+
+/// A place among the operations of a node: given back while an operation waits for something outside of Azure and of the
+/// cluster.
+#[async_trait]
+pub trait Slot: std::fmt::Debug + Send + Sync {
+    /// Gives the place to others.
+    fn leave(&self);
+    /// Waits for a place again.
+    async fn again(&self);
+}
+
+/// Of who has no place to give back.
+#[async_trait]
+impl Slot for () {
+    fn leave(&self) {}
+
+    async fn again(&self) {}
 }
 
 /// What an ensure achieved.

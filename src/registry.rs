@@ -8,11 +8,14 @@
 //! A look ends within 30 s, and a few run at a time. What was read counts for five minutes when it was asked for by tag
 //! and for an hour when by digest, a failure for some seconds, each for those with the same credentials only.
 
+mod breaker;
 mod cache;
 mod challenge;
 mod digest;
 mod error;
+mod line;
 mod manifest;
+mod network;
 mod reference;
 mod session;
 
@@ -22,10 +25,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+use self::breaker::Breaker;
 use self::cache::Cache;
+use self::line::{Full, Line};
 use self::manifest::Next;
+use self::network::Resolver;
 use self::session::{Session, Wanted};
 use crate::azure::error::{AzureError, chain};
 use crate::azure::model::SecretText;
@@ -34,12 +40,11 @@ use crate::azure::transport;
 pub use self::digest::Digest;
 pub use self::error::RegistryError;
 pub use self::manifest::{Configuration, Platform};
+pub use self::network::{Network, Networks};
 pub use self::reference::{ImageReference, Version};
 
 /// A look that is not over by then has failed, the wait for its turn included.
 const LOOK: Duration = Duration::from_secs(30);
-/// Looks at a time: each may hold a configuration of [`CONFIG`]'s size.
-const LOOKS: usize = 8;
 /// An index may lead to an index, and that to the manifest.
 const MAX_MANIFESTS: usize = 3;
 const MANIFEST: Wanted = Wanted {
@@ -92,7 +97,10 @@ impl Observer for () {
 /// The registries as seen with one set of trust anchors. Share it in an [`Arc`].
 pub struct Registry {
     http: reqwest::Client,
-    turns: Semaphore,
+    networks: Networks,
+    line: Line,
+    breaker: Breaker,
+    epoch: Instant,
     looks: Cache<Key, Result<Arc<Configuration>, RegistryError>>,
     observer: Arc<dyn Observer>,
 }
@@ -106,27 +114,33 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// A reader that trusts the platform's roots and, when given, the certificates of `ca_bundle_pem`. Needs rustls'
-    /// process-wide TLS provider.
+    /// A reader that trusts the platform's roots and, when given, the certificates of `ca_bundle_pem`, and asks no hosts but
+    /// those of `networks`. Needs rustls' process-wide TLS provider.
     ///
     /// # Errors
     /// The certificates cannot be used, or there is no TLS provider.
     pub fn new(
         ca_bundle_pem: Option<&[u8]>,
+        networks: Networks,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, AzureError> {
+        let resolver = Arc::new(Resolver(networks.clone()));
         Ok(Self {
-            http: transport::client(ca_bundle_pem)?,
-            turns: Semaphore::new(LOOKS),
+            http: transport::client(ca_bundle_pem, |builder| builder.dns_resolver(resolver))?,
+            networks,
+            line: Line::default(),
+            breaker: Breaker::default(),
+            epoch: Instant::now(),
             looks: Cache::default(),
             observer,
         })
     }
 
     /// What `image` says about itself on `platform`. `login` is for the registry of the image; without it the image must be
-    /// there for everybody.
+    /// there for everybody. `asker` is the namespace that wants to know: each has its share of the look-ups.
     pub async fn configuration(
         &self,
+        asker: &str,
         image: &str,
         platform: Platform,
         login: Option<&Login>,
@@ -135,14 +149,21 @@ impl Registry {
         let key = (image.clone(), platform, login.map(Login::fingerprint));
         self.looks
             .get(key, || async {
-                let result =
-                    match tokio::time::timeout(LOOK, self.look(&image, platform, login)).await {
-                        Ok(result) => result.map(Arc::new),
-                        Err(_) => Err(RegistryError::Timeout {
-                            host: image.host.clone(),
-                            limit: LOOK,
-                        }),
-                    };
+                if let Some(rest) = self.breaker.rest(&image.host, self.epoch.elapsed()) {
+                    return (Err(left_alone(&image.host)), rest);
+                }
+                let look = self.look(asker, &image, platform, login);
+                let result = match tokio::time::timeout(LOOK, look).await {
+                    Ok(result) => result.map(Arc::new),
+                    Err(_) => Err(RegistryError::Timeout {
+                        host: image.host.clone(),
+                        limit: LOOK,
+                    }),
+                };
+                if let Err(error) = &result {
+                    // Here, and nowhere that the pod's author reads: what the network says would tell him about ours.
+                    tracing::info!(host = image.host, ?error, "an image could not be read");
+                }
                 let outcome = result
                     .as_ref()
                     .map_or_else(RegistryError::outcome, |_| "ok");
@@ -155,14 +176,40 @@ impl Registry {
 
     async fn look(
         &self,
+        asker: &str,
         image: &ImageReference,
         platform: Platform,
         login: Option<&Login>,
     ) -> Result<Configuration, RegistryError> {
-        // It is never closed, so that there is always a turn.
-        let _turn = self.turns.acquire().await;
         let host = image.host.as_str();
-        let mut session = Session::new(&self.http, image, login);
+        let _turn = self
+            .line
+            .turn(asker, host)
+            .await
+            .map_err(|Full| RegistryError::Busy {
+                host: host.to_owned(),
+            })?;
+        // Another look at the same host may have failed meanwhile.
+        if self.breaker.rest(host, self.epoch.elapsed()).is_some() {
+            return Err(left_alone(host));
+        }
+        let result = self.ask(image, platform, login).await;
+        let silent = matches!(
+            result,
+            Err(RegistryError::Unreachable { .. } | RegistryError::Timeout { .. })
+        );
+        self.breaker.note(host, !silent, self.epoch.elapsed());
+        result
+    }
+
+    async fn ask(
+        &self,
+        image: &ImageReference,
+        platform: Platform,
+        login: Option<&Login>,
+    ) -> Result<Configuration, RegistryError> {
+        let host = image.host.as_str();
+        let mut session = Session::new(&self.http, &self.networks, image, login);
         let mut wanted = image.version.clone();
         for _ in 0..MAX_MANIFESTS {
             let path = match &wanted {
@@ -196,6 +243,15 @@ impl Registry {
     }
 }
 
+/// The host has not answered several times, and is not asked now.
+fn left_alone(host: &str) -> RegistryError {
+    RegistryError::Unreachable {
+        host: host.to_owned(),
+        reason: "it has not answered several times in a row, and is left alone for a while"
+            .to_owned(),
+    }
+}
+
 fn check(digest: &Digest, bytes: &[u8], host: &str) -> Result<(), RegistryError> {
     if digest.is_of(bytes) {
         return Ok(());
@@ -220,6 +276,7 @@ fn counts(image: &ImageReference, error: Option<&RegistryError>) -> Duration {
 /// One [`Registry`] per set of trust anchors, for the whole process. Cheap to clone.
 #[derive(Clone)]
 pub struct Registries {
+    networks: Networks,
     observer: Arc<dyn Observer>,
     by_ca: Arc<Mutex<ByCa>>,
 }
@@ -228,8 +285,9 @@ type ByCa = HashMap<Option<Vec<u8>>, Arc<Registry>>;
 
 impl Registries {
     /// None yet.
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
+    pub fn new(networks: Networks, observer: Arc<dyn Observer>) -> Self {
         Self {
+            networks,
             observer,
             by_ca: Arc::default(),
         }
@@ -246,7 +304,8 @@ impl Registries {
         if let Some(registry) = by_ca.get(&key) {
             return Ok(Arc::clone(registry));
         }
-        let registry = Arc::new(Registry::new(ca_bundle_pem, Arc::clone(&self.observer))?);
+        let (networks, observer) = (self.networks.clone(), Arc::clone(&self.observer));
+        let registry = Arc::new(Registry::new(ca_bundle_pem, networks, observer)?);
         by_ca.insert(key, Arc::clone(&registry));
         Ok(registry)
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::registry::Network;
 use crate::telemetry::LogFormat;
 use crate::translate::ClusterDns;
 
@@ -29,6 +30,11 @@ pub struct Settings {
     #[arg(long, env = "POD_UID", default_value = "")]
     pub pod_uid: String,
 
+    /// Act as nodes even where the API server does not limit what a node may do: without the authorization mode Node and the
+    /// admission plugin NodeRestriction, or with rights for all nodes.
+    #[arg(long, env = "VKC_ALLOW_UNSCOPED_NODES")]
+    pub allow_unscoped_nodes: bool,
+
     /// Ports of the virtual nodes' kubelet API, first-last; one port for each node. 0 lets the system choose.
     #[arg(long, env = "VKC_KUBELET_PORT_RANGE", default_value = "10260-10359")]
     pub kubelet_port_range: PortRange,
@@ -46,6 +52,16 @@ pub struct Settings {
     /// the cluster IP of default/kubernetes.
     #[arg(long, env = "VKC_KUBERNETES_SERVICE_HOST")]
     pub kubernetes_service_host: Option<HostPort>,
+
+    /// Hosts outside of Azure's own clouds that connectors of cloud Custom may show credentials of the operator to, separated
+    /// by commas: host, host:port, or an audience that is no URL. A Secret may name its own hosts instead.
+    #[arg(long, env = "VKC_ALLOWED_AUTHORITY", value_delimiter = ',')]
+    pub allowed_authority: Vec<String>,
+
+    /// Networks whose registries are asked what their images say although they are loopback, link-local or a cloud's own
+    /// services, separated by commas.
+    #[arg(long, env = "VKC_ALLOWED_REGISTRY_NETWORK", value_delimiter = ',')]
+    pub allowed_registry_network: Vec<Network>,
 
     /// CA whose client certificates the kubelet API believes, a PEM file; without it the one that the API server
     /// publishes as kube-system/extension-apiserver-authentication.
@@ -70,9 +86,17 @@ pub struct Settings {
     )]
     pub kubelet_cert_dir: Option<PathBuf>,
 
-    /// Address of /livez, /readyz and /metrics.
-    #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8080")]
+    /// Address of /livez and /readyz, for probes.
+    #[arg(long, env = "VKC_PROBE_ADDR", default_value = "0.0.0.0:8080")]
+    pub probe_addr: SocketAddr,
+
+    /// Address of /metrics: HTTPS, for callers whom the API server knows and lets get the path /metrics.
+    #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8443")]
     pub metrics_addr: SocketAddr,
+
+    /// Serve /metrics over plain HTTP to everybody, and /livez and /readyz at the same address.
+    #[arg(long, env = "VKC_METRICS_PLAIN_HTTP")]
+    pub metrics_plain_http: bool,
 
     /// Log format.
     #[arg(long, env = "VKC_LOG_FORMAT", value_enum, default_value = "json")]

@@ -97,6 +97,7 @@ impl VirtualNode {
                 events: events.clone(),
                 observer: shared.pods.clone(),
                 snapshot: Arc::new(snapshot),
+                namespaces: shared.namespaces.clone(),
             },
             kubelet: kubelet::Dependencies {
                 node: name.clone(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::api::AllowedNamespaces;
 use crate::azure::Reach;
 use crate::node::spec::NodeSpec;
 use crate::pods::engine::Held;
@@ -29,6 +30,8 @@ pub struct AgentSpec {
     pub delete_orphans: bool,
     /// A person's approval of the deletion of groups that were held back because they are too many.
     pub approved_orphans: Option<String>,
+    /// Which namespaces' pods may run; all without it.
+    pub allowed_namespaces: Option<Arc<AllowedNamespaces>>,
     /// Whose time with the connector it is; `None` where no Lease says so.
     pub tenure: Option<Arc<Tenure>>,
 }
@@ -77,6 +80,7 @@ pub(crate) mod tests {
             suspended: false,
             delete_orphans: false,
             approved_orphans: None,
+            allowed_namespaces: None,
             tenure: None,
         }
     }

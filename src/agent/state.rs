@@ -15,6 +15,7 @@ pub(super) fn settings(spec: &AgentSpec) -> Settings {
         suspended: spec.suspended,
         delete_orphans: spec.delete_orphans,
         approved_orphans: spec.approved_orphans.clone(),
+        allowed_namespaces: spec.allowed_namespaces.clone(),
     }
 }
 

@@ -11,11 +11,16 @@ pub(super) const GUID: &str =
 pub(super) const HTTPS_URL: &str = r"self.matches('^https://[^/?#@\\s]+(/[^?#\\s]*)?$')";
 /// The ARM ID of a subnet. ARM compares IDs without regard to case.
 pub(super) const SUBNET_ID: &str = r"self.matches('(?i)^/subscriptions/[^/]+/resourceGroups/[-\\w.()]+/providers/Microsoft\\.Network/virtualNetworks/[^/]+/subnets/[^/]+$')";
+/// The ARM ID of a user-assigned identity.
+pub(super) const IDENTITY_ID: &str = r"self.matches('(?i)^/subscriptions/[^/]+/resourceGroups/[-\\w.()]+/providers/Microsoft\\.ManagedIdentity/userAssignedIdentities/[^/]+$')";
 /// A label or taint key: `[prefix/]name`.
 pub(super) const QUALIFIED_NAME: &str =
     r"self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\\w.]*[A-Za-z0-9])?$')";
 /// A label or taint value.
 pub(super) const LABEL_VALUE: &str = r"self.matches('^([A-Za-z0-9]([-\\w.]*[A-Za-z0-9])?)?$')";
+
+/// A label's key whose length is bounded part by part.
+pub(super) const LABEL_KEY: &str = r"self.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\\w.]{0,61}[A-Za-z0-9])?$')";
 
 const KEY: &str = r"k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\\w.]{0,61}[A-Za-z0-9])?$')";
 const VALUE: &str = r"self[k].matches('^([A-Za-z0-9]([-\\w.]*[A-Za-z0-9])?)?$')";
@@ -86,6 +91,20 @@ pub(super) fn node_annotations(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn match_labels(_: &mut SchemaGenerator) -> Schema {
     string_map(16, 63, &label_rules())
+}
+
+/// Values of one requirement of a label selector.
+pub(super) fn label_values(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "string", "maxLength": 63},
+        "maxItems": 64,
+        "x-kubernetes-list-type": "set",
+        "x-kubernetes-validations": [rule(
+            r"self.all(v, v.matches('^([A-Za-z0-9]([-\\w.]*[A-Za-z0-9])?)?$'))",
+            "a label value must consist of letters, digits, hyphens, underscores and dots, and begin and end with a letter or digit",
+        )],
+    })
 }
 
 /// ARM: at most 50 tags a resource, names of 512 and values of 256 characters, names without `<>%&\?/` and

@@ -15,7 +15,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Compatibility, quantity, schema};
+use super::{AllowedNamespaces, Compatibility, quantity, schema};
 
 /// Desired state of the connector: which virtual nodes to register and where their pods run in Azure.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,7 +140,8 @@ pub struct VirtualKubeletConnectorSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub node: NodeTemplate,
 
-    /// Namespaces whose pods may run on the nodes. Omit to allow all.
+    /// Namespaces whose pods may run on the nodes, by their labels. Omit to allow all. A pod of another one stays Pending
+    /// and makes no container group; what runs already goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
 
@@ -424,21 +425,9 @@ impl TaintEffect {
     }
 }
 
-/// Which namespaces may run pods on the nodes.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AllowedNamespaces {
-    /// Labels that a namespace must carry, all of them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "schema::match_labels")]
-    pub match_labels: BTreeMap<String, String>,
-}
-
 /// Defaults for the container groups of a connector.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.registryIdentityID) || (has(self.identityIDs) && self.registryIdentityID in self.identityIDs)")
-    .message("registryIdentityID must be one of identityIDs").field_path(".registryIdentityID"))]
 pub struct ContainerGroupTemplate {
     /// SKU of the container groups.
     #[serde(default)]
@@ -448,18 +437,21 @@ pub struct ContainerGroupTemplate {
     #[serde(default)]
     pub priority: Priority,
 
-    /// User-assigned identities attached to every container group, as ARM IDs.
+    /// User-assigned identities that pods may ask for by the annotation virtual-kubelet.io/identity, as ARM IDs. A pod that
+    /// asks for none has none.
     #[serde(rename = "identityIDs", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::identity_ids")]
     pub identity_ids: Vec<String>,
 
-    /// Identity that pulls images from Azure Container Registry, as an ARM ID. It must be one of identityIDs.
+    /// Identity that pulls images from Azure Container Registry, as an ARM ID. Azure attaches it to the container groups
+    /// whose images it pulls; pods cannot ask for it unless it is one of identityIDs, too.
     #[serde(
         rename = "registryIdentityID",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     #[schemars(length(max = 512))]
+    #[x_kube(validation = Rule::new(schema::IDENTITY_ID).message("registryIdentityID must be the ARM ID of a user-assigned identity: /subscriptions/ID/resourceGroups/NAME/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME"))]
     pub registry_identity_id: Option<String>,
 
     /// Log Analytics workspace that receives the containers' logs.

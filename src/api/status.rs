@@ -83,6 +83,11 @@ pub struct VirtualNodeStatus {
     /// Number of container groups in Azure that belong to the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_groups: Option<i32>,
+
+    /// For a node on its way out: how many seconds that has taken, written down every half minute. It is measured, not
+    /// computed from times of day: a clock that is wrong neither skips a drain nor prolongs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_seconds: Option<i32>,
 }
 
 /// Identity in use towards Azure.

@@ -10,6 +10,7 @@ use azure_core::error::ErrorKind;
 
 pub(super) mod body;
 mod codes;
+mod discreet;
 pub(super) mod entra;
 mod lacking;
 
@@ -177,6 +178,11 @@ impl AzureError {
                 .is_none_or(|status| (200..300).contains(&status)),
             _ => false,
         }
+    }
+
+    /// The message for people with rights on one namespace: without subscription, resource group, principal and address.
+    pub fn discreet(&self) -> String {
+        discreet::discreet(&self.message)
     }
 
     /// The right that is missing, when that is what ARM says.

@@ -41,7 +41,7 @@ impl HttpTransport {
     /// `ca_bundle_pem` comes from [`super::Endpoints`], which has checked it.
     pub(super) fn new(ca_bundle_pem: Option<&[u8]>) -> Result<Arc<Self>, AzureError> {
         Ok(Arc::new(Self {
-            client: client(ca_bundle_pem)?,
+            client: client(ca_bundle_pem, |builder| builder)?,
             sockets: build(ca_bundle_pem, reqwest::ClientBuilder::http1_only)?,
             metadata: build(None, |builder| builder.no_proxy().https_only(false))?,
         }))
@@ -63,11 +63,16 @@ impl HttpTransport {
 }
 
 /// A client that trusts the platform's roots and, when given, a private CA, speaks https only and follows no redirect.
-pub(crate) fn client(ca_bundle_pem: Option<&[u8]>) -> Result<reqwest::Client, AzureError> {
+pub(crate) fn client(
+    ca_bundle_pem: Option<&[u8]>,
+    more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, AzureError> {
     build(ca_bundle_pem, |builder| {
-        builder
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
+        more(
+            builder
+                .http2_keep_alive_interval(PING_INTERVAL)
+                .http2_keep_alive_timeout(PING_TIMEOUT),
+        )
     })
 }
 

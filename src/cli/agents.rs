@@ -13,6 +13,7 @@ use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError};
 use crate::kube::call;
 use crate::kube::client::Clients;
 use crate::kube::identity;
+use crate::kube::namespaces::Namespaces;
 use crate::kubelet;
 use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
@@ -27,10 +28,12 @@ pub(super) struct Agents {
     pub(super) clients: Clients,
     pub(super) ownership: Ownership,
     pub(super) namespace: String,
+    pub(super) allow_unscoped_nodes: bool,
     pub(super) node_ip: IpAddr,
     pub(super) instance: String,
     pub(super) kubernetes_service: Option<HostPort>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) namespaces: watch::Receiver<Namespaces>,
     pub(super) registries: Registries,
     pub(super) kubelet: kubelet::Shared,
 }
@@ -60,15 +63,10 @@ impl AgentFactory for Agents {
             node: spec.node.name.clone(),
             server_version: version.clone(),
             probe_namespace: self.namespace.clone(),
+            allow_unscoped: self.allow_unscoped_nodes,
+            observer: self.metrics.clone(),
         };
         let identity = identity::keep(Arc::new(source), &spec.node.name).await?;
-        if !identity.scoped() {
-            tracing::warn!(
-                node = spec.node.name,
-                "the API server does not limit this node's identity: it could read any Secret; \
-                 run the API server with --authorization-mode=Node,RBAC"
-            );
-        }
         let registry = self
             .registries
             .get(arm.ca_bundle_pem())
@@ -82,6 +80,7 @@ impl AgentFactory for Agents {
                 .kubernetes_service
                 .as_ref()
                 .map(|address| (address.host.clone(), address.port)),
+            namespaces: self.namespaces.clone(),
             registry,
             observer: self.metrics.clone(),
             pods: self.metrics.clone(),

@@ -73,7 +73,7 @@ impl NodePod {
 pub struct DrainInputs<'a> {
     /// The user's policy.
     pub policy: DeletionPolicy,
-    /// Since the removal began; since the deletion, by the clock, when there is one.
+    /// How long the removal takes so far, as far as operators have seen it: no clocks of two machines are compared.
     pub elapsed: Duration,
     /// How long this process has seen it blocked, without a break.
     pub blocked: Duration,
@@ -219,6 +219,7 @@ fn waiting(situation: &DrainInputs, pods: &[NodePod], refused: Option<String>) -
     Retiring {
         message,
         blocked: trouble.is_some(),
+        spent: situation.elapsed,
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::Secret;
 
+use super::trust::AllowedAuthorities;
 use super::validate::{Problem, value};
 use crate::api::conditions::reason;
 use crate::api::{Credentials, CredentialsType, IdentityStatus};
@@ -14,6 +15,8 @@ use crate::azure::{Certificate, CertificateError, Credential, MetadataHost};
 
 const TENANT: &str = "AZURE_TENANT_ID";
 const CLIENT: &str = "AZURE_CLIENT_ID";
+const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
+const RESOURCE_MANAGER: &str = "AZURE_RESOURCE_MANAGER_ENDPOINT";
 const SECRET: &str = "AZURE_CLIENT_SECRET";
 const CERTIFICATE: &str = "AZURE_CLIENT_CERTIFICATE";
 const PASSWORD: &str = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
@@ -33,6 +36,8 @@ pub struct Environment {
     token_file: Option<PathBuf>,
     metadata: Option<String>,
     subscription_id: Option<String>,
+    /// Hosts outside of Azure's own clouds that may be shown credentials.
+    pub(super) allowed: AllowedAuthorities,
 }
 
 impl Environment {
@@ -49,8 +54,33 @@ impl Environment {
             token_file: text(TOKEN_FILE).map(PathBuf::from),
             metadata: text(METADATA),
             subscription_id: text(SUBSCRIPTION),
+            allowed: AllowedAuthorities::default(),
         }
     }
+
+    /// The same where the operator's flags allow these hosts.
+    #[must_use]
+    pub fn with_allowed(self, allowed: AllowedAuthorities) -> Self {
+        Self { allowed, ..self }
+    }
+}
+
+/// Who has given a credential, and so says who may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The operator's pod or its node: whoever installed it.
+    Operator,
+    /// A Secret that the connector names.
+    Secret(NamedBySecret),
+}
+
+/// What a Secret says of where it may be shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct NamedBySecret {
+    /// The authority that may have its credentials.
+    pub(super) authority: Option<String>,
+    /// The ARM endpoint that may have any token got with them.
+    pub(super) resource_manager: Option<String>,
 }
 
 /// An identity that was chosen.
@@ -58,6 +88,7 @@ impl Environment {
 pub(super) struct Chosen {
     pub(super) credential: Credential,
     pub(super) status: IdentityStatus,
+    pub(super) origin: Origin,
     /// Kind and client ID, for messages.
     pub(super) who: String,
     /// Where it is set, for messages: `Secret <namespace>/<name>`.
@@ -209,6 +240,7 @@ fn chosen(
     };
     Chosen {
         credential,
+        origin: Origin::Operator,
         status: IdentityStatus {
             type_: Some(type_.as_str().to_owned()),
             client_id,
@@ -278,8 +310,13 @@ pub(super) fn service_principal(
             ", or a certificate with its key, in PEM or PKCS#12, under AZURE_CLIENT_CERTIFICATE",
         ));
     };
+    let origin = Origin::Secret(NamedBySecret {
+        authority: value(secret, AUTHORITY),
+        resource_manager: value(secret, RESOURCE_MANAGER),
+    });
     Ok(Chosen {
         credential,
+        origin,
         status,
         who,
         expires,

@@ -92,6 +92,7 @@ pub fn agent_spec(
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,
         approved_orphans: identity.approved_orphans.clone(),
+        allowed_namespaces: spec.allowed_namespaces.clone().map(Arc::new),
         tenure: identity.tenure.clone(),
     }
 }
@@ -209,6 +210,7 @@ pub(super) mod tests {
             ready: None,
             pods: None,
             container_groups: None,
+            drain_seconds: None,
         };
         connector.status = Some(VirtualKubeletConnectorStatus {
             nodes: nodes.iter().map(node).collect(),

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::time::Instant;
 
@@ -53,8 +51,10 @@ pub(super) async fn remove(
     // One node that cannot be removed does not hold up the other.
     let results = join_all(sets.retiring.iter().map(|os| {
         let since = state.retiring_since.entry(*os);
+        let (since, before) =
+            since.or_insert_with(|| (Instant::now(), spent_before(cx.connector, *os)));
         let ages = Ages {
-            retiring: since.or_insert_with(Instant::now).elapsed(),
+            retiring: *before + since.elapsed(),
             blocked: state
                 .blocked_since
                 .get(os)
@@ -83,6 +83,11 @@ pub(super) async fn remove(
             Err(error) => Retiring {
                 message: error.to_string(),
                 blocked: false,
+                spent: state
+                    .retiring_since
+                    .get(&os)
+                    .map(|(since, before)| *before + since.elapsed())
+                    .unwrap_or_default(),
             },
         };
         if retiring.blocked {
@@ -130,7 +135,7 @@ async fn remove_one(
         } else {
             DeletionPolicy::Drain
         },
-        elapsed: deletion_age(connector).unwrap_or(ages.retiring),
+        elapsed: ages.retiring,
         blocked: ages.blocked,
         deleting: *deleting,
         drain_timeout: connector.spec.drain_timeout(),
@@ -152,13 +157,12 @@ async fn remove_one(
     }
 }
 
-/// Since when the connector is being deleted, by our clock.
-fn deletion_age(connector: &VirtualKubeletConnector) -> Option<Duration> {
-    let Time(since) = connector.metadata.deletion_timestamp.as_ref()?;
-    Some(
-        Timestamp::now()
-            .duration_since(*since)
-            .try_into()
-            .unwrap_or_default(),
-    )
+/// How long the removal of the node has taken under an operator before this one, as it has written that down.
+fn spent_before(connector: &VirtualKubeletConnector, os: Os) -> Duration {
+    let nodes = connector.status.iter().flat_map(|status| &status.nodes);
+    let seconds = nodes
+        .filter(|node| node.os_type == os)
+        .find_map(|node| node.drain_seconds)
+        .unwrap_or_default();
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }

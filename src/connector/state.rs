@@ -49,7 +49,7 @@ pub(super) struct ConnectorState {
     pub(super) start_errors: BTreeMap<Os, (StartError, Instant)>,
     pub(super) start_backoff: Backoff,
     /// Since when nodes are on their way out.
-    pub(super) retiring_since: BTreeMap<Os, Instant>,
+    pub(super) retiring_since: BTreeMap<Os, (Instant, Duration)>,
     /// Since when the removal of nodes waits for something that a person has to do.
     pub(super) blocked_since: BTreeMap<Os, Instant>,
     /// The status that was last written, and the `resourceVersion` it got.

@@ -1,6 +1,7 @@
 //! The connector's status, from what a reconcile found. PURE: time is an argument.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::SecondsFormat;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -48,6 +49,18 @@ pub struct Retiring {
     pub message: String,
     /// It waits for something that a person has to do.
     pub blocked: bool,
+    /// How long it has taken so far.
+    pub spent: Duration,
+}
+
+/// The time that a removal has taken is written down so often: what a successor does not know of.
+const WRITTEN_DOWN: Duration = Duration::from_secs(30);
+
+impl Retiring {
+    fn seconds(&self) -> i32 {
+        let steps = self.spent.as_secs() / WRITTEN_DOWN.as_secs();
+        i32::try_from(steps * WRITTEN_DOWN.as_secs()).unwrap_or(i32::MAX)
+    }
 }
 
 /// Everything a status is made of.
@@ -170,6 +183,7 @@ fn node_status(facts: &Facts, node: &NodeFacts) -> VirtualNodeStatus {
         ready: Some(is_ready(facts, node)),
         pods,
         container_groups,
+        drain_seconds: node.retiring.as_ref().map(Retiring::seconds),
     }
 }
 
@@ -313,13 +327,17 @@ fn summary(facts: &Facts) -> Summary {
     if let Some(problem) = facts.workspace {
         return Summary::problem(problem);
     }
+    let forbidden = reason::NODE_IDENTITY_FORBIDDEN;
     let refused = wanted_nodes(facts).find_map(|node| match (&node.start_error, &node.agent) {
-        (Some(StartError::ImpersonationForbidden(message)), _) => Some(message),
+        (Some(StartError::ImpersonationForbidden(message)), _) => Some((forbidden, message)),
+        (Some(StartError::IdentityUnscoped(message)), _) => {
+            Some((reason::NODE_IDENTITY_UNSCOPED, message))
+        }
         (Some(StartError::Failed(_)), _) | (None, None) => None,
-        (None, Some(agent)) => agent.refused.as_ref(),
+        (None, Some(agent)) => agent.refused.as_ref().map(|message| (forbidden, message)),
     });
-    if let Some(message) = refused {
-        return Summary::stalled(reason::NODE_IDENTITY_FORBIDDEN, message);
+    if let Some((reason, message)) = refused {
+        return Summary::stalled(reason, message);
     }
     let (ready, message) = nodes_message(facts);
     if !ready {

@@ -31,6 +31,9 @@ pub enum StartError {
     /// RBAC does not let the operator act as the node; the text has the rule to add.
     #[error("{0}")]
     ImpersonationForbidden(String),
+    /// The API server does not limit what the node may do, and no flag accepts that.
+    #[error("{0}")]
+    IdentityUnscoped(String),
     /// Anything else: it is tried again.
     #[error("{0}")]
     Failed(String),
@@ -46,6 +49,9 @@ impl From<NodeIdentityError> for StartError {
     fn from(error: NodeIdentityError) -> Self {
         match error {
             NodeIdentityError::Kube(error) => Self::Failed(error.to_string()),
+            unscoped @ NodeIdentityError::Unscoped { .. } => {
+                Self::IdentityUnscoped(unscoped.to_string())
+            }
             refused => Self::ImpersonationForbidden(refused.to_string()),
         }
     }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::Secret;
 
 use super::identity::{self, Environment};
+use super::trust;
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
 use crate::api::{
     Cloud, CredentialsType, IdentityStatus, VirtualKubeletConnectorSpec, subnet_problem, validate,
@@ -134,6 +135,13 @@ pub fn resolve(
         }
         Some(credentials) => identity::named(credentials, environment)?,
     };
+    trust::check(
+        &endpoints,
+        &chosen.origin,
+        &environment.allowed,
+        &chosen.who,
+        &chosen.source,
+    )?;
     let subscription = subscription(spec, &chosen)?;
     Ok(Resolved {
         endpoints,

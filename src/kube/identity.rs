@@ -5,14 +5,14 @@ mod kept;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{Node, Secret};
+use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 use super::call::{KubeError, TIMEOUT, call};
 use super::client::{Clients, Impersonation};
 
-pub use self::kept::{Acquire, KeptIdentity, Source, keep};
+pub use self::kept::{Acquire, KeptIdentity, Observer, Source, keep};
 
 /// The group that makes the Node authorizer and `NodeRestriction` look at a request.
 const NODES_GROUP: &str = "system:nodes";
@@ -24,18 +24,29 @@ pub struct NodeIdentity {
     pub client: Client,
     /// The way that worked.
     pub mode: Impersonation,
-    /// The Node authorizer limits this identity to its own pods' objects. False on a cluster that runs without it, or
-    /// where RBAC gives every node more.
-    pub scoped: bool,
+    /// What the API server does not limit this identity in, if anything: a cluster without the Node authorizer or
+    /// `NodeRestriction`, or one whose RBAC gives every node more.
+    pub unscoped: Option<Unscoped>,
 }
 
 impl std::fmt::Debug for NodeIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NodeIdentity")
             .field("mode", &self.mode)
-            .field("scoped", &self.scoped)
+            .field("unscoped", &self.unscoped)
             .finish_non_exhaustive()
     }
+}
+
+/// What a node could do although it should not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unscoped {
+    /// The Secrets of pods that are not its own.
+    #[error("read any Secret")]
+    Secrets,
+    /// Other nodes.
+    #[error("create and change other nodes")]
+    Nodes,
 }
 
 /// Why we cannot act as a node.
@@ -56,6 +67,18 @@ pub enum NodeIdentityError {
         node: String,
         /// The groups that the API server reported.
         groups: String,
+    },
+    /// The API server lets every node do more than a node should.
+    #[error(
+        "the API server does not limit node {node}, which could {what}; run the API server with --authorization-mode=Node,RBAC \
+         and --enable-admission-plugins=NodeRestriction and give the group system:nodes no rights, or accept it with \
+         --allow-unscoped-nodes"
+    )]
+    Unscoped {
+        /// The virtual node.
+        node: String,
+        /// What it could do.
+        what: Unscoped,
     },
     /// The question could not be asked.
     #[error(transparent)]
@@ -92,7 +115,7 @@ pub fn hint(node: &str, mode: Impersonation) -> String {
 }
 
 /// Finds the way of impersonation that makes us `system:node:<node>` in the group `system:nodes`, and checks that it
-/// limits us. Two requests on a cluster that is set up well, four at most.
+/// limits us. Three requests on a cluster that is set up well.
 ///
 /// # Errors
 /// [`NodeIdentityError::Forbidden`] names the RBAC rule that is missing.
@@ -108,11 +131,11 @@ pub async fn acquire(
         let client = clients.as_node(node, mode)?;
         match whoami(client.clone()).await {
             Ok(groups) if groups.iter().any(|group| group == NODES_GROUP) => {
-                let scoped = is_scoped(client.clone(), probe_namespace).await?;
+                let unscoped = unscoped(client.clone(), probe_namespace).await?;
                 return Ok(NodeIdentity {
                     client,
                     mode,
-                    scoped,
+                    unscoped,
                 });
             }
             Ok(groups) => {
@@ -153,18 +176,45 @@ async fn whoami(client: Client) -> Result<Vec<String>, KubeError> {
         .unwrap_or_default())
 }
 
-/// A Secret that does not exist must be refused (403, "no relationship found"), not looked for (404).
-async fn is_scoped(client: Client, namespace: &str) -> Result<bool, KubeError> {
+/// What the API server lets us do although we are a node, if anything. Nothing is changed by the questions.
+async fn unscoped(client: Client, namespace: &str) -> Result<Option<Unscoped>, KubeError> {
     let name = format!(
         "vkc-probe-{:016x}",
         super::backoff::jitter(Duration::from_secs(1_000_000), 1.0).as_nanos()
     );
-    let api = Api::<Secret>::namespaced(client, namespace);
-    match call("check the node's reach", TIMEOUT, api.get_metadata(&name)).await {
-        Ok(_) => Ok(false),
+    // A Secret that does not exist must be refused (403, "no relationship found"), not looked for (404).
+    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+    let asked = secrets.get_metadata(&name);
+    if !refuses(call("check the node's reach", TIMEOUT, asked).await)? {
+        return Ok(Some(Unscoped::Secrets));
+    }
+    // NodeRestriction: a node makes no other node. Constrained impersonation does not let us try.
+    let nodes = Api::<Node>::all(client);
+    let node = Node {
+        metadata: ObjectMeta {
+            name: Some(name),
+            ..ObjectMeta::default()
+        },
+        ..Node::default()
+    };
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let asked = nodes.create(&dry_run, &node);
+    if !refuses(call("check the node's reach", TIMEOUT, asked).await)? {
+        return Ok(Some(Unscoped::Nodes));
+    }
+    Ok(None)
+}
+
+/// Whether the answer is 403. Any other one of the API server's says that it would have done it.
+fn refuses<T>(answer: Result<T, KubeError>) -> Result<bool, KubeError> {
+    match answer {
         Err(error) if error.is_forbidden() => Ok(true),
-        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) if error.is_not_found() || error.is_invalid() => Ok(false),
         Err(error) => Err(error),
+        Ok(_) => Ok(false),
     }
 }
 

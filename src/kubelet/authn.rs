@@ -4,9 +4,13 @@
 //! Source: Kubernetes' pages "Authenticating" (X.509 client certificates: the common name is the user, organisations are
 //! groups) and "Kubelet authentication/authorization".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -29,6 +33,10 @@ const UNKNOWN: Duration = Duration::from_secs(10);
 const ANSWERS: usize = 1024;
 /// Questions to the API server at once.
 const QUESTIONS: usize = 16;
+/// Requests that wait for an answer of the API server, and those of one address among them: who has shown nothing yet must
+/// not fill the line of those who will.
+const WAITING: usize = 64;
+const WAITING_OF_ONE: usize = 8;
 /// Longest token that is looked at; the API server's own limit for headers is near.
 const LONGEST_TOKEN: usize = 64 << 10;
 /// The group of everybody who is known.
@@ -47,6 +55,20 @@ pub struct User {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+/// Why it is not known who calls.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthnError {
+    /// Too many wait to be told who they are.
+    #[error("too many tokens are being reviewed; try again")]
+    Busy,
+    /// The API server could not be asked.
+    #[error(transparent)]
+    Kube(#[from] KubeError),
+}
+
+/// A question that somebody waits for.
+type Asking = Shared<BoxFuture<'static, Result<Option<User>, KubeError>>>;
+
 /// Finds out who calls.
 pub struct Authenticator {
     cas: ClientCas,
@@ -54,7 +76,29 @@ pub struct Authenticator {
     epoch: Instant,
     /// By the SHA-256 of the token: the token itself is not kept.
     answers: Mutex<Cache<[u8; 32], Option<User>>>,
-    questions: Semaphore,
+    questions: Arc<Semaphore>,
+    /// Questions on their way, by the same key: equal ones are asked once.
+    asking:
+        Mutex<HashMap<[u8; 32], WeakShared<BoxFuture<'static, Result<Option<User>, KubeError>>>>>,
+    waiting: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// A place among those who wait.
+struct Place {
+    network: IpAddr,
+    waiting: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock();
+        if let Some(count) = waiting.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.network);
+            }
+        }
+    }
 }
 
 impl Authenticator {
@@ -65,25 +109,29 @@ impl Authenticator {
             client,
             epoch: Instant::now(),
             answers: Mutex::new(Cache::new(ANSWERS)),
-            questions: Semaphore::new(QUESTIONS),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            asking: Mutex::default(),
+            waiting: Arc::default(),
         }
     }
 
     /// The caller, or `None` when he has shown nothing that proves who he is. `chain` is what he showed in the TLS
-    /// handshake, where he proved that its key is his; whose word the certificate is gets decided here.
+    /// handshake, where he proved that its key is his; whose word the certificate is gets decided here. `network` is
+    /// where he is.
     ///
     /// # Errors
-    /// The API server could not be asked about his token.
+    /// The API server could not be asked about his token, or too many wait for that.
     pub async fn authenticate(
         &self,
+        network: IpAddr,
         chain: &[CertificateDer<'static>],
         authorization: Option<&str>,
-    ) -> Result<Option<User>, KubeError> {
+    ) -> Result<Option<User>, AuthnError> {
         if let Some(user) = self.by_certificate(chain, UnixTime::now()) {
             return Ok(Some(user));
         }
         match authorization.and_then(bearer) {
-            Some(token) => self.by_token(token).await,
+            Some(token) => self.by_token(network, token).await,
             None => Ok(None),
         }
     }
@@ -102,11 +150,40 @@ impl Authenticator {
         user_of(own)
     }
 
-    async fn by_token(&self, token: &str) -> Result<Option<User>, KubeError> {
+    async fn by_token(&self, network: IpAddr, token: &str) -> Result<Option<User>, AuthnError> {
         let key: [u8; 32] = Sha256::digest(token).into();
         if let Some(answer) = self.answers.lock().get(&key, self.epoch.elapsed()) {
             return Ok(answer);
         }
+        let _place = self.wait(network)?;
+        let user = self.asking(key, token).await?;
+        let life = if user.is_some() { KNOWN } else { UNKNOWN };
+        let now = self.epoch.elapsed();
+        self.answers.lock().put(key, user.clone(), now, life);
+        Ok(user)
+    }
+
+    fn wait(&self, network: IpAddr) -> Result<Place, AuthnError> {
+        let mut waiting = self.waiting.lock();
+        let all: usize = waiting.values().sum();
+        let of_one = waiting.entry(network).or_default();
+        if all >= WAITING || *of_one >= WAITING_OF_ONE {
+            return Err(AuthnError::Busy);
+        }
+        *of_one += 1;
+        Ok(Place {
+            network,
+            waiting: self.waiting.clone(),
+        })
+    }
+
+    /// The question about `token`: the one that is on its way, or a new one. It ends when nobody waits for it.
+    fn asking(&self, key: [u8; 32], token: &str) -> Asking {
+        let mut asking = self.asking.lock();
+        if let Some(known) = asking.get(&key).and_then(WeakShared::upgrade) {
+            return known;
+        }
+        asking.retain(|_, other| other.upgrade().is_some());
         let question = TokenReview {
             spec: TokenReviewSpec {
                 token: token.to_owned(),
@@ -114,22 +191,24 @@ impl Authenticator {
             },
             ..TokenReview::default()
         };
-        let ask = async {
+        let (client, questions) = (self.client.clone(), self.questions.clone());
+        let ask = async move {
             // Only a closed semaphore fails, and this one is never closed.
-            let _turn = self.questions.acquire().await.ok();
-            let api = Api::<TokenReview>::all(self.client.clone());
+            let _turn = questions.acquire().await.ok();
+            let api = Api::<TokenReview>::all(client);
             api.create(&PostParams::default(), &question).await
         };
-        let answer = call("review a token", TIMEOUT, ask).await?;
-        let user = answer
-            .status
-            .filter(|status| status.authenticated == Some(true))
-            .and_then(|status| status.user)
-            .and_then(of_review);
-        let life = if user.is_some() { KNOWN } else { UNKNOWN };
-        let now = self.epoch.elapsed();
-        self.answers.lock().put(key, user.clone(), now, life);
-        Ok(user)
+        let review = async move {
+            let answer = call("review a token", TIMEOUT, ask).await?;
+            Ok(answer
+                .status
+                .filter(|status| status.authenticated == Some(true))
+                .and_then(|status| status.user)
+                .and_then(of_review))
+        };
+        let review = review.boxed().shared();
+        asking.extend(review.downgrade().map(|weak| (key, weak)));
+        review
     }
 }
 

@@ -15,12 +15,12 @@ use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::idle::{Answers, Limits};
+use crate::places::{Most, Seat, Seats, network};
 
 /// A client that has not said hello, or has not sent a whole header, is given up after this; one that has asked nothing
 /// more, later, as by Go's servers.
@@ -28,10 +28,23 @@ const LIMITS: Limits = Limits {
     header: Duration::from_secs(10),
     idle: Duration::from_secs(90),
 };
-/// Connections at once; each may carry many requests.
-const CONNECTIONS: usize = 512;
+/// Connections at once; each may carry many requests. Who has not shown who he is has little room, and gives up his place to
+/// whoever comes next.
+const CONNECTIONS: Most = Most {
+    strangers: 64,
+    known: 448,
+    known_of_one: 256,
+};
 /// Streams of one HTTP/2 connection: the API server sends everything through one.
 const HTTP2_STREAMS: u32 = 512;
+/// What of a request is kept before it is known whose it is: its header, which has the command of an exec in HTTP/1.1, and what
+/// it sends behind it.
+const HEADER: usize = 128 << 10;
+const HEADER_LIST: u32 = 32 << 10;
+const HEADERS: usize = 64;
+const WINDOW: u32 = 64 << 10;
+/// What of an answer waits for its reader, for each.
+const SEND: usize = 64 << 10;
 /// A peer that does not answer a ping has gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -61,9 +74,22 @@ pub enum ListenError {
     },
 }
 
-/// The certificates that the client of a connection has shown, its own first.
-#[derive(Debug, Clone, Default)]
-pub struct Peer(pub Arc<[CertificateDer<'static>]>);
+/// The client of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The certificates that he has shown, his own first.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+    /// Where he is, as far as he is told from others.
+    pub network: IpAddr,
+    seat: Arc<Seat>,
+}
+
+impl Peer {
+    /// He has shown who he is, and that he may be here.
+    pub fn prove(&self) {
+        self.seat.prove();
+    }
+}
 
 /// The ports to try for `node`, best first: its own by its name, so that a restart finds the same, then the others.
 /// PURE.
@@ -123,14 +149,14 @@ pub async fn serve(
     cancel: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let seats = Seats::new(CONNECTIONS);
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             () = cancel.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::debug!(%error, "a connection to the kubelet API was lost");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -138,18 +164,15 @@ pub async fn serve(
                 }
             },
         };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            tracing::warn!("too many connections to the kubelet API; one was refused");
-            continue;
-        };
+        let seat = Arc::new(seats.take(address.ip()));
         let (acceptor, router) = (acceptor.clone(), router.clone());
         let (cancel, cut) = (cancel.clone(), cut.clone());
         connections.spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = connection(stream, acceptor, router, LIMITS, cancel) => {}
+                () = seat.cut() => {}
+                () = connection((stream, address.ip(), &seat), acceptor, router, LIMITS, cancel) => {}
             }
-            drop(permit);
         });
     }
     drop(listener);
@@ -164,7 +187,7 @@ pub async fn serve(
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, address, seat): (TcpStream, IpAddr, &Arc<Seat>),
     acceptor: TlsAcceptor,
     router: Router,
     limits: Limits,
@@ -183,12 +206,14 @@ async fn connection(
         Err(_) => return,
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = Peer(
-        certificates
+    let peer = Peer {
+        certificates: certificates
             .iter()
             .map(|der| der.clone().into_owned())
             .collect(),
-    );
+        network: network(address),
+        seat: seat.clone(),
+    };
     let answers = Answers::new();
     let counting = middleware::from_fn_with_state(answers.clone(), idle::count);
     let service = TowerToHyperService::new(router.layer(counting).layer(Extension(peer)));
@@ -196,11 +221,17 @@ async fn connection(
     builder
         .http1()
         .timer(TokioTimer::new())
+        .max_buf_size(HEADER)
+        .max_headers(HEADERS)
         .header_read_timeout(limits.header);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(HEADER_LIST)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(SEND)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
@@ -247,8 +278,8 @@ mod tests {
         assert_eq!(candidates("any", &(7..=7)), [7]);
     }
 
-    /// What a client that says `words` after its handshake gets, until it is cut off.
-    async fn answered(alpn: &str, words: &[u8], pause: Duration) -> Vec<u8> {
+    /// Both sides of a TLS connection with a node, over this protocol.
+    fn tls(alpn: &str) -> (Arc<rustls::ServerConfig>, tokio_rustls::TlsConnector) {
         let serving = rcgen::generate_simple_self_signed(vec!["node".to_owned()]).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = PrivateKeyDer::try_from(serving.signing_key.serialize_der()).unwrap();
@@ -256,7 +287,6 @@ mod tests {
         let key = rustls::sign::CertifiedKey::from_der(chain.clone(), key, &provider).unwrap();
         let certificate = Arc::new(ServingCertificate::default());
         certificate.set(Arc::new(key));
-        let acceptor = TlsAcceptor::from(server_config(certificate).unwrap());
         let mut roots = rustls::RootCertStore::empty();
         roots.add(chain[0].clone()).unwrap();
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -266,6 +296,13 @@ mod tests {
             .with_no_client_auth();
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        (server_config(certificate).unwrap(), connector)
+    }
+
+    /// What a client that says `words` after its handshake gets, until it is cut off.
+    async fn answered(alpn: &str, words: &[u8], pause: Duration) -> Vec<u8> {
+        let (server, connector) = tls(alpn);
+        let acceptor = TlsAcceptor::from(server);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -291,8 +328,10 @@ mod tests {
             answer
         };
         let server = async {
-            let (stream, _) = listener.accept().await.unwrap();
-            connection(stream, acceptor, router, limits, CancellationToken::new()).await;
+            let (stream, address) = listener.accept().await.unwrap();
+            let seat = Arc::new(Seats::new(CONNECTIONS).take(address.ip()));
+            let place = (stream, address.ip(), &seat);
+            connection(place, acceptor, router, limits, CancellationToken::new()).await;
         };
         let both = Box::pin(async { tokio::join!(client, server).0 });
         let limit = Duration::from_secs(20);
@@ -326,6 +365,43 @@ mod tests {
             answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
             "{answer}"
         );
+    }
+
+    /// Whoever opens connections and says nothing takes them from himself: another address is served.
+    #[tokio::test]
+    async fn who_keeps_connections_does_not_keep_others_out() {
+        let (config, connector) = tls("http/1.1");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "served" }));
+        let cancel = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, config, router, cancel.clone()));
+        let mut kept = Vec::new();
+        for _ in 0..4 {
+            for _ in 0..100 {
+                kept.push(TcpStream::connect(address).await.unwrap());
+            }
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+            let tcp = socket.connect(address).await.unwrap();
+            let name = ServerName::try_from("node").unwrap();
+            let mut tls = connector.connect(name, tcp).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+            tls.write_all(request).await.unwrap();
+            let mut answer = String::new();
+            let _ = tls.read_to_string(&mut answer).await;
+            assert!(answer.ends_with("served"), "{answer:?}");
+        }
+        // Most of them have been ended.
+        let mut open = 0;
+        for mut stream in kept {
+            let mut byte = [0];
+            let read = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut byte));
+            open += usize::from(read.await.is_err());
+        }
+        assert!(open <= CONNECTIONS.strangers, "{open} are open");
+        cancel.cancel();
+        server.await.unwrap();
     }
 
     #[tokio::test]

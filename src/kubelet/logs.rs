@@ -9,6 +9,8 @@ pub mod interval;
 pub mod lines;
 pub mod options;
 pub mod seen;
+mod shown;
+mod texts;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,6 +33,9 @@ use self::interval::FollowInterval;
 use self::lines::Limit;
 use self::options::Options;
 use self::seen::{Piece, Seen, Step};
+use self::shown::Shown;
+use self::texts::Room;
+pub use self::texts::Texts;
 use super::api_error::ApiError;
 use super::pods::Pods;
 use crate::azure::{AzureError, ErrorClass};
@@ -44,6 +49,8 @@ const WINDOW: u32 = 256;
 const WIDER: u32 = 8;
 /// No window by lines is larger than this: then the whole log is fetched.
 const WIDEST: u32 = WINDOW * WIDER * WIDER;
+/// Lines of a look that are gone through: who writes more between two looks loses some, and is told so.
+const MOST_LINES: usize = 1 << 16;
 /// A follower that has not been answered by Azure for so long gives up.
 const GIVE_UP: Duration = Duration::from_mins(5);
 /// Waits after a failure of Azure.
@@ -57,6 +64,7 @@ const GAP: &str = "[virtual-kubelet] lines may be missing here: Azure keeps only
 pub struct Logs {
     pods: Pods,
     containers: Arc<dyn Containers>,
+    texts: Texts,
     followers: Arc<AtomicUsize>,
     epoch: Instant,
     cancel: CancellationToken,
@@ -74,11 +82,17 @@ pub struct Target {
 }
 
 impl Logs {
-    /// Logs of `pods` by way of `containers`. Followers end at `cancel`.
-    pub fn new(pods: Pods, containers: Arc<dyn Containers>, cancel: CancellationToken) -> Self {
+    /// Logs of `pods` by way of `containers`, with room in `texts`. Followers end at `cancel`.
+    pub fn new(
+        pods: Pods,
+        containers: Arc<dyn Containers>,
+        texts: Texts,
+        cancel: CancellationToken,
+    ) -> Self {
         Self {
             pods,
             containers,
+            texts,
             followers: Arc::default(),
             epoch: Instant::now(),
             cancel,
@@ -90,7 +104,7 @@ impl Logs {
         self.followers.load(Ordering::Relaxed)
     }
 
-    /// Answers a request. `permit` is held for as long as the answer lasts.
+    /// Answers a request. `permit` is held until the reader has all of the answer.
     ///
     /// # Errors
     /// As a kubelet refuses it.
@@ -101,7 +115,13 @@ impl Logs {
         permit: OwnedSemaphorePermit,
     ) -> Result<Response, ApiError> {
         let body = match self.open(target, &options).await? {
-            Log::Ended(bytes) => Body::from(bytes),
+            Log::Ended(whole) => {
+                let chunks = stream::unfold((whole, permit), async |(mut whole, permit)| {
+                    let chunk = whole.next()?;
+                    Some((Ok::<_, Infallible>(chunk), (whole, permit)))
+                });
+                Body::from_stream(chunks)
+            }
             Log::Followed(mut follower) => {
                 follower.permit = Some(permit);
                 Body::from_stream(follower.stream().map(Ok::<_, Infallible>))
@@ -142,6 +162,7 @@ impl Logs {
             Some(tail) if follow => Some(tail.max(WINDOW)),
             tail => tail,
         };
+        let mut room = self.texts.room().await?;
         let content = match self
             .containers
             .logs(&key, &target.container, window, timed)
@@ -158,24 +179,28 @@ impl Logs {
                 return Err(ApiError::azure(&about, &error));
             }
         };
-        let mut out = Writer::new(options);
-        let parsed = lines::parse(&content, timed);
+        room.shrink(content.len());
+        let writer = Writer::new(options);
         let tail = tail.map(|tail| usize::try_from(tail).unwrap_or(usize::MAX));
-        if !follow {
-            let from = tail.map_or(0, |tail| parsed.len().saturating_sub(tail));
-            let shown = parsed.get(from..).unwrap_or_default();
-            let bytes = out.write(&shown.iter().map(seen::whole_line).collect::<Vec<_>>());
-            return Ok(Log::Ended(bytes));
-        }
         let mut seen = Seen::default();
-        let first = out.write(&seen.begin(&parsed, tail));
+        if follow {
+            seen.begin(&lines::last(&content, timed, seen::REMEMBERED + 1));
+        }
+        let whole = Whole {
+            shown: Shown::new(content, timed, tail, follow),
+            writer,
+            _room: room,
+        };
+        if !follow {
+            return Ok(Log::Ended(whole));
+        }
         Ok(Log::Followed(Box::new(Follower {
             logs: self.clone(),
             key,
             container: target.container,
             restarts: run.restarts,
-            first: Some(first),
-            out,
+            out: Writer::new(options),
+            first: Some(whole),
             seen,
             interval: FollowInterval::new(self.epoch.elapsed()),
             window: Some(WINDOW),
@@ -192,9 +217,22 @@ impl Logs {
 /// A log that was asked for.
 enum Log {
     /// All that there is to show.
-    Ended(Bytes),
+    Ended(Whole),
     /// There may be more.
     Followed(Box<Follower>),
+}
+
+/// A text that is being written out, and its room.
+struct Whole {
+    shown: Shown,
+    writer: Writer,
+    _room: Room,
+}
+
+impl Whole {
+    fn next(&mut self) -> Option<Bytes> {
+        self.shown.next(&mut self.writer)
+    }
 }
 
 /// From pieces to the bytes that are asked for.
@@ -216,14 +254,12 @@ impl Writer {
     fn write(&mut self, pieces: &[Piece]) -> Bytes {
         let mut out = Vec::new();
         for piece in pieces {
-            if self
-                .since
-                .is_some_and(|since| piece.at.is_some_and(|at| at < since))
-            {
+            if piece.begins {
+                if !self.begin(&mut out, piece.at) {
+                    continue;
+                }
+            } else if self.is_too_old(piece.at) {
                 continue;
-            }
-            if let Some(at) = piece.at.filter(|_| self.timestamps && piece.begins) {
-                self.limit.write(&mut out, &lines::prefix(at));
             }
             self.limit.write(&mut out, &piece.text);
             if piece.ends {
@@ -231,6 +267,22 @@ impl Writer {
             }
         }
         Bytes::from(out)
+    }
+
+    fn is_too_old(&self, at: Option<Timestamp>) -> bool {
+        let since = self.since;
+        since.is_some_and(|since| at.is_some_and(|at| at < since))
+    }
+
+    /// Writes what comes before a line of that time; false when the line is left out.
+    fn begin(&mut self, out: &mut Vec<u8>, at: Option<Timestamp>) -> bool {
+        if self.is_too_old(at) {
+            return false;
+        }
+        if let Some(at) = at.filter(|_| self.timestamps) {
+            self.limit.write(out, &lines::prefix(at));
+        }
+        true
     }
 }
 
@@ -250,13 +302,19 @@ impl Drop for Count {
     }
 }
 
+/// There is no room for the text of a look: as when Azure has no turn.
+fn busy(message: &str) -> AzureError {
+    AzureError::local(ErrorClass::Throttled, "NoRoom", message)
+}
+
 /// One `logs -f`.
 struct Follower {
     logs: Logs,
     key: PodKey,
     container: String,
     restarts: i32,
-    first: Option<Bytes>,
+    /// What was there when it began.
+    first: Option<Whole>,
     out: Writer,
     seen: Seen,
     interval: FollowInterval,
@@ -289,8 +347,12 @@ impl Follower {
 
     /// The next bytes, and whether there may be more; `None` at the end.
     async fn next(&mut self) -> Option<(Bytes, bool)> {
-        if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
-            return Some((first, true));
+        if let Some(whole) = &mut self.first {
+            if let Some(chunk) = whole.next() {
+                return Some((chunk, true));
+            }
+            self.out.limit = whole.writer.limit;
+            self.first = None;
         }
         loop {
             if self.out.limit.is_reached() {
@@ -332,6 +394,8 @@ impl Follower {
     /// What is new.
     async fn look(&mut self) -> Result<Bytes, AzureError> {
         loop {
+            let room = self.logs.texts.room().await;
+            let mut room = room.map_err(|refusal| busy(&refusal.text))?;
             let logs = &self.logs.containers;
             let content = match logs
                 .logs(&self.key, &self.container, self.window, true)
@@ -340,7 +404,8 @@ impl Follower {
                 Err(error) if error.code == "ContainerLogNotAvailable" => String::new(),
                 other => other?,
             };
-            let parsed = lines::parse(&content, true);
+            room.shrink(content.len());
+            let parsed = lines::last(&content, true, MOST_LINES);
             let size = self
                 .window
                 .map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::api_error::ApiError;
-use super::authn::{Authenticator, User};
+use super::authn::{Authenticator, AuthnError, User};
 use super::authz::{self, Authorizer};
 use super::exec_routes;
 use super::listener::Peer;
@@ -98,6 +98,7 @@ async fn guard(
     let (parts, body) = request.into_parts();
     let response = match admit(&kubelet, &peer, &parts).await {
         Ok(user) => {
+            peer.prove();
             tracing::debug!(user = user.name, method = %parts.method, path = parts.uri.path(), "a request to the kubelet API");
             next.run(Request::from_parts(parts, body)).await
         }
@@ -140,10 +141,16 @@ async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, 
     let authorization = authorization.and_then(|value| value.to_str().ok());
     let user = kubelet
         .authenticator
-        .authenticate(&peer.0, authorization)
+        .authenticate(peer.network, &peer.certificates, authorization)
         .await;
     let user = user
-        .map_err(|error| ApiError::kube(&error))?
+        .map_err(|error| match error {
+            AuthnError::Busy => ApiError {
+                retry_after: Some(1),
+                ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            },
+            AuthnError::Kube(error) => ApiError::kube(&error),
+        })?
         .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
     let verb = authz::verb(&request.method);
     let subresources = authz::subresources(request.uri.path());

@@ -15,7 +15,7 @@ use super::authz::Authorizer;
 use super::certificate::{self, CertificateSink, Serving};
 use super::client_ca::ClientCas;
 use super::listener;
-use super::logs::Logs;
+use super::logs::{Logs, Texts};
 use super::pods::Pods;
 use super::routes::{self, Kubelet};
 use super::stats::Stats;
@@ -81,6 +81,8 @@ pub struct Shared {
     pub serving: Serving,
     /// Whose client certificates are believed.
     pub client_cas: ClientCas,
+    /// Room for the texts of logs.
+    pub texts: Texts,
     /// Metrics.
     pub observer: Arc<dyn Observer>,
 }
@@ -169,6 +171,7 @@ fn kubelet(
         logs: Logs::new(
             pods.clone(),
             dependencies.containers.clone(),
+            dependencies.shared.texts.clone(),
             cancel.clone(),
         ),
         stats: Stats::new(

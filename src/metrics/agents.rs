@@ -3,10 +3,12 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Metrics;
+use super::{Metrics, Node};
 use crate::agent;
+use crate::kube::identity;
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Part {
@@ -22,6 +24,7 @@ struct Connector {
 pub(super) struct Agents {
     restarts: Family<Part, Counter>,
     groups_left: Family<Connector, Counter>,
+    unscoped: Family<Node, Gauge>,
 }
 
 impl Agents {
@@ -36,6 +39,15 @@ impl Agents {
             "Container groups that the removal of a node has left in Azure, where they may cost money",
             self.groups_left.clone(),
         );
+        registry.register(
+            "node_identity_unscoped",
+            "1 where the API server does not limit what the node may do",
+            self.unscoped.clone(),
+        );
+    }
+
+    pub(super) fn forget(&self, node: &Node) {
+        self.unscoped.remove(node);
     }
 
     pub(super) fn groups_left(&self, connector: &str, groups: u32) {
@@ -45,6 +57,18 @@ impl Agents {
         self.groups_left
             .get_or_create(&connector)
             .inc_by(u64::from(groups));
+    }
+}
+
+impl identity::Observer for Metrics {
+    fn scoped(&self, node: &str, scoped: bool) {
+        let node = Node {
+            node: node.to_owned(),
+        };
+        self.agents
+            .unscoped
+            .get_or_create(&node)
+            .set(i64::from(!scoped));
     }
 }
 

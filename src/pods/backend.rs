@@ -12,7 +12,7 @@ use super::engine::Presence;
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
-use crate::provider::{Aci, Deleted, Ensured, Failure, Listing, Unreached};
+use crate::provider::{Aci, Deleted, Ensured, Failure, Listing, Slot, Unreached};
 use crate::translate::{PodFacts, PodKey, status_patch};
 
 const CALL: Duration = call::TIMEOUT;
@@ -30,6 +30,8 @@ pub struct Create {
     pub look_first: bool,
     /// Restarts that the pod's containers have behind them.
     pub restarts: i32,
+    /// Its place among the node's operations.
+    pub slot: Arc<dyn Slot>,
 }
 
 /// Azure and the API server, as the pods' loop of one node needs them. Every call ends in bounded time.
@@ -120,7 +122,13 @@ impl Backend for Live {
             None => Arc::new(self.read(&create.key).await?),
         };
         self.aci
-            .ensure(&create.group, &pod, create.look_first, create.restarts)
+            .ensure(
+                &create.group,
+                &pod,
+                create.look_first,
+                create.restarts,
+                create.slot.as_ref(),
+            )
             .await
     }
 

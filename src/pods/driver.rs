@@ -17,14 +17,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::{Backend, Create};
-use super::engine::{Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Presence};
+use super::engine::{
+    Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Presence, Tenants,
+};
 use super::queue::{Priority, Queue};
+use super::slots::{OperationSlot, Slots};
 use super::watch::Change;
 use super::writer::{Pending, Writer};
 use super::{Observer, Report, Settings, snapshot};
+use crate::api::AllowedNamespaces;
 use crate::azure::throttle::CallPriority;
 use crate::kube::call::KubeError;
-use crate::provider::{Failure, FailureKind, Listing, RefreshRequests, Unreached};
+use crate::kube::namespaces::Namespaces;
+use crate::provider::{Failure, FailureKind, Listing, RefreshRequests, Slot as _, Unreached};
 use crate::translate::PodKey;
 use crate::watched::set_if_changed;
 
@@ -66,6 +71,7 @@ pub(super) struct Sources {
     pub(super) settings: channel::Receiver<Settings>,
     /// Pods to poll now.
     pub(super) refreshes: Arc<RefreshRequests>,
+    pub(super) namespaces: channel::Receiver<Namespaces>,
 }
 
 /// What a running task works on, to put it right when the task panics.
@@ -95,9 +101,9 @@ pub(super) struct Driver<B> {
     fresh: HashMap<PodKey, (Instant, Arc<Pod>)>,
     tasks: JoinSet<Done>,
     owners: HashMap<Id, Owner>,
-    /// Hooks and signals under way: they are not counted among the operations, because a pod says how long they may take.
+    /// Hooks and signals under way: they take no slot, because a pod says how long they may take.
     hooks: HashMap<PodKey, AbortHandle>,
-    running: usize,
+    slots: Slots,
     list_due: Option<Instant>,
     list_age: Duration,
     plan_due: Instant,
@@ -127,7 +133,7 @@ impl<B: Backend> Driver<B> {
             tasks: JoinSet::new(),
             owners: HashMap::new(),
             hooks: HashMap::new(),
-            running: 0,
+            slots: Slots::new(OPERATIONS),
             list_due: Some(now),
             list_age: FIRST_LIST_AGE,
             plan_due: now,
@@ -145,10 +151,14 @@ impl<B: Backend> Driver<B> {
             mut changes,
             mut settings,
             refreshes,
+            mut namespaces,
         } = sources;
         let now = settings.borrow_and_update().clone();
         self.apply_settings(&now);
-        let mut settings_open = true;
+        let mut selector = now.allowed_namespaces;
+        self.step(Input::Tenants(tenants(&selector, &mut namespaces)));
+        let (mut settings_open, mut namespaces_open) = (true, true);
+        let slots = self.slots.clone();
         loop {
             self.start_work();
             self.publish();
@@ -165,10 +175,17 @@ impl<B: Backend> Driver<B> {
                     Ok(()) => {
                         let now = settings.borrow_and_update().clone();
                         self.apply_settings(&now);
+                        selector.clone_from(&now.allowed_namespaces);
+                        self.step(Input::Tenants(tenants(&selector, &mut namespaces)));
                     }
                     Err(_) => settings_open = false,
                 },
+                news = namespaces.changed(), if namespaces_open => match news {
+                    Ok(()) => self.step(Input::Tenants(tenants(&selector, &mut namespaces))),
+                    Err(_) => namespaces_open = false,
+                },
                 pod = refreshes.next() => self.step(Input::Refresh(pod)),
+                () = slots.freed(), if self.waits_for_a_slot() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -277,17 +294,18 @@ impl<B: Backend> Driver<B> {
             let id = self.tasks.spawn(task).id();
             self.owners.insert(id, Owner::List);
         }
-        while self.running < OPERATIONS
-            && let Some(key) = self.queue.pop(now)
-        {
+        while let Some(slot) = self.slots.take() {
+            let Some(key) = self.queue.pop(now) else {
+                break;
+            };
             if let Some(begun) = self.engine.begin(self.now(), &key) {
-                self.begin(key, begun);
+                self.begin(key, begun, slot);
             }
         }
         self.start_writes(now);
     }
 
-    fn begin(&mut self, key: PodKey, begun: Begun) {
+    fn begin(&mut self, key: PodKey, begun: Begun, slot: Arc<OperationSlot>) {
         if begun.operation == Operation::Timer {
             return self.step(Input::Timer(key));
         }
@@ -305,12 +323,12 @@ impl<B: Backend> Driver<B> {
             key,
             begun,
             pod.map(|(_, pod)| pod),
+            slot,
         );
         let handle = self.tasks.spawn(task);
         self.owners.insert(handle.id(), owner);
-        match hook {
-            Some(key) => drop(self.hooks.insert(key, handle)),
-            None => self.running += 1,
+        if let Some(key) = hook {
+            self.hooks.insert(key, handle);
         }
     }
 
@@ -320,6 +338,12 @@ impl<B: Backend> Driver<B> {
             self.owners.remove(&handle.id());
             handle.abort();
         }
+    }
+
+    /// Whether something is due that no place is free for.
+    fn waits_for_a_slot(&self) -> bool {
+        let due = self.queue.next_due();
+        !self.slots.is_free() && due.is_some_and(|due| due <= Instant::now())
     }
 
     fn start_writes(&mut self, now: Instant) {
@@ -352,12 +376,10 @@ impl<B: Backend> Driver<B> {
             }
         };
         let owner = self.owners.remove(&id);
-        match &owner {
-            Some(Owner::Operation(key, operation)) if is_hook(operation) => {
-                self.hooks.remove(key);
-            }
-            Some(Owner::Operation(..)) => self.running = self.running.saturating_sub(1),
-            _ => {}
+        if let Some(Owner::Operation(key, operation)) = &owner
+            && is_hook(operation)
+        {
+            self.hooks.remove(key);
         }
         match (done, owner) {
             (Some(done), _) => self.done(done),
@@ -399,7 +421,9 @@ impl<B: Backend> Driver<B> {
 
     fn next_wake(&self) -> Instant {
         let idle = Instant::now() + Duration::from_secs(60);
-        let operations = (self.running < OPERATIONS)
+        let operations = self
+            .slots
+            .is_free()
             .then(|| self.queue.next_due())
             .flatten();
         [
@@ -429,7 +453,7 @@ impl<B: Backend> Driver<B> {
     fn publish(&mut self) {
         self.sinks
             .observer
-            .queue(&self.node, self.queue.len(), self.running);
+            .queue(&self.node, self.queue.len(), self.slots.taken());
         if std::mem::take(&mut self.unreported) {
             self.report();
         }
@@ -485,14 +509,33 @@ impl<B: Backend> Driver<B> {
     }
 }
 
+/// Which namespaces' pods may have groups, by what is known of their labels now.
+fn tenants(
+    selector: &Option<Arc<AllowedNamespaces>>,
+    namespaces: &mut channel::Receiver<Namespaces>,
+) -> Tenants {
+    let namespaces = namespaces.borrow_and_update().clone();
+    match selector {
+        None => Tenants::All,
+        Some(selector) => Tenants::Selected {
+            selector: Arc::clone(selector),
+            namespaces,
+        },
+    }
+}
+
 /// Carries out one operation; it always ends, in the input that belongs to it.
 async fn operate<B: Backend>(
     backend: Arc<B>,
     key: PodKey,
     begun: Begun,
     pod: Option<Arc<Pod>>,
+    slot: Arc<OperationSlot>,
 ) -> Done {
     let group = begun.group;
+    if is_hook(&begun.operation) {
+        slot.leave();
+    }
     let input = match begun.operation {
         Operation::CreateGroup {
             look_first,
@@ -504,6 +547,7 @@ async fn operate<B: Backend>(
                 pod,
                 look_first,
                 restarts,
+                slot: slot.clone(),
             };
             let result = backend.create(create).await;
             if let Err(failure) = &result

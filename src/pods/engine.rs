@@ -12,6 +12,7 @@ mod breaker;
 mod cadence;
 mod changes;
 mod ending;
+mod namespaces;
 mod next;
 mod notices;
 mod on_group;
@@ -37,6 +38,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use self::breaker::Breaker;
 pub use self::breaker::HOLD;
+pub use self::namespaces::Tenants;
 use self::record::{PodRecord, Record};
 use self::stage::{Flight, Stage};
 use crate::azure::model::ContainerGroup;
@@ -101,6 +103,8 @@ pub enum Input {
     PodDeleted(PodKey, bool),
     /// No new group may be made, or may again.
     Suspended(bool),
+    /// Which namespaces' pods may have groups.
+    Tenants(Tenants),
 }
 
 impl Input {
@@ -208,6 +212,8 @@ struct NodeState {
     lists: Lists,
     /// No group may be made.
     suspended: bool,
+    /// Which namespaces' pods may have groups.
+    tenants: Tenants,
     /// Groups that a list shows without a pod are deleted, not only counted.
     delete_orphans: bool,
     /// A list tells which groups have been provisioned.
@@ -335,6 +341,7 @@ impl Engine {
             Input::Refresh(key) => self.refresh(&key),
             Input::StatusWritten(key, digest) => self.status_written(&key, digest),
             Input::Suspended(suspended) => self.set_suspended(suspended),
+            Input::Tenants(tenants) => self.set_tenants(tenants),
         }
         self.settle(now, fx);
         effects

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Deleted, Ensured, Failure, GroupSummary, Images, Listing, References, RefreshRequests,
+    Deleted, Ensured, Failure, GroupSummary, Images, Listing, References, RefreshRequests, Slot,
 };
 use crate::api::Os;
 use crate::azure::ErrorClass;
@@ -180,6 +180,7 @@ impl Aci {
         pod: &Arc<Pod>,
         defaults: &Arc<GroupDefaults>,
         owner: Ownership,
+        slot: &dyn Slot,
     ) -> Result<Translation, Failure> {
         let owner = Arc::new(owner);
         let mut resolved = Resolved {
@@ -208,9 +209,14 @@ impl Aci {
             }
             // Only now are the pull secrets known.
             let credentials = &translation.group.properties.image_registry_credentials;
-            self.images
+            // A registry may take half a minute, or never answer: others' operations do not wait for that.
+            slot.leave();
+            let read = self
+                .images
                 .resolve(pod, defaults.os, &images, credentials, &mut resolved)
-                .await?;
+                .await;
+            slot.again().await;
+            read?;
         }
         Err(Failure::transient(
             "ReferencesUnsettled",
@@ -245,6 +251,7 @@ impl Aci {
         pod: &Arc<Pod>,
         look_first: bool,
         restarts: i32,
+        slot: &dyn Slot,
     ) -> Result<Ensured, Failure> {
         let Some(key) = PodKey::of(pod) else {
             return Err(Failure::transient(
@@ -261,7 +268,7 @@ impl Aci {
         }
         let defaults = self.defaults.read().clone();
         let owner = self.scope.ownership(key, restarts);
-        let translation = self.translate(pod, &defaults, owner).await?;
+        let translation = self.translate(pod, &defaults, owner, slot).await?;
         let group = self
             .arm
             .put_group(&self.scope.resource_group, name, &translation.group)

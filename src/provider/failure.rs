@@ -114,6 +114,11 @@ impl From<AzureError> for Failure {
             };
         }
         let row = follows(error.class);
+        // In full here: what the pod's author reads leaves out what is about the subscription.
+        let AzureError {
+            code, request_id, ..
+        } = &error;
+        tracing::debug!(%code, ?request_id, error = %error.message, "a call to Azure failed");
         // Another state than we know of: a group of that name may be the cause.
         let doubt = error.may_have_taken_effect() || row.reason == "AzureConflict";
         let kind = match row.kind {
@@ -122,11 +127,11 @@ impl From<AzureError> for Failure {
         };
         // A kubelet's words need no advice, and what passes none.
         let silent = row.remedy.is_empty() || kind == FailureKind::Image || kind.is_transient();
+        let said = error.discreet();
         let message = if silent {
-            error.message
+            said
         } else {
-            let said = error.message.trim_end_matches('.');
-            format!("{said}. {}", row.remedy)
+            format!("{}. {}", said.trim_end_matches('.'), row.remedy)
         };
         let retry_after = error.retry_after.unwrap_or_default().max(row.least);
         Self {

@@ -59,7 +59,9 @@ impl Images for RegistryImages {
         let reads = images.iter().map(|image| async move {
             let credential = credential(image, credentials);
             let login = credential.and_then(login);
-            let read = self.registry.configuration(image, platform, login.as_ref());
+            let asker = pod.metadata.namespace.as_deref().unwrap_or_default();
+            let registry = &self.registry;
+            let read = registry.configuration(asker, image, platform, login.as_ref());
             match read.await {
                 Ok(said) => Ok(((*image).to_owned(), Arc::new(told(&said)))),
                 Err(error) => Err(failure(pod, image, credential, &error)),

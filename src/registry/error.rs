@@ -49,16 +49,23 @@ pub enum RegistryError {
     /// A Windows image whose entry point is one command line, to which words cannot be added.
     #[error("the image's ENTRYPOINT is in the shell form, to which no args can be added")]
     ShellForm,
-    /// No answer.
-    #[error("{host} cannot be reached: {reason}")]
+    /// No answer. Its text is the same whatever the cause is: whoever may name a host must not learn of the operator's
+    /// network which addresses and ports answer there.
+    #[error("{host} cannot be reached by the operator, whose log says why")]
     Unreachable {
         /// Registry, or a host that it named.
         host: String,
-        /// What the network, DNS or TLS said.
+        /// What the network, DNS or TLS said: for the log.
         reason: String,
     },
+    /// Too many looks wait already; nobody was asked.
+    #[error("too many images wait to be read from registries, {host} among them")]
+    Busy {
+        /// Registry.
+        host: String,
+    },
     /// No answer in time.
-    #[error("{host} did not answer in {} s", limit.as_secs())]
+    #[error("{host} cannot be reached by the operator, whose log says why")]
     Timeout {
         /// Registry.
         host: String,
@@ -105,6 +112,7 @@ impl RegistryError {
             Self::TooLarge { .. } => "too_large",
             Self::ShellForm => "shell_form",
             Self::Unreachable { .. } => "unreachable",
+            Self::Busy { .. } => "busy",
             Self::Timeout { .. } => "timeout",
             Self::Unavailable { .. } => "unavailable",
         }
@@ -114,7 +122,10 @@ impl RegistryError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Unavailable { .. }
+            Self::Unreachable { .. }
+                | Self::Timeout { .. }
+                | Self::Unavailable { .. }
+                | Self::Busy { .. }
         )
     }
 

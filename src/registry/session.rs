@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::challenge::{Challenge, is_safe};
 use super::error::RegistryError;
+use super::network::{Networks, NotAsked};
 use super::reference::ImageReference;
 use super::{Login, chain};
 use crate::azure::model::SecretText;
@@ -34,6 +35,7 @@ const TOKEN: &str = "the answer of a token service";
 /// Requests about one image.
 pub(super) struct Session<'a> {
     http: &'a Client,
+    networks: &'a Networks,
     image: &'a ImageReference,
     login: Option<&'a Login>,
     /// What the registry accepts, once it has asked for it.
@@ -57,11 +59,13 @@ enum Answer {
 impl<'a> Session<'a> {
     pub(super) fn new(
         http: &'a Client,
+        networks: &'a Networks,
         image: &'a ImageReference,
         login: Option<&'a Login>,
     ) -> Self {
         Self {
             http,
+            networks,
             image,
             login,
             authorization: None,
@@ -100,7 +104,7 @@ impl<'a> Session<'a> {
         let mut url = start.clone();
         let mut at_home = true;
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.http.get(url.clone()).header(ACCEPT, accept);
+            let mut request = self.request(&url)?.header(ACCEPT, accept);
             if at_home && let Some(authorization) = &self.authorization {
                 request = request.header(AUTHORIZATION, authorization.clone());
             }
@@ -178,7 +182,7 @@ impl<'a> Session<'a> {
             query.append_pair("scope", &scope);
         }
         let host = host_of(&realm);
-        let mut request = self.http.get(realm);
+        let mut request = self.request(&realm)?;
         if let Some(login) = self.login {
             request = request.header(AUTHORIZATION, basic(login));
         }
@@ -211,6 +215,17 @@ impl<'a> Session<'a> {
             return Err(malformed());
         }
         secret_header("Bearer ", token.expose()).ok_or_else(malformed)
+    }
+
+    /// A GET of `url`, unless its host is an address that is not asked.
+    fn request(&self, url: &Url) -> Result<reqwest::RequestBuilder, RegistryError> {
+        if self.networks.permit_literal(url) {
+            return Ok(self.http.get(url.clone()));
+        }
+        Err(RegistryError::Unreachable {
+            host: host_of(url),
+            reason: NotAsked.to_string(),
+        })
     }
 
     async fn send(

@@ -261,7 +261,7 @@ fn build(
         registry_credentials::credentials(spec, defaults.registry_identity_id.as_deref(), review);
     let volumes = volumes.finish(review);
     features.add_key_vault_variables(&mut containers, &mut inits.first, review);
-    features.check(ip_address.is_some(), &image_registry_credentials, review);
+    features.check(ip_address.is_some(), review);
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
         tags: ownership.tags(&features.tags, review.not_enforced().as_ref()),

@@ -7,11 +7,16 @@ use aci_emulator::{Access, Config, Emulator, Fault, Image, ImagePlatform};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use vkc::azure::model::SecretText;
-use vkc::registry::{Login, Observer, Platform, Registries, Registry, RegistryError};
+use vkc::registry::{Login, Networks, Observer, Platform, Registries, Registry, RegistryError};
 
 mod hostile;
 
 const PASSWORD: &str = "hush:do-not-tell";
+
+/// Where the registries of these tests are.
+fn loopback() -> Networks {
+    Networks::new(["127.0.0.0/8", "::1"].map(|text| text.parse().unwrap()))
+}
 
 fn login(password: &str) -> Login {
     Login {
@@ -66,7 +71,12 @@ impl Test {
         };
         let emulator = Emulator::start(config).await.unwrap();
         let looks = Arc::new(Looks::default());
-        let registry = Registry::new(Some(emulator.ca_pem().as_bytes()), looks.clone()).unwrap();
+        let registry = Registry::new(
+            Some(emulator.ca_pem().as_bytes()),
+            loopback(),
+            looks.clone(),
+        )
+        .unwrap();
         Self {
             emulator,
             looks,
@@ -85,7 +95,10 @@ impl Test {
         login: Option<&Login>,
     ) -> Result<Vec<String>, RegistryError> {
         let name = format!("{}/{name}", self.emulator.registry());
-        let read = self.registry.configuration(&name, platform, login).await;
+        let read = self
+            .registry
+            .configuration("ns", &name, platform, login)
+            .await;
         read.map(|image| image.entry_point.clone())
     }
 
@@ -251,10 +264,12 @@ async fn failures_that_pass() {
 #[tokio::test]
 async fn only_trusted_registries_are_read() {
     let test = Test::start().await;
-    let registries = Registries::new(Arc::new(()));
+    let registries = Registries::new(loopback(), Arc::new(()));
     let name = format!("{}/hello:1", test.emulator.registry());
     let stranger = registries.get(None).unwrap();
-    let error = stranger.configuration(&name, Platform::Linux, None).await;
+    let error = stranger
+        .configuration("ns", &name, Platform::Linux, None)
+        .await;
     let error = error.unwrap_err();
     assert!(
         matches!(&error, RegistryError::Unreachable { reason, .. } if reason.contains("certificate")),
@@ -263,6 +278,8 @@ async fn only_trusted_registries_are_read() {
     let ca = Some(test.emulator.ca_pem().as_bytes());
     let trusting = registries.get(ca).unwrap();
     assert!(Arc::ptr_eq(&trusting, &registries.get(ca).unwrap()));
-    let image = trusting.configuration(&name, Platform::Windows, None).await;
+    let image = trusting
+        .configuration("ns", &name, Platform::Windows, None)
+        .await;
     assert_eq!(image.unwrap().entry_point, ["C:\\hello.exe"]);
 }

@@ -10,6 +10,7 @@ use crate::support::wait::{eventually, merge};
 
 mod install;
 mod kubectl;
+mod policy;
 mod refusals;
 
 /// kubectl as the administrator; its standard output.

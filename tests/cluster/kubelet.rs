@@ -6,3 +6,4 @@ mod certificates;
 mod follow;
 mod logs;
 mod metrics;
+mod own_metrics;

@@ -15,18 +15,18 @@ use kube::api::{
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use vkc::api::{Os, VirtualKubeletConnector, node_name};
 use vkc::kube::client::{Clients, Impersonation};
-use vkc::kube::identity::{self, NodeIdentity, NodeIdentityError};
+use vkc::kube::identity::{self, Acquire as _, NodeIdentity, NodeIdentityError};
 use vkc::node::NodeError;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration, remove};
 use vkc::node::spec::{NodeSpec, kubelet_version};
 use vkc::node::status::Endpoint;
-use xtask::control_plane::{ControlPlane, shared};
+use xtask::control_plane::{Assets, ControlPlane, Options, shared, stderr_progress};
 
 use crate::support::site::path;
 use crate::support::wait::eventually;
@@ -390,7 +390,7 @@ async fn drift_is_repaired_and_an_idle_node_is_not_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_reaches_its_own_pods_secrets_only() {
     let fixture = Fixture::start("reach").await;
-    assert!(fixture.identity.scoped);
+    assert_eq!(fixture.identity.unscoped, None);
     let secret: Secret =
         serde_json::from_value(json!({"metadata": {"name": "foreign-to-reach"}})).unwrap();
     Api::<Secret>::namespaced(fixture.admin.clone(), "default")
@@ -414,7 +414,7 @@ async fn the_service_account_of_the_manifests_is_enough() {
         .unwrap();
     let mut fixture = Fixture::start_as("virtual-kubelet", kubeconfig.clone()).await;
     assert_eq!(fixture.identity.mode, Impersonation::Constrained);
-    assert!(fixture.identity.scoped);
+    assert_eq!(fixture.identity.unscoped, None);
     fixture.registered().await;
     eventually("a lease", 5, || async {
         fixture.leases().get_opt(&fixture.spec.name).await.unwrap()
@@ -494,4 +494,64 @@ async fn a_real_nodes_name_is_not_taken() {
         async move { registered.then_some(()) }
     })
     .await;
+}
+
+/// Hears nothing.
+pub(crate) struct Deaf;
+
+impl identity::Observer for Deaf {
+    fn scoped(&self, _: &str, _: bool) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_the_api_server_does_not_limit_is_refused_unless_a_flag_accepts_it() {
+    // A plane of its own: what is granted here concerns every node.
+    let assets = Assets::resolve(stderr_progress).unwrap();
+    for (rule, what) in [
+        (
+            json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}),
+            "read any Secret",
+        ),
+        (Value::Null, "create and change other nodes"),
+    ] {
+        let options = Options {
+            without_node_restriction: rule.is_null(),
+            ..Options::default()
+        };
+        let plane = ControlPlane::start(&assets, options).await.unwrap();
+        if !rule.is_null() {
+            let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+                "metadata": {"name": "all-nodes"}, "rules": [rule]});
+            let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+                "metadata": {"name": "all-nodes"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "all-nodes"},
+                "subjects": [{"kind": "Group", "name": "system:nodes", "apiGroup": "rbac.authorization.k8s.io"}]});
+            for object in [role, binding] {
+                let admin = plane.kubeconfig();
+                let made = plane
+                    .kubectl_as(admin, &["apply", "-f", "-"], &object.to_string())
+                    .await;
+                made.unwrap().ok().unwrap();
+            }
+        }
+        let all = clients(plane.kubeconfig()).await;
+        let source = |allow_unscoped| identity::Source {
+            clients: all.clone(),
+            node: "virtual-kubelet-wide-linux-eastus".to_owned(),
+            server_version: "v1.36.3".to_owned(),
+            probe_namespace: "default".to_owned(),
+            allow_unscoped,
+            observer: Arc::new(Deaf),
+        };
+        let refused = eventually("the rule is in force", 15, || async {
+            match source(false).acquire().await {
+                Err(error @ NodeIdentityError::Unscoped { .. }) => Some(error.to_string()),
+                _ => None,
+            }
+        })
+        .await;
+        assert!(refused.contains(what), "{refused}");
+        assert!(refused.contains("--allow-unscoped-nodes"), "{refused}");
+        source(true).acquire().await.unwrap();
+    }
 }

@@ -14,6 +14,7 @@ mod last_resort;
 mod lasting;
 mod life;
 mod limits;
+mod namespaces;
 mod quiet;
 mod quota;
 mod references;

@@ -13,10 +13,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kube", &["fence"]),
     ("tenure", &[]),
     ("ownership", &["fence", "kube", "tenure"]),
+    ("places", &[]),
+    ("process", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
     ("translate", &["api", "azure", "tenure"]),
-    ("settings", &["telemetry", "translate"]),
+    ("settings", &["registry", "telemetry", "translate"]),
     ("node", &["api", "kube", "watched"]),
     (
         "provider",
@@ -25,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "pods",
         &[
+            "api",
             "azure",
             "translate",
             "provider",
@@ -35,11 +38,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "kubelet",
-        &["azure", "translate", "provider", "pods", "kube"],
+        &["azure", "translate", "provider", "places", "pods", "kube"],
     ),
     (
         "agent",
         &[
+            "api",
             "azure",
             "registry",
             "translate",
@@ -80,7 +84,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pods",
         ],
     ),
-    ("admin", &["metrics"]),
+    ("admin", &["kube", "kubelet", "metrics", "places"]),
     (
         "cli",
         &[
@@ -95,6 +99,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "metrics",
             "node",
             "ownership",
+            "process",
             "registry",
             "settings",
             "shutdown",

@@ -472,7 +472,7 @@ fn kustomizations_list_files_that_exist_and_forget_none() {
             );
         }
     }
-    for part in ["rbac", "manager"] {
+    for part in ["rbac", "manager", "policy"] {
         let listed = documents(&read(&format!("config/{part}/kustomization.yaml"))).remove(0);
         let listed: BTreeSet<_> = strings(&listed["resources"])
             .into_iter()

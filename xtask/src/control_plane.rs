@@ -34,6 +34,8 @@ pub struct Options {
     /// etcd begins with the data that [`ControlPlane::save_etcd`] has saved there: another control plane that believes to be
     /// the first one, as after a restore or a copy of a cluster.
     pub restore_from: Option<PathBuf>,
+    /// The API server lets every node change every other.
+    pub without_node_restriction: bool,
     /// More flags for kube-apiserver, after the harness's own.
     pub api_server_args: Vec<String>,
 }

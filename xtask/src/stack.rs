@@ -342,6 +342,13 @@ impl Operator {
                 "127.0.0.1",
                 "--metrics-addr",
                 &metrics,
+                "--metrics-plain-http",
+                // The emulator, which every connector here names as its cloud.
+                "--allowed-authority",
+                "127.0.0.1",
+                // Its registry.
+                "--allowed-registry-network",
+                "127.0.0.0/8",
             ])
             .args(args)
             .envs(environment.iter().map(|(name, value)| (name, value)))

@@ -97,6 +97,9 @@ pub mod reason {
         SECRET_INVALID = "SecretInvalid";
         /// The operator's pod lacks something that the identity needs. The message names the environment variable.
         IDENTITY_MISSING = "IdentityMissing";
+        /// spec.customCloud leads to a host that is not one of Azure's own clouds and that nobody has allowed to see the
+        /// credentials. The message says where it can be named: in the Secret, or in --allowed-authority of the operator.
+        AUTHORITY_NOT_ALLOWED = "AuthorityNotAllowed";
         /// Microsoft Entra ID refused the credentials. Compare tenant, client ID and secret with the app registration.
         CREDENTIALS_REJECTED = "CredentialsRejected";
         /// The client secret or certificate has expired. Make a new one and put it into the Secret.
@@ -154,6 +157,10 @@ pub mod reason {
         /// The operator may not act as the node: the ClusterRole vkc-node-names lacks the node's name. Add the line in the
         /// message.
         NODE_IDENTITY_FORBIDDEN = "NodeIdentityForbidden";
+        /// The API server does not limit what a node may do, so that the operator acting as its nodes could read Secrets of
+        /// others or change other nodes. The message says which flags of the API server are missing. The operator's flag
+        /// --allow-unscoped-nodes accepts it.
+        NODE_IDENTITY_UNSCOPED = "NodeIdentityUnscoped";
         /// A Node of that name exists and belongs to something else. Rename the connector, or delete that Node.
         NODE_NAME_TAKEN = "NodeNameTaken";
         /// So many container groups have lost their pods at once that none is deleted: this may be a restored or copied

@@ -24,6 +24,8 @@ use crate::azure::model::SecretText;
 
 /// How long an assertion may be used.
 const LIFETIME_SECONDS: i64 = 600;
+/// Entra ID refuses an assertion of the future: the clock of this machine may be ahead by so much.
+const CLOCK_SLACK_SECONDS: i64 = 300;
 
 /// Why a certificate cannot be used. No message has anything of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -152,7 +154,7 @@ impl SigningKey {
         let header = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": self.thumbprint});
         let claims = json!({
             "aud": audience, "iss": client_id, "sub": client_id, "jti": URL_SAFE_NO_PAD.encode(id),
-            "nbf": at, "iat": at, "exp": at + LIFETIME_SECONDS,
+            "nbf": at - CLOCK_SLACK_SECONDS, "iat": at, "exp": at + LIFETIME_SECONDS,
         });
         let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", part(&header), part(&claims));

@@ -508,3 +508,53 @@ async fn a_deletion_without_its_secret_ends_an_hour_after_the_drain_and_names_wh
         world.notes
     );
 }
+
+/// A clock that is an hour ahead must not skip a drain, one that is behind must not prolong it, and a restart must not begin
+/// it anew.
+#[tokio::test(start_paused = true)]
+async fn a_drain_takes_its_time_whatever_the_clocks_say_and_goes_on_after_a_restart() {
+    for ahead in [-3600, 0, 3600] {
+        let mut stage = Stage::new();
+        stage.running().await;
+        {
+            let mut world = stage.server.0.lock();
+            let at = Timestamp::now() - k8s_openapi::jiff::SignedDuration::from_secs(ahead);
+            world.connector["metadata"]["deletionTimestamp"] = json!(at.to_string());
+            world.connector["metadata"]["generation"] = json!(2);
+            world.nodes.insert(node_name("vk", Os::Linux, "eastus"));
+            world.nodes.insert(node_name("vk", Os::Windows, "eastus"));
+            world.pods = vec![json!({
+                "metadata": {"name": "p", "namespace": "ns", "uid": "pod-1"},
+                "spec": {"containers": []},
+            })];
+        }
+        let begun = Instant::now();
+        let deleted = |stage: &Stage| {
+            let world = stage.server.0.lock();
+            world
+                .writes
+                .iter()
+                .any(|it| it == "DELETE /api/v1/namespaces/ns/pods/p")
+        };
+        while begun.elapsed() < Duration::from_secs(180) {
+            stage.reconcile().await;
+            assert!(!deleted(&stage), "{ahead}: after {:?}", begun.elapsed());
+            sleep(Duration::from_secs(2)).await;
+        }
+        let mut again = Stage::new();
+        again.server = stage.server.clone();
+        again.reconciler.context.clients = crate::kube::client::Clients::of(stage.server.client());
+        again.accepted(SUBSCRIPTION).await;
+        while !deleted(&again) {
+            again.reconcile().await;
+            sleep(Duration::from_secs(2)).await;
+            assert!(
+                begun.elapsed() < Duration::from_secs(400),
+                "{ahead}: it never ends"
+            );
+        }
+        // Half a minute is what a restart may cost, and the agent's start some seconds.
+        let took = begun.elapsed().as_secs();
+        assert!((300..345).contains(&took), "{ahead}: after {took} s");
+    }
+}

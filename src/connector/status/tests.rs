@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::api::conditions::ORPHANS_FOUND;
 use crate::connector::validate::tests::spec;
@@ -253,6 +255,8 @@ fn a_node_that_we_may_not_be() {
         "add the rule".to_owned(),
     ));
     expect(&case, "False", "NodeIdentityForbidden", Some(STALLED));
+    case.nodes[0].start_error = Some(StartError::IdentityUnscoped("add the flag".to_owned()));
+    expect(&case, "False", "NodeIdentityUnscoped", Some(STALLED));
     case.nodes[0].start_error = Some(StartError::Failed("no answer".to_owned()));
     expect(&case, "False", "NodesNotReady", Some(RECONCILING));
     assert!(case.message().contains("node-linux: no answer"));
@@ -275,11 +279,14 @@ fn a_node_on_its_way_out_does_not_count() {
     case.nodes[1].retiring = Some(Retiring {
         message: "2 pods left".to_owned(),
         blocked: false,
+        spent: Duration::from_secs(95),
     });
     expect(&case, "True", "NodesReady", Some(RECONCILING));
     let status = case.status(1);
     assert_eq!(status.node_summary.as_deref(), Some("1/1"));
     assert_eq!(status.nodes.len(), 2);
+    let written: Vec<_> = status.nodes.iter().map(|node| node.drain_seconds).collect();
+    assert_eq!(written, [None, Some(90)], "every half minute");
     assert_eq!(status.capacity["cpu"], "100");
     assert_eq!(
         case.message(),
@@ -295,6 +302,7 @@ fn deletion_names_each_node() {
         node.retiring = Some(Retiring {
             message: "1 pods left".to_owned(),
             blocked: false,
+            spent: Duration::ZERO,
         });
     }
     expect(&case, "False", "Deleting", Some(RECONCILING));

@@ -36,7 +36,7 @@ pub trait Acquire: Send + Sync {
 }
 
 /// The product's way: [`acquire`] with these arguments.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Source {
     /// Makes the clients.
     pub clients: Clients,
@@ -46,18 +46,44 @@ pub struct Source {
     pub server_version: String,
     /// Namespace of the probe.
     pub probe_namespace: String,
+    /// An identity that the API server does not limit is used all the same.
+    pub allow_unscoped: bool,
+    /// Hears whether it is limited.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Sees what becomes of identities, for metrics.
+pub trait Observer: Send + Sync {
+    /// Whether the API server limits what this node may do.
+    fn scoped(&self, node: &str, scoped: bool);
 }
 
 #[async_trait]
 impl Acquire for Source {
     async fn acquire(&self) -> Result<NodeIdentity, NodeIdentityError> {
-        acquire(
+        let identity = acquire(
             &self.clients,
             &self.node,
             &self.server_version,
             &self.probe_namespace,
         )
-        .await
+        .await?;
+        let node = &self.node;
+        self.observer.scoped(node, identity.unscoped.is_none());
+        match identity.unscoped {
+            Some(what) if !self.allow_unscoped => Err(NodeIdentityError::Unscoped {
+                node: node.clone(),
+                what,
+            }),
+            Some(what) => {
+                tracing::warn!(
+                    node,
+                    "the API server does not limit this node: it could {what}"
+                );
+                Ok(identity)
+            }
+            None => Ok(identity),
+        }
     }
 }
 
@@ -65,7 +91,6 @@ impl Acquire for Source {
 pub struct KeptIdentity {
     client: Client,
     refused: watch::Receiver<Option<String>>,
-    scoped: bool,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -73,7 +98,6 @@ impl std::fmt::Debug for KeptIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeptIdentity")
             .field("refused", &self.refused)
-            .field("scoped", &self.scoped)
             .finish_non_exhaustive()
     }
 }
@@ -87,11 +111,6 @@ impl KeptIdentity {
     /// Why the API server does not let us act as the node now; `None` while it does.
     pub fn refused(&self) -> watch::Receiver<Option<String>> {
         self.refused.clone()
-    }
-
-    /// See [`NodeIdentity::scoped`], of the first identity.
-    pub fn scoped(&self) -> bool {
-        self.scoped
     }
 }
 
@@ -129,7 +148,6 @@ pub async fn keep(source: Arc<dyn Acquire>, node: &str) -> Result<KeptIdentity, 
     Ok(KeptIdentity {
         client: Client::new(service, namespace),
         refused: refusals,
-        scoped: first.scoped,
         _task: AbortOnDropHandle::new(task),
     })
 }

@@ -13,6 +13,8 @@ use serde_json::json;
 use super::super::client_ca;
 use super::*;
 
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
 fn ca(name: &str) -> Ca {
@@ -62,7 +64,12 @@ async fn certificates() {
     let authenticator = Authenticator::new(trusting(&ours), nobody());
     let of = |chain: Vec<CertificateDer<'static>>| {
         let authenticator = &authenticator;
-        async move { authenticator.authenticate(&chain, None).await.unwrap() }
+        async move {
+            authenticator
+                .authenticate(HERE, &chain, None)
+                .await
+                .unwrap()
+        }
     };
     let user = of(vec![client(&ours, "api", "system:masters", ClientAuth)]).await;
     assert_eq!(
@@ -89,7 +96,10 @@ async fn certificates() {
     let authenticator = Authenticator::new(none, nobody());
     let chain = [client(&ours, "api", "x", ClientAuth)];
     assert_eq!(
-        authenticator.authenticate(&chain, None).await.unwrap(),
+        authenticator
+            .authenticate(HERE, &chain, None)
+            .await
+            .unwrap(),
         None
     );
 }
@@ -145,7 +155,7 @@ async fn tokens_are_reviewed_and_remembered_for_a_while() {
     ] {
         let header = format!("Bearer {token}");
         let user = authenticator
-            .authenticate(&[], Some(&header))
+            .authenticate(HERE, &[], Some(&header))
             .await
             .unwrap();
         assert_eq!(
@@ -159,9 +169,62 @@ async fn tokens_are_reviewed_and_remembered_for_a_while() {
     }
     tokio::time::advance(KNOWN).await;
     authenticator
-        .authenticate(&[], Some("Bearer good"))
+        .authenticate(HERE, &[], Some("Bearer good"))
         .await
         .unwrap();
     drop(authenticator);
     assert_eq!(asked.await.unwrap(), ["good", "bad", "nameless", "good"]);
+}
+
+/// Whoever sends tokens by the thousand waits in a line of his own, and the same token is asked about once.
+#[tokio::test(start_paused = true)]
+async fn waiting_reviews_are_bounded_by_address_and_equal_ones_are_one() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let log = log.clone();
+        async move {
+            let body = request.into_body().collect_bytes().await.unwrap();
+            let review: TokenReview = serde_json::from_slice(&body).unwrap();
+            log.lock().push(review.spec.token);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let status = json!({"authenticated": true, "user": {"username": "u"}});
+            let body = json!({"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": {}, "status": status});
+            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            Ok::<_, std::convert::Infallible>(Response::new(body))
+        }
+    });
+    let (_sender, none) = client_ca::channel();
+    let authenticator = &Authenticator::new(none, Client::new(service, "default"));
+    let ask = |last: u8, token: String| async move {
+        let network = IpAddr::from([10, 0, 0, last]);
+        let header = format!("Bearer {token}");
+        authenticator
+            .authenticate(network, &[], Some(&header))
+            .await
+    };
+    let flood = futures::future::join_all((0..1000).map(|n| ask(1, format!("flood-{n}"))));
+    let honest = futures::future::join_all((0..8).map(|_| ask(2, "honest".to_owned())));
+    let (flood, honest) = futures::join!(flood, honest);
+    let busy = flood
+        .iter()
+        .filter(|it| **it == Err(AuthnError::Busy))
+        .count();
+    assert_eq!(busy, 1000 - WAITING_OF_ONE);
+    for answer in honest {
+        assert_eq!(answer.unwrap().unwrap().name, "u");
+    }
+    let asked = asked.lock();
+    assert_eq!(asked.iter().filter(|it| *it == "honest").count(), 1);
+    assert_eq!(asked.len(), WAITING_OF_ONE + 1);
+    assert!(authenticator.waiting.lock().is_empty());
+    // All addresses together have their limit, too.
+    drop(asked);
+    let many = (0..200).map(|n| ask(n, format!("many-{n}")));
+    let many = futures::future::join_all(many).await;
+    let busy = many
+        .iter()
+        .filter(|it| **it == Err(AuthnError::Busy))
+        .count();
+    assert_eq!(busy, 200 - WAITING);
 }

@@ -16,31 +16,47 @@ pub struct Line<'a> {
     pub ended: bool,
 }
 
-/// The lines of `content`. `timed`: a time was asked for with each line; a first line without one, before others that
-/// have one, is the rest of a line that was cut, and is left out.
-pub fn parse(content: &str, timed: bool) -> Vec<Line<'_>> {
-    let mut lines: Vec<Line<'_>> = content
-        .split_inclusive('\n')
-        .map(|raw| {
-            let (text, ended) = raw
-                .strip_suffix('\n')
-                .map_or((raw, false), |text| (text, true));
-            let (at, text) = if timed {
-                split_time(text)
-            } else {
-                (None, text)
-            };
-            Line { at, text, ended }
-        })
-        .collect();
-    let cut = match lines.as_slice() {
-        [first, second, ..] => timed && first.at.is_none() && second.at.is_some(),
+/// The lines of `content`, of which there may be millions: one by one. `timed`: a time was asked for with each line.
+pub fn each(content: &str, timed: bool) -> impl Iterator<Item = Line<'_>> {
+    content.split_inclusive('\n').map(move |raw| {
+        let (text, ended) = raw
+            .strip_suffix('\n')
+            .map_or((raw, false), |text| (text, true));
+        let (at, text) = if timed {
+            split_time(text)
+        } else {
+            (None, text)
+        };
+        Line { at, text, ended }
+    })
+}
+
+/// `content` without its first line, when that is the rest of a line that was cut: one without a time, before others that
+/// have one; and no more than the last `most` lines.
+pub fn end_of(content: &str, timed: bool, most: Option<usize>) -> &str {
+    let mut first = each(content, timed).take(2);
+    let cut = match (first.next(), first.next()) {
+        (Some(first), Some(second)) => timed && first.at.is_none() && second.at.is_some(),
         _ => false,
     };
-    if cut {
-        lines.remove(0);
+    let whole = match content.split_once('\n') {
+        Some((_, rest)) if cut => rest,
+        _ => content,
+    };
+    let Some(most) = most else {
+        return whole;
+    };
+    if most == 0 {
+        return "";
     }
-    lines
+    let before_last = whole.strip_suffix('\n').unwrap_or(whole);
+    let begin = before_last.rmatch_indices('\n').nth(most - 1);
+    begin.map_or(whole, |(at, _)| whole.get(at + 1..).unwrap_or_default())
+}
+
+/// The last `most` lines of `content` at once.
+pub fn last(content: &str, timed: bool, most: usize) -> Vec<Line<'_>> {
+    each(end_of(content, timed, Some(most)), timed).collect()
 }
 
 /// A time and a blank before a text.
@@ -147,8 +163,28 @@ mod tests {
                 ],
             ),
         ] {
-            assert_eq!(parse(&content, true), expected, "{content:?}");
+            assert_eq!(last(&content, true, 9), expected, "{content:?}");
         }
+    }
+
+    #[test]
+    fn the_last_lines() {
+        for (content, most, end) in [
+            ("", Some(3), ""),
+            ("a\nb\nc", None, "a\nb\nc"),
+            ("a\nb\nc", Some(0), ""),
+            ("a\nb\nc", Some(1), "c"),
+            ("a\nb\nc\n", Some(1), "c\n"),
+            ("a\nb\nc\n", Some(2), "b\nc\n"),
+            ("a\nb\nc\n", Some(3), "a\nb\nc\n"),
+            ("a\nb\nc\n", Some(usize::MAX), "a\nb\nc\n"),
+            ("\n\n\n", Some(2), "\n\n"),
+        ] {
+            assert_eq!(end_of(content, false, most), end, "{content:?} {most:?}");
+        }
+        let cut = format!("st\n{T} a\n{T} b\n");
+        assert_eq!(end_of(&cut, true, Some(5)), format!("{T} a\n{T} b\n"));
+        assert_eq!(end_of(&cut, true, Some(1)), format!("{T} b\n"));
     }
 
     #[test]
@@ -156,7 +192,7 @@ mod tests {
         let content = format!("{T} a\nb");
         let first = format!("{T} a");
         assert_eq!(
-            parse(&content, false),
+            last(&content, false, 9),
             [line(None, &first, true), line(None, "b", false)]
         );
     }

@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::lines::Line;
 
 /// Lines remembered. More than the 1,000 that ACI keeps of a stopped container.
-const REMEMBERED: usize = 2048;
+pub const REMEMBERED: usize = 2048;
 
 /// Something to write out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,21 +92,14 @@ impl Seen {
         }
     }
 
-    /// Takes the first look: its last `tail` lines are new, all of them without `tail`; the others count as written.
-    pub fn begin(&mut self, window: &[Line<'_>], tail: Option<usize>) -> Vec<Piece> {
+    /// Takes the first look: all its finished lines count as written, and an unfinished one at its end does not.
+    pub fn begin(&mut self, window: &[Line<'_>]) {
         let open = window.last().filter(|line| !line.ended);
         for line in window.iter().filter(|line| line.ended) {
             self.remember(hash(line));
         }
-        let from = tail.map_or(0, |tail| window.len().saturating_sub(tail));
-        let shown = window.get(from..).unwrap_or_default();
-        let mut pieces: Vec<Piece> = shown
-            .iter()
-            .filter(|line| line.ended)
-            .map(whole_line)
-            .collect();
-        self.unfinished(open, false, &mut pieces);
-        pieces
+        // Nothing is written for it before the next look.
+        self.unfinished(open, false, &mut Vec::new());
     }
 
     fn remember(&mut self, hash: u64) {

@@ -122,7 +122,7 @@ impl Rig {
         let pods = Pods::new(api_server(state.clone(), restarts.clone()), "n".to_owned());
         let cancel = CancellationToken::new();
         Self {
-            logs: Logs::new(pods, script.clone(), cancel.clone()),
+            logs: Logs::new(pods, script.clone(), Texts::default(), cancel.clone()),
             script,
             state,
             restarts,

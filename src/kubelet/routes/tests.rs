@@ -90,7 +90,12 @@ fn kubelet(client: &Client) -> State<Arc<Kubelet>> {
         node: "n".into(),
         authenticator: Authenticator::new(client_ca::channel().1, client.clone()),
         authorizer: Authorizer::new("n".into(), client.clone()),
-        logs: Logs::new(pods.clone(), containers.clone(), cancel.clone()),
+        logs: Logs::new(
+            pods.clone(),
+            containers.clone(),
+            crate::kubelet::Texts::default(),
+            cancel.clone(),
+        ),
         stats: Stats::new("n".into(), node_pods.clone(), containers.clone()),
         pods,
         node_pods,

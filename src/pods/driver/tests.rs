@@ -86,6 +86,13 @@ fn group() -> Box<ContainerGroup> {
 #[async_trait]
 impl Backend for Fake {
     async fn create(&self, create: Create) -> Result<Ensured, Failure> {
+        // A registry that says nothing.
+        if create.key.uid.starts_with("silent") {
+            create.slot.leave();
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            create.slot.again().await;
+            return Err(failure());
+        }
         if self.call("create", &create.group).await {
             return Err(failure());
         }
@@ -230,6 +237,7 @@ struct Rig {
     fake: Arc<Fake>,
     changes: mpsc::UnboundedSender<Change>,
     settings: channel::Sender<Settings>,
+    namespaces: channel::Sender<Namespaces>,
     report: channel::Receiver<Report>,
     running: snapshot::Receiver,
     events: Arc<Mutex<Vec<String>>>,
@@ -250,7 +258,9 @@ impl Rig {
             suspended: false,
             delete_orphans: true,
             approved_orphans: None,
+            allowed_namespaces: None,
         });
+        let (namespaces, namespaces_rx) = channel::channel(Namespaces::default());
         let (report_tx, report) = channel::channel(Report::default());
         let events = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&events);
@@ -269,12 +279,14 @@ impl Rig {
             changes: changes_stream.boxed(),
             settings: settings_rx,
             refreshes: Arc::clone(&refreshes),
+            namespaces: namespaces_rx,
         };
         let task = tokio::spawn(driver.run(sources, cancel.clone()));
         Self {
             fake,
             changes,
             settings,
+            namespaces,
             report,
             running,
             events,
@@ -438,6 +450,63 @@ async fn a_status_that_is_never_taken_is_told_once() {
         "{}",
         rig.fake.count("write a")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connector_s_selector_and_the_labels_decide_together() {
+    let rig = Rig::synced(Fake::default()).await;
+    let label = |value: &str| {
+        let labels = BTreeMap::from([("aci".to_owned(), value.to_owned())]);
+        let all = [("ns".to_owned(), labels)];
+        rig.namespaces.send_replace(all.into_iter().collect());
+    };
+    let select = |selector: serde_json::Value| {
+        let selector: Option<AllowedNamespaces> = serde_json::from_value(selector).unwrap();
+        let selector = selector.map(Arc::new);
+        rig.settings
+            .send_modify(|now| now.allowed_namespaces = selector.clone());
+    };
+    label("no");
+    select(json!({"matchLabels": {"aci": "yes"}}));
+    rig.moment().await;
+    rig.send(applied("a"));
+    rig.pass(60).await;
+    assert_eq!(rig.fake.count("create"), 0);
+    assert_eq!(*rig.events.lock(), ["NamespaceNotAllowed"]);
+    label("yes");
+    rig.moment().await;
+    assert_eq!(rig.fake.count("create g-a"), 1);
+    label("no");
+    rig.moment().await;
+    rig.send(applied("b"));
+    rig.pass(60).await;
+    assert_eq!(rig.fake.count("create g-b"), 0);
+    select(serde_json::Value::Null);
+    rig.moment().await;
+    assert_eq!(rig.fake.count("create g-b"), 1);
+    assert_eq!(rig.fake.count("delete"), 0);
+}
+
+/// Pods whose registries do not answer cost the others nothing.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_registry_holds_nobodys_place() {
+    let rig = Rig::synced(Fake::default()).await;
+    rig.send(applied("old"));
+    rig.pass(1).await;
+    for n in 0..3 * OPERATIONS {
+        rig.send(applied(&format!("silent-{n}")));
+    }
+    rig.pass(1).await;
+    rig.send(applied("new"));
+    rig.send(deleting("old"));
+    rig.moment().await;
+    assert_eq!(rig.fake.count("create g-new"), 1);
+    assert_eq!(rig.fake.count("delete g-old"), 1);
+    // They go on for hours, and so do the others.
+    rig.pass(3600).await;
+    rig.send(applied("newer"));
+    rig.moment().await;
+    assert_eq!(rig.fake.count("create g-newer"), 1);
 }
 
 #[tokio::test(start_paused = true)]

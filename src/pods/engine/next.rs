@@ -94,15 +94,18 @@ pub(super) fn poll(record: &Record, priority: Priority, wait: Duration) -> Next 
 }
 
 fn create(record: &Record, node: &NodeState) -> Option<Next> {
-    let operation = if record.unheard {
-        Operation::GetGroup
-    } else {
-        Operation::CreateGroup {
-            look_first: record.look_first,
-            restarts: record.restarts(),
-        }
+    if node.suspended {
+        return None;
+    }
+    if record.unheard {
+        return Some(at(record, Operation::GetGroup));
+    }
+    let operation = Operation::CreateGroup {
+        look_first: record.look_first,
+        restarts: record.restarts(),
     };
-    (!node.suspended).then(|| at(record, operation))
+    let allowed = node.tenants.allow(&record.key.namespace);
+    allowed.then(|| at(record, operation))
 }
 
 /// The wait before the next poll of a group that does not run yet.
@@ -199,7 +202,7 @@ pub(super) fn is_at_rest(record: &Record, node: &NodeState) -> bool {
         | Stage::Orphaned(Orphan::Listed { .. }) => true,
         // The lists, the end of the suspension, the next list or the status writer bring these forward.
         Stage::Unsynced => !node.is_synced(),
-        Stage::Creating => node.suspended,
+        Stage::Creating => node.suspended || !node.tenants.allow(&record.key.namespace),
         Stage::Finished(Afterwards::Stop) | Stage::Gone => record.is_unwritten(),
         _ => record.is_held_back(node),
     }

@@ -67,6 +67,8 @@ pub(super) struct PodRecord {
     recent: [u64; 4],
     /// Digest of the last Event, so that it is recorded once.
     last_event: u64,
+    /// It has been told that its namespace is not allowed.
+    pub(super) namespace_told: bool,
     /// Which of ACI's events have been told.
     pub(super) events: EventsTold,
     /// Which of them a predecessor has told at least, until it is known that nothing has happened since.
@@ -221,6 +223,7 @@ impl PodRecord {
             unwritten: false,
             recent: [0; 4],
             last_event: 0,
+            namespace_told: false,
             events: EventsTold::default(),
             events_before: None,
         }

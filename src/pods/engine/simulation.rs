@@ -32,6 +32,8 @@ enum Act {
     /// Operations take up to so long from now on; watch events and other operations come in between.
     Latency(u16),
     Suspend(bool),
+    /// The pods' namespace is allowed or not.
+    Allow(bool),
     /// Creates and deletes wait for a turn for so long.
     Queue(u8),
     /// The watch says that a pod is gone which is not, and takes it back later.
@@ -50,6 +52,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0u8..12).prop_map(Act::DeleteGroupBehindOurBack),
         2 => (0u16..4000).prop_map(Act::Latency),
         1 => any::<bool>().prop_map(Act::Suspend),
+        1 => any::<bool>().prop_map(Act::Allow),
         1 => (1u8..25).prop_map(Act::Queue),
         1 => (0u8..12).prop_map(Act::WatchLies),
     ]
@@ -100,6 +103,7 @@ struct World {
     latency: Duration,
     started: u64,
     suspended: bool,
+    allowed: bool,
     queue_until: Duration,
     /// Pods of which a live GET has said that they are gone, and pods that were once seen being deleted.
     confirmed: BTreeSet<String>,
@@ -118,7 +122,7 @@ struct World {
     run_again: Vec<String>,
     /// Groups deleted although nobody had asked the API server for their pod.
     unconfirmed_deletes: Vec<String>,
-    /// Creates that began while the node was suspended.
+    /// Creates that began while the node was suspended, or the namespace not allowed.
     suspended_creates: Vec<String>,
 }
 
@@ -153,6 +157,15 @@ fn key(uid: &str) -> PodKey {
         name: format!("pod-{uid}"),
         uid: uid.into(),
     }
+}
+
+fn tenants(allowed: bool) -> Input {
+    let labels = BTreeMap::from([("aci".to_owned(), allowed.to_string())]);
+    let selector = json!({"matchLabels": {"aci": "true"}});
+    Input::Tenants(Tenants::Selected {
+        selector: Arc::new(serde_json::from_value(selector).unwrap()),
+        namespaces: [("ns".to_owned(), labels)].into_iter().collect(),
+    })
 }
 
 fn new_engine() -> Engine {
@@ -211,6 +224,7 @@ impl World {
             latency: Duration::ZERO,
             started: 0,
             suspended: false,
+            allowed: true,
             queue_until: Duration::ZERO,
             confirmed: BTreeSet::new(),
             deleting: BTreeSet::new(),
@@ -237,6 +251,7 @@ impl World {
         self.listing = None;
         self.lies.clear();
         self.step(Input::Suspended(self.suspended));
+        self.step(tenants(self.allowed));
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             self.tell_pod(&uid);
         }
@@ -332,7 +347,7 @@ impl World {
             );
             if let Some(planned) = &record.planned {
                 let creates = matches!(planned.operation, Operation::CreateGroup { .. });
-                assert!(!creates || !self.engine.node.suspended, "{record:?}");
+                assert!(!creates || !self.suspended && self.allowed, "{record:?}");
                 assert!(!creates || self.engine.is_synced(), "{record:?}");
                 let deletes = planned.operation == Operation::DeleteGroup;
                 assert!(
@@ -380,7 +395,9 @@ impl World {
                 self.step(Input::Timer(key));
                 continue;
             }
-            if matches!(operation, Operation::CreateGroup { .. }) && self.suspended {
+            if matches!(operation, Operation::CreateGroup { .. })
+                && (self.suspended || !self.allowed)
+            {
                 self.suspended_creates.push(key.uid.clone());
             }
             let due = self.now + self.takes();
@@ -670,6 +687,10 @@ impl World {
                 self.suspended = *suspended;
                 self.step(Input::Suspended(*suspended));
             }
+            Act::Allow(allowed) => {
+                self.allowed = *allowed;
+                self.step(tenants(*allowed));
+            }
             Act::Queue(seconds) => {
                 self.queue_until = self.now + Duration::from_secs(u64::from(*seconds));
             }
@@ -707,6 +728,7 @@ proptest! {
         }
         world.failing = 0;
         world.act(&Act::Suspend(false));
+        world.act(&Act::Allow(true));
         world.take_back_lies();
         // Long enough for groups that were too many at once.
         world.pass(HOLD + Duration::from_secs(1200));

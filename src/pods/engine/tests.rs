@@ -5,6 +5,7 @@ mod finished;
 mod group_events;
 mod late;
 mod lost;
+mod namespaces;
 mod orphans;
 mod page;
 mod queued;

@@ -133,7 +133,9 @@ async fn translate(world: &Arc<World>, spec: &Value) -> Result<Translation, Fail
     .unwrap();
     let owner = provider.scope.ownership(PodKey::of(&pod).unwrap(), 0);
     let defaults = provider.defaults.read().clone();
-    provider.translate(&Arc::new(pod), &defaults, owner).await
+    provider
+        .translate(&Arc::new(pod), &defaults, owner, &())
+        .await
 }
 
 fn asked(world: &World) -> (u32, u32) {

@@ -1,6 +1,9 @@
 //! What a shell in the container answers: its marks are told from the output of the command. PURE.
+//!
+//! A container may know the mark of its own session and say it as often as it likes: what has been read is split off, not
+//! moved, and no step looks beyond the next mark, so that time grows with the bytes alone.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::Output;
 use super::script::Mark;
@@ -45,7 +48,7 @@ pub struct Scanner {
     /// Whether what was typed has come back.
     echoed: bool,
     mode: Mode,
-    pending: Vec<u8>,
+    pending: BytesMut,
     preface: Vec<u8>,
 }
 
@@ -77,7 +80,7 @@ impl Scanner {
             started: false,
             echoed: false,
             mode: Mode::Stdout,
-            pending: Vec::new(),
+            pending: BytesMut::new(),
             preface: Vec::new(),
         }
     }
@@ -113,28 +116,33 @@ impl Scanner {
         }
         for byte in bytes {
             if std::mem::take(&mut self.held_cr) && *byte != b'\n' {
-                self.pending.push(b'\r');
+                self.pending.extend_from_slice(b"\r");
             }
             if *byte == b'\r' {
                 self.held_cr = true;
             } else {
-                self.pending.push(*byte);
+                self.pending.extend_from_slice(&[*byte]);
             }
         }
     }
 
     /// One step through what is pending; false when there is nothing more to do.
     fn step(&mut self, events: &mut Vec<Event>) -> bool {
+        let mark = self.find();
+        let until = mark.map_or(self.pending.len(), |(at, _)| at);
         if self.mode == Mode::Stderr
-            && let Some(end) = self.pending.iter().position(|byte| *byte == b'\n')
-            && self.find().is_none_or(|(mark, _)| end < mark)
+            && let Some(end) = self
+                .pending
+                .iter()
+                .take(until)
+                .position(|byte| *byte == b'\n')
         {
             self.text(end + 1, events);
             self.mode = Mode::Stdout;
             return true;
         }
-        let Some((at, whole)) = self.find() else {
-            self.text(self.pending.len(), events);
+        let Some((at, whole)) = mark else {
+            self.text(until, events);
             return false;
         };
         self.text(at, events);
@@ -149,7 +157,7 @@ impl Scanner {
                 true
             }
             Tag::Known(event, length) => {
-                self.pending.drain(..self.mark.len() + length);
+                self.pending.advance(self.mark.len() + length);
                 if event == Some(Event::Start) {
                     self.started = true;
                 }
@@ -182,14 +190,14 @@ impl Scanner {
         if length == 0 {
             return;
         }
-        let bytes: Vec<u8> = self.pending.drain(..length).collect();
+        let bytes = self.pending.split_to(length).freeze();
         if self.started {
             let output = if self.mode == Mode::Stderr {
                 Output::Stderr
             } else {
                 Output::Stdout
             };
-            events.push(Event::Output(output, Bytes::from(bytes)));
+            events.push(Event::Output(output, bytes));
         } else {
             let room = PREFACE.saturating_sub(self.preface.len());
             self.preface.extend(bytes.into_iter().take(room));

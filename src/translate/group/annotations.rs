@@ -51,7 +51,7 @@ macro_rules! annotations {
 annotations! {
     IDENTITY = "virtual-kubelet.io/identity", ["microsoft.containerinstance.virtualnode.identity"],
         "`none`, `system`, or ARM IDs of user-assigned identities, separated by commas or semicolons; `system` may stand among them",
-        "Managed identities of the pod, instead of all of the connector's `identityIDs`. Others than those are refused.";
+        "Managed identities of the pod, of the connector's `identityIDs`; others are refused. Without it the pod has none.";
     ZONE = "virtual-kubelet.io/zone", ["microsoft.containerinstance.virtualnode.zones"],
         "`1`, `2`, `3`, several of them in order of preference, separated by commas or semicolons, or `none`",
         "Availability zone, instead of the connector's: the first that is named, because ACI takes one; `none` lets Azure choose.";

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::annotations::{
-    Asked, DNS_LABEL, DNS_LABEL_SCOPE, IDENTITY, IMAGE_CACHE, KUBE_PROXY, LOG_ANALYTICS, LOG_TYPE,
-    PRIORITY, PUBLIC_IP, REALTIME_METRICS, STANDBY_POOL, SUBNET, TAGS, ZONE,
+    Asked, DNS_LABEL, DNS_LABEL_SCOPE, IMAGE_CACHE, KUBE_PROXY, LOG_ANALYTICS, LOG_TYPE, PRIORITY,
+    PUBLIC_IP, REALTIME_METRICS, STANDBY_POOL, SUBNET, TAGS, ZONE,
 };
 use super::fields::Fields;
 use super::resources::Ceiling;
@@ -15,7 +15,7 @@ use super::review::Review;
 use crate::api::{ContainerGroupSku, Os, Priority};
 use crate::azure::model::{
     Confidential, Container, ContainerGroup, Diagnostics, Encryption, Extension,
-    ExtensionProperties, Identity, InitContainer, LogAnalytics, RegistryCredential,
+    ExtensionProperties, Identity, InitContainer, LogAnalytics,
 };
 use crate::translate::identity::PodKey;
 
@@ -74,7 +74,7 @@ pub(super) struct Network {
 #[derive(Debug)]
 pub(super) struct Features {
     pub(super) network: Network,
-    identity: Setting<Option<Identity>>,
+    identity: Option<Identity>,
     zone: Option<String>,
     /// All ARM tags but the operator's.
     pub(super) tags: BTreeMap<String, String>,
@@ -92,18 +92,12 @@ impl Features {
     pub(super) fn read(asked: &Asked<'_>, fields: &Fields<'_>, review: &mut Review) -> Self {
         let defaults = fields.defaults;
         unavailable(asked, review);
-        let identity = Setting {
-            value: identity::identity(asked, &defaults.identity_ids, review),
-            place: asked.get(IDENTITY).map_or_else(
-                || "connector.spec.containerGroup.identityIDs".to_owned(),
-                |written| written.path(),
-            ),
-        };
+        let identity = identity::identity(asked, &defaults.identity_ids, review);
         let network = network(asked, fields, review);
         let (sku, cce_policy) = protection::sku(asked, defaults.sku, review);
         Self {
-            vault: Vault::read(asked, &identity, review),
-            encryption: protection::encryption(asked, identity.value.as_ref(), review),
+            vault: Vault::read(asked, identity.as_ref(), review),
+            encryption: protection::encryption(asked, identity.as_ref(), review),
             identity,
             zone: zone(asked, &defaults.zones, review),
             tags: tags(asked, &defaults.tags, review),
@@ -126,28 +120,7 @@ impl Features {
     }
 
     /// Refuses what ACI does not take together. `addressed`: the group is to have an address.
-    pub(super) fn check(
-        &self,
-        addressed: bool,
-        credentials: &[RegistryCredential],
-        review: &mut Review,
-    ) {
-        let users = self.identity.value.as_ref();
-        let users = || {
-            users
-                .iter()
-                .flat_map(|it| it.user_assigned_identities.iter())
-        };
-        let pulls = credentials.iter().filter_map(|it| it.identity.as_deref());
-        if let Some(id) = pulls
-            .into_iter()
-            .find(|id| identity::find(users(), id).is_none())
-        {
-            let why = format!(
-                "the pod's images are pulled by {id}, which it has to have; add it, or use a pull secret"
-            );
-            review.refuse(self.identity.place.clone(), why);
-        }
+    pub(super) fn check(&self, addressed: bool, review: &mut Review) {
         let windows = review.os == Os::Windows;
         let spot = self.priority.value == Priority::Spot;
         let confidential = self.sku.value == ContainerGroupSku::Confidential;
@@ -196,9 +169,11 @@ impl Features {
         self.vault.add_variables(containers, inits, review);
     }
 
-    /// Puts all but the network into `group`.
+    /// Puts all but the network into `group`, which has its registry credentials.
     pub(super) fn write_into(self, group: &mut ContainerGroup) {
-        group.identity = self.identity.value;
+        let credentials = group.properties.image_registry_credentials.iter();
+        let pullers = credentials.filter_map(|it| it.identity.as_deref());
+        group.identity = identity::with_pullers(self.identity, pullers);
         group.zones = self.zone.into_iter().collect();
         let properties = &mut group.properties;
         properties.sku = Some(self.sku.value.as_str().to_owned());

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
-use vkc::registry::{Platform, Registry, RegistryError};
+use vkc::registry::{Networks, Platform, Registry, RegistryError};
 
-use super::{PASSWORD, login};
+use super::{PASSWORD, login, loopback};
 use crate::server::{Answer, Seen, Server};
 
 fn digest(text: &str) -> String {
@@ -43,11 +43,15 @@ fn challenge(header: &str) -> Answer {
 }
 
 fn reader(servers: &[&Server]) -> Registry {
+    reader_in(servers, loopback())
+}
+
+fn reader_in(servers: &[&Server], networks: Networks) -> Registry {
     let pem: Vec<u8> = servers
         .iter()
         .flat_map(|server| STANDARD.decode(&server.ca_base64).unwrap())
         .collect();
-    Registry::new(Some(&pem), Arc::new(())).unwrap()
+    Registry::new(Some(&pem), networks, Arc::new(())).unwrap()
 }
 
 fn host(server: &Server) -> &str {
@@ -65,7 +69,7 @@ async fn look(
     let name = format!("{}/{image}", host(server));
     let login = login(PASSWORD);
     let read = reader(&servers)
-        .configuration(&name, Platform::Linux, Some(&login))
+        .configuration("ns", &name, Platform::Linux, Some(&login))
         .await;
     if let Err(error) = &read {
         assert!(!error.to_string().contains(PASSWORD), "{error}");
@@ -306,14 +310,14 @@ async fn an_answer_that_does_not_come_is_given_up() {
     let reader = reader(&[&server]);
     let name = |image: &str| format!("{}/{image}:1", host(&server));
     let read = reader
-        .configuration(&name("a"), Platform::Linux, None)
+        .configuration("ns", &name("a"), Platform::Linux, None)
         .await;
     assert_eq!(read.unwrap().entry_point, ["/app"]);
     // From here on a connection is open, and only the time-outs are left to wait for.
     tokio::time::pause();
     let started = Instant::now();
     let read = reader
-        .configuration(&name("hang"), Platform::Linux, None)
+        .configuration("ns", &name("hang"), Platform::Linux, None)
         .await;
     let error = read.unwrap_err();
     let limit = Duration::from_secs(10);
@@ -322,4 +326,78 @@ async fn an_answer_that_does_not_come_is_given_up() {
         limit,
     };
     assert_eq!((error, started.elapsed().as_secs()), (expected, 10));
+}
+
+/// What a pod's author reads is the same whether nothing listens there, nobody may ask, or something else answers: no scan.
+#[tokio::test]
+async fn nothing_on_the_machine_itself_is_asked_and_no_answer_of_the_network_is_told() {
+    let server = Server::start_raw(good).await;
+    let port = host(&server).rsplit_once(':').unwrap().1.to_owned();
+    let named = format!("localhost:{port}");
+    let nobody = reader_in(&[&server], Networks::default());
+    let mut told = Vec::new();
+    for place in [
+        host(&server),
+        &named,
+        "127.0.0.1:1",
+        &format!("[::1]:{port}"),
+    ] {
+        let image = format!("{place}/a:1");
+        let error = nobody
+            .configuration("ns", &image, Platform::Linux, None)
+            .await;
+        let error = error.unwrap_err();
+        assert_eq!(error.outcome(), "unreachable", "{place}");
+        told.push(error.to_string().replace(place, "HOST"));
+    }
+    assert_eq!(server.seen().len(), 0, "nothing was sent");
+    // Allowed, and refused by the machine, by TLS, and by silence.
+    let stranger = Registry::new(None, loopback(), Arc::new(())).unwrap();
+    for (reader, place) in [(&stranger, host(&server)), (&stranger, "127.0.0.1:1")] {
+        let image = format!("{place}/a:1");
+        let error = reader
+            .configuration("ns", &image, Platform::Linux, None)
+            .await;
+        told.push(error.unwrap_err().to_string().replace(place, "HOST"));
+    }
+    let silent = RegistryError::Timeout {
+        host: "HOST".to_owned(),
+        limit: Duration::from_secs(10),
+    };
+    told.push(silent.to_string());
+    told.dedup();
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_registry_leads_to_no_address_that_is_not_asked() {
+    let inner = Server::start_raw(good).await;
+    let port = host(&inner).rsplit_once(':').unwrap().1.to_owned();
+    // The registry itself is allowed, what it names is not.
+    let here = Networks::new(["127.0.0.1".parse().unwrap()]);
+    for to in [
+        format!("https://127.0.0.2:{port}/v2/a"),
+        format!("https://[::1]:{port}/v2/a"),
+        "https://169.254.169.254/metadata".to_owned(),
+    ] {
+        let realm = format!("Bearer realm=\"{to}\",service=\"s\"");
+        for redirects in [true, false] {
+            let (to, realm) = (to.clone(), realm.clone());
+            let answer = move |_: &Seen| {
+                if redirects {
+                    redirect(&to)
+                } else {
+                    challenge(&realm)
+                }
+            };
+            let server = Server::start_raw(answer).await;
+            let image = format!("{}/a:1", host(&server));
+            let reader = reader_in(&[&server, &inner], here.clone());
+            let error = reader
+                .configuration("ns", &image, Platform::Linux, None)
+                .await;
+            assert_eq!(error.unwrap_err().outcome(), "unreachable");
+        }
+    }
+    assert_eq!(inner.seen().len(), 0);
 }

@@ -16,7 +16,7 @@ const LINUX: &str = "virtual-kubelet-virtual-kubelet-linux-eastus";
 const OPERATOR: &str = "system:serviceaccount:vkc-system:vkc";
 
 /// The control plane with `config/default` installed: first as a dry run, then in earnest.
-async fn installed() -> &'static ControlPlane {
+pub(super) async fn installed() -> &'static ControlPlane {
     static DONE: OnceCell<()> = OnceCell::const_new();
     DONE.get_or_init(|| async {
         plane().await;
@@ -181,16 +181,18 @@ async fn the_operator_may_do_its_work_and_no_more() {
         "watch virtual-kubelet.io:virtualkubeletconnectors",
         "patch virtual-kubelet.io:virtualkubeletconnectors",
         "patch virtual-kubelet.io:virtualkubeletconnectors/status",
-        "update virtual-kubelet.io:virtualkubeletconnectors/finalizers",
         "create nodes",
         "delete nodes",
         "patch nodes",
-        "watch pods",
+        "list pods",
         "create pods/eviction default",
         "delete pods default",
-        "create events default",
         "create events.k8s.io:events default",
         "get namespaces =kube-system",
+        "list namespaces",
+        "create authentication.k8s.io:tokenreviews",
+        "create authorization.k8s.io:subjectaccessreviews",
+        "watch namespaces",
         "get secrets vkc-system=aci-credentials",
         "watch secrets vkc-system",
         "create coordination.k8s.io:leases vkc-system",
@@ -204,18 +206,26 @@ async fn the_operator_may_do_its_work_and_no_more() {
     let refused = [
         "create virtual-kubelet.io:virtualkubeletconnectors",
         "delete virtual-kubelet.io:virtualkubeletconnectors",
+        "update virtual-kubelet.io:virtualkubeletconnectors",
+        "update virtual-kubelet.io:virtualkubeletconnectors/status",
+        "update virtual-kubelet.io:virtualkubeletconnectors/finalizers",
+        "list nodes",
+        "watch nodes",
+        "update nodes",
+        "watch pods",
+        "create events default",
+        "get coordination.k8s.io:leases kube-node-lease",
         "patch nodes/status",
         "patch pods/status default",
+        "patch namespaces =default",
+        "update namespaces",
         "create pods default",
         "get secrets default",
         "list secrets",
         "get configmaps default",
         "get configmaps kube-system",
-        "create authentication.k8s.io:tokenreviews",
-        "create authorization.k8s.io:subjectaccessreviews",
         "create secrets vkc-system",
         "create serviceaccounts/token default",
-        "get namespaces =default",
         "create coordination.k8s.io:leases kube-node-lease",
         "update coordination.k8s.io:leases kube-node-lease",
         "get nodes/proxy",

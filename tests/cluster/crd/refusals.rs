@@ -139,7 +139,23 @@ async fn good_specs_are_taken() {
             spec(&json!({"containerGroup": {"identityIDs": [identity("a"), identity("b")], "registryIdentityID": identity("b")}})),
             &[],
         ),
+        (
+            "registry-alone",
+            spec(&json!({"containerGroup": {"registryIdentityID": identity("b")}})),
+            &[],
+        ),
         ("gate", spec(&json!({"allowedNamespaces": {"matchLabels": {"example.com/aci": "yes", "empty": ""}}})), &[]),
+        ("gate-any", spec(&json!({"allowedNamespaces": {}})), &[]),
+        (
+            "gate-how",
+            spec(&json!({"allowedNamespaces": {"matchExpressions": [
+                {"key": "example.com/env", "operator": "In", "values": ["prod", ""]},
+                {"key": "env", "operator": "NotIn", "values": ["dev"]},
+                {"key": "team", "operator": "Exists"},
+                {"key": "old", "operator": "DoesNotExist", "values": []},
+            ]}})),
+            &[],
+        ),
     ])
     .await;
 }
@@ -218,6 +234,7 @@ async fn fields_of_the_wrong_form_are_refused() {
 async fn node_templates_that_no_node_could_have_are_refused() {
     let key = "a key must be a name of at most 63 characters with an optional DNS prefix, like example.com/team";
     let value = "a label value must consist of letters, digits, hyphens, underscores and dots, and begin and end with a letter or digit";
+    let values = "values are required for the operators In and NotIn and forbidden for Exists and DoesNotExist";
     let ours = "spec.node.labels: type, kubernetes.io/os, kubernetes.io/arch, kubernetes.io/hostname, kubernetes.io/role, \
                 topology.kubernetes.io/region, kubernetes.azure.com/managed, \
                 node.kubernetes.io/exclude-from-external-load-balancers and labels under virtual-kubelet.io/ are set by the operator";
@@ -268,6 +285,24 @@ async fn node_templates_that_no_node_could_have_are_refused() {
             &[
                 &format!("spec.allowedNamespaces.matchLabels: {key}"),
                 &format!("spec.allowedNamespaces.matchLabels: {value}"),
+            ],
+        ),
+        (
+            "gate-values",
+            spec(&json!({"allowedNamespaces": {"matchExpressions": [{"key": "env", "operator": "In"}]}})),
+            &[&format!("spec.allowedNamespaces.matchExpressions[0].values: {values}")],
+        ),
+        (
+            "gate-no-values",
+            spec(&json!({"allowedNamespaces": {"matchExpressions": [{"key": "env", "operator": "Exists", "values": ["x"]}]}})),
+            &[&format!("spec.allowedNamespaces.matchExpressions[0].values: {values}")],
+        ),
+        (
+            "gate-odd",
+            spec(&json!({"allowedNamespaces": {"matchExpressions": [{"key": "a//b", "operator": "In", "values": ["c/d"]}]}})),
+            &[
+                &format!("spec.allowedNamespaces.matchExpressions[0].key: {key}"),
+                &format!("spec.allowedNamespaces.matchExpressions[0].values: {value}"),
             ],
         ),
         (
@@ -332,13 +367,9 @@ async fn contradictions_are_refused() {
         ("spot-public", spec(&json!({"publicIP": true, "containerGroup": {"priority": "Spot"}})), &[spot]),
         (
             "registry",
-            spec(&json!({"containerGroup": {"identityIDs": [identity("a")], "registryIdentityID": identity("b")}})),
-            &["spec.containerGroup.registryIdentityID: registryIdentityID must be one of identityIDs"],
-        ),
-        (
-            "registry-alone",
-            spec(&json!({"containerGroup": {"registryIdentityID": identity("b")}})),
-            &["spec.containerGroup.registryIdentityID: registryIdentityID must be one of identityIDs"],
+            spec(&json!({"containerGroup": {"registryIdentityID": "acrpull"}})),
+            &["spec.containerGroup.registryIdentityID: registryIdentityID must be the ARM ID of a user-assigned identity: \
+               /subscriptions/ID/resourceGroups/NAME/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME"],
         ),
         (
             "principal",

@@ -3,7 +3,9 @@
 use aci_emulator::Proof;
 use serde_json::{Value, json};
 
-use super::stage::{CERTIFICATE, FEDERATED, Own, PEM, SECRET, SYSTEM, Stage, USER, condition, run};
+use super::stage::{
+    CERTIFICATE, FEDERATED, Own, PEM, SECRET, SYSTEM, Stage, USER, condition, eventually, run,
+};
 
 const PFX: &[u8] = include_bytes!("../../../src/azure/credential/pkcs12/modern.p12");
 
@@ -112,6 +114,63 @@ fn every_kind_runs_pods_as_itself() {
             stage.acted_as(name, client_id, *proof);
         }
         let names = kinds.map(|(name, ..)| name);
+        stage.finish(&names).await;
+    });
+}
+
+#[test]
+fn no_credential_goes_to_a_host_that_nobody_has_allowed() {
+    run(async {
+        let stage = Stage::start(Own::Federated).await;
+        let secret = stage.config.client_secret.clone();
+        let secret = [("AZURE_CLIENT_SECRET", secret.as_bytes())];
+        write(&stage, "thief-secret", SECRET, &secret).await;
+        // The same server under a name that the operator's flags do not have.
+        let elsewhere = stage.azure.url().replace("127.0.0.1", "localhost");
+        let mut cloud = stage.custom_cloud();
+        for field in ["resourceManagerEndpoint", "authorityHost", "audience"] {
+            cloud[field] = json!(elsewhere);
+        }
+        let tenant = &stage.config.tenant_id;
+        let kinds = [
+            ("thief-own", Value::Null),
+            (
+                "thief-token",
+                json!({"type": "WorkloadIdentity", "clientID": FEDERATED, "tenantID": tenant}),
+            ),
+            ("thief-machine", json!({"type": "ManagedIdentity"})),
+            (
+                "thief-secret",
+                json!({"type": "ServicePrincipal", "secretRef": {"name": "thief-secret"}}),
+            ),
+        ];
+        for (name, credentials) in &kinds {
+            let more = json!({"customCloud": cloud});
+            stage.connect_with(name, credentials.clone(), more).await;
+        }
+        for (name, _) in &kinds {
+            let message = stage.condition_is(name, "CredentialsReady", "False").await;
+            assert!(message.contains(&elsewhere), "{message}");
+            let connector = stage.connector(name).await;
+            for kind in ["Stalled", "CredentialsReady"] {
+                assert_eq!(condition(&connector, kind)["reason"], "AuthorityNotAllowed");
+            }
+        }
+        assert_eq!(stage.azure.control().requests().len(), 0);
+        // The Secret says that it may go there.
+        let named = [secret[0], ("AZURE_AUTHORITY_HOST", elsewhere.as_bytes())];
+        write(&stage, "thief-secret", SECRET, &named).await;
+        eventually("it is shown there", 30, || async {
+            let asked = stage.azure.control().requests();
+            let tokens = asked.iter().filter(|it| it.path.contains("/oauth2/"));
+            if tokens.count() > 0 {
+                Ok(())
+            } else {
+                Err(String::new())
+            }
+        })
+        .await;
+        let names = kinds.map(|(name, _)| name);
         stage.finish(&names).await;
     });
 }

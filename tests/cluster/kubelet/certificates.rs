@@ -94,6 +94,7 @@ impl Node {
                 ports: 0..=0,
                 serving,
                 client_cas,
+                texts: kubelet::Texts::default(),
                 observer: Arc::new(()),
             },
         };

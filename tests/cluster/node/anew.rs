@@ -68,6 +68,8 @@ impl Stage {
             node: spec.name.clone(),
             server_version: "v1.36.3".to_owned(),
             probe_namespace: "vkc-system".to_owned(),
+            allow_unscoped: false,
+            observer: Arc::new(super::Deaf),
         };
         let kept = eventually("the rules are in force", 15, || async {
             keep(Arc::new(source.clone()), &spec.name).await.ok()

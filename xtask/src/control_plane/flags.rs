@@ -65,7 +65,6 @@ pub(super) fn api_server(at: &Layout<'_>, options: &Options) -> Vec<String> {
         flag("tls-private-key-file", &pki.serving.key),
         flag("client-ca-file", &pki.ca_pair.cert),
         "--authorization-mode=Node,RBAC".into(),
-        "--enable-admission-plugins=NodeRestriction".into(),
         "--allow-privileged=true".into(),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".into(),
         flag("service-account-key-file", &pki.service_account_pub),
@@ -82,6 +81,9 @@ pub(super) fn api_server(at: &Layout<'_>, options: &Options) -> Vec<String> {
         flag("kubelet-client-key", &pki.kubelet_client.key),
         "--kubelet-preferred-address-types=InternalIP,Hostname,ExternalIP".into(),
     ];
+    if !options.without_node_restriction {
+        flags.push("--enable-admission-plugins=NodeRestriction".into());
+    }
     if options.verify_kubelet_certificates {
         flags.push(flag("kubelet-certificate-authority", &pki.ca_pair.cert));
     }

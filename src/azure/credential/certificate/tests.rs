@@ -82,7 +82,7 @@ fn an_assertion_is_signed_for_one_endpoint_and_a_short_time() {
         claims,
         json!({
             "aud": "https://a/t/oauth2/v2.0/token", "iss": "c", "sub": "c", "jti": null,
-            "nbf": 1_800_000_000, "iat": 1_800_000_000, "exp": 1_800_000_600,
+            "nbf": 1_799_999_700, "iat": 1_800_000_000, "exp": 1_800_000_600,
         })
     );
     let again = certificate.assertion("c", "a", now).unwrap();

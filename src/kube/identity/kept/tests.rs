@@ -64,7 +64,7 @@ impl Acquire for Anew {
         Ok(NodeIdentity {
             client: answering(server.clone(), server.accepted.load(Ordering::Relaxed)),
             mode: Impersonation::Legacy,
-            scoped: true,
+            unscoped: None,
         })
     }
 }

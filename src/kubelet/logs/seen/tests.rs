@@ -1,7 +1,22 @@
 use proptest::prelude::*;
 
-use super::super::lines::parse;
+use super::super::Writer;
+use super::super::lines;
+use super::super::options::Options;
+use super::super::shown::Shown;
 use super::*;
+
+fn parse(content: &str) -> Vec<Line<'_>> {
+    lines::last(content, true, usize::MAX)
+}
+
+/// What a follower shows first: the last `tail` lines of `content`.
+fn first(content: &str, tail: Option<usize>) -> String {
+    let mut shown = Shown::new(content.to_owned(), true, tail, true);
+    let mut writer = Writer::new(&Options::default());
+    let chunks: Vec<_> = std::iter::from_fn(|| shown.next(&mut writer)).collect();
+    String::from_utf8(chunks.concat()).unwrap()
+}
 
 /// `sec:text` words as ACI's content; a word that ends with `~` is not finished.
 fn content(words: &[&str]) -> String {
@@ -33,14 +48,14 @@ fn written(step: &Step) -> String {
 
 fn look(seen: &mut Seen, words: &[&str], whole: bool, last: bool) -> String {
     let content = content(words);
-    written(&seen.look(&parse(&content, true), whole, last))
+    written(&seen.look(&parse(&content), whole, last))
 }
 
 /// A follower that has seen these.
 fn after(words: &[&str]) -> Seen {
     let mut seen = Seen::default();
     let content = content(words);
-    seen.begin(&parse(&content, true), None);
+    seen.begin(&parse(&content));
     seen
 }
 
@@ -188,8 +203,8 @@ fn the_first_look_shows_a_tail_and_remembers_all() {
         (Some(0), ""),
     ] {
         let mut seen = Seen::default();
-        let pieces = seen.begin(&parse(&text, true), tail);
-        assert_eq!(written(&Step::New(pieces)), expected, "{tail:?}");
+        seen.begin(&parse(&text));
+        assert_eq!(first(&text, tail), expected, "{tail:?}");
         assert_eq!(
             look(&mut seen, &["1:a", "2:b", "3:cd", "4:e"], true, false),
             "cd\ne\n"
@@ -228,9 +243,10 @@ proptest! {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut ends: Vec<usize> = looks.iter().map(|(end, _)| (*end).min(words.len())).collect();
         ends.sort_unstable();
-        let first = content(&words[..ends[0]]);
+        let begun = content(&words[..ends[0]]);
         let mut seen = Seen::default();
-        let mut out = written(&Step::New(seen.begin(&parse(&first, true), None)));
+        seen.begin(&parse(&begun));
+        let mut out = first(&begun, None);
         for (end, (_, size)) in ends.iter().zip(&looks) {
             // Repeated lines of one time can only be told apart in a window that holds them all.
             let time = |at: usize| words[at].split_once(':').unwrap().0;

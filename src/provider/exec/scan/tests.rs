@@ -184,3 +184,22 @@ fn an_echo_between_the_exit_code_and_its_newline_hides_nothing() {
     let (events, _) = feed(true, "@r:1\r\n@s\r\ngo\r\n@x130.^C\r\n");
     assert!(events.contains(&Event::Exit(130)), "{events:?}");
 }
+
+/// A container that knows the mark says it as often as it can: what it costs grows with the bytes, not with their square.
+#[test]
+fn marks_by_the_hundred_thousand_are_read_at_once() {
+    for part in ["@!", "@e", "@ex\n", "@a\n", "@", "^"] {
+        let mut scanner = Scanner::new(&Mark::new(42), false);
+        scanner.feed(format!("{MARK}s\n").as_bytes());
+        let frame = part.replace('@', MARK);
+        let frame = frame.repeat((2 << 20) / frame.len());
+        let begun = std::time::Instant::now();
+        let events = scanner.feed(frame.as_bytes());
+        let took = begun.elapsed();
+        assert!(
+            took.as_secs() < 5,
+            "{part:?}: {took:?} for {} events",
+            events.len()
+        );
+    }
+}

@@ -4,7 +4,8 @@ use crate::azure::model::Identity;
 use crate::translate::group::annotations::{Asked, IDENTITY};
 use crate::translate::group::review::Review;
 
-/// The identities of a group: those that the pod asks for, of the `allowed` ones, else all of these.
+/// The identities of a pod: those that it asks for, of the `allowed` ones. Who asks for none has none: any container of the
+/// pod could act as them.
 ///
 /// A system-assigned identity is the group's own and has no rights until somebody gives it some, so that any pod may have
 /// one. A user-assigned one may have any right: the connector's author says which its pods can act as.
@@ -13,9 +14,7 @@ pub(super) fn identity(
     allowed: &[String],
     review: &mut Review,
 ) -> Option<Identity> {
-    let Some(written) = asked.get(IDENTITY) else {
-        return of(false, allowed.to_vec());
-    };
+    let written = asked.get(IDENTITY)?;
     let mut system = false;
     let mut users = Vec::new();
     let words: Vec<&str> = written.value.split([',', ';']).map(str::trim).collect();
@@ -38,6 +37,22 @@ pub(super) fn identity(
                 review,
             );
             break;
+        }
+    }
+    of(system, users)
+}
+
+/// The identities of a group: those of the `pod`, and those that pull its images, which ACI wants attached.
+pub(super) fn with_pullers<'a>(
+    pod: Option<Identity>,
+    pullers: impl Iterator<Item = &'a str>,
+) -> Option<Identity> {
+    let pod = pod.unwrap_or_default();
+    let system = pod.kind.starts_with("SystemAssigned");
+    let mut users: Vec<String> = pod.user_assigned_identities.into_iter().collect();
+    for puller in pullers {
+        if find(&users, puller).is_none() {
+            users.push(puller.to_owned());
         }
     }
     of(system, users)

@@ -2,12 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Setting;
 use super::identity::find;
 use crate::azure::model::{
     Container, EnvironmentVariable, Identity, InitContainer, SecretReference,
 };
-use crate::translate::group::annotations::{Asked, KEY_VAULT_ENV, KEY_VAULT_IDENTITY, Written};
+use crate::translate::group::annotations::{Asked, IDENTITY, KEY_VAULT_ENV, KEY_VAULT_IDENTITY, Written};
 use crate::translate::group::budget::{Amount, Of};
 use crate::translate::group::names::is_env;
 use crate::translate::group::review::Review;
@@ -36,7 +35,7 @@ impl Vault {
     /// read them as well.
     pub(super) fn read(
         asked: &Asked<'_>,
-        identity: &Setting<Option<Identity>>,
+        identity: Option<&Identity>,
         review: &mut Review,
     ) -> Self {
         let mut vault = Self::default();
@@ -145,10 +144,10 @@ impl Vault {
 fn reader(
     asked: &Asked<'_>,
     written: &Written<'_>,
-    identity: &Setting<Option<Identity>>,
+    identity: Option<&Identity>,
     review: &mut Review,
 ) -> Option<String> {
-    let own = identity.value.iter();
+    let own = identity.into_iter();
     let own: Vec<&String> = own.flat_map(|it| &it.user_assigned_identities).collect();
     if let Some(named) = asked.get(KEY_VAULT_IDENTITY) {
         let found = find(own, named.value);
@@ -161,6 +160,13 @@ fn reader(
     }
     if let [only] = own.as_slice() {
         return Some((*only).clone());
+    }
+    if own.is_empty() {
+        let why = format!(
+            "the pod has no user-assigned identity that could read them; {IDENTITY} has to ask for one"
+        );
+        review.refuse(written.path(), why);
+        return None;
     }
     let why = format!(
         "the pod has {} user-assigned identities; {KEY_VAULT_IDENTITY} has to name the one that reads the secrets",

@@ -105,10 +105,7 @@ fn at(key: &str) -> String {
 #[test]
 fn the_connector_s_features_reach_every_group() {
     let body = put(&[], &connector());
-    assert_eq!(
-        body["identity"],
-        json!({"type": "UserAssigned", "userAssignedIdentities": {A: {}, B: {}}})
-    );
+    assert_eq!(body.get("identity"), None, "a pod has none by default");
     assert_eq!(body["zones"], json!(["2"]));
     let logs = json!({
         "workspaceId": "w",
@@ -169,25 +166,48 @@ fn identities_can_be_fewer_and_never_others() {
 }
 
 #[test]
-fn the_identity_that_pulls_stays() {
+fn the_identity_that_pulls_is_attached_where_it_pulls_and_no_pod_gets_it_by_asking() {
+    let puller = A.replace("/a", "/acrpull");
     let defaults = GroupDefaults {
-        registry_identity_id: Some(A.to_owned()),
+        registry_identity_id: Some(puller.clone()),
         ..connector()
     };
-    let pulled = |image: &str, identity: &str| {
-        let pod = annotated(HELLO, &[("identity", identity)]);
+    let pulled = |image: &str, annotations: &[(&str, &str)]| {
+        let pod = annotated(HELLO, annotations);
         let mut pod: Value = serde_json::to_value(pod).unwrap();
         pod["spec"]["containers"][0]["image"] = json!(image);
         let pod = serde_json::from_value(pod).unwrap();
-        let refused = container_group(&pod, &defaults, &owner(&pod), &resolved()).err();
-        let refused = refused.map(|refusals| refusals.0).unwrap_or_default();
-        refused.into_iter().map(|it| it.field).collect::<Vec<_>>()
+        let made = container_group(&pod, &defaults, &owner(&pod), &resolved()).unwrap();
+        serde_json::to_value(&made.group).unwrap()["identity"].clone()
     };
-    let nothing: [String; 0] = [];
-    assert_eq!(pulled("team.azurecr.io/a", A), nothing);
-    assert_eq!(pulled("example.com/a", "none"), nothing);
-    assert_eq!(pulled("team.azurecr.io/a", "none"), [at("identity")]);
-    assert_eq!(pulled("team.azurecr.io/a", B), [at("identity")]);
+    let of = |kind: &str, users: &[&str]| {
+        let users: serde_json::Map<String, Value> = users
+            .iter()
+            .map(|id| ((*id).to_owned(), json!({})))
+            .collect();
+        json!({"type": kind, "userAssignedIdentities": users})
+    };
+    let azure = "team.azurecr.io/a";
+    assert_eq!(pulled("example.com/a", &[]), Value::Null);
+    assert_eq!(pulled(azure, &[]), of("UserAssigned", &[&puller]));
+    assert_eq!(
+        pulled(azure, &[("identity", "none")]),
+        of("UserAssigned", &[&puller])
+    );
+    assert_eq!(
+        pulled(azure, &[("identity", A)]),
+        of("UserAssigned", &[A, &puller])
+    );
+    assert_eq!(
+        pulled(azure, &[("identity", "system")]),
+        of("SystemAssigned, UserAssigned", &[&puller])
+    );
+    assert_eq!(
+        pulled("example.com/a", &[("identity", "system")]),
+        json!({"type": "SystemAssigned"})
+    );
+    let got = refusals(HELLO, &[("identity", &puller)], &defaults);
+    assert_eq!(got, [(at("identity"), "AnnotationNotAllowed")]);
 }
 
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, Value);
@@ -201,6 +221,7 @@ fn annotations_win_over_the_connector() {
         ("encryption-key-name", "k"),
         ("encryption-key-version", "0123abc"),
         ("encryption-identity", A),
+        ("identity", A),
     ];
     let cases: [Case<'_>; 21] = [
         (&[("zone", "3")], "/zones", json!(["3"])),
@@ -468,7 +489,11 @@ fn azure_reads_secrets_of_a_key_vault_itself() {
             {"name": "C", "secureValueReference": "key-vault-0"},
         ])
     );
-    let named = [("key-vault-env", value), ("key-vault-identity", A)];
+    let named = [
+        ("key-vault-env", value),
+        ("identity", &*format!("{A}, {B}")),
+        ("key-vault-identity", A),
+    ];
     let body = put(&named, &connector());
     assert_eq!(body["properties"]["secretReferences"][0]["identity"], A);
 }

@@ -209,7 +209,7 @@ fn what_cannot_be_together_is_refused() {
             HELLO,
             &[
                 ("key-vault-env", "other/A=https://v/secrets/a"),
-                ("key-vault-identity", A),
+                ("identity", A),
             ],
             connector(),
             "key-vault-env",
@@ -222,7 +222,7 @@ fn what_cannot_be_together_is_refused() {
                     "key-vault-env",
                     "aci-helloworld/A=https://v/secrets/a,aci-helloworld/A=https://v/secrets/b",
                 ),
-                ("key-vault-identity", A),
+                ("identity", A),
             ],
             connector(),
             "key-vault-env",

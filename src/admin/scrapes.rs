@@ -1,0 +1,174 @@
+//! `/metrics` for those who may read it: HTTPS, and the API server says who calls and whether he may, as it does for any
+//! component of Kubernetes (`TokenReview` or a client certificate, then `SubjectAccessReview` on the path).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
+use http::{StatusCode, header};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use rcgen::{CertificateParams, KeyPair, SanType};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::kube::call::{KubeError, TIMEOUT, call};
+use crate::kubelet::authn::{Authenticator, AuthnError, User};
+use crate::kubelet::cache::Cache;
+use crate::kubelet::client_ca::ClientCas;
+use crate::kubelet::listener::{self, Peer};
+use crate::kubelet::tls::{ServingCertificate, server_config};
+
+/// How long the API server's word counts.
+const ALLOWED: Duration = Duration::from_mins(1);
+const DENIED: Duration = Duration::from_secs(10);
+const ANSWERS: usize = 64;
+
+/// The certificate could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// It could not be signed.
+    #[error("no serving certificate for /metrics: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// TLS does not take it.
+    #[error("no TLS for /metrics: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Its key cannot be read.
+    #[error("no serving certificate for /metrics: {0}")]
+    Key(&'static str),
+}
+
+/// Who may read.
+pub struct Access {
+    authenticator: Authenticator,
+    client: Client,
+    epoch: Instant,
+    answers: Mutex<Cache<User, bool>>,
+}
+
+impl Access {
+    /// Certificates are checked against `cas`; `client` may create `tokenreviews` and `subjectaccessreviews`.
+    pub fn new(cas: ClientCas, client: Client) -> Self {
+        Self {
+            authenticator: Authenticator::new(cas, client.clone()),
+            client,
+            epoch: Instant::now(),
+            answers: Mutex::new(Cache::new(ANSWERS)),
+        }
+    }
+
+    async fn allows(&self, user: &User) -> Result<bool, KubeError> {
+        if let Some(answer) = self.answers.lock().get(user, self.epoch.elapsed()) {
+            return Ok(answer);
+        }
+        let question = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(user.name.clone()),
+                uid: user.uid.clone(),
+                groups: Some(user.groups.clone()),
+                extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
+                non_resource_attributes: Some(NonResourceAttributes {
+                    path: Some("/metrics".to_owned()),
+                    verb: Some("get".to_owned()),
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let api = Api::<SubjectAccessReview>::all(self.client.clone());
+        let params = PostParams::default();
+        let ask = api.create(&params, &question);
+        let answer = call("review access to the metrics", TIMEOUT, ask).await?;
+        let allowed = answer.status.is_some_and(|status| status.allowed);
+        let life = if allowed { ALLOWED } else { DENIED };
+        let now = self.epoch.elapsed();
+        self.answers.lock().put(user.clone(), allowed, now, life);
+        Ok(allowed)
+    }
+
+    async fn admit(&self, peer: &Peer, authorization: Option<&str>) -> Result<(), StatusCode> {
+        let Peer {
+            network,
+            certificates,
+            ..
+        } = peer;
+        let known = self
+            .authenticator
+            .authenticate(*network, certificates, authorization);
+        let user = known.await.map_err(|error| match error {
+            AuthnError::Busy => StatusCode::TOO_MANY_REQUESTS,
+            AuthnError::Kube(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        })?;
+        let user = user.ok_or(StatusCode::UNAUTHORIZED)?;
+        match self.allows(&user).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StatusCode::FORBIDDEN),
+            Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+/// Serves `router` to those who may read, until `cancel`.
+///
+/// # Errors
+/// There is no certificate.
+pub async fn serve(
+    listener: TcpListener,
+    names: (&str, IpAddr),
+    router: Router,
+    access: Access,
+    cancel: CancellationToken,
+) -> Result<(), TlsError> {
+    let certificate = Arc::new(ServingCertificate::default());
+    certificate.set(Arc::new(certified(names)?));
+    let tls = server_config(certificate)?;
+    let guarded = router.layer(middleware::from_fn_with_state(Arc::new(access), guard));
+    listener::serve(listener, tls, guarded, cancel).await;
+    Ok(())
+}
+
+async fn guard(
+    State(access): State<Arc<Access>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let authorization = authorization
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    match access.admit(&peer, authorization.as_deref()).await {
+        Ok(()) => {
+            peer.prove();
+            next.run(request).await
+        }
+        Err(status) => status.into_response(),
+    }
+}
+
+/// A certificate that the replica signs itself, as it lives in memory and no longer than the process: whoever has to verify it
+/// scrapes through something that has one of the cluster's.
+fn certified((name, ip): (&str, IpAddr)) -> Result<CertifiedKey, TlsError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    params.subject_alt_names.push(SanType::IpAddress(ip));
+    let made = params.self_signed(&key)?;
+    let der = PrivateKeyDer::try_from(key.serialize_der()).map_err(TlsError::Key)?;
+    let provider = rustls::crypto::ring::default_provider();
+    Ok(CertifiedKey::from_der(
+        vec![made.der().clone()],
+        der,
+        &provider,
+    )?)
+}
