@@ -9,6 +9,7 @@
 )]
 
 mod chaos;
+mod chart;
 mod connector;
 mod copy;
 mod crd;

@@ -20,6 +20,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // Before the tests: a build of some minutes is easier to follow here than inside of the first of them.
     let assets = Assets::resolve(stderr_progress)?;
     eprintln!("control plane: {}", assets.dir().display());
+    let helm = assets.helm(stderr_progress)?;
+    eprintln!("helm: {}", helm.display());
     let mut cargo = workspace::cargo()?;
     cargo.arg("test");
     // Cargo lets --workspace win over -p without a word.
