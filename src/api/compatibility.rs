@@ -40,10 +40,6 @@ pub struct Compatibility {
     #[serde(default)]
     pub memory_volumes: Treatment,
 
-    /// preStop hooks that only sleep. The containers end at once.
-    #[serde(default)]
-    pub pre_stop: Treatment,
-
     /// Probes by TCP and gRPC, and startup probes. The containers are not probed so, and are ready when they run.
     #[serde(default)]
     pub probes: Treatment,
@@ -79,7 +75,6 @@ pub enum Unenforced {
     EphemeralStorage,
     FsGroup,
     MemoryVolumes,
-    PreStop,
     Probes,
     ReadOnlyRootFilesystem,
     SeLinuxOptions,
@@ -95,7 +90,6 @@ impl Unenforced {
             Self::EphemeralStorage => "ephemeralStorage",
             Self::FsGroup => "fsGroup",
             Self::MemoryVolumes => "memoryVolumes",
-            Self::PreStop => "preStop",
             Self::Probes => "probes",
             Self::ReadOnlyRootFilesystem => "readOnlyRootFilesystem",
             Self::SeLinuxOptions => "seLinuxOptions",
@@ -113,7 +107,6 @@ impl Compatibility {
             Unenforced::EphemeralStorage => self.ephemeral_storage,
             Unenforced::FsGroup => self.fs_group,
             Unenforced::MemoryVolumes => self.memory_volumes,
-            Unenforced::PreStop => self.pre_stop,
             Unenforced::Probes => self.probes,
             Unenforced::ReadOnlyRootFilesystem => self.read_only_root_filesystem,
             Unenforced::SeLinuxOptions => self.se_linux_options,
@@ -137,7 +130,6 @@ mod tests {
             U::EphemeralStorage,
             U::FsGroup,
             U::MemoryVolumes,
-            U::PreStop,
             U::Probes,
             U::ReadOnlyRootFilesystem,
             U::SeLinuxOptions,

@@ -9,6 +9,7 @@ mod ends;
 mod failures;
 mod features;
 mod gallery;
+mod graceful;
 mod images;
 mod last_resort;
 mod lasting;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
 use super::fields::Fields;
 use super::probes::Probes;
@@ -106,49 +106,24 @@ fn review_hooks(hooks: Option<&Lifecycle>, index: usize, review: &mut Review) {
     let Some(Lifecycle {
         post_start,
         pre_stop,
-        stop_signal: _,
+        stop_signal,
     }) = hooks
     else {
         return;
     };
-    let sleeps = post_start.is_none() && pre_stop.as_ref().is_some_and(only_sleeps);
-    let row = if sleeps {
-        "spec.containers[].lifecycle: a preStop that sleeps, and no more"
-    } else {
-        "spec.containers[].lifecycle"
-    };
-    review.field(row, post_start.is_some() || pre_stop.is_some(), &[index]);
-}
-
-/// Whether `hook` does no work: nothing is left undone when it is not run.
-fn only_sleeps(hook: &LifecycleHandler) -> bool {
-    let LifecycleHandler {
-        exec,
-        http_get,
-        sleep,
-        tcp_socket: _,
-    } = hook;
-    let command = exec.as_ref().and_then(|exec| exec.command.as_deref());
-    let words: Vec<&str> = match command.unwrap_or_default() {
-        [shell, option, script]
-            if is_called(shell, &["sh", "bash", "ash"]) && option.starts_with('-') =>
-        {
-            script.split_whitespace().collect()
-        }
-        words => words.iter().map(String::as_str).collect(),
-    };
-    let number = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b's'))
-    };
-    let by_command = matches!(words.as_slice(), [program, time] if is_called(program, &["sleep"]) && number(time));
-    http_get.is_none() && ((exec.is_none() && sleep.is_some()) || (sleep.is_none() && by_command))
-}
-
-/// Whether `program` is one of `names`, wherever it lies.
-fn is_called(program: &str, names: &[&str]) -> bool {
-    let name = program.rsplit_once('/').map_or(program, |(_, name)| name);
-    names.contains(&name)
+    for (row, present) in [
+        (
+            "spec.containers[].lifecycle.postStart",
+            post_start.is_some(),
+        ),
+        ("spec.containers[].lifecycle.preStop", pre_stop.is_some()),
+        (
+            "spec.containers[].lifecycle.stopSignal",
+            stop_signal.is_some(),
+        ),
+    ] {
+        review.field(row, present, &[index]);
+    }
 }
 
 /// Refuses names that ACI does not take, or takes only once. The API server has looked already; who translates a pod that

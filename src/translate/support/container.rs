@@ -37,21 +37,19 @@ pub(super) const ROWS: &[Row] = &[
         Ignored("ACI decides when an image is pulled"),
     ),
     both(
-        "spec.containers[].lifecycle",
+        "spec.containers[].lifecycle.postStart",
         Refused(
-            "ACI has no lifecycle hooks; do the work in the container's command, before the program and when it gets its signal",
+            "ACI has no hook after the start; do that work in the container's command, before the program",
         ),
     ),
-    both(
-        "spec.containers[].lifecycle: a preStop that sleeps, and no more",
-        NotEnforced(
-            Unenforced::PreStop,
-            "ACI has no lifecycle hooks: the container ends at once when the pod is deleted",
-        ),
+    per_os(
+        "spec.containers[].lifecycle.preStop",
+        Mapped,
+        Approximated("a command of the hook is run, and how it exits is not known"),
     ),
     both(
         "spec.containers[].lifecycle.stopSignal",
-        Ignored("ACI documents no signal: containers are ended when the group is deleted"),
+        Approximated("SIGTERM is sent whatever signal is named"),
     ),
     both("spec.containers[].livenessProbe", Mapped),
     both("spec.containers[].name", Mapped),

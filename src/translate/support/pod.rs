@@ -156,11 +156,12 @@ pub(super) const ROWS: &[Row] = &[
         "spec.subdomain",
         Approximated("the containers do not see the domain name of a pod"),
     ),
-    both(
+    per_os(
         "spec.terminationGracePeriodSeconds",
-        Ignored(
-            "ACI documents no grace period, and its stop is reported to kill at once: containers are ended when the group is \
-             deleted, and the pod goes as soon as ACI says that the group is gone",
+        Mapped,
+        Approximated(
+            "no signal can be sent: what runs goes on for 5 s after the delete, or less where the period is shorter, and is ended \
+             with its container group",
         ),
     ),
     both("spec.tolerations", SCHEDULER),

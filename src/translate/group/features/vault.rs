@@ -6,7 +6,9 @@ use super::identity::find;
 use crate::azure::model::{
     Container, EnvironmentVariable, Identity, InitContainer, SecretReference,
 };
-use crate::translate::group::annotations::{Asked, IDENTITY, KEY_VAULT_ENV, KEY_VAULT_IDENTITY, Written};
+use crate::translate::group::annotations::{
+    Asked, IDENTITY, KEY_VAULT_ENV, KEY_VAULT_IDENTITY, Written,
+};
 use crate::translate::group::budget::{Amount, Of};
 use crate::translate::group::names::is_env;
 use crate::translate::group::review::Review;

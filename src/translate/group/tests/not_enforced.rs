@@ -69,14 +69,6 @@ fn cases() -> Vec<Case> {
             "memoryVolumes",
         ),
         (
-            vec![own(
-                "lifecycle",
-                json!({"preStop": {"sleep": {"seconds": 5}}}),
-            )],
-            "spec.containers[0].lifecycle",
-            "preStop",
-        ),
-        (
             vec![probe("livenessProbe", json!({"tcpSocket": {"port": 80}}))],
             "spec.containers[0].livenessProbe.tcpSocket",
             "probes",
@@ -253,44 +245,5 @@ fn more_disk_than_a_group_has_is_refused() {
         super::refused(HELLO, &limit, Os::Linux),
         [],
         "a bound takes nothing"
-    );
-}
-
-#[test]
-fn what_only_sleeps_does_no_work() {
-    let of = |hook: Value| {
-        let lifecycle = json!({"preStop": hook});
-        super::refused(HELLO, &[(&*c0("lifecycle"), lifecycle)], Os::Linux).is_empty()
-    };
-    let exec = |words: &[&str]| json!({"exec": {"command": words}});
-    for sleeps in [
-        json!({"sleep": {"seconds": 5}}),
-        exec(&["sleep", "45"]),
-        exec(&["/bin/sleep", "0.5"]),
-        exec(&["/bin/sh", "-c", "sleep 20"]),
-        exec(&["bash", "-ec", " sleep 5s "]),
-    ] {
-        assert!(of(sleeps.clone()), "{sleeps}");
-    }
-    for works in [
-        exec(&["/bin/sh", "-c", "sleep 5 && kill -TERM 7"]),
-        exec(&["/bin/sh", "-c", "sleep `work`"]),
-        exec(&["nodetool", "drain"]),
-        exec(&["sleep", "5", "6"]),
-        exec(&["sleep"]),
-        json!({"httpGet": {"port": 80}}),
-        json!({}),
-    ] {
-        assert!(!of(works.clone()), "{works}");
-    }
-    let both =
-        json!({"preStop": {"sleep": {"seconds": 5}}, "postStart": {"sleep": {"seconds": 5}}});
-    let got = super::refused(HELLO, &[(&*c0("lifecycle"), both)], Os::Linux);
-    assert_eq!(
-        got,
-        [(
-            "spec.containers[0].lifecycle".to_owned(),
-            "NotSupportedOnAci"
-        )]
     );
 }

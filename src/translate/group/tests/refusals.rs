@@ -93,8 +93,8 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
         ("image", json!(""), "image"),
         (
             "lifecycle",
-            json!({"preStop": {"exec": {"command": ["true"]}}}),
-            "lifecycle",
+            json!({"postStart": {"exec": {"command": ["true"]}}}),
+            "lifecycle.postStart",
         ),
         (
             "livenessProbe",
