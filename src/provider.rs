@@ -7,6 +7,7 @@ pub mod exec;
 mod failure;
 mod images;
 mod references;
+mod zones;
 
 use std::time::Duration;
 

@@ -35,6 +35,8 @@ mod lasting;
 mod life;
 #[path = "cluster_pods/limits.rs"]
 mod limits;
+#[path = "cluster_pods/not_enforced.rs"]
+mod not_enforced;
 #[path = "cluster_pods/operator.rs"]
 mod operator;
 #[path = "cluster_pods/quiet.rs"]

@@ -9,7 +9,10 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
+use super::failure::follows;
+use super::zones::FullZones;
 use super::{Deleted, Doubts, Ensured, Failure, GroupSummary, Images, Listing, References};
 use crate::api::Os;
 use crate::azure::ErrorClass;
@@ -18,8 +21,8 @@ use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{Class, Pace, Urgency, Wish};
 use crate::tenure::{Maker, Mark, Tenure};
 use crate::translate::{
-    GroupDefaults, Ownership, PodKey, Reference, Refusals, Resolved, Translation, container_group,
-    group_name, ownership, small_group,
+    GroupDefaults, GroupPhase, Ownership, PodKey, Reference, Refusals, Resolved, Translation,
+    container_group, group_name, group_phase, ownership, provisioning_failure, small_group,
 };
 
 /// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret. The
@@ -73,6 +76,12 @@ async fn translated(
         (done, resolved)
     })
     .await
+}
+
+/// Whether provisioning of `group` has failed because the zone, or the region, has no capacity.
+fn has_no_capacity(group: &ContainerGroup) -> bool {
+    group_phase(group) == GroupPhase::ProvisioningFailed
+        && provisioning_failure(group).0 == follows(ErrorClass::Capacity).reason
 }
 
 /// Whose groups these are.
@@ -134,6 +143,7 @@ pub struct Aci {
     pub(super) doubts: Arc<Doubts>,
     /// Groups that are ours and have other names than we would give them, as the last list shows them.
     adopted: RwLock<HashMap<PodKey, String>>,
+    full_zones: FullZones,
 }
 
 impl Aci {
@@ -153,6 +163,7 @@ impl Aci {
             defaults: RwLock::new(Arc::new(defaults)),
             doubts: Arc::default(),
             adopted: RwLock::default(),
+            full_zones: FullZones::default(),
         }
     }
 
@@ -257,13 +268,25 @@ impl Aci {
                 notes: Vec::new(),
             });
         }
-        let defaults = self.defaults.read().clone();
+        let mut defaults = self.defaults.read().clone();
+        let full_zones = self.full_zones.at(Instant::now());
+        if !full_zones.is_empty() {
+            Arc::make_mut(&mut defaults).full_zones = full_zones;
+        }
         let owner = self.scope.ownership(key, restarts);
         let translation = self.translate(pod, &defaults, owner).await?;
-        let group = self
+        let put = self
             .arm
             .put_group(&self.scope.resource_group, name, &translation.group)
-            .await?;
+            .await;
+        if put
+            .as_ref()
+            .is_err_and(|error| error.class == ErrorClass::Capacity)
+        {
+            let zones = &translation.group.zones;
+            self.full_zones.note(zones, Instant::now());
+        }
+        let group = put?;
         Ok(Ensured {
             group: Box::new(group),
             adopted: false,
@@ -291,11 +314,16 @@ impl Aci {
         name: &str,
         urgency: Urgency,
     ) -> Result<Option<Box<ContainerGroup>>, Failure> {
-        Ok(self
+        let group = self
             .arm
             .look_at_group(&self.scope.resource_group, name, urgency)
-            .await?
-            .map(Box::new))
+            .await?;
+        if let Some(group) = &group
+            && has_no_capacity(group)
+        {
+            self.full_zones.note(&group.zones, Instant::now());
+        }
+        Ok(group.map(Box::new))
     }
 
     /// Deletes the group `name`.
