@@ -19,7 +19,6 @@ use vkc::translate::{
 struct Workload {
     chart: String,
     kind: String,
-    name: String,
     pod: Value,
 }
 
@@ -72,7 +71,6 @@ fn read(path: &Path, found: &mut Vec<Workload>) {
                 found.push(Workload {
                     chart: format!("{}/{}", id(0), id(1)),
                     kind: id(2),
-                    name: id(3),
                     pod: line["pod"].clone(),
                 });
             }
@@ -110,10 +108,6 @@ fn workload(chart: &str, object: &Value) -> Option<Workload> {
     Some(Workload {
         chart: chart.to_owned(),
         kind: kind.to_owned(),
-        name: object["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
         pod,
     })
 }
@@ -263,21 +257,15 @@ fn by_chart(outcomes: &[(&Workload, Outcome)]) {
     println!("\n| chart | accepted | what is refused |\n|---|---|---|");
     for (chart, outcomes) in charts {
         let accepted = outcomes.iter().filter(|it| it.1.refused.is_empty()).count();
-        let refused = outcomes.iter().filter(|it| !it.1.refused.is_empty());
-        let refused = refused.map(|(workload, outcome)| {
-            let fields: Vec<&str> = outcome.refused.iter().map(String::as_str).collect();
-            format!(
-                "{} {}: `{}`",
-                workload.kind,
-                workload.name,
-                fields.join("`, `")
-            )
-        });
-        let refused: Vec<String> = refused.collect();
+        let refused: BTreeSet<&str> = outcomes
+            .iter()
+            .flat_map(|it| it.1.refused.iter().map(String::as_str))
+            .collect();
+        let refused: Vec<String> = refused.iter().map(|field| format!("`{field}`")).collect();
         println!(
             "| {chart} | {accepted} of {} | {} |",
             outcomes.len(),
-            refused.join("; ")
+            refused.join(", ")
         );
     }
 }

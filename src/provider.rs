@@ -8,6 +8,7 @@ mod hook;
 mod images;
 mod references;
 mod refresh;
+mod zones;
 
 use std::time::Duration;
 

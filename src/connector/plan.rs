@@ -74,6 +74,7 @@ pub fn agent_spec(
             subnet_id: spec.subnet_id.clone(),
             public_ip: spec.public_ip,
             zones: spec.zones.clone(),
+            full_zones: Vec::new(),
             tags: spec.tags.clone(),
             default_cpu: requests.cpu,
             default_memory_gb: requests.memory_gb,

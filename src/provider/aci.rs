@@ -9,7 +9,10 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
+use super::failure::follows;
+use super::zones::FullZones;
 use super::{
     Deleted, Ensured, Failure, GroupSummary, Images, Listing, References, RefreshRequests, Slot,
 };
@@ -20,8 +23,8 @@ use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, Class, PollDemand, PollInterval};
 use crate::tenure::{Maker, Mark, Tenure};
 use crate::translate::{
-    GroupDefaults, Ownership, PodKey, Reference, Refusals, Resolved, Translation, container_group,
-    group_name, ownership, small_group,
+    GroupDefaults, GroupPhase, Ownership, PodKey, Reference, Refusals, Resolved, Translation,
+    container_group, group_name, group_phase, ownership, provisioning_failure, small_group,
 };
 
 /// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret. The
@@ -75,6 +78,12 @@ async fn translated(
         (done, resolved)
     })
     .await
+}
+
+/// Whether provisioning of `group` has failed because the zone, or the region, has no capacity.
+fn has_no_capacity(group: &ContainerGroup) -> bool {
+    group_phase(group) == GroupPhase::ProvisioningFailed
+        && provisioning_failure(group).0 == follows(ErrorClass::Capacity).reason
 }
 
 /// Whose groups these are.
@@ -136,6 +145,7 @@ pub struct Aci {
     pub(super) refreshes: Arc<RefreshRequests>,
     /// Groups that are ours and have other names than we would give them, as the last list shows them.
     adopted: RwLock<HashMap<PodKey, String>>,
+    full_zones: FullZones,
 }
 
 impl Aci {
@@ -155,6 +165,7 @@ impl Aci {
             defaults: RwLock::new(Arc::new(defaults)),
             refreshes: Arc::default(),
             adopted: RwLock::default(),
+            full_zones: FullZones::default(),
         }
     }
 
@@ -266,13 +277,25 @@ impl Aci {
                 notes: Vec::new(),
             });
         }
-        let defaults = self.defaults.read().clone();
+        let mut defaults = self.defaults.read().clone();
+        let full_zones = self.full_zones.at(Instant::now());
+        if !full_zones.is_empty() {
+            Arc::make_mut(&mut defaults).full_zones = full_zones;
+        }
         let owner = self.scope.ownership(key, restarts);
         let translation = self.translate(pod, &defaults, owner, slot).await?;
-        let group = self
+        let put = self
             .arm
             .put_group(&self.scope.resource_group, name, &translation.group)
-            .await?;
+            .await;
+        if put
+            .as_ref()
+            .is_err_and(|error| error.class == ErrorClass::Capacity)
+        {
+            let zones = &translation.group.zones;
+            self.full_zones.note(zones, Instant::now());
+        }
+        let group = put?;
         Ok(Ensured {
             group: Box::new(group),
             adopted: false,
@@ -300,11 +323,16 @@ impl Aci {
         name: &str,
         priority: CallPriority,
     ) -> Result<Option<Box<ContainerGroup>>, Failure> {
-        Ok(self
+        let group = self
             .arm
             .look_at_group(&self.scope.resource_group, name, priority)
-            .await?
-            .map(Box::new))
+            .await?;
+        if let Some(group) = &group
+            && has_no_capacity(group)
+        {
+            self.full_zones.note(&group.zones, Instant::now());
+        }
+        Ok(group.map(Box::new))
     }
 
     /// Deletes the group `name`.

@@ -17,8 +17,10 @@ pub struct GroupDefaults {
     pub subnet_id: Option<String>,
     /// Whether declared ports get a public address.
     pub public_ip: bool,
-    /// Availability zones in order of preference; ACI takes the first.
+    /// Availability zones in order of preference; ACI takes one.
     pub zones: Vec<String>,
+    /// Zones that had no capacity lately: another of those that are preferred is taken while there is one.
+    pub full_zones: Vec<String>,
     /// The user's ARM tags.
     pub tags: BTreeMap<String, String>,
     /// Cores given to a container that states none.
@@ -53,6 +55,7 @@ impl GroupDefaults {
             subnet_id: None,
             public_ip: false,
             zones: Vec::new(),
+            full_zones: Vec::new(),
             tags: BTreeMap::new(),
             default_cpu: 1.0,
             default_memory_gb: 1.5,

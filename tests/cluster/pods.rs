@@ -15,6 +15,7 @@ mod last_resort;
 mod lasting;
 mod life;
 mod limits;
+mod not_enforced;
 mod namespaces;
 mod quiet;
 mod quota;

@@ -54,7 +54,7 @@ annotations! {
         "Managed identities of the pod, of the connector's `identityIDs`; others are refused. Without it the pod has none.";
     ZONE = "virtual-kubelet.io/zone", ["microsoft.containerinstance.virtualnode.zones"],
         "`1`, `2`, `3`, several of them in order of preference, separated by commas or semicolons, or `none`",
-        "Availability zone, instead of the connector's: the first that is named, because ACI takes one; `none` lets Azure choose.";
+        "Availability zones, instead of the connector's. ACI takes one: the first that had capacity lately; `none` lets Azure choose.";
     PRIORITY = "virtual-kubelet.io/priority", [],
         "`Regular` or `Spot`",
         "Priority, instead of the connector's. `Spot` is for Linux pods of at most 4 cores and 16 GB without an IP address.";
@@ -226,25 +226,27 @@ impl<'p> Asked<'p> {
         word
     }
 
-    /// The first of `words`, whatever their case, in a list of nothing else.
-    pub(super) fn first_word(
+    /// A list of `words`, whatever their case; empty when there is something else in it.
+    pub(super) fn words(
         &self,
         key: &'static str,
         words: &[&'static str],
         review: &mut Review,
-    ) -> Option<&'static str> {
-        let written = self.get(key)?;
-        let mut first = None;
-        for part in written.value.split([',', ';']).map(str::trim) {
-            let known = words.iter().find(|word| word.eq_ignore_ascii_case(part));
-            if known.is_none() {
-                let must = format!("of {}", words.join(", "));
+    ) -> Vec<&'static str> {
+        let Some(written) = self.get(key) else {
+            return Vec::new();
+        };
+        let parts = written.value.split([',', ';']).map(str::trim);
+        let known = parts.map(|part| words.iter().find(|word| word.eq_ignore_ascii_case(part)));
+        let known: Option<Vec<&&'static str>> = known.collect();
+        match known {
+            Some(known) => known.into_iter().copied().collect(),
+            None => {
+                let must = format!("one of {}, or several", words.join(", "));
                 written.invalid(&must, review);
-                return None;
+                Vec::new()
             }
-            first = first.or(known.copied());
         }
-        first
     }
 
     /// `true` or `false`.

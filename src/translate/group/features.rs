@@ -17,6 +17,7 @@ use crate::azure::model::{
     Confidential, Container, ContainerGroup, Diagnostics, Encryption, Extension,
     ExtensionProperties, Identity, InitContainer, LogAnalytics,
 };
+use crate::translate::defaults::GroupDefaults;
 use crate::translate::identity::PodKey;
 
 mod identity;
@@ -99,7 +100,7 @@ impl Features {
             vault: Vault::read(asked, identity.as_ref(), review),
             encryption: protection::encryption(asked, identity.as_ref(), review),
             identity,
-            zone: zone(asked, &defaults.zones, review),
+            zone: zone(asked, defaults, review),
             tags: tags(asked, &defaults.tags, review),
             priority: priority(asked, defaults.priority, review),
             sku,
@@ -213,14 +214,17 @@ fn unavailable(asked: &Asked<'_>, review: &mut Review) {
     }
 }
 
-fn zone(asked: &Asked<'_>, zones: &[String], review: &mut Review) -> Option<String> {
-    if asked.get(ZONE).is_none() {
-        return zones.first().cloned();
-    }
-    asked
-        .first_word(ZONE, &["1", "2", "3", "none"], review)
-        .filter(|zone| *zone != "none")
-        .map(str::to_owned)
+/// The first of the zones that are preferred which is not full; the first, when all are.
+fn zone(asked: &Asked<'_>, defaults: &GroupDefaults, review: &mut Review) -> Option<String> {
+    let preferred: Vec<&str> = if asked.get(ZONE).is_some() {
+        asked.words(ZONE, &["1", "2", "3", "none"], review)
+    } else {
+        defaults.zones.iter().map(String::as_str).collect()
+    };
+    let full = |zone: &str| defaults.full_zones.iter().any(|it| it == zone);
+    let zone = preferred.iter().find(|zone| !full(zone));
+    let zone = zone.or(preferred.first()).copied();
+    zone.filter(|zone| *zone != "none").map(str::to_owned)
 }
 
 /// The ARM tags of the group that are not the operator's: the connector's, and those of the pod that it has not itself.

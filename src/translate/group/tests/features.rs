@@ -437,6 +437,30 @@ fn names_that_nobody_reads_are_told_once() {
 }
 
 #[test]
+fn zones_are_an_order_of_preference() {
+    let with = |full: &[&str], annotation: Option<&str>| {
+        let defaults = GroupDefaults {
+            full_zones: full.iter().map(|zone| (*zone).to_owned()).collect(),
+            ..connector()
+        };
+        let annotations: Vec<_> = annotation.iter().map(|zones| ("zone", *zones)).collect();
+        put(&annotations, &defaults)["zones"].clone()
+    };
+    // The connector prefers 2, then 1.
+    for (full, annotation, expected) in [
+        (&[][..], None, json!(["2"])),
+        (&["2"], None, json!(["1"])),
+        (&["1", "2"], None, json!(["2"])),
+        (&["1"], Some("1,3"), json!(["3"])),
+        (&["1", "3"], Some("1;3"), json!(["1"])),
+        (&["1"], Some("1;none"), json!(null)),
+        (&["2"], Some("2"), json!(["2"])),
+    ] {
+        assert_eq!(with(full, annotation), expected, "{full:?} {annotation:?}");
+    }
+}
+
+#[test]
 fn the_connector_s_tags_win_over_a_pod_s() {
     let mut defaults = connector();
     defaults.tags = (0..39)
