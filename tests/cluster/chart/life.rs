@@ -1,5 +1,5 @@
 //! A release from its installation to its end, at a real API server. There is no machine that runs its Deployment, so the operator
-//! runs here, under the ServiceAccount that the chart made and with no other right; for the same reason no hook can run.
+//! runs here, under the account that the chart made and with no other right; for the same reason no hook can run.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -75,10 +75,9 @@ fn lines(text: &str) -> Vec<Line> {
             if !words.starts_with(' ') {
                 comment.push(words);
             }
-        } else if item.is_empty() {
-            comment.clear();
-        } else if documented.is_some_and(|from| indent > from || item.starts_with("- "))
+        } else if item.is_empty()
             || item.starts_with('#')
+            || documented.is_some_and(|from| indent > from || item.starts_with("- "))
         {
             comment.clear();
         } else {
@@ -239,7 +238,7 @@ fn alerts_and_dashboard_watch_what_exists() {
                 "counter" => known.extend([format!("{name}_total")]),
                 "info" => known.extend([format!("{name}_info")]),
                 "histogram" => {
-                    known.extend(["bucket", "count", "sum"].map(|part| format!("{name}_{part}")))
+                    known.extend(["bucket", "count", "sum"].map(|part| format!("{name}_{part}")));
                 }
                 _ => known.extend([name.to_owned()]),
             }
