@@ -441,7 +441,7 @@ fn the_deployment_is_restricted_and_reads_no_secret_from_its_environment() {
         );
     }
     for probe in ["livenessProbe", "readinessProbe"] {
-        assert_eq!(container[probe]["httpGet"]["port"], "metrics");
+        assert_eq!(container[probe]["httpGet"]["port"], "probes");
     }
     let terms = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         ["nodeSelectorTerms"];

@@ -64,6 +64,7 @@ impl Line {
     pub(super) async fn turn(&self, namespace: &str, host: &str) -> Result<Turn, Full> {
         let turn = {
             let mut state = self.0.lock();
+            state.waiting.retain(|it| !it.wake.is_closed());
             let of_one = state.waiting.iter();
             let of_one = of_one.filter(|it| it.who.namespace == namespace).count();
             if state.waiting.len() >= WAITING || of_one >= WAITING_OF_NAMESPACE {
@@ -86,7 +87,6 @@ impl Line {
 impl State {
     /// Gives turns to those who wait, as far as there are any.
     fn give(&mut self, line: &Arc<Mutex<Self>>) {
-        self.waiting.retain(|it| !it.wake.is_closed());
         while let Some(at) = self.next() {
             let Waiting { who, wake } = self.waiting.remove(at);
             self.begin(&who);

@@ -70,9 +70,8 @@ async fn ways(client: &Client, namespace: &str, node: &str) -> [Option<String>; 
     let bindings: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
     let object = serde_json::from_value(binding.clone()).unwrap();
     let old = refusal(bindings.create(&params, &object).await);
-    let body = serde_json::to_vec(&binding).unwrap();
     let bound = pods
-        .create_subresource::<Value>("binding", "bound", &params, body)
+        .create_subresource::<Value, Value>("binding", "bound", &params, &binding)
         .await;
     let bound = match bound {
         // Bound by the older address already.
