@@ -3,6 +3,7 @@
 //! The types are the source of the CRD ([`crd`]); what the API server can check is in its schema and CEL rules, what
 //! it cannot is in [`validate`].
 
+mod compatibility;
 pub mod conditions;
 mod crd;
 mod defaults;
@@ -17,6 +18,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use compatibility::{Compatibility, Treatment, Unenforced};
 #[cfg(test)]
 use crd::default_status;
 pub use crd::{crd, crd_yaml};

@@ -2,7 +2,7 @@
 //! that nothing that waited (for a turn, for a token, for a retry, or because the whole process was stopped) goes out after
 //! another replica may have taken the connector.
 //!
-//! The rule is the owner's ([`crate::ownership`]); the clients of Azure and of the API server only know this trait.
+//! The rule is the owner's ([`crate::ownership`]); the clients of Azure and of the API server only know this trait. PURE.
 
 use std::fmt;
 

@@ -24,7 +24,7 @@ use self::engine::{Held, PodEvent};
 use crate::api::AllowedNamespaces;
 use crate::kube::events::{Event, EventType, Events};
 use crate::kube::namespaces::Namespaces;
-use crate::provider::{Aci, Doubts};
+use crate::provider::{Aci, RefreshRequests};
 
 /// What happens in the pods' loop, for metrics.
 pub trait Observer: Send + Sync {
@@ -55,7 +55,7 @@ pub struct Dependencies {
     /// The container groups.
     pub provider: Arc<Aci>,
     /// Pods to poll now.
-    pub doubts: Arc<Doubts>,
+    pub refreshes: Arc<RefreshRequests>,
     /// Where pods' events go.
     pub events: Events,
     /// Metrics.
@@ -109,7 +109,7 @@ pub async fn run(
         node: client,
         manager,
         provider,
-        doubts,
+        refreshes,
         events,
         observer,
         snapshot,
@@ -125,7 +125,7 @@ pub async fn run(
     let sources = Sources {
         changes,
         settings,
-        doubts,
+        refreshes,
         namespaces,
     };
     let sinks = Sinks {

@@ -2,22 +2,25 @@
 
 mod aci;
 mod containers;
-mod doubts;
 pub mod exec;
 mod failure;
+mod hook;
 mod images;
 mod references;
+mod refresh;
+mod zones;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use aci::{Aci, Scope};
+pub use aci::{Aci, GroupOwner};
 pub use containers::Containers;
-pub use doubts::Doubts;
 pub use failure::{Failure, FailureKind, Row, follows};
+pub use hook::Unreached;
 pub use images::{Images, RegistryImages};
 pub use references::{KubeReferences, References};
+pub use refresh::RefreshRequests;
 
 use crate::azure::model::ContainerGroup;
 use crate::tenure::Maker;

@@ -1,8 +1,9 @@
 //! What an image says about itself, read from its registry (OCI distribution specification 1.1, Docker's registry v2).
 //!
 //! Azure Container Instances needs the entry point of an image as soon as a container has arguments of its own, because
-//! its `command` replaces both. So for such containers, and for no other, the configuration of the image is read: a
-//! manifest, for most images a second one, and a small blob. Nothing in here knows Kubernetes.
+//! its `command` replaces both; it knows no directory to start in, and does not look whether the image's user is root. So
+//! for containers that say something of these, and for no other, the configuration of the image is read: a manifest, for
+//! most images a second one, and a small blob. Nothing in here knows Kubernetes.
 //!
 //! A look ends within 30 s, and a few run at a time. What was read counts for five minutes when it was asked for by tag
 //! and for an hour when by digest, a failure for some seconds, each for those with the same credentials only.
@@ -38,7 +39,7 @@ use crate::azure::transport;
 
 pub use self::digest::Digest;
 pub use self::error::RegistryError;
-pub use self::manifest::Platform;
+pub use self::manifest::{Configuration, Platform};
 pub use self::network::{Network, Networks};
 pub use self::reference::{ImageReference, Version};
 
@@ -100,7 +101,7 @@ pub struct Registry {
     line: Line,
     breaker: Breaker,
     epoch: Instant,
-    looks: Cache<Key, Result<Arc<[String]>, RegistryError>>,
+    looks: Cache<Key, Result<Arc<Configuration>, RegistryError>>,
     observer: Arc<dyn Observer>,
 }
 
@@ -135,16 +136,15 @@ impl Registry {
         })
     }
 
-    /// The words of the `ENTRYPOINT` of `image` on `platform`; none when the image has none. `login` is for the registry
-    /// of the image; without it the image must be there for everybody. `asker` is the namespace that wants to know: each has its
-    /// share of the looks.
-    pub async fn entry_point(
+    /// What `image` says about itself on `platform`. `login` is for the registry of the image; without it the image must be
+    /// there for everybody. `asker` is the namespace that wants to know: each has its share of the look-ups.
+    pub async fn configuration(
         &self,
         asker: &str,
         image: &str,
         platform: Platform,
         login: Option<&Login>,
-    ) -> Result<Arc<[String]>, RegistryError> {
+    ) -> Result<Arc<Configuration>, RegistryError> {
         let image = ImageReference::parse(image)?;
         let key = (image.clone(), platform, login.map(Login::fingerprint));
         self.looks
@@ -154,7 +154,7 @@ impl Registry {
                 }
                 let look = self.look(asker, &image, platform, login);
                 let result = match tokio::time::timeout(LOOK, look).await {
-                    Ok(result) => result.map(Arc::from),
+                    Ok(result) => result.map(Arc::new),
                     Err(_) => Err(RegistryError::Timeout {
                         host: image.host.clone(),
                         limit: LOOK,
@@ -180,7 +180,7 @@ impl Registry {
         image: &ImageReference,
         platform: Platform,
         login: Option<&Login>,
-    ) -> Result<Vec<String>, RegistryError> {
+    ) -> Result<Configuration, RegistryError> {
         let host = image.host.as_str();
         let _turn = self
             .line
@@ -207,7 +207,7 @@ impl Registry {
         image: &ImageReference,
         platform: Platform,
         login: Option<&Login>,
-    ) -> Result<Vec<String>, RegistryError> {
+    ) -> Result<Configuration, RegistryError> {
         let host = image.host.as_str();
         let mut session = Session::new(&self.http, &self.networks, image, login);
         let mut wanted = image.version.clone();
@@ -232,7 +232,7 @@ impl Registry {
                 Next::Config { digest, .. } => {
                     let bytes = session.get(&format!("blobs/{digest}"), CONFIG).await?;
                     check(&digest, &bytes, host)?;
-                    return manifest::entry_point(&bytes, platform, host);
+                    return manifest::configuration(&bytes, platform, host);
                 }
             }
         }
@@ -266,7 +266,9 @@ fn counts(image: &ImageReference, error: Option<&RegistryError>) -> Duration {
     match (error, &image.version) {
         (None, Version::Tag(_)) => TAG_COUNTS,
         (None, Version::Digest(_)) => DIGEST_COUNTS,
-        (Some(error), _) if error.passes() => error.retry_after().unwrap_or(PASSING_FAILURE_COUNTS),
+        (Some(error), _) if error.is_transient() => {
+            error.retry_after().unwrap_or(PASSING_FAILURE_COUNTS)
+        }
         (Some(_), _) => FAILURE_COUNTS,
     }
 }

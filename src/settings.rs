@@ -68,8 +68,8 @@ pub struct Settings {
     #[arg(long, env = "VKC_CLIENT_CA_FILE")]
     pub client_ca_file: Option<PathBuf>,
 
-    /// Where the certificates come from that the kubelet API shows: signed by itself, asked for from the cluster's
-    /// signer kubernetes.io/kubelet-serving (somebody has to approve), or tls.crt and tls.key of --kubelet-cert-dir.
+    /// Source of the kubelet API's serving certificate: `self-signed`, `csr` (the cluster's signer
+    /// kubernetes.io/kubelet-serving; must be approved), or `files` (tls.crt and tls.key of --kubelet-cert-dir).
     #[arg(
         long,
         env = "VKC_KUBELET_SERVING_CERT",
@@ -98,11 +98,11 @@ pub struct Settings {
     #[arg(long, env = "VKC_METRICS_PLAIN_HTTP")]
     pub metrics_plain_http: bool,
 
-    /// Shape of log lines.
+    /// Log format.
     #[arg(long, env = "VKC_LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,
 
-    /// What is logged: a tracing filter.
+    /// Log filter, for example `info` or `vkc=debug`.
     #[arg(long, env = "VKC_LOG", default_value = "info")]
     pub log: String,
 }
@@ -155,11 +155,11 @@ fn guess_ip() -> IpAddr {
 /// Where the serving certificates of the kubelet API come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ServingCert {
-    /// Signed by itself.
+    /// Self-signed.
     SelfSigned,
     /// A `CertificateSigningRequest` of the node.
     Csr,
-    /// Files.
+    /// `tls.crt` and `tls.key` of a directory.
     Files,
 }
 

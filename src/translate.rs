@@ -1,139 +1,29 @@
-//! Pod to container group, and container group to pod status. PURE: no client, no clock.
+//! Pod to container group (`group`), and container group to pod status (`status`). PURE: no client, no clock.
+//!
+//! The two rooms do not use each other; what both need is beside them.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
-use crate::api::{ContainerGroupSku, Os, Priority};
-use crate::azure::model::SecretText;
-
-mod annotations;
-mod billing;
-mod budget;
-mod containers;
-mod dns;
-mod env;
-mod events;
-mod expand;
-pub mod facts;
-mod features;
-mod fields;
-pub mod group;
-pub mod identity;
-mod init;
-mod memory;
-mod names;
-mod network;
-mod pod;
-mod probes;
-mod pull;
-pub mod resolved;
-mod resources;
-mod review;
-mod security;
-pub mod services;
-mod small;
-pub mod status;
+mod defaults;
+mod group;
+mod identity;
+mod operator_annotations;
+mod policy;
+mod status;
 pub mod support;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod time;
-mod volumes;
+mod time;
 
-pub use budget::MAX_REQUEST;
-pub use events::{GroupEvent, Told, provisioning_failure};
-pub use facts::{ConditionFacts, ContainerFacts, Deletion, Ended, PodFacts, RestartPolicy, facts};
-pub use group::{Note, Refusal, Refusals, Translation, container_group, small_group};
-pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
-pub use pull::registry_server;
-pub use resolved::{Object, Reference, Resolved};
-pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
-pub use status::{
-    GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_group_lost,
-    status_of_group, status_patch, status_terminated, status_unpulled, status_waiting,
+pub use defaults::{ClusterDns, GroupDefaults, Largest, Workspace};
+pub use group::{
+    Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
+    Refusals, Resolved, Service, ServicePort, Translation, container_group, registry_server,
+    small_group,
 };
-
-/// What a connector says about every container group of one of its nodes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GroupDefaults {
-    /// Operating system of the node.
-    pub os: Os,
-    /// Azure region.
-    pub region: String,
-    /// Subnet for private addresses.
-    pub subnet_id: Option<String>,
-    /// Whether declared ports get a public address.
-    pub public_ip: bool,
-    /// Availability zones in order of preference; ACI takes the first.
-    pub zones: Vec<String>,
-    /// The user's ARM tags.
-    pub tags: BTreeMap<String, String>,
-    /// Cores given to a container that states none.
-    pub default_cpu: f64,
-    /// Gigabytes (10^9 bytes) given to a container that states none.
-    pub default_memory_gb: f64,
-    /// SKU, unless a pod says else.
-    pub sku: ContainerGroupSku,
-    /// Priority, unless a pod says else.
-    pub priority: Priority,
-    /// User-assigned identities of every group, as ARM IDs; a pod may have fewer, never others.
-    pub identity_ids: Vec<String>,
-    /// Where the containers' logs go.
-    pub log_analytics: Option<Workspace>,
-    /// The cluster's DNS, for groups in a subnet.
-    pub cluster_dns: ClusterDns,
-    /// ARM ID of the identity that pulls from Azure Container Registry where no pull secret does.
-    pub registry_identity_id: Option<String>,
-    /// The largest group that the region takes; `None` where that is not known.
-    pub largest: Option<Largest>,
-}
-
-impl GroupDefaults {
-    /// What holds where a connector says no more than it must: no address, Standard, Regular, containers of 1 core and
-    /// 1.5 GB.
-    pub fn new(os: Os, region: String) -> Self {
-        Self {
-            os,
-            region,
-            subnet_id: None,
-            public_ip: false,
-            zones: Vec::new(),
-            tags: BTreeMap::new(),
-            default_cpu: 1.0,
-            default_memory_gb: 1.5,
-            sku: ContainerGroupSku::Standard,
-            priority: Priority::Regular,
-            identity_ids: Vec::new(),
-            log_analytics: None,
-            cluster_dns: ClusterDns::default(),
-            registry_identity_id: None,
-            largest: None,
-        }
-    }
-}
-
-/// How large a container group may be.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Largest {
-    /// Cores.
-    pub cpu: f64,
-    /// Gigabytes (10^9 bytes).
-    pub memory_gb: f64,
-}
-
-/// A Log Analytics workspace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workspace {
-    /// ID, a GUID.
-    pub id: String,
-    /// Key; `None` while the connector's Secret does not give it, and pods wait for it.
-    pub key: Option<SecretText>,
-}
-
-/// The cluster's DNS, as a kubelet is told it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClusterDns {
-    /// Its servers (`--cluster-dns` of a kubelet); none when nobody has said.
-    pub servers: Vec<IpAddr>,
-    /// Its domain (`--cluster-domain`).
-    pub domain: String,
-}
+pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
+pub use policy::RestartPolicy;
+pub use status::{
+    ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EventCursor, GroupEvent, GroupPhase,
+    PodFacts, digest, facts, group_phase, has_ended, is_final, provisioning_failure,
+    running_containers, status_failed, status_group_gone, status_group_lost, status_of_group,
+    status_patch, status_terminated, status_unpulled, status_waiting,
+};

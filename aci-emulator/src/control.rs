@@ -296,6 +296,32 @@ impl Control {
         })?
     }
 
+    /// What a container does when it gets SIGTERM: it ends after so long with this exit code, or goes on.
+    pub fn on_sigterm(
+        &self,
+        group: &str,
+        container: &str,
+        end: Option<(Duration, i32)>,
+    ) -> Result<(), ControlError> {
+        self.with(group, |group, _| {
+            let mut lives = group.life.containers.iter_mut();
+            let life = lives.find(|life| life.name == container);
+            let plan = end.map(|(after, code)| Plan { after, code });
+            life.map(|life| life.on_sigterm = plan)
+                .ok_or_else(|| ControlError::NoContainer(container.to_owned()))
+        })?
+    }
+
+    /// How often a container got SIGTERM since its group's last PUT.
+    pub fn sigterms(&self, group: &str, container: &str) -> Result<u32, ControlError> {
+        self.with(group, |group, _| {
+            let mut lives = group.life.containers.iter();
+            let life = lives.find(|life| life.name == container);
+            life.map(|life| life.sigterms)
+                .ok_or_else(|| ControlError::NoContainer(container.to_owned()))
+        })?
+    }
+
     /// Appends lines to a container's log.
     pub fn append_log(&self, group: &str, container: &str, text: &str) -> Result<(), ControlError> {
         self.with(group, |group, now| {

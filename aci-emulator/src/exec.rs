@@ -46,6 +46,8 @@ const ATTACH_PERIOD: Duration = Duration::from_millis(200);
 /// What a socket is for. No `Debug`: environment and files hold secrets.
 pub(crate) enum Session {
     Exec {
+        key: Key,
+        container: String,
         command: String,
         /// Rows and columns.
         size: (i64, i64),
@@ -60,7 +62,12 @@ pub(crate) enum Session {
 
 impl Session {
     /// A process in a container: it sees the container's environment and secret volumes.
-    pub(crate) fn exec(command: &str, size: (i64, i64), container: &str, body: &Value) -> Self {
+    pub(crate) fn exec(
+        command: &str,
+        size: (i64, i64),
+        (key, container): (Key, &str),
+        body: &Value,
+    ) -> Self {
         let none = Value::Null;
         let properties = body.get("properties").unwrap_or(&none);
         let found = rules::items(properties, "containers")
@@ -103,6 +110,8 @@ impl Session {
             }
         }
         Self::Exec {
+            key,
+            container: container.to_owned(),
             command: command.to_owned(),
             size,
             environment,
@@ -236,23 +245,44 @@ async fn serve(
     }
     match session {
         Session::Exec {
+            key,
+            container,
             command,
             size,
             environment,
             ..
-        } if shared.config.host_shell => host::exec(&mut wire, &command, &environment, size).await,
+        } if shared.config.host_shell => {
+            let sigterm = || sigterm(&shared, &key, &container);
+            host::exec(&mut wire, &command, &environment, size, sigterm).await;
+        }
         Session::Exec {
+            key,
+            container,
             command,
             environment,
             files,
             ..
         } => {
-            let mut shell = Shell::new(Tty::new(&mut wire), environment, files);
+            let sigterm = || sigterm(&shared, &key, &container);
+            let mut shell = Shell::new(Tty::new(&mut wire), environment, files, &sigterm);
             shell.exec(&command).await;
         }
         Session::Attach { key, container } => attach(&shared, &mut wire, &key, &container).await,
     }
     wire.close().await;
+}
+
+/// SIGTERM for process 1 of a container; false when it does not run.
+fn sigterm(shared: &Shared, key: &Key, container: &str) -> bool {
+    let now = shared.clock.now();
+    let mut world = shared.world.lock();
+    let Some(group) = world.group(key, now) else {
+        return false;
+    };
+    let mut lives = group.life.containers.iter_mut();
+    lives
+        .find(|life| life.name == container)
+        .is_some_and(|life| life.sigterm(now))
 }
 
 /// Sends the log as it grows until the container ends or the client goes.

@@ -100,6 +100,12 @@ pub struct ImagePlatform {
     /// `CMD`.
     #[serde(default)]
     pub cmd: Option<Vec<String>>,
+    /// `USER`; empty for root.
+    #[serde(default)]
+    pub user: String,
+    /// `WORKDIR`; empty for the root.
+    #[serde(default)]
+    pub working_dir: String,
 }
 
 fn amd64() -> String {
@@ -115,6 +121,8 @@ impl ImagePlatform {
             os_version: None,
             entrypoint: Some(entrypoint.iter().map(|word| (*word).to_owned()).collect()),
             cmd: None,
+            user: String::new(),
+            working_dir: String::new(),
         }
     }
 }
@@ -173,7 +181,12 @@ impl Registry {
             let (os, architecture) = (&platform.os, &platform.architecture);
             let config = json!({
                 "os": os, "architecture": architecture, "os.version": platform.os_version,
-                "config": {"Entrypoint": platform.entrypoint, "Cmd": platform.cmd},
+                "config": {
+                    "Entrypoint": platform.entrypoint,
+                    "Cmd": platform.cmd,
+                    "User": platform.user,
+                    "WorkingDir": platform.working_dir,
+                },
                 "rootfs": {"type": "layers", "diff_ids": []},
             });
             let config = self.keep(repository, CONFIG, &config);

@@ -17,7 +17,7 @@ use crate::kube::identity::KeptIdentity;
 use crate::kubelet;
 use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Report, Settings};
-use crate::provider::{Aci, KubeReferences, RegistryImages, Scope};
+use crate::provider::{Aci, GroupOwner, KubeReferences, RegistryImages};
 use crate::translate::{GroupDefaults, Service};
 
 /// The parts of an agent. Each method makes a future that runs until it is cancelled; it is called again when that
@@ -93,7 +93,7 @@ impl VirtualNode {
                 node: client.clone(),
                 manager: shared.clients.operator(),
                 provider: provider.clone(),
-                doubts: provider.doubts(),
+                refreshes: provider.refreshes(),
                 events: events.clone(),
                 observer: shared.pods.clone(),
                 snapshot: Arc::new(snapshot),
@@ -181,7 +181,7 @@ fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<Arm
     let api_server = api_server.map(|(host, port)| Arc::new(Service::kubernetes(host, *port)));
     let references = Arc::new(KubeReferences::new(node.clone(), api_server));
     let images = Arc::new(RegistryImages::new(shared.registry.clone()));
-    let scope = Scope {
+    let scope = GroupOwner {
         resource_group: spec.resource_group.clone(),
         cluster_uid: spec.cluster_uid.clone(),
         connector_uid: spec.connector_uid.clone(),

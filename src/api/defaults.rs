@@ -19,8 +19,14 @@ pub const DEFAULT_TAINT_VALUE: &str = "azure";
 pub const LAST_RESORT_TAINT_KEY: &str = "virtual-kubelet.io/last-resort";
 
 /// ACI's usual quota of one subscription in one region: 100 container groups and 100 cores (documentation of ACI's
-/// service limits); 4 GiB a core is the scheduler's view of its memory, which has no quota of its own.
-const DEFAULT_CAPACITY: [(&str, &str); 3] = [("cpu", "100"), ("memory", "400Gi"), ("pods", "100")];
+/// service limits); 4 GiB a core is the scheduler's view of its memory, which has no quota of its own, and 50 GB of disk is
+/// what each group has.
+const DEFAULT_CAPACITY: [(&str, &str); 4] = [
+    ("cpu", "100"),
+    ("ephemeral-storage", "5T"),
+    ("memory", "400Gi"),
+    ("pods", "100"),
+];
 
 /// What the schema's default and the fallback for an unreadable value are.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(5);
@@ -87,8 +93,8 @@ impl VirtualKubeletConnectorSpec {
         }
     }
 
-    /// The capacity of each node by resource name, as quantities. Keys the user leaves out are cpu 100, memory 400Gi
-    /// and pods 100; ephemeral-storage has no default.
+    /// The capacity of each node by resource name, as quantities. Keys the user leaves out are cpu 100, memory 400Gi,
+    /// pods 100 and ephemeral-storage 5T.
     pub fn capacity(&self) -> BTreeMap<String, String> {
         let defaults = DEFAULT_CAPACITY
             .iter()

@@ -15,7 +15,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AllowedNamespaces, quantity, schema};
+use super::{AllowedNamespaces, Compatibility, quantity, schema};
 
 /// Desired state of the connector: which virtual nodes to register and where their pods run in Azure.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,6 +148,10 @@ pub struct VirtualKubeletConnectorSpec {
     /// Defaults for every container group. Annotations of a pod win over them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub container_group: ContainerGroupTemplate,
+
+    /// Treatment of pods that ask for what Azure Container Instances cannot enforce. Pods cannot change it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compatibility: Compatibility,
 
     /// ARM tags added to every container group. Ten of the fifty tags Azure allows are left to the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -357,7 +361,8 @@ pub struct NodeTemplate {
     pub taints: Option<Vec<NodeTaint>>,
 
     /// Capacity that each node advertises: cpu, memory, pods and ephemeral-storage. Omitted keys are cpu 100, memory
-    /// 400Gi and pods 100, after the usual quota of 100 cores and 100 container groups in a region.
+    /// 400Gi, pods 100 and ephemeral-storage 5T, after the usual quota of 100 cores and 100 container groups in a region,
+    /// each with 50 GB of disk.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",

@@ -23,10 +23,11 @@ use super::cloud::Endpoints;
 use super::credential::{Credential, TokenSource};
 use super::error::{AzureError, ErrorClass, body, chain};
 use super::health::{Health, Record};
-use super::throttle::{Ask, Class, IN_LINE, Limiter, Limiters, Observed, Urgency};
+use super::throttle::{Class, Limiter, Limiters, Observed, QUEUED};
 use super::transport::HttpTransport;
 use crate::fence::Fence;
 
+mod call;
 mod exec;
 mod fenced;
 mod logs;
@@ -34,6 +35,7 @@ mod monitor;
 mod operations;
 mod preflight;
 
+use call::Call;
 use fenced::Gate;
 pub use operations::Deletion;
 
@@ -74,7 +76,7 @@ pub struct ArmClient {
     observer: Arc<dyn Observer>,
     session: RwLock<Arc<Session>>,
     /// Which of those that share a limiter this is.
-    member: u64,
+    tenant: u64,
     gate: Gate,
     health: Record,
 }
@@ -100,28 +102,6 @@ struct Session {
     limiter: Arc<Limiter>,
     /// When it was made because ARM refused the token of the one before.
     renewed: Option<Instant>,
-}
-
-/// One call, the same however often it is sent.
-struct Call {
-    operation: &'static str,
-    class: Class,
-    urgency: Urgency,
-    method: Method,
-    url: Url,
-    body: Option<bytes::Bytes>,
-}
-
-impl Call {
-    /// What the limiter has to know. The path of a container group is its name there.
-    fn ask(&self, member: u64) -> Ask<'_> {
-        Ask {
-            class: self.class,
-            member,
-            urgency: self.urgency,
-            group: self.url.path(),
-        }
-    }
 }
 
 impl ArmClient {
@@ -167,7 +147,7 @@ impl ArmClient {
             limiters: limiters.clone(),
             observer,
             session: RwLock::new(Arc::new(session)),
-            member: CLIENTS.fetch_add(1, Ordering::Relaxed),
+            tenant: CLIENTS.fetch_add(1, Ordering::Relaxed),
             gate,
             health: Record::default(),
         })
@@ -324,12 +304,15 @@ impl ArmClient {
         let asked = Instant::now();
         let turn = session
             .limiter
-            .acquire(call.ask(self.member), deadline.min(asked + TURN_TIMEOUT))
+            .acquire(
+                call.permit_request(self.tenant),
+                deadline.min(asked + TURN_TIMEOUT),
+            )
             .await;
         let waited = match &turn {
             Ok(permit) => permit.waited(),
             // It waits on, and is counted when it has its turn.
-            Err(error) if error.code == IN_LINE => Duration::ZERO,
+            Err(error) if error.code == QUEUED => Duration::ZERO,
             Err(_) => asked.elapsed(),
         };
         if !waited.is_zero() {
@@ -465,9 +448,6 @@ fn parse<T: DeserializeOwned>(response: &RawResponse) -> Result<T, AzureError> {
 
 /// 0.1 to 0.2 s before the second attempt, 0.3 to 0.6 s before the third: all together stay below two seconds.
 fn retry_pause(attempt: u32) -> Duration {
-    use std::hash::{BuildHasher as _, RandomState};
-    // A hasher with random keys is all the randomness a jitter needs.
-    let jitter = RandomState::new().hash_one(attempt) % 1000;
-    let base = if attempt == 1 { 100_000 } else { 300_000 };
-    Duration::from_micros(base + base * jitter / 1000)
+    let base = Duration::from_millis(if attempt == 1 { 100 } else { 300 });
+    base.mul_f64(1.0 + fastrand::f64())
 }

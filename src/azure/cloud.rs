@@ -1,4 +1,4 @@
-//! Where a cloud is reached: ARM, the token service and the private CA of both. Pure.
+//! Where a cloud is reached: ARM, the token service and the private CA of both. PURE.
 //!
 //! The addresses of the named clouds are those of Microsoft's own tables (`az cloud list`).
 

@@ -1,4 +1,4 @@
-//! Container groups as ARM speaks them, api-version 2023-05-01 (`Microsoft.ContainerInstance/containerGroups`).
+//! Container groups as ARM speaks them, api-version 2023-05-01 (`Microsoft.ContainerInstance/containerGroups`). PURE.
 //!
 //! One set of types serves requests and responses. Members that only responses carry are optional and never sent;
 //! unknown members are ignored, because the service returns some that no published schema has. Closed enums of the

@@ -1,4 +1,4 @@
-//! Azure Monitor's metrics of a container group, as its answer tells them. Pure.
+//! Azure Monitor's metrics of a container group, as its answer tells them. PURE.
 //!
 //! Source: Microsoft Learn, "Metrics - List" and "Container Instances monitoring data reference": `CpuUsage` in
 //! millicores and `MemoryUsage` in bytes, both by the dimension `containerName`; the network's bytes per second have no

@@ -1,4 +1,4 @@
-//! What a principal may do on a scope, as ARM tells it ("Permissions - List For Resource Group"). Pure.
+//! What a principal may do on a scope, as ARM tells it ("Permissions - List For Resource Group"). PURE.
 
 use serde::{Deserialize, Serialize};
 

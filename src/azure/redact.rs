@@ -1,4 +1,4 @@
-//! Services quote requests in their errors. What was secret in a request is taken out of what is said about it. Pure.
+//! Services quote requests in their errors. What was secret in a request is taken out of what is said about it. PURE.
 
 use azure_core::http::Url;
 use base64::Engine as _;

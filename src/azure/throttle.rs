@@ -1,7 +1,8 @@
 //! One budget of ARM calls per subscription and principal, shared by every connector that uses them: ARM counts that
 //! way (Microsoft Learn, "Understand how Azure Resource Manager throttles requests").
 //!
-//! The rules are in [`budget`], `window`, `line`, [`plan`] and [`pace`], which have no clock; the waiting is in `limiter`.
+//! The rules are in [`budget`], `window`, `fair_queue`, [`plan`] and [`poll_interval`], which have no clock; the waiting is
+//! in `limiter`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,17 +14,17 @@ use super::listing::Listings;
 use super::transport::HttpTransport;
 
 pub mod budget;
+mod fair_queue;
 mod limiter;
-mod line;
-pub mod looks;
-pub mod pace;
+pub mod log_polls;
 pub mod plan;
+pub mod poll_interval;
 mod window;
 
 pub use budget::{Class, Observed, Settings};
-pub use limiter::{ASK_AGAIN, Ask, IN_LINE, Limiter, Permit, Urgency};
-pub use looks::Looks;
-pub use pace::{Pace, Wish};
+pub use limiter::{CallPriority, Limiter, Permit, PermitRequest, QUEUED, QUEUED_POLL};
+pub use log_polls::LogPollScheduler;
+pub use poll_interval::{PollDemand, PollInterval};
 
 /// Limiters kept although nobody holds them, before the idle ones are dropped.
 const IDLE_LIMITERS: usize = 64;

@@ -27,7 +27,7 @@ const PAGE: u32 = 500;
 
 /// A pod of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
+pub struct NodePod {
     namespace: String,
     name: String,
     uid: String,
@@ -38,7 +38,7 @@ pub struct Bound {
     over: bool,
 }
 
-impl Bound {
+impl NodePod {
     fn of(pod: &Pod) -> Self {
         let meta = &pod.metadata;
         let mirror = meta
@@ -111,7 +111,7 @@ pub fn is_given_up(situation: &DrainInputs) -> bool {
 }
 
 /// The rule. PURE.
-pub fn decide(situation: &DrainInputs, pods: &[Bound]) -> Decision {
+pub fn decide(situation: &DrainInputs, pods: &[NodePod]) -> Decision {
     let DrainInputs {
         policy,
         elapsed,
@@ -165,7 +165,7 @@ pub async fn retire(
     situation: &DrainInputs<'_>,
 ) -> Result<Progress, KubeError> {
     let all = pods_of(manager, node).await?;
-    let pods: Vec<Bound> = all.iter().filter(|pod| !pod.over).cloned().collect();
+    let pods: Vec<NodePod> = all.iter().filter(|pod| !pod.over).cloned().collect();
     let decision = decide(situation, &pods);
     let refused = match decision {
         Decision::Finish => {
@@ -174,7 +174,7 @@ pub async fn retire(
                     .agent
                     .filter(|agent| agent.synced)
                     .map(|agent| agent.container_groups),
-                pods: all.into_iter().map(Bound::key).collect(),
+                pods: all.into_iter().map(NodePod::key).collect(),
             });
         }
         Decision::Wait => None,
@@ -183,15 +183,23 @@ pub async fn retire(
     Ok(Progress::Waiting(waiting(situation, &pods, refused)))
 }
 
+/// `1 pod`, `2 pods`. PURE.
+fn counted(count: u32, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// The clause for the status. PURE.
-fn waiting(situation: &DrainInputs, pods: &[Bound], refused: Option<String>) -> Retiring {
+fn waiting(situation: &DrainInputs, pods: &[NodePod], refused: Option<String>) -> Retiring {
     let left = pods.iter().filter(|pod| !pod.stays).count();
     // What nobody has counted is not none.
     let groups = match situation.agent.filter(|agent| agent.synced) {
-        Some(agent) => format!("{} container groups", agent.container_groups),
+        Some(agent) => counted(agent.container_groups, "container group"),
         None => "an unknown number of container groups".to_owned(),
     };
-    let mut message = format!("{left} pods and {groups} left");
+    let left = u32::try_from(left).unwrap_or(u32::MAX);
+    let pods = counted(left, "pod");
+    let mut message = format!("{pods} and {groups} left");
     let trouble = situation
         .trouble
         .map(ToOwned::to_owned)
@@ -215,7 +223,7 @@ fn waiting(situation: &DrainInputs, pods: &[Bound], refused: Option<String>) -> 
     }
 }
 
-async fn pods_of(manager: &Client, node: &str) -> Result<Vec<Bound>, KubeError> {
+async fn pods_of(manager: &Client, node: &str) -> Result<Vec<NodePod>, KubeError> {
     let api = Api::<Pod>::all(manager.clone());
     let mut params = ListParams::default()
         .fields(&format!("spec.nodeName={node}"))
@@ -223,7 +231,7 @@ async fn pods_of(manager: &Client, node: &str) -> Result<Vec<Bound>, KubeError> 
     let mut pods = Vec::new();
     loop {
         let page = call("list the node's pods", TIMEOUT, api.list(&params)).await?;
-        pods.extend(page.items.iter().map(Bound::of));
+        pods.extend(page.items.iter().map(NodePod::of));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(pods),
@@ -241,7 +249,7 @@ fn is_over(pod: &Pod) -> bool {
 }
 
 /// Evicts or deletes; the answer says what stands in the way.
-async fn clear(manager: &Client, pods: &[Bound], decision: &Decision) -> Option<String> {
+async fn clear(manager: &Client, pods: &[NodePod], decision: &Decision) -> Option<String> {
     let mut refused = None;
     for pod in pods.iter().filter(|pod| !pod.terminating).take(AT_ONCE) {
         let api = Api::<Pod>::namespaced(manager.clone(), &pod.namespace);
@@ -300,8 +308,8 @@ pub async fn finish(manager: &Client, spec: &AgentSpec) -> Result<(), KubeError>
 mod tests {
     use super::*;
 
-    fn pod(stays: bool, terminating: bool) -> Bound {
-        Bound {
+    fn pod(stays: bool, terminating: bool) -> NodePod {
+        NodePod {
             namespace: "ns".to_owned(),
             name: "p".to_owned(),
             uid: "u".to_owned(),
@@ -426,7 +434,7 @@ mod tests {
         let retiring = waiting(&situation, &[pod(false, false), pod(true, false)], None);
         assert_eq!(
             retiring.message,
-            "1 pods and an unknown number of container groups left, blocked: Secret a/b does not exist; after 65 min without a change Kubernetes is cleared and the container groups are left"
+            "1 pod and an unknown number of container groups left, blocked: Secret a/b does not exist; after 65 min without a change Kubernetes is cleared and the container groups are left"
         );
         assert!(retiring.blocked);
         let guarded = DrainInputs {

@@ -1,6 +1,5 @@
 //! Exponential back-off with a cap and jitter, as a value.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 /// Doubling delays between a base and a cap, each spread by up to 20 % so that many keys do not move in step.
@@ -38,12 +37,8 @@ impl Backoff {
 }
 
 /// `delay` moved by at most `spread` (0.0 to 1.0) of itself in either direction.
-///
-/// The randomness is the hasher seed of the standard library: good enough to keep clients apart, not for secrets.
 pub fn jitter(delay: Duration, spread: f64) -> Duration {
-    let bits = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
-    let unit = f64::from(bits) / f64::from(u32::MAX);
-    delay.mul_f64(1.0 + spread.clamp(0.0, 1.0) * (2.0 * unit - 1.0))
+    delay.mul_f64(1.0 + spread.clamp(0.0, 1.0) * (2.0 * fastrand::f64() - 1.0))
 }
 
 #[cfg(test)]
@@ -80,6 +75,6 @@ mod tests {
         let all: std::collections::BTreeSet<_> = (0..16)
             .map(|_| jitter(Duration::from_secs(100), 0.2))
             .collect();
-        assert!(all.len() > 1, "sixteen equal draws of 32 random bits");
+        assert!(all.len() > 1, "sixteen equal draws");
     }
 }

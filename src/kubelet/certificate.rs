@@ -110,7 +110,7 @@ impl Certified {
 }
 
 /// Whose certificate it is, and where it goes.
-pub struct Place<'a> {
+pub struct CertificateSink<'a> {
     /// The node.
     pub node: &'a str,
     /// Its address.
@@ -125,7 +125,7 @@ pub struct Place<'a> {
     pub events: &'a Events,
 }
 
-impl Place<'_> {
+impl CertificateSink<'_> {
     fn serve(&self, made: &Certified) {
         self.certificate.set(made.key.clone());
         let until = made.not_after;
@@ -134,7 +134,7 @@ impl Place<'_> {
         tracing::info!(node = self.node, %until, "serving a new certificate");
     }
 
-    fn complain(&self, error: &CertificateError) {
+    fn report_error(&self, error: &CertificateError) {
         tracing::error!(
             node = self.node,
             %error,
@@ -168,18 +168,18 @@ impl Place<'_> {
 }
 
 /// Keeps the certificate valid, for ever.
-pub async fn keep(serving: &Serving, place: &Place<'_>) {
+pub async fn run(serving: &Serving, sink: &CertificateSink<'_>) {
     match serving {
-        Serving::Files(directory) => files::keep(directory, place).await,
-        Serving::Csr => csr::keep(place).await,
+        Serving::Files(directory) => files::run(directory, sink).await,
+        Serving::Csr => csr::run(sink).await,
         Serving::SelfSigned => loop {
-            match self_signed::make(place.node, place.ip, Timestamp::now()) {
+            match self_signed::make(sink.node, sink.ip, Timestamp::now()) {
                 Ok(made) => {
-                    place.serve(&made);
+                    sink.serve(&made);
                     sleep_until(made.renewal()).await;
                 }
                 Err(error) => {
-                    place.complain(&error);
+                    sink.report_error(&error);
                     tokio::time::sleep(RETRY).await;
                 }
             }

@@ -51,7 +51,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes read from a connection at a time. By itself TLS reads 4 KiB, a quarter of a record.
 const READ: usize = 64 * 1024;
 /// What runs when the node ends gets this long to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(3);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why there is no port for a node.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +177,7 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(GOODBYE, connections.wait())
+    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait())
         .await
         .is_err()
     {
@@ -244,7 +244,7 @@ async fn connection(
         }
         () = answers.idle(limits) => {
             connection.as_mut().graceful_shutdown();
-            let goodbye = tokio::time::timeout(GOODBYE, connection).await;
+            let goodbye = tokio::time::timeout(DRAIN_TIMEOUT, connection).await;
             goodbye.unwrap_or(Ok(()))
         }
     };

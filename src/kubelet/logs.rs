@@ -5,9 +5,9 @@
 //! goes: nobody then polls its stream any more, and there is no task that could go on.
 
 pub mod container;
+pub mod interval;
 pub mod lines;
 pub mod options;
-pub mod pace;
 pub mod seen;
 mod shown;
 mod texts;
@@ -29,15 +29,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::container::Life;
+use self::interval::FollowInterval;
 use self::lines::Limit;
 use self::options::Options;
-use self::pace::Pace;
 use self::seen::{Piece, Seen, Step};
 use self::shown::Shown;
 use self::texts::Room;
 pub use self::texts::Texts;
+use super::api_error::ApiError;
 use super::pods::Pods;
-use super::refusal::Refusal;
 use crate::azure::{AzureError, ErrorClass};
 use crate::kube::backoff::Backoff;
 use crate::provider::Containers;
@@ -113,7 +113,7 @@ impl Logs {
         target: Target,
         options: Options,
         permit: OwnedSemaphorePermit,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ApiError> {
         let body = match self.open(target, &options).await? {
             Log::Ended(whole) => {
                 let chunks = stream::unfold((whole, permit), async |(mut whole, permit)| {
@@ -137,7 +137,7 @@ impl Logs {
     pub async fn from_now_on(
         &self,
         target: Target,
-    ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Refusal> {
+    ) -> Result<impl Stream<Item = Bytes> + Send + use<>, ApiError> {
         let options = Options {
             follow: true,
             tail: Some(0),
@@ -149,10 +149,10 @@ impl Logs {
         })
     }
 
-    async fn open(&self, target: Target, options: &Options) -> Result<Log, Refusal> {
+    async fn open(&self, target: Target, options: &Options) -> Result<Log, ApiError> {
         let pod = self.pods.get(&target.namespace, &target.pod).await?;
         let run = container::run(&pod, &target.container, options.previous)?;
-        let key = PodKey::of(&pod).ok_or_else(|| Refusal::not_found("the pod has no UID"))?;
+        let key = PodKey::of(&pod).ok_or_else(|| ApiError::not_found("the pod has no UID"))?;
         let follow = options.follow && !run.ended;
         let timed = follow || options.timestamps || options.since.is_some();
         let tail = options
@@ -176,7 +176,7 @@ impl Logs {
                     "logs of container {:?} in pod {:?}",
                     target.container, target.pod
                 );
-                return Err(Refusal::azure(&about, &error));
+                return Err(ApiError::azure(&about, &error));
             }
         };
         room.shrink(content.len());
@@ -202,7 +202,7 @@ impl Logs {
             out: Writer::new(options),
             first: Some(whole),
             seen,
-            pace: Pace::new(self.epoch.elapsed()),
+            interval: FollowInterval::new(self.epoch.elapsed()),
             window: Some(WINDOW),
             last: false,
             another: None,
@@ -317,7 +317,7 @@ struct Follower {
     first: Option<Whole>,
     out: Writer,
     seen: Seen,
-    pace: Pace,
+    interval: FollowInterval,
     /// Lines to fetch; `None` for all.
     window: Option<u32>,
     /// The run has ended: one more look shows the rest.
@@ -359,9 +359,9 @@ impl Follower {
                 return None;
             }
             if !self.last {
-                let looks = self.logs.containers.looks();
-                let wait = self.pace.wait(self.logs.epoch.elapsed(), looks.round());
-                looks.turn(wait).await;
+                let polls = self.logs.containers.log_polls();
+                let wait = self.interval.wait(self.logs.epoch.elapsed(), polls.round());
+                polls.next_slot(wait).await;
             }
             let (bytes, done) = match self.look().await {
                 Ok(bytes) => {
@@ -376,13 +376,13 @@ impl Follower {
                 },
             };
             if !bytes.is_empty() {
-                self.pace.active(self.logs.epoch.elapsed());
+                self.interval.active(self.logs.epoch.elapsed());
                 return Some((bytes, !done));
             }
             if done {
                 return None;
             }
-            self.pace.idle();
+            self.interval.idle();
             match self.life().await {
                 Life::Goes => {}
                 Life::Ended => self.last = true,
@@ -415,7 +415,7 @@ impl Follower {
                 Step::Widen => {
                     self.window = self.window.map(|lines| lines.saturating_mul(WIDER));
                     self.window = self.window.filter(|lines| *lines <= WIDEST);
-                    logs.looks().charge();
+                    logs.log_polls().charge();
                 }
                 Step::New(pieces) => {
                     self.window = Some(WINDOW);

@@ -9,7 +9,7 @@ use kube::api::{GetParams, ListParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::refusal::Refusal;
+use super::api_error::ApiError;
 use crate::kube::call::{KubeError, TIMEOUT, call};
 use crate::pods::snapshot::{NodePods, RunningPod};
 
@@ -58,7 +58,7 @@ impl Pods {
     ///
     /// # Errors
     /// 404 as a kubelet answers it, or why the API server could not be asked.
-    pub async fn get(&self, namespace: &str, name: &str) -> Result<Pod, Refusal> {
+    pub async fn get(&self, namespace: &str, name: &str) -> Result<Pod, ApiError> {
         self.find(namespace, name, &GetParams::default()).await
     }
 
@@ -66,19 +66,19 @@ impl Pods {
     ///
     /// # Errors
     /// As [`Pods::get`].
-    pub async fn get_cheaply(&self, namespace: &str, name: &str) -> Result<Pod, Refusal> {
+    pub async fn get_cheaply(&self, namespace: &str, name: &str) -> Result<Pod, ApiError> {
         self.find(namespace, name, &GetParams::any()).await
     }
 
-    async fn find(&self, namespace: &str, name: &str, params: &GetParams) -> Result<Pod, Refusal> {
-        let missing = || Refusal::not_found(format!("pod {name:?} does not exist"));
+    async fn find(&self, namespace: &str, name: &str, params: &GetParams) -> Result<Pod, ApiError> {
+        let missing = || ApiError::not_found(format!("pod {name:?} does not exist"));
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         match call("get the pod", TIMEOUT, api.get_with(name, params)).await {
             Ok(pod) if is_on(&pod, &self.node) => Ok(pod),
             Ok(_) => Err(missing()),
             // The Node authorizer answers 403 for a pod of another node, and for none.
             Err(error) if error.is_not_found() || error.is_forbidden() => Err(missing()),
-            Err(error) => Err(Refusal::kube(&error)),
+            Err(error) => Err(ApiError::kube(&error)),
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::spdy::{self, Closed, Session, Stream};
-use super::upgrade::{Sessions, Times, Upgrade};
+use super::upgrade::{SessionTracker, Times, Upgrade};
 use super::websocket;
 
 const SPDY: &[&str] = &["portforward.k8s.io"];
@@ -46,7 +46,7 @@ pub fn serve(
     request: Request,
     pod: String,
     target: Target,
-    sessions: &Sessions,
+    sessions: &SessionTracker,
     permit: OwnedSemaphorePermit,
 ) -> Response {
     let upgrade = match Upgrade::of(request.headers(), SPDY, SOCKET) {
@@ -83,7 +83,7 @@ async fn forward(
         () = stop.cancelled() => {}
     }
     session.close();
-    if timeout(times.goodbye, driver).await.is_err() {
+    if timeout(times.close, driver).await.is_err() {
         tracing::debug!("a client did not read the end of its port-forward");
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub use options::{Options, command};
 pub use status::Status;
 
-use super::upgrade::{Sessions, Upgrade};
+use super::upgrade::{SessionTracker, Upgrade};
 use crate::provider::exec::{ExecError, Exit, Output, Streams, TerminalSize};
 
 /// Protocols on SPDY streams (KEP-4006 and its predecessors), newest first. v5 is for `WebSocket`s alone.
@@ -40,7 +40,7 @@ const STDIN: usize = 8;
 /// Parts of output that wait for the client.
 const OUTPUT: usize = 16;
 /// When the client has gone, or the node ends, what runs has this long to be interrupted and to end.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sizes that wait; more than the first have no use.
 const SIZES: usize = 4;
 
@@ -49,7 +49,7 @@ const SIZES: usize = 4;
 pub fn serve<B, F>(
     request: Request,
     options: Options,
-    sessions: &Sessions,
+    sessions: &SessionTracker,
     permit: OwnedSemaphorePermit,
     backend: B,
 ) -> Response
@@ -68,7 +68,7 @@ where
         let work = move |streams: Streams| async move {
             let given_up = async {
                 stop.cancelled().await;
-                tokio::time::sleep(FAREWELL).await;
+                tokio::time::sleep(CLOSE_TIMEOUT).await;
             };
             let ended = tokio::select! {
                 result = backend(streams) => Some(result),

@@ -13,16 +13,16 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::api_error::ApiError;
 use super::authn::{Authenticator, AuthnError, User};
 use super::authz::{self, Authorizer};
+use super::exec_routes;
 use super::listener::Peer;
 use super::logs::{Logs, Target, options};
 use super::pods::{self, Pods};
-use super::refusal::Refusal;
 use super::server::Observer;
-use super::sessions;
 use super::stats::{Stats, resource, summary};
-use super::upgrade::Sessions;
+use super::upgrade::SessionTracker;
 use crate::pods::snapshot::{NodePods, Receiver};
 use crate::provider::Containers;
 
@@ -45,7 +45,7 @@ pub struct Kubelet {
     /// The containers themselves.
     pub containers: Arc<dyn Containers>,
     /// Exec and attach sessions, and forwarded ports.
-    pub sessions: Sessions,
+    pub sessions: SessionTracker,
     /// Bounds what goes on at once.
     pub streams: Arc<Semaphore>,
     /// Metrics.
@@ -80,8 +80,8 @@ pub fn router(kubelet: Arc<Kubelet>) -> Router {
             get(|| async { prometheus(String::new()) }),
         )
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
-        .merge(sessions::router())
-        .fallback(|| async { Refusal::not_found("404 page not found") })
+        .merge(exec_routes::router())
+        .fallback(|| async { ApiError::not_found("404 page not found") })
         .layer(middleware::from_fn_with_state(kubelet.clone(), guard))
         .with_state(kubelet)
 }
@@ -136,7 +136,7 @@ fn route(path: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
-async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, Refusal> {
+async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, ApiError> {
     let authorization = request.headers.get(header::AUTHORIZATION);
     let authorization = authorization.and_then(|value| value.to_str().ok());
     let user = kubelet
@@ -145,13 +145,13 @@ async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, 
         .await;
     let user = user
         .map_err(|error| match error {
-            AuthnError::Busy => Refusal {
+            AuthnError::Busy => ApiError {
                 retry_after: Some(1),
-                ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+                ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
             },
-            AuthnError::Kube(error) => Refusal::kube(&error),
+            AuthnError::Kube(error) => ApiError::kube(&error),
         })?
-        .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
+        .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
     let verb = authz::verb(&request.method);
     let subresources = authz::subresources(request.uri.path());
     let about = || {
@@ -163,13 +163,13 @@ async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, 
     };
     match kubelet.authorizer.allows(&user, verb, subresources).await {
         Ok(true) => Ok(user),
-        Ok(false) => Err(Refusal::new(
+        Ok(false) => Err(ApiError::new(
             StatusCode::FORBIDDEN,
             format!("Forbidden {}", about()),
         )),
         Err(error) => {
             tracing::warn!(node = kubelet.node, %error, "access to the kubelet API could not be reviewed");
-            Err(Refusal::new(
+            Err(ApiError::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("Authorization error {}", about()),
             ))
@@ -177,12 +177,12 @@ async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, 
     }
 }
 
-async fn list(State(kubelet): Shared) -> Result<Response, Refusal> {
+async fn list(State(kubelet): Shared) -> Result<Response, ApiError> {
     let pods = kubelet
         .pods
         .list()
         .await
-        .map_err(|error| Refusal::kube(&error))?;
+        .map_err(|error| ApiError::kube(&error))?;
     Ok(pods::answer(&pods))
 }
 
@@ -216,7 +216,7 @@ async fn logs(
     State(kubelet): Shared,
     Path((namespace, pod, container)): Path<(String, String, String)>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let options = options::parse(request.uri().query().unwrap_or_default(), Timestamp::now())?;
     let permit = permit(&kubelet)?;
     let target = Target {
@@ -228,14 +228,14 @@ async fn logs(
 }
 
 /// A place among the streams of the node.
-pub(super) fn permit(kubelet: &Kubelet) -> Result<OwnedSemaphorePermit, Refusal> {
+pub(super) fn permit(kubelet: &Kubelet) -> Result<OwnedSemaphorePermit, ApiError> {
     kubelet
         .streams
         .clone()
         .try_acquire_owned()
-        .map_err(|_| Refusal {
+        .map_err(|_| ApiError {
             retry_after: Some(5),
-            ..Refusal::new(
+            ..ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many logs, exec sessions and forwarded ports of this node at once",
             )

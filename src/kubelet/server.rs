@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::authn::Authenticator;
 use super::authz::Authorizer;
-use super::certificate::{self, Place, Serving};
+use super::certificate::{self, CertificateSink, Serving};
 use super::client_ca::ClientCas;
 use super::listener;
 use super::logs::{Logs, Texts};
@@ -20,7 +20,7 @@ use super::pods::Pods;
 use super::routes::{self, Kubelet};
 use super::stats::Stats;
 use super::tls::{self, ServingCertificate};
-use super::upgrade::Sessions;
+use super::upgrade::SessionTracker;
 use crate::kube::backoff::Backoff;
 use crate::kube::events::Events;
 use crate::pods::snapshot::Receiver;
@@ -29,8 +29,8 @@ use crate::provider::Containers;
 /// Logs, exec sessions and forwarded ports of one node at once.
 const STREAMS: usize = 256;
 
-/// Sessions of a node that ends get this long to tell their clients.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// SessionTracker of a node that ends get this long to tell their clients.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is observed of a kubelet API, for metrics.
 pub trait Observer: Send + Sync {
@@ -131,10 +131,10 @@ pub async fn run(
         }
         Err(error) => tracing::error!(node, %error, "the port of the kubelet API is not known"),
     }
-    let sessions = Sessions::new(cancel.clone());
+    let sessions = SessionTracker::new(cancel.clone());
     let router = routes::router(Arc::new(kubelet(&dependencies, &sessions, &cancel)));
     let observer = dependencies.shared.observer.clone();
-    let place = Place {
+    let sink = CertificateSink {
         node,
         ip: dependencies.ip,
         client: &dependencies.client,
@@ -142,12 +142,12 @@ pub async fn run(
         observer: observer.as_ref(),
         events: &dependencies.events,
     };
-    let keeper = certificate::keep(&dependencies.shared.serving, &place);
+    let keeper = certificate::run(&dependencies.shared.serving, &sink);
     tokio::select! {
         () = listener::serve(listener, tls, router, cancel.clone()) => {}
         () = keeper => {}
     }
-    if tokio::time::timeout(GOODBYE, sessions.ended())
+    if tokio::time::timeout(DRAIN_TIMEOUT, sessions.ended())
         .await
         .is_err()
     {
@@ -159,7 +159,7 @@ pub async fn run(
 
 fn kubelet(
     dependencies: &Dependencies,
-    sessions: &Sessions,
+    sessions: &SessionTracker,
     cancel: &CancellationToken,
 ) -> Kubelet {
     let client = &dependencies.client;

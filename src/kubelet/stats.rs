@@ -56,7 +56,7 @@ struct Known {
     pods: HashMap<PodKey, Entry>,
     /// Core-seconds of all pods, those that are gone included.
     node_cpu: Option<Counter>,
-    complained: Option<Instant>,
+    last_error_logged: Option<Instant>,
 }
 
 #[derive(Clone, Default)]
@@ -146,7 +146,7 @@ impl Figures {
     async fn learn(&self, known: &mut Known, pods: &[Arc<RunningPod>], network: bool) {
         let calls = u32::try_from(pods.len()).unwrap_or(u32::MAX);
         let calls = f64::from(calls) * if network { 2.0 } else { 1.0 };
-        self.containers.plan_figures(calls / FRESH.as_secs_f64());
+        self.containers.plan_metrics(calls / FRESH.as_secs_f64());
         let mut due = Vec::new();
         for pod in pods {
             let entry = known.pods.get(&pod.key).cloned().unwrap_or_default();
@@ -180,7 +180,7 @@ impl Figures {
                 }
                 // It was not asked: there was no turn for it.
                 Err(error) if error.class == ErrorClass::Throttled => continue,
-                Err(error) => complain(&self.node, &mut known.complained, &key, &error),
+                Err(error) => report_error(&self.node, &mut known.last_error_logged, &key, &error),
             }
             entry.asked = Some(Instant::now());
             entry.network = network;
@@ -208,7 +208,7 @@ fn add_to_node(node: &mut Option<Counter>, usage: &PodUsage, added: f64) {
     });
 }
 
-fn complain(node: &str, last: &mut Option<Instant>, pod: &PodKey, error: &AzureError) {
+fn report_error(node: &str, last: &mut Option<Instant>, pod: &PodKey, error: &AzureError) {
     if last.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
         *last = Some(Instant::now());
         tracing::warn!(node, %pod, %error, "Azure Monitor has no figures of a pod (and perhaps of others); see docs/kubelet-api.md");

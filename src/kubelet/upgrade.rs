@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::refusal::Refusal;
+use super::api_error::ApiError;
 use super::spdy;
 
 /// What a SPDY client can speak on the streams, and what was chosen.
@@ -38,7 +38,7 @@ pub struct Times {
     /// How often a session asks whether its client is still there.
     pub ping: Duration,
     /// From the end of the command until the client has its last words.
-    pub goodbye: Duration,
+    pub close: Duration,
 }
 
 impl Default for Times {
@@ -47,7 +47,7 @@ impl Default for Times {
             idle: Duration::from_hours(4),
             creation: Duration::from_secs(30),
             ping: Duration::from_secs(30),
-            goodbye: Duration::from_secs(10),
+            close: Duration::from_secs(10),
         }
     }
 }
@@ -66,7 +66,7 @@ impl Times {
 
 /// The sessions of one node: each is a task in here, and all of them end when the node does.
 #[derive(Debug, Clone)]
-pub struct Sessions {
+pub struct SessionTracker {
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Times of each session.
@@ -76,8 +76,8 @@ pub struct Sessions {
 /// A connection that was a request.
 pub type Connection = TokioIo<Upgraded>;
 
-impl Sessions {
-    /// Sessions that end when `stop` is cancelled.
+impl SessionTracker {
+    /// SessionTracker that end when `stop` is cancelled.
     pub fn new(stop: CancellationToken) -> Self {
         Self {
             tasks: TaskTracker::new(),
@@ -155,7 +155,7 @@ impl Upgrade {
         spdy: &[&'static str],
         websocket: &[&'static str],
     ) -> Result<Self, Box<Response>> {
-        let bad = |text: &str| Box::new(Refusal::bad_request(text).into_response());
+        let bad = |text: &str| Box::new(ApiError::bad_request(text).into_response());
         let upgrade = words(headers, &UPGRADE).any(|word| word.eq_ignore_ascii_case("websocket"));
         if !words(headers, &CONNECTION).any(|word| word.eq_ignore_ascii_case("upgrade")) {
             return Err(bad("unable to upgrade: missing upgrade headers in request"));
@@ -179,7 +179,7 @@ impl Upgrade {
             "unable to upgrade: unable to negotiate protocol: server accepts {}",
             spdy.join(", ")
         );
-        let mut response = Refusal::new(StatusCode::FORBIDDEN, text).into_response();
+        let mut response = ApiError::new(StatusCode::FORBIDDEN, text).into_response();
         for protocol in spdy {
             let value = HeaderValue::from_static(protocol);
             response.headers_mut().append(ACCEPTED_PROTOCOLS, value);
@@ -188,7 +188,7 @@ impl Upgrade {
     }
 
     fn websocket(headers: &HeaderMap, known: &[&'static str]) -> Result<Self, Box<Response>> {
-        let bad = |text: &str| Box::new(Refusal::bad_request(text).into_response());
+        let bad = |text: &str| Box::new(ApiError::bad_request(text).into_response());
         if headers
             .get(SEC_WEBSOCKET_VERSION)
             .is_none_or(|version| version != "13")
@@ -206,7 +206,7 @@ impl Upgrade {
                     known.join(", ")
                 );
                 return Err(Box::new(
-                    Refusal::new(StatusCode::FORBIDDEN, text).into_response(),
+                    ApiError::new(StatusCode::FORBIDDEN, text).into_response(),
                 ));
             };
             Some(protocol)

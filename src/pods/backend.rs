@@ -10,9 +10,9 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 
 use super::engine::Presence;
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{Pace, Urgency, Wish};
+use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
-use crate::provider::{Aci, Deleted, Ensured, Failure, Listing, Slot};
+use crate::provider::{Aci, Deleted, Ensured, Failure, Listing, Slot, Unreached};
 use crate::translate::{PodFacts, PodKey, status_patch};
 
 const CALL: Duration = call::TIMEOUT;
@@ -37,19 +37,24 @@ pub struct Create {
 /// Azure and the API server, as the pods' loop of one node needs them. Every call ends in bounded time.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Creates a container group once, or adopts it. Fails with [`crate::provider::FailureKind::InLine`] and without a call
+    /// Creates a container group once, or adopts it. Fails with [`crate::provider::FailureKind::Queued`] and without a call
     /// when it has to wait for its turn.
     async fn create(&self, create: Create) -> Result<Ensured, Failure>;
     /// The group with its instance view; `None` only when ARM says that it does not exist.
     async fn get(
         &self,
         group: &str,
-        urgency: Urgency,
+        priority: CallPriority,
     ) -> Result<Option<Box<ContainerGroup>>, Failure>;
     /// Deletes the group.
     async fn delete(&self, group: &str) -> Result<Deleted, Failure>;
     /// Stops what runs in the group; the group stays.
     async fn stop(&self, group: &str) -> Result<(), Failure>;
+    /// Runs the `preStop` hooks of those of `containers` that have one, until the pod's grace period ends at the latest. Those
+    /// that failed.
+    async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
+    /// Sends SIGTERM to the programs of `containers`. Those that it did not reach.
+    async fn send_signal(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
     /// All groups of the node, at most `max_age` ago: complete, or an error.
     async fn list(&self, max_age: Duration) -> Result<Listing, Failure>;
     /// Whether the pod still exists, by a live GET.
@@ -58,8 +63,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn delete_pod(&self, key: &PodKey) -> bool;
     /// Writes the status of a pod. A pod that is gone needs none: that is success.
     async fn write_status(&self, facts: &PodFacts, status: &PodStatus) -> Result<(), KubeError>;
-    /// How often to poll the running pods of this node, whose polls would cost `wish`.
-    fn plan(&self, wish: Wish) -> Pace;
+    /// How often to poll the running pods of this node, whose polls would cost `demand`.
+    fn plan(&self, demand: PollDemand) -> PollInterval;
     /// The name of the group of a pod that has none yet.
     fn group_name(&self, key: &PodKey) -> String;
 }
@@ -97,10 +102,19 @@ impl Live {
     }
 }
 
+/// None of `containers` was reached.
+fn unreached(containers: &[String], why: &str) -> Vec<Unreached> {
+    let one = |container: &String| Unreached {
+        container: container.clone(),
+        why: why.to_owned(),
+    };
+    containers.iter().map(one).collect()
+}
+
 #[async_trait]
 impl Backend for Live {
     async fn create(&self, create: Create) -> Result<Ensured, Failure> {
-        if let Some(failure) = self.aci.in_line(&create.group) {
+        if let Some(failure) = self.aci.queue_position(&create.group) {
             return Err(failure);
         }
         let pod = match create.pod {
@@ -121,9 +135,9 @@ impl Backend for Live {
     async fn get(
         &self,
         group: &str,
-        urgency: Urgency,
+        priority: CallPriority,
     ) -> Result<Option<Box<ContainerGroup>>, Failure> {
-        self.aci.observe(group, urgency).await
+        self.aci.observe(group, priority).await
     }
 
     async fn delete(&self, group: &str) -> Result<Deleted, Failure> {
@@ -132,6 +146,17 @@ impl Backend for Live {
 
     async fn stop(&self, group: &str) -> Result<(), Failure> {
         self.aci.stop(group).await
+    }
+
+    async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        match self.read(key).await {
+            Ok(pod) => self.aci.run_pre_stop(key, &pod, containers).await,
+            Err(failure) => unreached(containers, &failure.message),
+        }
+    }
+
+    async fn send_signal(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        self.aci.send_sigterm(key, containers).await
     }
 
     async fn list(&self, max_age: Duration) -> Result<Listing, Failure> {
@@ -190,8 +215,8 @@ impl Backend for Live {
         }
     }
 
-    fn plan(&self, wish: Wish) -> Pace {
-        self.aci.plan(wish)
+    fn plan(&self, demand: PollDemand) -> PollInterval {
+        self.aci.plan(demand)
     }
 
     fn group_name(&self, key: &PodKey) -> String {

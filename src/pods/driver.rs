@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch as channel;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -26,10 +26,10 @@ use super::watch::Change;
 use super::writer::{Pending, Writer};
 use super::{Observer, Report, Settings, snapshot};
 use crate::api::AllowedNamespaces;
-use crate::azure::throttle::Urgency;
+use crate::azure::throttle::CallPriority;
 use crate::kube::call::KubeError;
 use crate::kube::namespaces::Namespaces;
-use crate::provider::{Doubts, Failure, FailureKind, Listing};
+use crate::provider::{Failure, FailureKind, Listing, RefreshRequests, Slot as _, Unreached};
 use crate::translate::PodKey;
 use crate::watched::set_if_changed;
 
@@ -70,7 +70,7 @@ pub(super) struct Sources {
     pub(super) changes: BoxStream<'static, Change>,
     pub(super) settings: channel::Receiver<Settings>,
     /// Pods to poll now.
-    pub(super) doubts: Arc<Doubts>,
+    pub(super) refreshes: Arc<RefreshRequests>,
     pub(super) namespaces: channel::Receiver<Namespaces>,
 }
 
@@ -101,6 +101,8 @@ pub(super) struct Driver<B> {
     fresh: HashMap<PodKey, (Instant, Arc<Pod>)>,
     tasks: JoinSet<Done>,
     owners: HashMap<Id, Owner>,
+    /// Hooks and signals under way: they take no slot, because a pod says how long they may take.
+    hooks: HashMap<PodKey, AbortHandle>,
     slots: Slots,
     list_due: Option<Instant>,
     list_age: Duration,
@@ -130,6 +132,7 @@ impl<B: Backend> Driver<B> {
             fresh: HashMap::new(),
             tasks: JoinSet::new(),
             owners: HashMap::new(),
+            hooks: HashMap::new(),
             slots: Slots::new(OPERATIONS),
             list_due: Some(now),
             list_age: FIRST_LIST_AGE,
@@ -147,7 +150,7 @@ impl<B: Backend> Driver<B> {
         let Sources {
             mut changes,
             mut settings,
-            doubts,
+            refreshes,
             mut namespaces,
         } = sources;
         let now = settings.borrow_and_update().clone();
@@ -181,7 +184,7 @@ impl<B: Backend> Driver<B> {
                     Ok(()) => self.step(Input::Tenants(tenants(selector.as_ref(), &mut namespaces))),
                     Err(_) => namespaces_open = false,
                 },
-                pod = doubts.next() => self.step(Input::Refresh(pod)),
+                pod = refreshes.next() => self.step(Input::Refresh(pod)),
                 () = slots.freed(), if self.waits_for_a_slot() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
@@ -219,6 +222,7 @@ impl<B: Backend> Driver<B> {
                     ..
                 } => self.queue.set(key, priority, now + after),
                 Effect::Forget(key) => self.queue.remove(&key),
+                Effect::Abandon(key) => self.abandon(&key),
                 Effect::List { after } => {
                     let (due, age) = (now + after, after.mul_f64(LIST_AGE));
                     if self.list_due.is_none_or(|earlier| due < earlier) {
@@ -278,8 +282,8 @@ impl<B: Backend> Driver<B> {
         let now = Instant::now();
         if now >= self.plan_due {
             self.plan_due = now + PLAN;
-            let pace = self.backend.plan(self.engine.wish(self.now()));
-            self.engine.set_pace(pace);
+            let interval = self.backend.plan(self.engine.demand(self.now()));
+            self.engine.set_poll_interval(interval);
         }
         if self.list_due.is_some_and(|due| due <= now)
             && !self.owners.values().any(|o| matches!(o, Owner::List))
@@ -313,6 +317,7 @@ impl<B: Backend> Driver<B> {
             self.sinks.observer.create_lag(seen.elapsed());
         }
         let owner = Owner::Operation(key.clone(), begun.operation.clone());
+        let hook = is_hook(&begun.operation).then(|| key.clone());
         let task = operate(
             Arc::clone(&self.backend),
             key,
@@ -320,8 +325,19 @@ impl<B: Backend> Driver<B> {
             pod.map(|(_, pod)| pod),
             slot,
         );
-        let id = self.tasks.spawn(task).id();
-        self.owners.insert(id, owner);
+        let handle = self.tasks.spawn(task);
+        self.owners.insert(handle.id(), owner);
+        if let Some(key) = hook {
+            self.hooks.insert(key, handle);
+        }
+    }
+
+    /// Ends the hooks or signals of a pod; nothing comes of them.
+    fn abandon(&mut self, key: &PodKey) {
+        if let Some(handle) = self.hooks.remove(key) {
+            self.owners.remove(&handle.id());
+            handle.abort();
+        }
     }
 
     /// Whether something is due that no place is free for.
@@ -352,12 +368,19 @@ impl<B: Backend> Driver<B> {
     fn ended(&mut self, ended: Result<(Id, Done), JoinError>) {
         let (id, done) = match ended {
             Ok((id, done)) => (id, Some(done)),
+            // One that was abandoned.
+            Err(error) if error.is_cancelled() => return,
             Err(error) => {
                 tracing::error!(node = self.node, %error, "a task of the pods' loop died");
                 (error.id(), None)
             }
         };
         let owner = self.owners.remove(&id);
+        if let Some(Owner::Operation(key, operation)) = &owner
+            && is_hook(operation)
+        {
+            self.hooks.remove(key);
+        }
         match (done, owner) {
             (Some(done), _) => self.done(done),
             (None, Some(Owner::Operation(key, operation))) => {
@@ -467,6 +490,10 @@ impl<B: Backend> Driver<B> {
     /// Nothing new is begun; what runs may end, and what it made known is written.
     async fn drain(&mut self) {
         let deadline = Instant::now() + DRAIN;
+        // That they were begun is on record: whoever goes on does not run them again.
+        for key in self.hooks.keys().cloned().collect::<Vec<_>>() {
+            self.abandon(&key);
+        }
         loop {
             self.start_writes(Instant::now());
             if self.tasks.is_empty() && self.writer.is_idle() {
@@ -506,6 +533,9 @@ async fn operate<B: Backend>(
     slot: Arc<OperationSlot>,
 ) -> Done {
     let group = begun.group;
+    if is_hook(&begun.operation) {
+        slot.leave();
+    }
     let input = match begun.operation {
         Operation::CreateGroup {
             look_first,
@@ -521,7 +551,7 @@ async fn operate<B: Backend>(
             };
             let result = backend.create(create).await;
             if let Err(failure) = &result
-                && failure.kind != FailureKind::InLine
+                && failure.kind != FailureKind::Queued
             {
                 tracing::info!(
                     ns = key.namespace, pod = key.name, reason = failure.reason, error = %failure,
@@ -531,11 +561,13 @@ async fn operate<B: Backend>(
             Input::Created(key, result)
         }
         Operation::GetGroup => {
-            let urgency = match begun.priority {
-                Priority::Poll => Urgency::Steady,
-                Priority::Mutate | Priority::Transition | Priority::Retry => Urgency::Prompt,
+            let priority = match begun.priority {
+                Priority::Poll => CallPriority::Status,
+                Priority::Mutate | Priority::Transition | Priority::Retry => {
+                    CallPriority::Interactive
+                }
             };
-            let result = backend.get(&group, urgency).await;
+            let result = backend.get(&group, priority).await;
             Input::Observed(key, result)
         }
         Operation::DeleteGroup => {
@@ -545,6 +577,14 @@ async fn operate<B: Backend>(
         Operation::StopGroup => {
             let result = backend.stop(&group).await;
             Input::Stopped(key, result)
+        }
+        Operation::RunPreStop(containers) => {
+            let failed = backend.run_pre_stop(&key, &containers).await;
+            Input::PreStopEnded(key, failed)
+        }
+        Operation::SendSignal(containers) => {
+            let unreached = backend.send_signal(&key, &containers).await;
+            Input::Signalled(key, unreached)
         }
         Operation::GetPod => {
             let presence = backend.pod_presence(&key).await;
@@ -557,6 +597,14 @@ async fn operate<B: Backend>(
         Operation::Timer => Input::Timer(key),
     };
     Done::Operation(input)
+}
+
+/// Whether it takes as long as the pod allows.
+fn is_hook(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::RunPreStop(_) | Operation::SendSignal(_)
+    )
 }
 
 /// The input that stands for a task that died.
@@ -573,6 +621,14 @@ fn died(key: PodKey, operation: &Operation) -> Option<Input> {
         Operation::GetGroup => Input::Observed(key, Err(internal())),
         Operation::DeleteGroup => Input::Deleted(key, Err(internal())),
         Operation::StopGroup => Input::Stopped(key, Err(internal())),
+        Operation::RunPreStop(_) => Input::PreStopEnded(key, Vec::new()),
+        Operation::SendSignal(containers) => {
+            let unreached = |container: &String| Unreached {
+                container: container.clone(),
+                why: internal().message,
+            };
+            Input::Signalled(key, containers.iter().map(unreached).collect())
+        }
         Operation::GetPod => Input::PodRead(key, Presence::Unknown),
         Operation::DeletePod => Input::PodDeleted(key, false),
         Operation::Timer => return None,

@@ -11,6 +11,7 @@
 mod breaker;
 mod cadence;
 mod changes;
+mod ending;
 mod namespaces;
 mod next;
 mod notices;
@@ -38,13 +39,13 @@ use k8s_openapi::jiff::Timestamp;
 use self::breaker::Breaker;
 pub use self::breaker::HOLD;
 pub use self::namespaces::Tenants;
-use self::record::Record;
+use self::record::{PodRecord, Record};
 use self::stage::{Flight, Stage};
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{Pace, Wish};
+use crate::azure::throttle::{PollDemand, PollInterval};
 use crate::kube::events::Origin;
 use crate::pods::queue::Priority;
-use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing};
+use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing, Unreached};
 use crate::translate::{PodFacts, PodKey};
 
 /// The time, twice: by the wall for what people read, and since the agent started for intervals.
@@ -86,6 +87,10 @@ pub enum Input {
     Deleted(PodKey, Result<Deleted, Failure>),
     /// A stop of a group ended.
     Stopped(PodKey, Result<(), Failure>),
+    /// The `preStop` hooks of a pod ended; those that failed.
+    PreStopEnded(PodKey, Vec<Unreached>),
+    /// SIGTERM was sent to the containers of a pod; those that it did not reach.
+    Signalled(PodKey, Vec<Unreached>),
     /// A timer is due.
     Timer(PodKey),
     /// An exec or log call observed a state that contradicts the pod's status: poll it.
@@ -113,7 +118,7 @@ impl Input {
             Self::Stopped(_, Err(failure)) => ("stop", failure),
             _ => return None,
         };
-        (failure.kind != FailureKind::InLine).then_some((operation, failure.reason))
+        (failure.kind != FailureKind::Queued).then_some((operation, failure.reason))
     }
 }
 
@@ -133,6 +138,10 @@ pub enum Operation {
     DeleteGroup,
     /// Stop the group's containers; the group stays.
     StopGroup,
+    /// Run the `preStop` hooks of these containers.
+    RunPreStop(Vec<String>),
+    /// Send SIGTERM to these containers.
+    SendSignal(Vec<String>),
     /// GET the pod from the API server.
     GetPod,
     /// Remove the pod from the API server.
@@ -172,6 +181,8 @@ pub enum Effect {
     },
     /// Nothing is scheduled for this pod any more.
     Forget(PodKey),
+    /// The hooks or signals of this pod that are under way are not waited for.
+    Abandon(PodKey),
     /// LIST the groups of the node.
     List {
         /// How long to wait.
@@ -207,7 +218,7 @@ struct NodeState {
     delete_orphans: bool,
     /// A list tells which groups have been provisioned.
     bulk_listing: bool,
-    pace: Pace,
+    interval: PollInterval,
     breaker: Breaker,
     /// Since when it is known that another control plane works with the same groups. Only a person's word ends it: that the
     /// groups that showed it are gone may be the other one's doing.
@@ -322,6 +333,8 @@ impl Engine {
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
             Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
+            Input::PreStopEnded(key, failed) => self.pre_stop_ended(now, &key, &failed, fx),
+            Input::Signalled(key, unreached) => self.signalled(now, &key, &unreached, fx),
             Input::PodRead(key, presence) => self.pod_read(now, &key, presence),
             Input::PodDeleted(key, done) => self.pod_deleted(now, &key, done),
             Input::Timer(key) => self.touched.push(key),
@@ -419,9 +432,9 @@ impl Engine {
         self.node.delete_orphans = delete;
     }
 
-    /// Polls of running pods follow `pace` from now on.
-    pub fn set_pace(&mut self, pace: Pace) {
-        self.node.pace = pace;
+    /// Polls of running pods follow `interval` from now on.
+    pub fn set_poll_interval(&mut self, interval: PollInterval) {
+        self.node.interval = interval;
     }
 
     /// A person has agreed to the deletion of the groups that one of `tokens` names; they are separated by commas.
@@ -438,15 +451,15 @@ impl Engine {
     }
 
     /// What polls of the running pods would cost.
-    pub fn wish(&self, now: Now) -> Wish {
-        let mut wish = Wish::default();
+    pub fn demand(&self, now: Now) -> PollDemand {
+        let mut demand = PollDemand::default();
         for record in self.records.values() {
             if let Stage::Running { stable_since } = record.stage {
                 let stable = now.mono.saturating_sub(stable_since);
-                cadence::add_wish(&mut wish, stable, record.ends());
+                cadence::add_demand(&mut demand, stable, record.ends());
             }
         }
-        wish
+        demand
     }
 
     /// True once both lists arrived.

@@ -9,17 +9,22 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
-use super::{Deleted, Doubts, Ensured, Failure, GroupSummary, Images, Listing, References, Slot};
+use super::failure::follows;
+use super::zones::FullZones;
+use super::{
+    Deleted, Ensured, Failure, GroupSummary, Images, Listing, References, RefreshRequests, Slot,
+};
 use crate::api::Os;
 use crate::azure::ErrorClass;
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{Class, Pace, Urgency, Wish};
+use crate::azure::throttle::{CallPriority, Class, PollDemand, PollInterval};
 use crate::tenure::{Maker, Mark, Tenure};
 use crate::translate::{
-    GroupDefaults, Ownership, PodKey, Reference, Refusals, Resolved, Translation, container_group,
-    group_name, ownership, small_group,
+    GroupDefaults, GroupPhase, Ownership, PodKey, Reference, Refusals, Resolved, Translation,
+    container_group, group_name, group_phase, ownership, provisioning_failure, small_group,
 };
 
 /// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret. The
@@ -75,9 +80,15 @@ async fn translated(
     .await
 }
 
+/// Whether provisioning of `group` has failed because the zone, or the region, has no capacity.
+fn has_no_capacity(group: &ContainerGroup) -> bool {
+    group_phase(group) == GroupPhase::ProvisioningFailed
+        && provisioning_failure(group).0 == follows(ErrorClass::Capacity).reason
+}
+
 /// Whose groups these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope {
+pub struct GroupOwner {
     /// Resource group.
     pub resource_group: String,
     /// UID of the cluster.
@@ -92,7 +103,7 @@ pub struct Scope {
     pub tenure: Option<Arc<Tenure>>,
 }
 
-impl Scope {
+impl GroupOwner {
     fn ownership(&self, key: PodKey, restarts: i32) -> Ownership {
         Ownership {
             cluster_uid: self.cluster_uid.clone(),
@@ -129,11 +140,12 @@ pub struct Aci {
     pub(super) arm: Arc<ArmClient>,
     references: Arc<dyn References>,
     images: Arc<dyn Images>,
-    pub(super) scope: Scope,
+    pub(super) scope: GroupOwner,
     defaults: RwLock<Arc<GroupDefaults>>,
-    pub(super) doubts: Arc<Doubts>,
+    pub(super) refreshes: Arc<RefreshRequests>,
     /// Groups that are ours and have other names than we would give them, as the last list shows them.
     adopted: RwLock<HashMap<PodKey, String>>,
+    full_zones: FullZones,
 }
 
 impl Aci {
@@ -142,7 +154,7 @@ impl Aci {
         arm: Arc<ArmClient>,
         references: Arc<dyn References>,
         images: Arc<dyn Images>,
-        scope: Scope,
+        scope: GroupOwner,
         defaults: GroupDefaults,
     ) -> Self {
         Self {
@@ -151,8 +163,9 @@ impl Aci {
             images,
             scope,
             defaults: RwLock::new(Arc::new(defaults)),
-            doubts: Arc::default(),
+            refreshes: Arc::default(),
             adopted: RwLock::default(),
+            full_zones: FullZones::default(),
         }
     }
 
@@ -162,8 +175,8 @@ impl Aci {
     }
 
     /// Pods whose containers were not as their status says when somebody used them.
-    pub fn doubts(&self) -> Arc<Doubts> {
-        Arc::clone(&self.doubts)
+    pub fn refreshes(&self) -> Arc<RefreshRequests> {
+        Arc::clone(&self.refreshes)
     }
 
     /// The operating system of the containers.
@@ -264,13 +277,25 @@ impl Aci {
                 notes: Vec::new(),
             });
         }
-        let defaults = self.defaults.read().clone();
+        let mut defaults = self.defaults.read().clone();
+        let full_zones = self.full_zones.at(Instant::now());
+        if !full_zones.is_empty() {
+            Arc::make_mut(&mut defaults).full_zones = full_zones;
+        }
         let owner = self.scope.ownership(key, restarts);
         let translation = self.translate(pod, &defaults, owner, slot).await?;
-        let group = self
+        let put = self
             .arm
             .put_group(&self.scope.resource_group, name, &translation.group)
-            .await?;
+            .await;
+        if put
+            .as_ref()
+            .is_err_and(|error| error.class == ErrorClass::Capacity)
+        {
+            let zones = &translation.group.zones;
+            self.full_zones.note(zones, Instant::now());
+        }
+        let group = put?;
         Ok(Ensured {
             group: Box::new(group),
             adopted: false,
@@ -279,30 +304,35 @@ impl Aci {
     }
 
     /// The failure of a create of `name` that waits for Azure's limit; `None` when it is to be tried.
-    pub fn in_line(&self, name: &str) -> Option<Failure> {
+    pub fn queue_position(&self, name: &str) -> Option<Failure> {
         let waiting = self
             .arm
-            .in_line(&self.scope.resource_group, name, Class::Create);
+            .queue_position(&self.scope.resource_group, name, Class::Create);
         waiting.map(Failure::from)
     }
 
     /// Notes what polls of the running pods of this node would cost, and says how often to poll: the reads are shared by all
     /// nodes of a subscription and principal.
-    pub fn plan(&self, wish: Wish) -> Pace {
-        self.arm.plan(&self.scope.node, wish)
+    pub fn plan(&self, demand: PollDemand) -> PollInterval {
+        self.arm.plan(&self.scope.node, demand)
     }
 
     /// The group `name` with its instance view; `None` only when ARM says that the group does not exist.
     pub async fn observe(
         &self,
         name: &str,
-        urgency: Urgency,
+        priority: CallPriority,
     ) -> Result<Option<Box<ContainerGroup>>, Failure> {
-        Ok(self
+        let group = self
             .arm
-            .look_at_group(&self.scope.resource_group, name, urgency)
-            .await?
-            .map(Box::new))
+            .look_at_group(&self.scope.resource_group, name, priority)
+            .await?;
+        if let Some(group) = &group
+            && has_no_capacity(group)
+        {
+            self.full_zones.note(&group.zones, Instant::now());
+        }
+        Ok(group.map(Box::new))
     }
 
     /// Deletes the group `name`.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Aci;
-use super::doubts::{is_doubtful, is_doubtful_end};
 use super::exec::{Command, ExecError, Exit, Streams};
+use super::refresh::{contradicts_status, end_contradicts_status};
 use crate::azure::AzureError;
 use crate::azure::monitor::{Metric, Series};
-use crate::azure::throttle::Looks;
+use crate::azure::throttle::LogPollScheduler;
 use crate::translate::PodKey;
 
 /// The containers of a node's pods. Calls are bounded in time by the implementation.
@@ -26,11 +26,11 @@ pub trait Containers: Send + Sync {
     ) -> Result<String, AzureError>;
 
     /// The turns for looking again at a log that is followed: those of the ARM budget that [`Containers::logs`] uses.
-    fn looks(&self) -> Arc<Looks>;
+    fn log_polls(&self) -> Arc<LogPollScheduler>;
 
     /// Says how many reads a second would keep the figures of the node fresh; they are planned together with all other
     /// reads of that ARM budget.
-    fn plan_figures(&self, reads_per_second: f64);
+    fn plan_metrics(&self, reads_per_second: f64);
 
     /// Averages of the minutes from `from` until `until` (seconds of the epoch): CPU and memory of each container, and
     /// with `network` those of the group's network.
@@ -76,18 +76,18 @@ impl Containers for Aci {
             .container_logs(rg, &group, container, tail, timestamps)
             .await
             .inspect_err(|error| {
-                if is_doubtful(error) {
-                    self.doubts.add(pod);
+                if contradicts_status(error) {
+                    self.refreshes.add(pod);
                 }
             })
     }
 
-    fn looks(&self) -> Arc<Looks> {
-        self.arm.looks()
+    fn log_polls(&self) -> Arc<LogPollScheduler> {
+        self.arm.log_polls()
     }
 
-    fn plan_figures(&self, reads_per_second: f64) {
-        self.arm.plan_figures(&self.scope.node, reads_per_second);
+    fn plan_metrics(&self, reads_per_second: f64) {
+        self.arm.plan_metrics(&self.scope.node, reads_per_second);
     }
 
     async fn usage(
@@ -122,8 +122,8 @@ impl Containers for Aci {
         self.run_command(pod, container, command, streams)
             .await
             .inspect_err(|error| {
-                if is_doubtful_end(error) {
-                    self.doubts.add(pod);
+                if end_contradicts_status(error) {
+                    self.refreshes.add(pod);
                 }
             })
     }
@@ -138,8 +138,8 @@ impl Containers for Aci {
         self.show_output(pod, container, tty, streams)
             .await
             .inspect_err(|error| {
-                if is_doubtful_end(error) {
-                    self.doubts.add(pod);
+                if end_contradicts_status(error) {
+                    self.refreshes.add(pod);
                 }
             })
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::azure::error::AzureError;
-use crate::azure::throttle::IN_LINE;
+use crate::azure::throttle::QUEUED;
 use crate::translate::Refusals;
 
 mod table;
@@ -33,17 +33,17 @@ pub enum FailureKind {
     /// ACI is still busy with the group: look in ten seconds, then try again.
     Transitioning,
     /// Nothing was sent: it waits for its turn in the line of creates and deletes.
-    InLine,
+    Queued,
 }
 
 impl FailureKind {
     /// Whether a group may exist that nobody has seen: look before making one.
-    pub fn leaves_doubt(self) -> bool {
+    pub fn may_have_taken_effect(self) -> bool {
         matches!(self, Self::Uncertain | Self::Transitioning)
     }
 
     /// Whether it passes by itself, mostly soon.
-    pub fn passes(self) -> bool {
+    pub fn is_transient(self) -> bool {
         matches!(
             self,
             Self::Transient | Self::Uncertain | Self::Transitioning
@@ -89,7 +89,7 @@ impl Failure {
 
 impl From<Refusals> for Failure {
     fn from(refusals: Refusals) -> Self {
-        let kind = if refusals.heal() {
+        let kind = if refusals.is_retryable() {
             FailureKind::Reference
         } else {
             FailureKind::Refused
@@ -105,9 +105,9 @@ impl From<Refusals> for Failure {
 
 impl From<AzureError> for Failure {
     fn from(error: AzureError) -> Self {
-        if error.code == IN_LINE {
+        if error.code == QUEUED {
             return Self {
-                kind: FailureKind::InLine,
+                kind: FailureKind::Queued,
                 reason: "WaitingForAzureLimit",
                 message: error.message,
                 retry_after: error.retry_after,
@@ -126,7 +126,7 @@ impl From<AzureError> for Failure {
             kind => kind,
         };
         // A kubelet's words need no advice, and what passes none.
-        let silent = row.remedy.is_empty() || kind == FailureKind::Image || kind.passes();
+        let silent = row.remedy.is_empty() || kind == FailureKind::Image || kind.is_transient();
         let said = error.discreet();
         let message = if silent {
             said

@@ -1,16 +1,16 @@
-//! The entry points of a pod's images, from their registries, with the credentials that its container group has.
+//! What a pod's images say about themselves, from their registries, with the credentials that its container group has.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{Failure, FailureKind};
 use crate::api::Os;
 use crate::azure::model::RegistryCredential;
-use crate::registry::{Login, Platform, Registry, RegistryError};
-use crate::translate::{Resolved, registry_server};
+use crate::registry::{Configuration, Login, Platform, Registry, RegistryError};
+use crate::translate::{Image, Resolved, registry_server};
 
 /// Reason of a pod that waits for what its image says.
 const UNREADABLE: &str = "ImageConfigUnreadable";
@@ -18,7 +18,7 @@ const UNREADABLE: &str = "ImageConfigUnreadable";
 /// Reads what a container group must know about its images.
 #[async_trait]
 pub trait Images: Send + Sync {
-    /// Puts the entry point of every one of the `images` of `pod` into `resolved`, or tells why one could not be had.
+    /// Puts what every one of the `images` of `pod` says about itself into `resolved`, or tells why one could not be had.
     /// `credentials` are those of the container group.
     async fn resolve(
         &self,
@@ -61,14 +61,29 @@ impl Images for RegistryImages {
             let login = credential.and_then(login);
             let asker = pod.metadata.namespace.as_deref().unwrap_or_default();
             let registry = &self.registry;
-            let read = registry.entry_point(asker, image, platform, login.as_ref());
+            let read = registry.configuration(asker, image, platform, login.as_ref());
             match read.await {
-                Ok(words) => Ok(((*image).to_owned(), words)),
+                Ok(said) => Ok(((*image).to_owned(), Arc::new(told(&said)))),
                 Err(error) => Err(failure(pod, image, credential, &error)),
             }
         });
-        resolved.entry_points.extend(try_join_all(reads).await?);
+        resolved.images.extend(try_join_all(reads).await?);
         Ok(())
+    }
+}
+
+fn told(said: &Configuration) -> Image {
+    let Configuration {
+        entry_point,
+        command,
+        user,
+        working_dir,
+    } = said.clone();
+    Image {
+        entry_point,
+        command,
+        user,
+        working_dir,
     }
 }
 
@@ -104,12 +119,12 @@ fn failure(
         }
         _ => "",
     };
+    let (field, instead) = need(pod, image);
     let message = format!(
-        "{}: the entry point of image {image:?} is needed and cannot be read: {error}{hint}; set command as well to do without",
-        place(pod, image)
+        "{field}: the configuration of image {image:?} is needed and cannot be read: {error}{hint}; {instead} to do without"
     );
     Failure {
-        kind: if error.passes() {
+        kind: if error.is_transient() {
             FailureKind::Transient
         } else {
             FailureKind::Slow
@@ -120,13 +135,8 @@ fn failure(
     }
 }
 
-/// The first container that needs the entry point of `image`.
-fn place(pod: &Pod, image: &str) -> String {
-    let needs = |container: &Container| {
-        container.image.as_deref() == Some(image)
-            && container.command.iter().flatten().next().is_none()
-            && container.args.iter().flatten().next().is_some()
-    };
+/// The first field that what `image` says is needed for, and how to do without.
+fn need(pod: &Pod, image: &str) -> (String, &'static str) {
     let spec = pod.spec.as_ref();
     let main = spec.map(|spec| &spec.containers[..]).unwrap_or_default();
     let init = spec.and_then(|spec| spec.init_containers.as_deref());
@@ -134,11 +144,43 @@ fn place(pod: &Pod, image: &str) -> String {
         ("containers", main),
         ("initContainers", init.unwrap_or_default()),
     ] {
-        if let Some(index) = containers.iter().position(needs) {
-            return format!("spec.{list}[{index}].args");
+        for (index, container) in containers.iter().enumerate() {
+            if container.image.as_deref() == Some(image)
+                && let Some((member, instead)) = need_of(container, spec)
+            {
+                return (format!("spec.{list}[{index}].{member}"), instead);
+            }
         }
     }
-    "spec.containers[].args".to_owned()
+    ("spec.containers[].args".to_owned(), "set command as well")
+}
+
+/// Likewise of a container.
+fn need_of(container: &Container, spec: Option<&PodSpec>) -> Option<(&'static str, &'static str)> {
+    let some = |words: &Option<Vec<String>>| words.as_ref().is_some_and(|it| !it.is_empty());
+    if !some(&container.command) && some(&container.args) {
+        return Some(("args", "set command as well"));
+    }
+    if container
+        .working_dir
+        .as_ref()
+        .is_some_and(|it| !it.is_empty())
+    {
+        return Some((
+            "workingDir",
+            "remove it and change the directory in the command",
+        ));
+    }
+    let own = container.security_context.as_ref();
+    let of_pod = spec.and_then(|spec| spec.security_context.as_ref());
+    let user = own
+        .and_then(|it| it.run_as_user)
+        .or(of_pod.and_then(|it| it.run_as_user));
+    let not_root = own
+        .and_then(|it| it.run_as_non_root)
+        .or(of_pod.and_then(|it| it.run_as_non_root));
+    (not_root == Some(true) && user.is_none())
+        .then_some(("securityContext.runAsNonRoot", "set runAsUser"))
 }
 
 #[cfg(test)]
@@ -216,6 +258,32 @@ mod tests {
         );
         let told = failure(&pod, "i", Some(&identity("r")), &unauthorized);
         assert!(told.message.contains("only ACI can use it"), "{told}");
+        for (container, field, instead) in [
+            (
+                json!({"workingDir": "/a"}),
+                "workingDir",
+                "change the directory in the command",
+            ),
+            (
+                json!({"securityContext": {"runAsNonRoot": true}}),
+                "securityContext.runAsNonRoot",
+                "set runAsUser",
+            ),
+        ] {
+            let mut container = container;
+            container["name"] = json!("a");
+            container["image"] = json!("i");
+            let pod = serde_json::from_value(json!({"spec": {"containers": [container]}})).unwrap();
+            let told = failure(&pod, "i", None, &unauthorized);
+            let (start, end) = (
+                format!("spec.containers[0].{field}: "),
+                format!("{instead} to do without"),
+            );
+            assert!(
+                told.message.starts_with(&start) && told.message.ends_with(&end),
+                "{told}"
+            );
+        }
         let busy = RegistryError::Unavailable {
             host: host(),
             status: 429,

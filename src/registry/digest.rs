@@ -1,4 +1,4 @@
-//! Digests of the OCI image specification: what a registry says that something is, to be held against what it sends.
+//! Digests of the OCI image specification: what a registry says that something is, to be held against what it sends. PURE.
 
 use std::fmt;
 

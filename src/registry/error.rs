@@ -119,7 +119,7 @@ impl RegistryError {
     }
 
     /// Whether it passes by itself.
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::Unreachable { .. }

@@ -15,8 +15,8 @@ pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 /// The only architecture of Azure Container Instances.
 const ARCHITECTURE: &str = "amd64";
-/// Longest entry point that is kept, all words together; real ones are a few words.
-const MAX_ENTRY_POINT: usize = 16 << 10;
+/// Longest entry point, command, user or directory that is kept, all words together; real ones are a few words.
+const MAX_WORDS: usize = 16 << 10;
 
 /// What a container of Azure Container Instances runs on; the architecture is amd64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,17 +150,36 @@ struct ImageFile {
 struct ImageConfig {
     #[serde(default)]
     entrypoint: Option<Vec<String>>,
+    #[serde(default)]
+    cmd: Option<Vec<String>>,
+    #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    working_dir: Option<String>,
     /// Windows: the entry point is a whole command line in one word.
     #[serde(default)]
     args_escaped: Option<bool>,
 }
 
-/// The `Entrypoint` of the image configuration `bytes` of `host`; empty when the image has none.
-pub(super) fn entry_point(
+/// What an image says of the process that it is made for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// `Entrypoint`, and `Cmd` behind it.
+    pub entry_point: Vec<String>,
+    /// Arguments, or the command of an image without an entry point.
+    pub command: Vec<String>,
+    /// `User`: a name or a number, and a group behind a colon; empty for root.
+    pub user: String,
+    /// `WorkingDir`; empty for the root.
+    pub working_dir: String,
+}
+
+/// The configuration of an image, of `host`, in `bytes`.
+pub(super) fn configuration(
     bytes: &[u8],
     platform: Platform,
     host: &str,
-) -> Result<Vec<String>, RegistryError> {
+) -> Result<Configuration, RegistryError> {
     let malformed = |what| RegistryError::Malformed {
         host: host.to_owned(),
         what,
@@ -171,23 +190,57 @@ pub(super) fn entry_point(
         return Err(RegistryError::Platform(platform));
     }
     let config = file.config.unwrap_or_default();
-    let entry_point = config.entrypoint.unwrap_or_default();
-    let size: usize = entry_point.iter().map(|word| word.len() + 1).sum();
-    if size > MAX_ENTRY_POINT {
-        return Err(RegistryError::TooLarge {
-            host: host.to_owned(),
-            what: "an ENTRYPOINT",
-            limit: MAX_ENTRY_POINT,
-        });
-    }
-    if entry_point.iter().any(|word| word.contains('\0')) {
-        return Err(malformed("an ENTRYPOINT that no program can have"));
+    let configuration = Configuration {
+        entry_point: config.entrypoint.unwrap_or_default(),
+        command: config.cmd.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        working_dir: config.working_dir.unwrap_or_default(),
+    };
+    let Configuration {
+        entry_point,
+        command,
+        user,
+        working_dir,
+    } = &configuration;
+    for (what, no_program, words) in [
+        (
+            "an ENTRYPOINT",
+            "an ENTRYPOINT that no program can have",
+            entry_point.as_slice(),
+        ),
+        (
+            "a CMD",
+            "a CMD that no program can have",
+            command.as_slice(),
+        ),
+        (
+            "a USER",
+            "a USER that nobody can be",
+            std::slice::from_ref(user),
+        ),
+        (
+            "a WORKDIR",
+            "a WORKDIR that is no directory",
+            std::slice::from_ref(working_dir),
+        ),
+    ] {
+        let size: usize = words.iter().map(|word| word.len() + 1).sum();
+        if size > MAX_WORDS {
+            return Err(RegistryError::TooLarge {
+                host: host.to_owned(),
+                what,
+                limit: MAX_WORDS,
+            });
+        }
+        if words.iter().any(|word| word.contains('\0')) {
+            return Err(malformed(no_program));
+        }
     }
     if config.args_escaped == Some(true) && platform == Platform::Windows && !entry_point.is_empty()
     {
         return Err(RegistryError::ShellForm);
     }
-    Ok(entry_point)
+    Ok(configuration)
 }
 
 #[cfg(test)]
@@ -277,8 +330,9 @@ mod tests {
 
     #[test]
     fn entry_points() {
-        let read =
-            |platform, value: &Value| entry_point(value.to_string().as_bytes(), platform, "r");
+        let whole =
+            |platform, value: &Value| configuration(value.to_string().as_bytes(), platform, "r");
+        let read = |platform, value: &Value| whole(platform, value).map(|it| it.entry_point);
         let linux =
             |config: Value| json!({"os": "linux", "architecture": "amd64", "config": config});
         let windows =
@@ -298,6 +352,33 @@ mod tests {
             ),
         ] {
             assert_eq!(read(Platform::Linux, &linux(config)).unwrap(), expected);
+        }
+        let all =
+            json!({"Entrypoint": ["/a"], "Cmd": ["c", "d"], "User": "1000:0", "WorkingDir": "/w"});
+        let expected = Configuration {
+            entry_point: vec!["/a".to_owned()],
+            command: vec!["c".to_owned(), "d".to_owned()],
+            user: "1000:0".to_owned(),
+            working_dir: "/w".to_owned(),
+        };
+        assert_eq!(whole(Platform::Linux, &linux(all)), Ok(expected));
+        for (member, value) in [
+            ("Cmd", json!(["a\u{0}"])),
+            ("User", json!("\u{0}")),
+            ("WorkingDir", json!("/\u{0}")),
+        ] {
+            let read = read(Platform::Linux, &linux(json!({member: value})));
+            assert!(
+                matches!(read, Err(RegistryError::Malformed { .. })),
+                "{member}: {read:?}"
+            );
+        }
+        for member in ["User", "WorkingDir"] {
+            let read = read(Platform::Linux, &linux(json!({member: "a".repeat(17_000)})));
+            assert!(
+                matches!(read, Err(RegistryError::TooLarge { .. })),
+                "{member}: {read:?}"
+            );
         }
         let shell = json!({"Entrypoint": ["cmd /S /C run.exe"], "ArgsEscaped": true});
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Names of images, as container runtimes read them: `nginx`, `team/app:1`, `registry.example.com:5000/app@sha256:…`.
 //!
 //! The grammar is that of the OCI distribution specification; Docker's own registry and its folder `library` are what a
-//! name without a host means.
+//! name without a host means. PURE.
 
 use super::digest::Digest;
 use super::error::RegistryError;

@@ -4,20 +4,44 @@ use std::{fmt, io};
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use super::annotations::Asked;
-use super::budget::Budget;
-use super::facts::RestartPolicy;
-use super::features::Features;
-use super::fields::Fields;
+mod annotations;
+mod budget;
+mod command;
+mod containers;
+mod dns;
+mod env;
+mod expand;
+mod features;
+mod fields;
+mod init;
+mod names;
+mod network;
+mod pod;
+mod probes;
+mod registry_credentials;
+mod resolved;
+mod resources;
+mod review;
+mod security;
+mod services;
+mod small;
+mod volumes;
+
+pub use budget::MAX_REQUEST;
+pub use registry_credentials::registry_server;
+pub use resolved::{Image, Object, Reference, Resolved};
+pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
+
+use self::annotations::Asked;
+use self::budget::Budget;
+use self::features::Features;
+use self::fields::Fields;
+use self::resources::Need;
+use self::review::{MAX_REFUSALS, Review};
+use super::defaults::GroupDefaults;
 use super::identity::Ownership;
-use super::resolved::{Reference, Resolved};
-use super::resources::Need;
-use super::review::{MAX_REFUSALS, Review};
-use super::{
-    GroupDefaults, containers, dns, init, network, pod, pull, resources, security, services, small,
-    volumes,
-};
-use crate::azure::model::{Container, ContainerGroup, GroupProperties, Port};
+use super::policy::RestartPolicy;
+use crate::azure::model::{Container, ContainerGroup, GroupProperties};
 
 /// A pod as ACI runs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,8 +74,8 @@ pub struct Refusal {
     pub field: String,
     /// What is not possible and what to do.
     pub message: String,
-    /// It lies in something that the pod refers to, and passes when that changes.
-    pub heals: bool,
+    /// It lies in something that the pod refers to: a retry succeeds once that has changed.
+    pub is_retryable: bool,
 }
 
 /// Every refusal of a pod; never empty.
@@ -66,9 +90,9 @@ impl Refusals {
             .map_or(NOT_SUPPORTED, |refusal| refusal.reason)
     }
 
-    /// Whether all of them pass without a change of the pod.
-    pub fn heal(&self) -> bool {
-        self.0.iter().all(|refusal| refusal.heals)
+    /// Whether a retry can succeed without a change of the pod.
+    pub fn is_retryable(&self) -> bool {
+        self.0.iter().all(|refusal| refusal.is_retryable)
     }
 }
 
@@ -90,20 +114,20 @@ impl fmt::Display for Refusals {
 impl std::error::Error for Refusals {}
 
 /// Reason of a refusal: ACI, or this version of the translation, has no such thing.
-pub const NOT_SUPPORTED: &str = "NotSupportedOnAci";
+const NOT_SUPPORTED: &str = "NotSupportedOnAci";
 
 /// The container group of `pod`, or every reason why there can be none.
 ///
 /// The group carries copies of [`Translation::references`]. What `resolved` does not know of them is not looked into, so
 /// that a pod can be reviewed with `Resolved::default()` before anything is fetched; such a group must not be sent. What it
-/// knows as missing, and is not optional, is a refusal that heals.
+/// knows as missing, and is not optional, is a refusal that is worth a retry.
 pub fn container_group(
     pod: &Pod,
     defaults: &GroupDefaults,
     ownership: &Ownership,
     resolved: &Resolved,
 ) -> Result<Translation, Refusals> {
-    let mut review = Review::new(defaults.os, resolved);
+    let mut review = review_of(defaults, resolved);
     let group = build(pod, defaults, ownership, &mut review);
     conclude(group, review)
 }
@@ -118,11 +142,17 @@ pub fn small_group(
     if !small::is_small(pod, resolved) {
         return None;
     }
-    let mut review = Review::new(defaults.os, resolved);
+    let mut review = review_of(defaults, resolved);
     review.budget = Budget::small();
     let group = build(pod, defaults, ownership, &mut review);
     // More than a small budget is not more than Azure takes.
     (!review.budget.is_exceeded()).then(|| conclude(group, review))
+}
+
+fn review_of<'a>(defaults: &GroupDefaults, resolved: &'a Resolved) -> Review<'a> {
+    let mut review = Review::new(defaults.os, resolved);
+    review.compatibility = defaults.compatibility;
+    review
 }
 
 fn conclude(group: ContainerGroup, mut review: Review<'_>) -> Result<Translation, Refusals> {
@@ -189,6 +219,7 @@ fn build(
             arm.properties.security_context = security::container(
                 container.security_context.as_ref(),
                 spec.security_context.as_ref(),
+                container.image.as_deref().unwrap_or_default(),
                 index,
                 review,
             );
@@ -204,6 +235,16 @@ fn build(
         containers.push(sidecar);
         needs.push(need);
     }
+    resources::share(
+        resources::of_pod(spec.resources.as_ref(), review),
+        &mut needs,
+    );
+    resources::check_disk(&needs, "spec.containers", review);
+    let own = containers.iter_mut();
+    let own = own.map(|it| &mut it.properties.volume_mounts);
+    let first = inits.first.iter_mut();
+    let first = first.map(|it| &mut it.properties.volume_mounts);
+    volumes.nest(own.chain(first), review);
     for (container, resources) in containers.iter_mut().zip(resources::size(
         &needs,
         inits.least,
@@ -212,21 +253,18 @@ fn build(
     )) {
         container.properties.resources = Some(resources);
     }
-    let ports: Vec<(String, Vec<Port>)> = places
-        .into_iter()
-        .zip(&containers)
-        .map(|(place, container)| (place, container.properties.ports.clone()))
-        .collect();
-    let (ip_address, subnet_ids) = network::address(&ports, &features.network, review);
+    network::take_once(&mut containers, &places, review);
+    let (ip_address, subnet_ids) =
+        network::address(pod, &containers, &places, &features.network, review);
     let dns_config = dns::config(&fields, &asked, &features.network, review);
     let image_registry_credentials =
-        pull::credentials(spec, defaults.registry_identity_id.as_deref(), review);
+        registry_credentials::credentials(spec, defaults.registry_identity_id.as_deref(), review);
     let volumes = volumes.finish(review);
-    features.give(&mut containers, &mut inits.first, review);
+    features.add_key_vault_variables(&mut containers, &mut inits.first, review);
     features.check(ip_address.is_some(), review);
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
-        tags: ownership.tags(&defaults.tags),
+        tags: ownership.tags(&features.tags, review.not_enforced().as_ref()),
         properties: GroupProperties {
             os_type: defaults.os.arm().to_owned(),
             restart_policy: Some(
@@ -245,7 +283,7 @@ fn build(
         },
         ..ContainerGroup::default()
     };
-    features.apply(&mut group);
+    features.write_into(&mut group);
     group
 }
 

@@ -21,6 +21,9 @@ const RESTARTS: &str = "vkc-restarts";
 const CREATED_BY: &str = "vkc-created-by";
 const CREATED_AT: &str = "vkc-created-at";
 
+/// What the pod asks for and ACI does not enforce. A tag, so that it is known of a group whoever made it.
+const NOT_ENFORCED: &str = "vkc-not-enforced";
+
 /// ARM's limit on tags of one resource.
 const MAX_TAGS: usize = 50;
 /// ARM's limit on a tag value, in characters.
@@ -131,10 +134,14 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// All tags of the group: ours, and as many of the `user`'s as ARM takes (50 tags, values of 256 characters).
+    /// All tags of the group: ours, with the list of what is `not_enforced`, and as many of the `user`'s as ARM takes (50 tags, values of 256 characters).
     ///
     /// Tag names are case-insensitive in ARM, so a user's tag that differs from ours in case only gives way.
-    pub fn tags(&self, user: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    pub fn tags(
+        &self,
+        user: &BTreeMap<String, String>,
+        not_enforced: Option<&String>,
+    ) -> BTreeMap<String, String> {
         let restarts = self.restarts.to_string();
         let mut ours = vec![
             (CLUSTER, &self.cluster_uid),
@@ -147,13 +154,17 @@ impl Ownership {
         if self.restarts > 0 {
             ours.push((RESTARTS, &restarts));
         }
+        ours.extend(not_enforced.map(|list| (NOT_ENFORCED, list)));
         let made_at = self.mark.as_ref().map(|mark| format!("{:.0}", mark.at));
         if let (Some(mark), Some(at)) = (&self.mark, &made_at) {
             ours.extend([(CREATED_BY, &mark.by), (CREATED_AT, at)]);
         }
         let clip = |value: &String| value.chars().take(MAX_TAG_VALUE).collect::<String>();
         user.iter()
-            .filter(|(name, _)| !ours.iter().any(|(our, _)| name.eq_ignore_ascii_case(our)))
+            .filter(|(name, _)| {
+                let our = |our: &str| name.eq_ignore_ascii_case(our);
+                !our(NOT_ENFORCED) && !ours.iter().any(|(name, _)| our(name))
+            })
             .take(MAX_TAGS - ours.len())
             .map(|(name, value)| (name.clone(), clip(value)))
             .chain(
@@ -186,6 +197,13 @@ pub fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
             Some(Mark { by, at })
         }),
     })
+}
+
+/// What the pod of a group asks for and ACI does not enforce, by the group's tags.
+pub(super) fn not_enforced(tags: &BTreeMap<String, String>) -> Option<&str> {
+    tags.iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(NOT_ENFORCED))
+        .map(|(_, list)| list.as_str())
 }
 
 /// Restarts that the containers of a group had behind them when it was made, by its tags.
@@ -260,7 +278,7 @@ mod tests {
 
     #[test]
     fn tags_say_who_owns_a_group() {
-        let tags = owner().tags(&BTreeMap::new());
+        let tags = owner().tags(&BTreeMap::new(), None);
         assert_eq!(ownership(&tags), Some(owner()));
         let upper = tags
             .iter()
@@ -286,7 +304,7 @@ mod tests {
             .map(|n| (format!("t{n:02}"), "é".repeat(300)))
             .collect();
         user.insert("Vkc-Uid".to_owned(), "another".to_owned());
-        let tags = owner().tags(&user);
+        let tags = owner().tags(&user, None);
         assert_eq!(tags.len(), 50);
         assert!(tags.values().all(|value| value.chars().count() <= 256));
         assert_eq!(ownership(&tags), Some(owner()));

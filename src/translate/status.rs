@@ -8,20 +8,27 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 
+mod billing;
+mod carry_over;
 mod conditions;
 mod container;
+mod events;
+mod facts;
 mod patch;
 mod phase;
+
+pub use events::{EventCursor, GroupEvent, provisioning_failure};
+pub use facts::{ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, PodFacts, facts};
 
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
 
 use self::conditions::conditions;
-use self::container::{Seen, Trouble};
+use self::container::{Seen, Trouble, is};
+use self::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
 use self::phase::phase_of;
-use super::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
-use super::facts::{ContainerFacts, PodFacts, RestartPolicy};
 use super::identity::restarts_before;
+use super::policy::RestartPolicy;
 use super::time;
 use crate::azure::model::{ContainerGroup, Event, GroupProperties, InstanceView};
 
@@ -211,7 +218,11 @@ pub fn status_terminated(
     let mut seen = seen(facts, last_group);
     let message = "the container was ended with its pod and its exit code is not known";
     let ran = facts.phase.as_deref() == Some("Running");
+    let began = facts.deletion_began().filter(|_| facts.ending.is_some());
     for container in seen.init.iter_mut().chain(&mut seen.containers) {
+        if let Some(began) = began {
+            container.end_since(began);
+        }
         if ran || container.has_started() {
             container.lost(message, now);
         }
@@ -227,6 +238,30 @@ pub fn status_terminated(
         seen,
     };
     lives.status(facts, None, ip, host_ip, now)
+}
+
+/// Whether every container of a pod that is being deleted, sidecars apart, has ended since that was asked for. What ACI has
+/// started again meanwhile counts as ended.
+pub fn has_ended(facts: &PodFacts, group: &ContainerGroup) -> bool {
+    let Some(began) = facts.deletion_began() else {
+        return false;
+    };
+    let mut seen = seen(facts, Some(group));
+    seen.containers.iter_mut().all(|container| {
+        container.end_since(began);
+        container.has_ended()
+    })
+}
+
+/// Names of the containers of a group that run.
+pub fn running_containers(group: &ContainerGroup) -> Vec<String> {
+    let runs = |container: &&crate::azure::model::Container| {
+        let view = container.properties.instance_view.as_ref();
+        let state = view.and_then(|view| view.current_state.as_ref());
+        state.is_some_and(|state| is(state, "Running"))
+    };
+    let containers = group.properties.containers.iter();
+    containers.filter(runs).map(|it| it.name.clone()).collect()
 }
 
 /// Whether `status` is the last one: `Succeeded` or `Failed`.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::api::Os;
+use crate::api::{Os, Unenforced};
 
 mod changes;
 mod container;
@@ -21,6 +21,9 @@ pub enum Verdict {
     Mapped,
     /// Nearly; the pod runs and one Event says what differs.
     Approximated(&'static str),
+    /// Not at all; the pod runs, and one Event and an annotation say what it does without, unless the connector has such pods
+    /// refused.
+    NotEnforced(Unenforced, &'static str),
     /// The pod is not run: without the field it would do something else, or be weaker. The text says what to do.
     Refused(&'static str),
     /// Without effect on ACI, and the pod cannot tell or was never promised more.
@@ -32,6 +35,7 @@ impl Verdict {
         match self {
             Self::Mapped => "mapped",
             Self::Approximated(_) => "approximated",
+            Self::NotEnforced(..) => "not enforced",
             Self::Refused(_) => "refused",
             Self::Ignored(_) => "ignored",
         }
@@ -40,7 +44,18 @@ impl Verdict {
     fn why(self) -> &'static str {
         match self {
             Self::Mapped => "",
-            Self::Approximated(why) | Self::Refused(why) | Self::Ignored(why) => why,
+            Self::Approximated(why)
+            | Self::NotEnforced(_, why)
+            | Self::Refused(why)
+            | Self::Ignored(why) => why,
+        }
+    }
+
+    /// The field of the connector's `spec.compatibility` that decides.
+    fn decided_by(self) -> Option<&'static str> {
+        match self {
+            Self::NotEnforced(what, _) => Some(what.as_str()),
+            _ => None,
         }
     }
 }
@@ -86,6 +101,9 @@ pub fn page() -> String {
          this release is built with.\n\n\
          - **mapped**: it means on ACI what it means in Kubernetes.\n\
          - **approximated**: nearly; the pod runs, and an Event on the pod says once what differs.\n\
+         - **not enforced**: ACI has no such thing, and the restricted Pod Security Standard does not demand it; the pod runs, \
+         and one Event (`NotEnforcedOnAci`) and the annotation `virtual-kubelet.io/not-enforced` say what it does without. The \
+         connector's `spec.compatibility` may have such pods refused, field by field: the field's name is in brackets.\n\
          - **refused**: the pod is not run, because without the field it would do something else or be weaker. It stays \
          `Pending`, its status names field and reason.\n\
          - **ignored**: without effect on ACI, for the reason given.\n\n\
@@ -120,6 +138,11 @@ pub fn page() -> String {
             ("", windows) => format!("Windows: {windows}"),
             (linux, "") => format!("Linux: {linux}"),
             (linux, windows) => format!("Linux: {linux}. Windows: {windows}"),
+        };
+        let decided_by = row.linux.decided_by().or(row.windows.decided_by());
+        let why = match decided_by {
+            Some(field) => format!("{why} (`{field}`)"),
+            None => why,
         };
         let _ = writeln!(
             page,

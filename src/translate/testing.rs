@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::{GroupDefaults, Object, Ownership, PodKey, Reference, Resolved};
+use super::{GroupDefaults, Image, Object, Ownership, PodKey, Reference, Resolved};
 use crate::api::Os;
 use crate::azure::model::{ContainerGroup, SecretBytes};
 
@@ -71,6 +71,17 @@ fn entries(entries: &[(&str, &[u8])]) -> BTreeMap<String, SecretBytes> {
     entries.iter().map(entry).collect()
 }
 
+/// What an image says about itself.
+fn image(entry_point: &[&str], command: &[&str], user: &str, working_dir: &str) -> Arc<Image> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    Arc::new(Image {
+        entry_point: words(entry_point),
+        command: words(command),
+        user: user.to_owned(),
+        working_dir: working_dir.to_owned(),
+    })
+}
+
 /// A Secret, or a `ConfigMap` without binary data.
 pub(super) fn object(data: &[(&str, &[u8])]) -> Arc<Object> {
     Arc::new(Object {
@@ -125,14 +136,16 @@ pub(super) fn resolved() -> Resolved {
         objects: objects.into_iter().collect(),
         services: Some(Arc::from([])),
         kubernetes: Some(None),
-        entry_points: [("e", &["/entry", "$(HOME)"][..]), ("bare", &[])]
-            .map(|(name, words)| {
-                (
-                    name.to_owned(),
-                    words.iter().map(|word| (*word).to_owned()).collect(),
-                )
-            })
-            .into(),
+        images: [
+            ("e", image(&["/entry", "$(HOME)"], &["cmd"], "", "/work")),
+            ("bare", image(&[], &[], "", "")),
+            ("numeric", image(&["a"], &[], "1001", "")),
+            ("both", image(&["a"], &[], "65532:65533", "/")),
+            ("named", image(&["a"], &[], "app:app", "")),
+            ("root", image(&["a"], &[], "0:0", "")),
+        ]
+        .map(|(name, image)| (name.to_owned(), image))
+        .into(),
         ..Resolved::default()
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 /// Reads a timestamp as ACI writes it (RFC 3339, 0 to 9 fraction digits, `Z` or an offset); `None` when it is absent or
 /// no timestamp. Cut to whole seconds, because the API server keeps no more and a status must equal its echo.
-pub fn from_arm(text: Option<&str>) -> Option<Time> {
+pub(super) fn from_arm(text: Option<&str>) -> Option<Time> {
     let parsed = DateTime::parse_from_rfc3339(text?.trim()).ok()?;
     let seconds = parsed.timestamp();
     // ACI writes year 1 for "never".
@@ -14,6 +14,6 @@ pub fn from_arm(text: Option<&str>) -> Option<Time> {
 }
 
 /// `now` as the API server will keep it: whole seconds.
-pub fn whole(now: Timestamp) -> Time {
+pub(super) fn whole(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }

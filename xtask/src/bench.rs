@@ -4,6 +4,7 @@
 //! no scenario finds the caches, budgets or leftovers of another.
 
 mod audit;
+mod charts;
 mod kubelet;
 mod machine;
 mod pods;
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// Keep logs, metrics and the requests to ARM in this directory
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
+    /// With `--only charts`: files of `helm template`, or a directory of them
+    #[arg(value_name = "DIR|FILE")]
+    manifests: Option<PathBuf>,
     /// Build nothing: take vkc and aci-emulator from this directory
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
@@ -57,6 +61,10 @@ pub(crate) struct Bench {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    if args.only.contains(&Scenario::Charts) {
+        let path = args.manifests.as_ref();
+        return charts::run(path.context("name the manifests: --only charts DIR|FILE")?);
+    }
     let Some(bin_dir) = &args.bin_dir else {
         return build_and_measure();
     };

@@ -1,13 +1,20 @@
 //! `cargo xtask crds`: the generated files follow the types in `src/api`.
 
+mod schema;
+
 use std::fs;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::workspace;
 
-/// `config/crd` refers to its folder, so there is one copy.
-const FILES: [&str; 1] = ["crds/virtual-kubelet.io_virtualkubeletconnectors.yaml"];
+/// For kubectl, for kustomize, which reads nothing outside of its folder, and for Helm, which packs nothing outside of a chart.
+const CRDS: [&str; 3] = [
+    "crds/virtual-kubelet.io_virtualkubeletconnectors.yaml",
+    "config/crd/virtual-kubelet.io_virtualkubeletconnectors.yaml",
+    "charts/virtual-kubelet-connector/crds/virtual-kubelet.io_virtualkubeletconnectors.yaml",
+];
+const VALUES_SCHEMA: &str = "charts/virtual-kubelet-connector/values.schema.json";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -17,6 +24,34 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let crd = crd()?;
+    let schema = schema::values_schema(&crd)?;
+    let files = CRDS.map(|file| (file, &crd));
+    let root = workspace::root()?;
+    let mut stale = Vec::new();
+    for (file, text) in files.into_iter().chain([(VALUES_SCHEMA, &schema)]) {
+        let path = root.join(file);
+        if fs::read_to_string(&path).is_ok_and(|present| present == *text) {
+            continue;
+        }
+        if args.check {
+            stale.push(file);
+            continue;
+        }
+        let dir = path.parent().context("a file has a directory")?;
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("wrote {file}");
+    }
+    ensure!(
+        stale.is_empty(),
+        "not what the types say: {}; run `cargo xtask crds` and commit the result",
+        stale.join(", ")
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn crd() -> Result<String> {
     let output = workspace::cargo()?
         .args([
             "run",
@@ -36,28 +71,5 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         output.status
     );
     ensure!(!output.stdout.is_empty(), "vkc crd printed nothing");
-
-    let root = workspace::root()?;
-    let mut stale = Vec::new();
-    for file in FILES {
-        let path = root.join(file);
-        if fs::read(&path).is_ok_and(|present| present == output.stdout) {
-            continue;
-        }
-        if args.check {
-            stale.push(file);
-            continue;
-        }
-        let dir = path.parent().context("a file has a directory")?;
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        fs::write(&path, &output.stdout)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        println!("wrote {file}");
-    }
-    ensure!(
-        stale.is_empty(),
-        "not what the types say: {}; run `cargo xtask crds` and commit the result",
-        stale.join(", ")
-    );
-    Ok(ExitCode::SUCCESS)
+    String::from_utf8(output.stdout).context("vkc crd printed no text")
 }

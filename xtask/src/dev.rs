@@ -81,7 +81,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Ok(()) if args.once => {
             session.clean_up(&args).await;
             session.stop().await?;
-            println!("All of it was so.");
+            println!("All checks passed.");
             Ok(ExitCode::SUCCESS)
         }
         Ok(()) => {

@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod crds;
 mod dev;
+mod image;
 mod plane;
 mod test;
 
@@ -31,6 +32,8 @@ enum Task {
     Crds(crds::Args),
     /// Run the whole thing on this machine: control plane, emulator, operator, samples
     Dev(dev::Args),
+    /// Build the image with buildah, run what is in it, and check it
+    Image(image::Args),
     /// Run all tests; more arguments go to `cargo test`
     Test(test::Args),
 }
@@ -54,6 +57,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Task::ControlPlane(args) => plane::run(args).await,
         Task::Crds(args) => crds::run(&args),
         Task::Dev(args) => dev::run(args).await,
+        Task::Image(args) => image::run(&args),
         Task::Test(args) => test::run(&args),
     }
 }

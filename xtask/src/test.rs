@@ -8,15 +8,20 @@ use xtask::workspace;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Given to `cargo test`, such as `--test cluster_nodes -- --nocapture`; without `-p` all packages are tested
+    /// Given to `cargo test`, such as `--test cluster pods:: -- --nocapture`; without `-p` all packages are tested
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
+
+/// Tests that run at once, for each processor: most of them wait for servers.
+const TESTS_PER_CPU: usize = 3;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // Before the tests: a build of some minutes is easier to follow here than inside of the first of them.
     let assets = Assets::resolve(stderr_progress)?;
     eprintln!("control plane: {}", assets.dir().display());
+    let helm = assets.helm(stderr_progress)?;
+    eprintln!("helm: {}", helm.display());
     let mut cargo = workspace::cargo()?;
     cargo.arg("test");
     // Cargo lets --workspace win over -p without a word.
@@ -27,6 +32,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
     {
         cargo.arg("--workspace");
+    }
+    let cpus = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        cargo.env("RUST_TEST_THREADS", (cpus * TESTS_PER_CPU).to_string());
     }
     let status = cargo
         .args(&args.args)

@@ -66,6 +66,12 @@ pub(crate) struct Plan {
     pub(crate) code: i32,
 }
 
+/// What programs do that are asked to end and say nothing else: they end soon, well.
+const ON_SIGTERM: Plan = Plan {
+    after: Duration::from_millis(50),
+    code: 0,
+};
+
 /// A finished run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -89,6 +95,12 @@ pub(crate) struct ContainerLife {
     pub(crate) name: String,
     pub(crate) image: String,
     pub(crate) plan: Option<Plan>,
+    /// What it does when it gets SIGTERM; `None`: it goes on.
+    pub(crate) on_sigterm: Option<Plan>,
+    /// When and how the present run ends because of a SIGTERM.
+    ends: Option<(Time, i32)>,
+    /// SIGTERMs that it got since the last PUT.
+    pub(crate) sigterms: u32,
     pub(crate) restarts: u32,
     /// Whether it was started since the last PUT, whatever became of it.
     pub(crate) started: bool,
@@ -105,6 +117,9 @@ impl ContainerLife {
             name,
             image,
             plan,
+            on_sigterm: Some(ON_SIGTERM),
+            ends: None,
+            sigterms: 0,
             restarts: 0,
             started: false,
             phase: Phase::Unstarted,
@@ -116,6 +131,7 @@ impl ContainerLife {
 
     fn start(&mut self, at: Time) {
         self.phase = Phase::Running { since: at };
+        self.ends = None;
         self.started = true;
         self.log = Log::started(&self.name, &self.image, at);
     }
@@ -123,6 +139,18 @@ impl ContainerLife {
     fn restart(&mut self, at: Time) {
         self.restarts = self.restarts.saturating_add(1);
         self.start(at);
+    }
+
+    /// SIGTERM for the program; false when it does not run.
+    pub(crate) fn sigterm(&mut self, now: Time) -> bool {
+        if !matches!(self.phase, Phase::Running { .. }) {
+            return false;
+        }
+        self.sigterms = self.sigterms.saturating_add(1);
+        if let (None, Some(plan)) = (self.ends, self.on_sigterm) {
+            self.ends = Some((plus(now, plan.after), plan.code));
+        }
+        true
     }
 
     /// Ends the running container; false when it does not run.
@@ -153,9 +181,12 @@ impl ContainerLife {
     /// Plays what happened up to `now`. It ends: each round's pause is longer than the one before.
     fn settle(&mut self, policy: Policy, backoff: Duration, now: Time) {
         while let Some(at) = self.next_change().filter(|at| *at <= now) {
-            match (&self.phase, self.plan) {
-                (Phase::BackOff { .. }, _) => self.restart(at),
-                (Phase::Running { .. }, Some(plan)) => {
+            match (&self.phase, self.ends, self.plan) {
+                (Phase::BackOff { .. }, _, _) => self.restart(at),
+                (Phase::Running { .. }, Some((ends, code)), _) if ends <= at => {
+                    self.end(at, code, policy, backoff);
+                }
+                (Phase::Running { .. }, _, Some(plan)) => {
                     self.end(at, plan.code, policy, backoff);
                 }
                 _ => return,
@@ -166,7 +197,11 @@ impl ContainerLife {
     fn next_change(&self) -> Option<Time> {
         match (&self.phase, self.plan) {
             (Phase::BackOff { until }, _) => Some(*until),
-            (Phase::Running { since }, Some(plan)) => Some(plus(*since, plan.after)),
+            (Phase::Running { since }, plan) => {
+                let planned = plan.map(|plan| plus(*since, plan.after));
+                let asked = self.ends.map(|(at, _)| at);
+                planned.into_iter().chain(asked).min()
+            }
             _ => None,
         }
     }

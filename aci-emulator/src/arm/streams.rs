@@ -105,7 +105,7 @@ pub(crate) fn open(
         Session::exec(
             rules::text(&body, "command").unwrap_or_default(),
             (rows, cols),
-            container,
+            (super::world::Key::new(resource_group, name), container),
             &group.body,
         )
     } else {

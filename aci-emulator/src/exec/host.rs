@@ -3,7 +3,7 @@
 //! Off unless asked for: whoever may exec then runs what they like as the emulator's user. It is what a client that
 //! relies on a shell has to be tested with. The terminal is one that `script` (util-linux) opens.
 
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,15 +15,56 @@ use super::tty::Wire;
 /// What a process that was told to end may still say.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Runs `command`, one program without arguments, until it ends or the other side is gone.
+/// What an interactive shell reads first: process 1 is the container's program there, and this machine's here. Who signals it
+/// means the former; and who was put into a container has no parent there.
+const PROFILE: &str = r#"PPID=0
+kill() {
+    case "$*" in
+    "-TERM 1" | "-15 1" | "-s TERM 1" | "1") printf 'TERM\n' >>"$ACI_SIGNALS" ;;
+    *) command kill "$@" ;;
+    esac
+}
+"#;
+/// How often it is looked for signals.
+const SIGNALS: Duration = Duration::from_millis(20);
+
+/// The folder of a session: what its shell reads first, and the signals that it sends to process 1.
+struct Signals {
+    folder: tempfile::TempDir,
+    seen: u64,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("profile"), PROFILE)?;
+        std::fs::write(folder.path().join("signals"), "")?;
+        Ok(Self { folder, seen: 0 })
+    }
+
+    /// Whether there are some that were not seen before.
+    fn new_ones(&mut self) -> bool {
+        let path = self.folder.path().join("signals");
+        let length = std::fs::metadata(path).map_or(0, |file| file.len());
+        length > std::mem::replace(&mut self.seen, length)
+    }
+}
+
+/// Runs `command`, one program without arguments, until it ends or the other side is gone. `sigterm` is called when it
+/// sends SIGTERM to process 1.
 pub(crate) async fn exec(
     wire: &mut impl Wire,
     command: &str,
     environment: &BTreeMap<String, String>,
     (rows, columns): (i64, i64),
+    sigterm: impl Fn() -> bool,
 ) {
-    let mut child = match spawn(command, environment, rows, columns) {
-        Ok(child) => child,
+    let spawned = Signals::new().and_then(|signals| {
+        let child = spawn(command, environment, (rows, columns), signals.folder.path())?;
+        Ok((child, signals))
+    });
+    let (mut child, mut signals) = match spawned {
+        Ok(spawned) => spawned,
         Err(error) => {
             wire.send(format!("exec failed: {error}\r\n").into_bytes())
                 .await;
@@ -36,6 +77,9 @@ pub(crate) async fn exec(
     let mut buffer = vec![0; 8192];
     let mut waiting: Vec<u8> = Vec::new();
     loop {
+        if signals.new_ones() {
+            sigterm();
+        }
         tokio::select! {
             read = output.read(&mut buffer) => match read {
                 Ok(length @ 1..) => {
@@ -55,7 +99,11 @@ pub(crate) async fn exec(
                 Some(typed) => waiting = typed,
                 None => break,
             },
+            () = tokio::time::sleep(SIGNALS) => {}
         }
+    }
+    if signals.new_ones() {
+        sigterm();
     }
     // `script` hangs the terminal up when it is told to end.
     drop(input);
@@ -70,8 +118,8 @@ pub(crate) async fn exec(
 fn spawn(
     command: &str,
     environment: &BTreeMap<String, String>,
-    rows: i64,
-    columns: i64,
+    (rows, columns): (i64, i64),
+    folder: &Path,
 ) -> std::io::Result<Child> {
     // The real thing splits no words either: what is not one program is not found.
     let quoted = command.replace('\'', "'\\''");
@@ -82,6 +130,8 @@ fn spawn(
         .args(["-q", "-E", "always", "-c", &script, "/dev/null"])
         .env_clear()
         .envs(environment)
+        .env("ENV", folder.join("profile"))
+        .env("ACI_SIGNALS", folder.join("signals"))
         .env("SHELL", "/bin/sh")
         .env("HOME", "/")
         .current_dir("/")

@@ -1,7 +1,7 @@
 //! A tiny shell: enough to test a client's exec against.
 //!
-//! Commands: `cat`, `cd`, `echo`, `env`, `exit`, `export`, `false`, `ls`, `printf`, `pwd`, `sh`,
-//! `sleep`, `stty`, `true`. No pipes; the only redirections are those to `/dev/null`.
+//! Commands: `[` (`=` only), `cat`, `cd`, `echo`, `env`, `exit`, `export`, `false`, `kill`, `ls`, `printf`, `pwd`,
+//! `sh`, `sleep`, `stty`, `true`. No pipes; the only redirections are those to `/dev/null`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub(crate) struct Shell<'a, W> {
     files: BTreeMap<String, Vec<u8>>,
     directory: String,
     status: i32,
+    /// Sends SIGTERM to process 1; false when it does not run.
+    sigterm: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl<'a, W: Wire> Shell<'a, W> {
@@ -34,6 +36,7 @@ impl<'a, W: Wire> Shell<'a, W> {
         tty: Tty<'a, W>,
         environment: BTreeMap<String, String>,
         files: BTreeMap<String, Vec<u8>>,
+        sigterm: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         Self {
             tty,
@@ -41,6 +44,7 @@ impl<'a, W: Wire> Shell<'a, W> {
             files,
             directory: "/".to_owned(),
             status: 0,
+            sigterm,
         }
     }
 
@@ -127,6 +131,8 @@ impl<'a, W: Wire> Shell<'a, W> {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
             Piece::Variable(name) if name == "?" => self.status.to_string(),
+            // Whoever was put into a container from outside has no parent there.
+            Piece::Variable(name) if name == "PPID" => "0".to_owned(),
             Piece::Variable(name) => self.environment.get(name).cloned().unwrap_or_default(),
         };
         command
@@ -217,6 +223,16 @@ impl<'a, W: Wire> Shell<'a, W> {
                 _ => (0, format!("{}\n", arguments.join(" ")).into_bytes()),
             },
             "printf" => (0, printf(arguments).into_bytes()),
+            "[" => match arguments {
+                [left, "=", right, "]"] => (i32::from(left != right), Vec::new()),
+                _ => (2, b"sh: [: not understood\n".to_vec()),
+            },
+            "kill" => match arguments {
+                ["-TERM" | "-15", "1"] | ["-s", "TERM", "1"] | ["1"] if (self.sigterm)() => {
+                    (0, Vec::new())
+                }
+                _ => (1, b"sh: kill: no such process\n".to_vec()),
+            },
             "pwd" => (0, format!("{}\n", self.directory).into_bytes()),
             "cd" => {
                 self.directory = self.path(arguments.first().copied().unwrap_or("/root"));
@@ -378,10 +394,18 @@ mod tests {
         };
         let environment = BTreeMap::from([("NAME".to_owned(), "world".to_owned())]);
         let files = BTreeMap::from([("/etc/web/conf".to_owned(), b"a: 1\n".to_vec())]);
-        Shell::new(Tty::new(&mut wire), environment, files)
+        Shell::new(Tty::new(&mut wire), environment, files, &|| true)
             .exec(command)
             .await;
         String::from_utf8(wire.output).unwrap()
+    }
+
+    #[tokio::test]
+    async fn process_1_is_signalled_by_who_has_no_parent() {
+        let line = "[ \"$PPID\" = 0 ] && kill -TERM 1; echo $?";
+        assert_eq!(run("sh", &[line]).await.matches("0\r\n").count(), 1);
+        let line = "[ \"$PPID\" = 1 ] && kill -TERM 1; echo $?";
+        assert_eq!(run("sh", &[line]).await.matches("1\r\n").count(), 1);
     }
 
     #[tokio::test]

@@ -54,7 +54,7 @@ pub mod reason {
         /// Every reason with its meaning and, where somebody has to act, what to do.
         ALL;
 
-        /// Nothing was looked at yet. It goes by itself; if it stays, the operator is not running.
+        /// Nothing has been checked yet. It clears by itself; if it persists, the operator is not running.
         PENDING = "Pending";
         /// All wanted nodes are ready.
         NODES_READY = "NodesReady";
@@ -62,7 +62,7 @@ pub mod reason {
         NODES_NOT_READY = "NodesNotReady";
         /// The controller is doing what the spec asks for.
         PROGRESSING = "Progressing";
-        /// Something failed that may pass; the controller tries again. The message says what.
+        /// A temporary failure; the controller retries. The message says what failed.
         PROGRESSING_WITH_RETRY = "ProgressingWithRetry";
         /// Pods are being evicted.
         DRAINING = "Draining";

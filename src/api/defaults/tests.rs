@@ -105,7 +105,10 @@ fn capacity_is_the_users_over_the_usual_quota() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    assert_eq!(text(&spec(&json!({}))), "cpu=100 memory=400Gi pods=100");
+    assert_eq!(
+        text(&spec(&json!({}))),
+        "cpu=100 ephemeral-storage=5T memory=400Gi pods=100"
+    );
     assert_eq!(
         text(&spec(
             &json!({"node": {"capacity": {"cpu": 200, "ephemeral-storage": "1Ti"}}})

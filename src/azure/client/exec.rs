@@ -1,14 +1,12 @@
 //! exec and attach: ARM opens a session, whose `WebSocket` is elsewhere ([`crate::azure::exec`]).
 
-use azure_core::http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::operations::to_body;
-use super::{ArmClient, Call, parse};
+use super::call::Call;
+use super::{ArmClient, parse};
 use crate::azure::error::AzureError;
 use crate::azure::exec::{Authentication, Socket, connect};
 use crate::azure::model::SecretText;
-use crate::azure::throttle::{Class, Urgency};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,14 +45,8 @@ impl ArmClient {
             command,
             terminal_size: Size { rows, cols },
         };
-        let call = Call {
-            operation: "exec",
-            class: Class::Write,
-            urgency: Urgency::default(),
-            method: Method::Post,
-            url: self.container_url(rg, group, container, "exec")?,
-            body: Some(to_body(&body)?),
-        };
+        let url = self.group_url(rg, &[group, "containers", container, "exec"])?;
+        let call = Call::post("exec", url).with(&body)?;
         let session: Session = parse(&self.send(&call).await?)?;
         let client = self.sockets.sockets();
         let password = Authentication::FirstMessage(session.password);
@@ -68,14 +60,8 @@ impl ArmClient {
         group: &str,
         container: &str,
     ) -> Result<Socket, AzureError> {
-        let call = Call {
-            operation: "attach",
-            class: Class::Write,
-            urgency: Urgency::default(),
-            method: Method::Post,
-            url: self.container_url(rg, group, container, "attach")?,
-            body: None,
-        };
+        let url = self.group_url(rg, &[group, "containers", container, "attach"])?;
+        let call = Call::post("attach", url);
         let session: Session = parse(&self.send(&call).await?)?;
         let client = self.sockets.sockets();
         let password = Authentication::HeaderAndFirstMessage(session.password);

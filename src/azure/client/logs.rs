@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::operations::get;
+use super::call::Call;
 use super::{ArmClient, parse};
 use crate::azure::error::AzureError;
 use crate::azure::model::null_as_default;
-use crate::azure::throttle::Looks;
+use crate::azure::throttle::LogPollScheduler;
 
 #[derive(Deserialize)]
 struct Logs {
@@ -31,7 +31,7 @@ impl ArmClient {
         tail: Option<u32>,
         timestamps: bool,
     ) -> Result<String, AzureError> {
-        let mut url = self.container_url(rg, group, container, "logs")?;
+        let mut url = self.group_url(rg, &[group, "containers", container, "logs"])?;
         if let Some(tail) = tail {
             // ARM's parameter is an int32.
             let tail = tail.min(i32::MAX.unsigned_abs());
@@ -40,12 +40,12 @@ impl ArmClient {
         if timestamps {
             url.query_pairs_mut().append_pair("timestamps", "true");
         }
-        let logs: Logs = parse(&self.send(&get("container_logs", url)).await?)?;
+        let logs: Logs = parse(&self.send(&Call::get("container_logs", url)).await?)?;
         Ok(logs.content)
     }
 
-    /// The turns of who follows logs, shared by everybody with this subscription and principal.
-    pub fn looks(&self) -> Arc<Looks> {
-        self.session().limiter.looks()
+    /// When followed logs are polled, shared by all that use this subscription and principal.
+    pub fn log_polls(&self) -> Arc<LogPollScheduler> {
+        self.session().limiter.log_polls()
     }
 }

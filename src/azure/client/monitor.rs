@@ -3,18 +3,18 @@
 use azure_core::http::Url;
 use chrono::{DateTime, SecondsFormat};
 
-use super::operations::get;
-use super::{ArmClient, Call, parse};
+use super::call::Call;
+use super::{ArmClient, parse};
 use crate::azure::error::AzureError;
 use crate::azure::monitor::{Answer, Metric, Series};
-use crate::azure::throttle::Urgency;
+use crate::azure::throttle::CallPriority;
 
 /// Version of the metrics API that is spoken.
 const API_VERSION: &str = "2023-10-01";
 
 impl ArmClient {
     /// The averages of each minute of `metrics` from `from` until `until` (seconds of the epoch); by container when
-    /// `by_container`, which only CPU and memory can be asked by. Waits for a turn that [`ArmClient::plan_figures`] has
+    /// `by_container`, which only CPU and memory can be asked by. Waits for a turn that [`ArmClient::plan_metrics`] has
     /// planned, and goes behind all other reads then.
     pub async fn metrics(
         &self,
@@ -25,31 +25,12 @@ impl ArmClient {
         from: i64,
         until: i64,
     ) -> Result<Vec<Series>, AzureError> {
-        let mut url = self.metrics_url(rg, group)?;
+        let path = [group, "providers", "Microsoft.Insights", "metrics"];
+        let mut url = self.group_url_in(API_VERSION, rg, &path)?;
         ask(&mut url, metrics, by_container, from, until);
-        let call = Call {
-            urgency: Urgency::Figures,
-            ..get("metrics", url)
-        };
+        let call = Call::get("metrics", url).at(CallPriority::Metrics);
         let answer: Answer = parse(&self.send(&call).await?)?;
         Ok(answer.series())
-    }
-
-    fn metrics_url(&self, rg: &str, group: &str) -> Result<Url, AzureError> {
-        let path = [
-            "subscriptions",
-            self.subscription_id(),
-            "resourceGroups",
-            rg,
-            "providers",
-            "Microsoft.ContainerInstance",
-            "containerGroups",
-            group,
-            "providers",
-            "Microsoft.Insights",
-            "metrics",
-        ];
-        self.url(&path, API_VERSION)
     }
 }
 

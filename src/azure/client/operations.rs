@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use azure_core::http::{Method, Url};
+use azure_core::http::Url;
 use serde::{Deserialize, Serialize};
 
 use super::super::error::{AzureError, ErrorClass};
 use super::super::listing::Listing;
 use super::super::model::ContainerGroup;
 use super::super::resources::{Provider, ResourceGroup};
-use super::super::throttle::{Ask, Class, Pace, Urgency, Wish};
-use super::{ArmClient, Call, parse};
+use super::super::throttle::{CallPriority, Class, PermitRequest, PollDemand, PollInterval};
+use super::call::{CONTAINER_INSTANCE, Call};
+use super::{ArmClient, parse};
 
 /// The first version that has references to Key Vault secrets; only groups with such are sent in it where the spoken one
 /// is older, because not every cloud knows it.
@@ -64,14 +65,8 @@ impl ArmClient {
             spoken if group.properties.secret_references.is_empty() => spoken,
             spoken => spoken.max(SECRETS_API_VERSION),
         };
-        let call = Call {
-            operation: "put_group",
-            class: Class::Create,
-            urgency: Urgency::default(),
-            method: Method::Put,
-            url: self.group_url_in(version, rg, Some(name))?,
-            body: Some(to_body(group)?),
-        };
+        let url = self.group_url_in(version, rg, &[name])?;
+        let call = Call::put("put_group", url).with(group)?;
         let response = self.send(&call).await?;
         if response.body().is_empty() {
             // 202 without a body is legal in ARM; the group is there or about to be.
@@ -89,7 +84,8 @@ impl ArmClient {
         rg: &str,
         name: &str,
     ) -> Result<Option<ContainerGroup>, AzureError> {
-        self.look_at_group(rg, name, Urgency::Prompt).await
+        self.look_at_group(rg, name, CallPriority::Interactive)
+            .await
     }
 
     /// [`ArmClient::get_group`] for a read that may have to let others go first.
@@ -97,10 +93,9 @@ impl ArmClient {
         &self,
         rg: &str,
         name: &str,
-        urgency: Urgency,
+        priority: CallPriority,
     ) -> Result<Option<ContainerGroup>, AzureError> {
-        let mut call = get("get_group", self.group_url(rg, Some(name))?);
-        call.urgency = urgency;
+        let call = Call::get("get_group", self.group_url(rg, &[name])?).at(priority);
         match self.send(&call).await {
             Ok(response) => parse(&response).map(Some),
             Err(error) if error.class == ErrorClass::NotFound => Ok(None),
@@ -108,34 +103,34 @@ impl ArmClient {
         }
     }
 
-    /// The error of a create or delete of this group that is in the line and has to wait on. `None` when it should be sent,
-    /// or has never been asked for.
-    pub fn in_line(&self, rg: &str, name: &str, class: Class) -> Option<AzureError> {
-        let url = self.group_url(rg, Some(name)).ok()?;
-        self.session().limiter.in_line(Ask {
+    /// The error of a create or delete of this group that is queued and has to wait. `None` when it may be sent, or is not
+    /// queued.
+    pub fn queue_position(&self, rg: &str, name: &str, class: Class) -> Option<AzureError> {
+        let url = self.group_url(rg, &[name]).ok()?;
+        self.session().limiter.queue_position(PermitRequest {
             class,
-            member: self.member,
-            urgency: Urgency::default(),
+            tenant: self.tenant,
+            priority: CallPriority::default(),
             group: url.path(),
         })
     }
 
-    /// Notes how many reads a second would keep the figures of `node` fresh.
-    pub fn plan_figures(&self, node: &str, reads_per_second: f64) {
+    /// Notes how many reads a second keep the metrics of `node` fresh.
+    pub fn plan_metrics(&self, node: &str, reads_per_second: f64) {
         let session = self.session();
         session
             .limiter
-            .plan_figures(self.member, node, reads_per_second);
+            .plan_metrics(self.tenant, node, reads_per_second);
     }
 
-    /// Notes what looks at the running pods of `node` would cost, and says how often to look.
-    pub fn plan(&self, node: &str, wish: Wish) -> Pace {
-        self.session().limiter.plan(self.member, node, wish)
+    /// Notes what polling the running pods of `node` costs, and returns the intervals at which to poll.
+    pub fn plan(&self, node: &str, demand: PollDemand) -> PollInterval {
+        self.session().limiter.plan(self.tenant, node, demand)
     }
 
     /// Every container group of the resource group, without instance views: all pages or an error, never a part.
     pub async fn list_groups(&self, rg: &str) -> Result<Vec<ContainerGroup>, AzureError> {
-        tokio::time::timeout(LIST_TIMEOUT, self.list_pages(self.group_url(rg, None)?))
+        tokio::time::timeout(LIST_TIMEOUT, self.list_pages(self.group_url(rg, &[])?))
             .await
             .unwrap_or_else(|_| Err(AzureError::timeout("list_groups", LIST_TIMEOUT)))
     }
@@ -148,7 +143,7 @@ impl ArmClient {
         max_age: Duration,
     ) -> Result<Listing, AzureError> {
         let principal = self.session().credential.principal();
-        let key = format!("{}\n{principal}", self.group_url(rg, None)?).to_ascii_lowercase();
+        let key = format!("{}\n{principal}", self.group_url(rg, &[])?).to_ascii_lowercase();
         let listings = self.limiters.listings();
         listings.get(key, max_age, self.list_groups(rg)).await
     }
@@ -158,8 +153,7 @@ impl ArmClient {
         let mut visited = HashSet::from([first.clone()]);
         let mut url = first;
         for _ in 0..MAX_PAGES {
-            let mut call = get("list_groups", url);
-            call.urgency = Urgency::Leisure;
+            let call = Call::get("list_groups", url).at(CallPriority::Background);
             let response = self.send(&call).await?;
             let page: Page = parse(&response)?;
             groups.extend(page.value);
@@ -182,14 +176,7 @@ impl ArmClient {
 
     /// Deletes a container group. `Accepted` and `Deleted` may both still be seen by a GET for a while.
     pub async fn delete_group(&self, rg: &str, name: &str) -> Result<Deletion, AzureError> {
-        let call = Call {
-            operation: "delete_group",
-            class: Class::Delete,
-            urgency: Urgency::default(),
-            method: Method::Delete,
-            url: self.group_url(rg, Some(name))?,
-            body: None,
-        };
+        let call = Call::delete("delete_group", self.group_url(rg, &[name])?);
         match self.send(&call).await {
             Ok(response) => Ok(match u16::from(response.status()) {
                 202 => Deletion::Accepted,
@@ -203,18 +190,7 @@ impl ArmClient {
 
     /// Stops the containers of a container group, which stays; done when ARM answers. One that does not exist is stopped.
     pub async fn stop_group(&self, rg: &str, name: &str) -> Result<(), AzureError> {
-        let mut url = self.group_url(rg, Some(name))?;
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.push("stop");
-        }
-        let call = Call {
-            operation: "stop_group",
-            class: Class::Write,
-            urgency: Urgency::default(),
-            method: Method::Post,
-            url,
-            body: None,
-        };
+        let call = Call::post("stop_group", self.group_url(rg, &[name, "stop"])?);
         match self.send(&call).await {
             Ok(_) => Ok(()),
             Err(error) if error.class == ErrorClass::NotFound => Ok(()),
@@ -229,118 +205,26 @@ impl ArmClient {
         name: &str,
         tags: &BTreeMap<String, String>,
     ) -> Result<ContainerGroup, AzureError> {
-        let call = Call {
-            operation: "patch_tags",
-            class: Class::Write,
-            urgency: Urgency::default(),
-            method: Method::Patch,
-            url: self.group_url(rg, Some(name))?,
-            body: Some(to_body(&TagsPatch { tags })?),
-        };
+        let url = self.group_url(rg, &[name])?;
+        let call = Call::patch("patch_tags", url).with(&TagsPatch { tags })?;
         parse(&self.send(&call).await?)
     }
 
     /// The state of `Microsoft.ContainerInstance` in the subscription: registered or not, where and in which versions.
     pub async fn provider(&self) -> Result<Provider, AzureError> {
-        let path = [
-            "subscriptions",
-            self.subscription_id(),
-            "providers",
-            "Microsoft.ContainerInstance",
-        ];
-        parse(
-            &self
-                .send(&get("provider", self.url(&path, RESOURCES_API_VERSION)?))
-                .await?,
-        )
+        let path = ["providers", CONTAINER_INSTANCE];
+        let url = self.subscription_url(&path, RESOURCES_API_VERSION)?;
+        parse(&self.send(&Call::get("provider", url)).await?)
     }
 
     /// The resource group; `None` only when ARM says `ResourceGroupNotFound`.
     pub async fn resource_group(&self, rg: &str) -> Result<Option<ResourceGroup>, AzureError> {
-        let path = [
-            "subscriptions",
-            self.subscription_id(),
-            "resourcegroups",
-            rg,
-        ];
-        match self
-            .send(&get(
-                "resource_group",
-                self.url(&path, RESOURCES_API_VERSION)?,
-            ))
-            .await
-        {
+        let url = self.subscription_url(&["resourcegroups", rg], RESOURCES_API_VERSION)?;
+        match self.send(&Call::get("resource_group", url)).await {
             Ok(response) => parse(&response).map(Some),
             Err(error) if error.class == ErrorClass::ResourceGroupNotFound => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// The address of a container group, or of the collection.
-    fn group_url(&self, rg: &str, name: Option<&str>) -> Result<Url, AzureError> {
-        self.group_url_in(self.api_version(), rg, name)
-    }
-
-    fn group_url_in(&self, version: &str, rg: &str, name: Option<&str>) -> Result<Url, AzureError> {
-        let mut path = vec![
-            "subscriptions",
-            self.subscription_id(),
-            "resourceGroups",
-            rg,
-            "providers",
-            "Microsoft.ContainerInstance",
-            "containerGroups",
-        ];
-        path.extend(name);
-        self.url(&path, version)
-    }
-
-    /// The address of an action on a container.
-    pub(super) fn container_url(
-        &self,
-        rg: &str,
-        group: &str,
-        container: &str,
-        action: &str,
-    ) -> Result<Url, AzureError> {
-        let path = [
-            "subscriptions",
-            self.subscription_id(),
-            "resourceGroups",
-            rg,
-            "providers",
-            "Microsoft.ContainerInstance",
-            "containerGroups",
-            group,
-            "containers",
-            container,
-            action,
-        ];
-        self.url(&path, self.api_version())
-    }
-
-    /// The version of the container instance API that is spoken.
-    pub(super) fn api_version(&self) -> &str {
-        &self.endpoints.api_version
-    }
-
-    /// `path` below the base address, each segment percent-encoded.
-    pub(super) fn url(&self, path: &[&str], api_version: &str) -> Result<Url, AzureError> {
-        // The URL type leaves out dot segments: a DELETE would then go to the parent.
-        if let Some(bad) = path
-            .iter()
-            .find(|segment| matches!(**segment, "" | "." | ".."))
-        {
-            let text = format!("{bad:?} cannot be a name in an Azure resource ID");
-            return Err(AzureError::local(ErrorClass::Invalid, "InvalidName", &text));
-        }
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        url.query_pairs_mut()
-            .append_pair("api-version", api_version);
-        Ok(url)
     }
 
     /// A link of ARM's, verbatim, if it leads to ARM: the token goes with the request.
@@ -354,27 +238,4 @@ impl ArmClient {
         }
         Ok(url)
     }
-}
-
-pub(super) fn get(operation: &'static str, url: Url) -> Call {
-    Call {
-        operation,
-        class: Class::Read,
-        urgency: Urgency::default(),
-        method: Method::Get,
-        url,
-        body: None,
-    }
-}
-
-pub(super) fn to_body<T: Serialize>(value: &T) -> Result<bytes::Bytes, AzureError> {
-    serde_json::to_vec(value)
-        .map(bytes::Bytes::from)
-        .map_err(|error| {
-            let text = format!(
-                "the request cannot be written as JSON ({:?} error)",
-                error.classify()
-            );
-            AzureError::local(ErrorClass::Invalid, "UnwritableRequest", &text)
-        })
 }

@@ -4,10 +4,9 @@
 use super::super::error::AzureError;
 use super::super::permissions::Permission;
 use super::super::resources::{Capability, Provider, Subnet, SubnetPath, Usage, VirtualNetwork};
-use super::super::throttle::{Class, Urgency};
-use super::operations::{RESOURCES_API_VERSION, get};
-use super::{ArmClient, Call, parse};
-use azure_core::http::Method;
+use super::call::{CONTAINER_INSTANCE, Call};
+use super::operations::RESOURCES_API_VERSION;
+use super::{ArmClient, parse};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -46,10 +45,9 @@ impl ArmClient {
         region: &str,
         what: &str,
     ) -> Result<Vec<T>, AzureError> {
-        let mut path = self.container_instance();
-        path.extend(["locations", region, what]);
-        let call = get(operation, self.url(&path, self.api_version())?);
-        parse::<All<T>>(&self.send(&call).await?).map(|all| all.value)
+        let path = ["providers", CONTAINER_INSTANCE, "locations", region, what];
+        let url = self.subscription_url(&path, self.api_version())?;
+        parse::<All<T>>(&self.send(&Call::get(operation, url)).await?).map(|all| all.value)
     }
 
     /// What we may do on the resource group: "Permissions - List For Resource Group" of the authorization API.
@@ -58,16 +56,14 @@ impl ArmClient {
     /// Also when there is more than one page: a part says nothing about what is missing.
     pub async fn permissions(&self, rg: &str) -> Result<Vec<Permission>, AzureError> {
         let path = [
-            "subscriptions",
-            self.subscription_id(),
             "resourcegroups",
             rg,
             "providers",
             "Microsoft.Authorization",
             "permissions",
         ];
-        let call = get("permissions", self.url(&path, AUTHORIZATION_API_VERSION)?);
-        let all: All<Permission> = parse(&self.send(&call).await?)?;
+        let url = self.subscription_url(&path, AUTHORIZATION_API_VERSION)?;
+        let all: All<Permission> = parse(&self.send(&Call::get("permissions", url)).await?)?;
         match all.next_link.as_deref() {
             None | Some("") => Ok(all.value),
             Some(_) => Err(AzureError::protocol(
@@ -84,40 +80,23 @@ impl ArmClient {
     /// [`ErrorClass::Forbidden`](super::super::ErrorClass::Forbidden) without `Microsoft.ContainerInstance/register/action`
     /// on the subscription.
     pub async fn register_provider(&self) -> Result<Provider, AzureError> {
-        let mut path = self.container_instance();
-        path.push("register");
-        let call = Call {
-            operation: "register_provider",
-            class: Class::Write,
-            urgency: Urgency::default(),
-            method: Method::Post,
-            url: self.url(&path, RESOURCES_API_VERSION)?,
-            body: None,
-        };
-        parse(&self.send(&call).await?)
-    }
-
-    fn container_instance(&self) -> Vec<&str> {
-        vec![
-            "subscriptions",
-            self.subscription_id(),
-            "providers",
-            "Microsoft.ContainerInstance",
-        ]
+        let path = ["providers", CONTAINER_INSTANCE, "register"];
+        let url = self.subscription_url(&path, RESOURCES_API_VERSION)?;
+        parse(&self.send(&Call::post("register_provider", url)).await?)
     }
 
     /// A subnet: "Subnets - Get" of the network API.
     pub async fn subnet(&self, subnet: &SubnetPath) -> Result<Subnet, AzureError> {
         let mut path = network(subnet);
         path.extend(["subnets", &subnet.name]);
-        let call = get("subnet", self.url(&path, NETWORK_API_VERSION)?);
-        parse(&self.send(&call).await?)
+        let url = self.url(&path, NETWORK_API_VERSION)?;
+        parse(&self.send(&Call::get("subnet", url)).await?)
     }
 
     /// The virtual network of a subnet, which knows the region: "Virtual Networks - Get" of the network API.
     pub async fn virtual_network(&self, subnet: &SubnetPath) -> Result<VirtualNetwork, AzureError> {
         let url = self.url(&network(subnet), NETWORK_API_VERSION)?;
-        parse(&self.send(&get("virtual_network", url)).await?)
+        parse(&self.send(&Call::get("virtual_network", url)).await?)
     }
 }
 

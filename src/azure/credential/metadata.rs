@@ -1,4 +1,4 @@
-//! Where Azure's instance metadata service is. Pure.
+//! Where Azure's instance metadata service is. PURE.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! PKCS#12 files (RFC 7292) to PEM, as Azure Key Vault, Windows and `openssl pkcs12 -export` write them, today's and the
-//! older kinds. Pure.
+//! older kinds. PURE.
 //!
 //! A file is somebody else's: its size, its depth and the rounds of all its key derivations together are bounded.
 

@@ -1,4 +1,4 @@
-//! From an answer of ARM to an [`AzureError`]. Pure.
+//! From an answer of ARM to an [`AzureError`]. PURE.
 //!
 //! ARM's form is `{"error":{"code","message","details"}}` (Resource Provider Contract); old services, gateways and
 //! proxies answer in others, and those must not be taken for ARM's word.

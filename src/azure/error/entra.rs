@@ -1,4 +1,4 @@
-//! Errors of the token service, in words that say what to change. Pure.
+//! Errors of the token service, in words that say what to change. PURE.
 //!
 //! Codes: Microsoft Entra authentication and authorization error codes (`AADSTS…`).
 

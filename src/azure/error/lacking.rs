@@ -1,4 +1,4 @@
-//! The right that a refusal names. Pure.
+//! The right that a refusal names. PURE.
 
 /// An action that the principal has no role for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

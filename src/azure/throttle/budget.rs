@@ -1,4 +1,4 @@
-//! The rules of the ARM budget, with time as an argument. Pure.
+//! The rules of the ARM budget, with time as an argument. PURE.
 //!
 //! ARM keeps a token bucket per class (reads 250 and 25/s, writes and deletes 200 and 10/s each). The ACI provider
 //! counts PUT and DELETE of container groups together, 100 in five minutes and 300 in an hour unless raised, and says
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::window::Window;
-pub use super::window::{Place, Taken};
+pub use super::window::{QueuePosition, Reservation};
 
 /// Two refusals this close together mean the class, not one odd resource.
 const TOGETHER: Duration = Duration::from_secs(5);
@@ -174,9 +174,9 @@ impl Budget {
     pub fn take(
         &mut self,
         class: Class,
-        place: Place,
+        place: QueuePosition,
         now: Duration,
-    ) -> Result<[Taken; 2], (Duration, Limit)> {
+    ) -> Result<[Reservation; 2], (Duration, Limit)> {
         let (wait, limit) = self.wait(class, place, now);
         if !wait.is_zero() {
             return Err((wait, limit));
@@ -185,13 +185,13 @@ impl Budget {
         Ok(if counted_by_provider(class) {
             [self.five_minutes.take(), self.one_hour.take()]
         } else {
-            [Taken::default(); 2]
+            [Reservation::default(); 2]
         })
     }
 
     /// How long until a call of `class` at `place` has its turn, as far as is known at `now`, and what it waits for; zero
     /// for at once.
-    pub fn wait(&mut self, class: Class, place: Place, now: Duration) -> (Duration, Limit) {
+    pub fn wait(&mut self, class: Class, place: QueuePosition, now: Duration) -> (Duration, Limit) {
         let paused = self.pauses.get(class.index()).and_then(|pause| pause.until);
         let paused = paused
             .map(|until| until.saturating_sub(now))
@@ -244,7 +244,13 @@ impl Budget {
     /// A single 429 is the caller's alone: ACI refuses single resources too, and everybody standing still for that
     /// would be the greater harm. The class pauses when a second 429 comes within five seconds or the server says that
     /// nothing is left. `taken` is what [`Budget::take`] gave for the call, which has been finished.
-    pub fn observe(&mut self, class: Class, taken: [Taken; 2], observed: &Observed, now: Duration) {
+    pub fn observe(
+        &mut self,
+        class: Class,
+        taken: [Reservation; 2],
+        observed: &Observed,
+        now: Duration,
+    ) {
         let index = class.index();
         self.adopt_remaining(class, observed, now);
         if counted_by_provider(class) {

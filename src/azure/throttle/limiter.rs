@@ -1,8 +1,8 @@
-//! The waiting for a turn.
+//! Waiting for a permit to call ARM.
 //!
-//! Reads and writes wait here for seconds: a caller holds its place in the line while its future lives. Creates and
-//! deletes of container groups may have to wait for minutes. They are told so at once and ask again; their place in the
-//! line is kept under the group's name as long as they do.
+//! Reads and writes wait here for seconds: a caller is in the queue while its future lives. Creates and deletes of
+//! container groups may have to wait for minutes. They get their position in the queue as an error at once and poll; the
+//! position is kept under the group's name as long as they do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,74 +12,74 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::super::error::{AzureError, ErrorClass};
-use super::budget::{Budget, Class, Limit, Observed, Place, Settings, Taken};
-use super::line::Line;
-use super::looks::Looks;
-use super::pace::{Pace, Wish};
+use super::budget::{Budget, Class, Limit, Observed, QueuePosition, Reservation, Settings};
+use super::fair_queue::FairQueue;
+use super::log_polls::LogPollScheduler;
 use super::plan::{self, Planner, Turns};
+use super::poll_interval::{PollDemand, PollInterval};
 
-/// Code of the error that tells a create or delete its place in the line.
-pub const IN_LINE: &str = "WaitingInLine";
-/// A create or delete that is in the line asks again so often at least, or its place is given up.
-pub const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// A place in the line is kept for so long after it was asked for.
+/// Code of the error that gives a create or delete its position in the queue.
+pub const QUEUED: &str = "WaitingInLine";
+/// A queued create or delete polls at least this often, or it loses its position.
+pub const QUEUED_POLL: Duration = Duration::from_secs(10);
+/// A position in the queue is kept for this long after the last poll.
 const KEPT: Duration = Duration::from_secs(35);
-/// A create or delete waits so long before it is told its place instead.
+/// A create or delete whose turn is nearer than this waits for it instead of polling.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
-/// While calls are under way, whose answers may show a larger limit, it waits so long.
+/// The same while calls are in flight whose answers may show a larger limit.
 const UNSETTLED_WAIT: Duration = Duration::from_secs(3);
-/// And looks so often.
-const UNSETTLED_LOOK: Duration = Duration::from_millis(25);
-/// Callers of one connector that wait at once; who comes when they are that many is refused.
+/// How often it checks for such an answer meanwhile.
+const UNSETTLED_POLL: Duration = Duration::from_millis(25);
+/// Callers of one connector that may wait at once; more are refused.
 const MAX_WAITING: usize = 512;
-/// Places in the line of creates and deletes that are kept for one connector.
-const MAX_IN_LINE: usize = 5000;
-/// Turns of more urgent reads in a row while a less urgent one waits.
+/// Queued creates and deletes of one connector; more are refused.
+const MAX_QUEUED: usize = 5000;
+/// A read of a lower priority has a turn after this many of higher ones.
 const PATIENCE: u32 = 4;
-/// The same while figures wait: nobody but a graph misses them.
-const PATIENCE_FOR_FIGURES: u32 = 32;
+/// The same for metrics, which can wait longest.
+const PATIENCE_FOR_METRICS: u32 = 32;
 
-/// How soon a read is needed: the more urgent first, and after four turns of theirs one of the others.
+/// How soon a read is needed. Higher priorities go first; after four of them a lower one has a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Urgency {
+pub enum CallPriority {
     /// Somebody waits: a pod that starts or is being deleted, logs, exec.
     #[default]
-    Prompt,
-    /// A look at a pod that runs.
-    Steady,
+    Interactive,
+    /// The status of a pod that runs.
+    Status,
     /// A list of groups.
-    Leisure,
-    /// A figure for `kubectl top`. It has its turn when the plan has one for it, and then goes last.
-    Figures,
+    Background,
+    /// Metrics for `kubectl top`. They have their turn when the plan has one for them, and then go last.
+    Metrics,
 }
 
-/// How many urgencies there are.
+/// Lanes of the queue of reads: one for each priority.
 const LANES: usize = 4;
 
-/// Who wants to call what.
+/// A request for a permit to make one call.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// What it counts as.
+pub struct PermitRequest<'a> {
+    /// What ARM counts the call as.
     pub class: Class,
-    /// Whose it is: members (connectors) take turns.
-    pub member: u64,
+    /// The connector: tenants take turns.
+    pub tenant: u64,
     /// For reads.
-    pub urgency: Urgency,
-    /// For creates and deletes: the name of the group, under which a place in the line is kept.
+    pub priority: CallPriority,
+    /// For creates and deletes: the name of the group, under which the position in the queue is kept.
     pub group: &'a str,
 }
 
-impl Ask<'_> {
+impl PermitRequest<'_> {
     fn lane(&self) -> usize {
         match self.class {
-            Class::Read => self.urgency as usize,
+            Class::Read => self.priority as usize,
             Class::Create => 1,
             Class::Write | Class::Delete => 0,
         }
     }
 }
 
-/// A place in the line of creates and deletes.
+/// A queued create or delete.
 #[derive(Debug)]
 struct Ticket {
     since: Instant,
@@ -89,19 +89,19 @@ struct Ticket {
 #[derive(Debug)]
 struct State {
     budget: Budget,
-    reads: Line<u64, Arc<Notify>>,
-    writes: Line<u64, Arc<Notify>>,
+    reads: FairQueue<u64, Arc<Notify>>,
+    writes: FairQueue<u64, Arc<Notify>>,
     /// Deletes before creates.
-    counted: Line<String, Ticket>,
+    counted: FairQueue<String, Ticket>,
     planner: Planner,
-    figures: Turns,
+    metrics: Turns,
     /// Waiters so far.
     waiters: u64,
 }
 
 impl State {
-    /// The line of a class whose callers wait here.
-    fn line(&mut self, class: Class) -> &mut Line<u64, Arc<Notify>> {
+    /// The queue of a class whose callers wait here.
+    fn queue(&mut self, class: Class) -> &mut FairQueue<u64, Arc<Notify>> {
         if class == Class::Read {
             &mut self.reads
         } else {
@@ -110,7 +110,7 @@ impl State {
     }
 
     fn wake_head(&mut self, class: Class) {
-        if let Some((_, notify)) = self.line(class).head() {
+        if let Some((_, notify)) = self.queue(class).head() {
             notify.notify_one();
         }
     }
@@ -121,102 +121,103 @@ impl State {
 pub struct Limiter {
     epoch: Instant,
     state: Mutex<State>,
-    looks: Arc<Looks>,
+    log_polls: Arc<LogPollScheduler>,
 }
 
 impl Limiter {
-    /// A limiter that has not seen an answer yet.
+    /// A limiter with the starting budget.
     pub fn new(settings: Settings) -> Self {
         Self {
             epoch: Instant::now(),
             state: Mutex::new(State {
                 budget: Budget::new(settings),
-                reads: Line::new(LANES, Some(PATIENCE))
-                    .with_patience(Urgency::Figures as usize, PATIENCE_FOR_FIGURES),
-                writes: Line::new(1, None),
-                counted: Line::new(2, None),
+                reads: FairQueue::new(LANES, Some(PATIENCE))
+                    .with_patience(CallPriority::Metrics as usize, PATIENCE_FOR_METRICS),
+                writes: FairQueue::new(1, None),
+                counted: FairQueue::new(2, None),
                 planner: Planner::default(),
-                figures: Turns::default(),
+                metrics: Turns::default(),
                 waiters: 0,
             }),
-            looks: {
-                let looks = Looks::default();
-                looks.set_rate(plan::log_reads(settings.reads_per_second));
-                Arc::new(looks)
+            log_polls: {
+                let polls = LogPollScheduler::default();
+                polls.set_rate(plan::log_reads(settings.reads_per_second));
+                Arc::new(polls)
             },
         }
     }
 
-    /// The turns of followed logs within this budget.
-    pub fn looks(&self) -> Arc<Looks> {
-        Arc::clone(&self.looks)
+    /// When followed logs are polled within this budget.
+    pub fn log_polls(&self) -> Arc<LogPollScheduler> {
+        Arc::clone(&self.log_polls)
     }
 
     /// Waits for a turn to make one call, at most until `deadline`. Members of a class take turns; classes do not wait for
-    /// each other, but that deletes go before creates. Dropping the future gives the place up, unless it is a create or
-    /// delete that has been told its place.
+    /// each other, but deletes go before creates. Dropping the future leaves the queue, unless it is a create or delete
+    /// that polls its position.
     ///
     /// # Errors
     /// [`ErrorClass::Throttled`] when there is no turn before `deadline`; at once when that can be foreseen, with the
-    /// time to wait as `retry_after`. A create or delete whose turn is more than half a second away gets [`IN_LINE`]: ask
-    /// again then, and every [`ASK_AGAIN`] meanwhile.
+    /// time to wait as `retry_after`. A create or delete whose turn is more than half a second away gets [`QUEUED`]: ask
+    /// again then, and every [`QUEUED_POLL`] meanwhile.
     pub async fn acquire(
         self: &Arc<Self>,
-        ask: Ask<'_>,
+        request: PermitRequest<'_>,
         deadline: Instant,
     ) -> Result<Permit, AzureError> {
-        match ask.class {
-            Class::Read if ask.urgency == Urgency::Figures => {
-                self.wait_for_figures(deadline).await?;
-                self.wait_for_turn(ask, deadline).await
+        match request.class {
+            Class::Read if request.priority == CallPriority::Metrics => {
+                self.wait_for_metrics(deadline).await?;
+                self.wait_for_turn(request, deadline).await
             }
-            Class::Read | Class::Write => self.wait_for_turn(ask, deadline).await,
-            Class::Create | Class::Delete => self.wait_in_line(ask, deadline).await,
+            Class::Read | Class::Write => self.wait_for_turn(request, deadline).await,
+            Class::Create | Class::Delete => self.wait_in_queue(request, deadline).await,
         }
     }
 
-    /// The error of a create or delete that is in the line and still has to wait; `None` when it should be sent, or has
-    /// never been asked for.
-    pub fn in_line(&self, ask: Ask<'_>) -> Option<AzureError> {
+    /// The error of a create or delete that is queued and has to wait; `None` when it may be sent, or is not queued.
+    pub fn queue_position(&self, request: PermitRequest<'_>) -> Option<AzureError> {
         let mut state = self.state.lock();
-        let key = ask.group.to_owned();
-        let ticket = state.counted.get_mut(ask.lane(), ask.member, &key)?;
+        let key = request.group.to_owned();
+        let ticket = state
+            .counted
+            .get_mut(request.lane(), request.tenant, &key)?;
         ticket.seen = Instant::now();
         let since = ticket.since;
-        match self.place(&mut state, ask, since) {
+        match self.place(&mut state, request, since) {
             (wait, ..) if wait <= SHORT_WAIT => None,
-            (wait, number, limit) => Some(in_line(ask.class, wait, number, limit)),
+            (wait, number, limit) => Some(queued(request.class, wait, number, limit)),
         }
     }
 
-    /// Notes what looks at the running pods of `node` would cost, and says how often to look.
-    pub fn plan(&self, member: u64, node: &str, wish: Wish) -> Pace {
-        let (now, logs) = (self.now(), self.looks.demand());
+    /// Notes what polling the running pods of `node` costs, and returns the intervals at which to poll.
+    pub fn plan(&self, tenant: u64, node: &str, demand: PollDemand) -> PollInterval {
+        let (now, logs) = (self.now(), self.log_polls.demand());
         let mut state = self.state.lock();
         let rate = state.budget.read_rate();
         state
             .planner
-            .statuses((member, node), wish, (rate, logs), now)
+            .statuses((tenant, node), demand, (rate, logs), now)
     }
 
-    /// Notes how many reads a second would keep the figures of `node` fresh. Forgotten when it is not said again.
-    pub fn plan_figures(&self, member: u64, node: &str, reads_per_second: f64) {
+    /// Notes how many reads a second keep the metrics of `node` fresh. Forgotten when it is not repeated.
+    pub fn plan_metrics(&self, tenant: u64, node: &str, reads_per_second: f64) {
         let now = self.now();
         let mut state = self.state.lock();
-        state.planner.figures((member, node), reads_per_second, now);
+        state.planner.metrics((tenant, node), reads_per_second, now);
     }
 
-    /// Waits until the plan has a turn for a figure.
-    async fn wait_for_figures(&self, deadline: Instant) -> Result<(), AzureError> {
-        let logs = self.looks.demand();
+    /// Waits until the plan has a turn for metrics.
+    async fn wait_for_metrics(&self, deadline: Instant) -> Result<(), AzureError> {
+        let logs = self.log_polls.demand();
         let (wait, turn) = {
             let mut state = self.state.lock();
             let (now, rate) = (self.now(), state.budget.read_rate());
             let shares = state.planner.shares(rate, logs, now);
-            let wait = state.figures.book(now, shares.figures_at_most);
-            let turn = FigureTurn {
+            let wait = state.metrics.book(now, shares.metrics_at_most);
+            let turn = MetricsTurn {
                 limiter: self,
-                reads: shares.figures_at_most,
+                reads: shares.metrics_at_most,
                 used: false,
             };
             (wait, turn)
@@ -229,13 +230,13 @@ impl Limiter {
         Ok(())
     }
 
-    async fn wait_in_line(
+    async fn wait_in_queue(
         self: &Arc<Self>,
-        ask: Ask<'_>,
+        request: PermitRequest<'_>,
         deadline: Instant,
     ) -> Result<Permit, AzureError> {
-        let key = ask.group.to_owned();
-        let (lane, member) = (ask.lane(), ask.member);
+        let key = request.group.to_owned();
+        let (lane, tenant) = (request.lane(), request.tenant);
         let patience = deadline.min(Instant::now() + SHORT_WAIT);
         let settled = deadline.min(Instant::now() + UNSETTLED_WAIT);
         loop {
@@ -243,78 +244,83 @@ impl Limiter {
                 let mut state = self.state.lock();
                 let now = Instant::now();
                 state.counted.retain(|ticket| now < ticket.seen + KEPT);
-                let since = if let Some(ticket) = state.counted.get_mut(lane, member, &key) {
+                let since = if let Some(ticket) = state.counted.get_mut(lane, tenant, &key) {
                     ticket.seen = now;
                     ticket.since
                 } else {
                     now
                 };
-                let (wait, number, limit) = self.place(&mut state, ask, since);
+                let (wait, number, limit) = self.place(&mut state, request, since);
                 if wait.is_zero() {
-                    let place = state.place_of(ask, since.elapsed());
-                    let place = Place { ahead: 0, ..place };
-                    if let Ok(taken) = state.budget.take(ask.class, place, self.now()) {
-                        state.counted.serve(lane, member, &key);
-                        return Ok(self.permit(ask.class, taken, now - since));
+                    let place = state.position_of(request, since.elapsed());
+                    let place = QueuePosition { ahead: 0, ..place };
+                    if let Ok(taken) = state.budget.take(request.class, place, self.now()) {
+                        state.counted.serve(lane, tenant, &key);
+                        return Ok(self.permit(request.class, taken, now - since));
                     }
                 }
-                if state.counted.get_mut(lane, member, &key).is_none() {
-                    if state.counted.waiting(member) >= MAX_IN_LINE {
-                        return Err(no_turn(ask.class, wait.max(ASK_AGAIN)));
+                if state.counted.get_mut(lane, tenant, &key).is_none() {
+                    if state.counted.waiting(tenant) >= MAX_QUEUED {
+                        return Err(no_turn(request.class, wait.max(QUEUED_POLL)));
                     }
                     let ticket = Ticket { since, seen: now };
-                    state.counted.push(lane, member, key.clone(), ticket);
+                    state.counted.push(lane, tenant, key.clone(), ticket);
                 }
                 if now + wait <= patience {
                     wait.max(Duration::from_millis(1))
                 } else if state.budget.is_unsettled() && now < settled {
-                    UNSETTLED_LOOK
+                    UNSETTLED_POLL
                 } else {
-                    return Err(in_line(ask.class, wait, number, limit));
+                    return Err(queued(request.class, wait, number, limit));
                 }
             };
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// How long a create or delete has to wait, its number in the line, and for what.
-    fn place(&self, state: &mut State, ask: Ask<'_>, since: Instant) -> (Duration, usize, Limit) {
-        let place = state.place_of(ask, since.elapsed());
-        let (wait, limit) = state.budget.wait(ask.class, place, self.now());
+    /// How long a create or delete has to wait, its number in the queue, and for which limit.
+    fn place(
+        &self,
+        state: &mut State,
+        request: PermitRequest<'_>,
+        since: Instant,
+    ) -> (Duration, usize, Limit) {
+        let place = state.position_of(request, since.elapsed());
+        let (wait, limit) = state.budget.wait(request.class, place, self.now());
         (wait, place.ahead + 1, limit)
     }
 
     async fn wait_for_turn(
         self: &Arc<Self>,
-        ask: Ask<'_>,
+        request: PermitRequest<'_>,
         deadline: Instant,
     ) -> Result<Permit, AzureError> {
-        let (class, asked) = (ask.class, Instant::now());
+        let (class, asked) = (request.class, Instant::now());
         let (waiter, notify) = {
             let mut state = self.state.lock();
-            let here = Place::default();
-            if state.line(class).is_empty()
+            let here = QueuePosition::default();
+            if state.queue(class).is_empty()
                 && let Ok(taken) = state.budget.take(class, here, self.now())
             {
                 return Ok(self.permit(class, taken, Duration::ZERO));
             }
-            // Only who is first is judged: answers to those before may show that there is more.
+            // A longer wait of those behind the first is not final: answers may show a larger limit.
             let (wait, _) = state.budget.wait(class, here, self.now());
-            let full = state.line(class).waiting(ask.member) >= MAX_WAITING;
+            let full = state.queue(class).waiting(request.tenant) >= MAX_WAITING;
             if full || Instant::now() + wait > deadline {
                 return Err(no_turn(class, wait.max(Duration::from_millis(100))));
             }
             state.waiters += 1;
             let (id, notify) = (state.waiters, Arc::new(Notify::new()));
-            let (lane, member) = (ask.lane(), ask.member);
+            let (lane, tenant) = (request.lane(), request.tenant);
             state
-                .line(class)
-                .push(lane, member, id, Arc::clone(&notify));
+                .queue(class)
+                .push(lane, tenant, id, Arc::clone(&notify));
             let waiter = Waiter {
                 limiter: self,
                 class,
                 lane,
-                member,
+                tenant,
                 id,
             };
             (waiter, notify)
@@ -323,15 +329,18 @@ impl Limiter {
             let wait = {
                 let mut state = self.state.lock();
                 let first = state
-                    .line(class)
+                    .queue(class)
                     .head()
                     .is_some_and(|(id, _)| *id == waiter.id);
                 if first {
-                    match state.budget.take(class, Place::default(), self.now()) {
+                    match state
+                        .budget
+                        .take(class, QueuePosition::default(), self.now())
+                    {
                         Ok(taken) => {
                             state
-                                .line(class)
-                                .serve(waiter.lane, waiter.member, &waiter.id);
+                                .queue(class)
+                                .serve(waiter.lane, waiter.tenant, &waiter.id);
                             return Ok(self.permit(class, taken, asked.elapsed()));
                         }
                         Err((wait, _)) => Some(wait),
@@ -353,7 +362,7 @@ impl Limiter {
         }
     }
 
-    fn permit(self: &Arc<Self>, class: Class, taken: [Taken; 2], waited: Duration) -> Permit {
+    fn permit(self: &Arc<Self>, class: Class, taken: [Reservation; 2], waited: Duration) -> Permit {
         Permit {
             limiter: Arc::clone(self),
             class,
@@ -368,44 +377,44 @@ impl Limiter {
 }
 
 impl State {
-    fn place_of(&self, ask: Ask<'_>, waited: Duration) -> Place {
-        let (lane, member) = (ask.lane(), ask.member);
-        let known = self.counted.ahead(lane, member, &ask.group.to_owned());
-        Place {
-            delete: ask.class == Class::Delete,
-            ahead: known.unwrap_or_else(|| self.counted.ahead_of_new(lane, member)),
+    fn position_of(&self, request: PermitRequest<'_>, waited: Duration) -> QueuePosition {
+        let (lane, tenant) = (request.lane(), request.tenant);
+        let known = self.counted.ahead(lane, tenant, &request.group.to_owned());
+        QueuePosition {
+            delete: request.class == Class::Delete,
+            ahead: known.unwrap_or_else(|| self.counted.ahead_of_new(lane, tenant)),
             waited,
         }
     }
 }
 
-/// A turn for a figure; given back when nobody waits for it any more.
-struct FigureTurn<'a> {
+/// A turn for metrics; given back when the caller stops waiting.
+struct MetricsTurn<'a> {
     limiter: &'a Limiter,
     reads: f64,
     used: bool,
 }
 
-impl FigureTurn<'_> {
+impl MetricsTurn<'_> {
     fn use_up(mut self) {
         self.used = true;
     }
 }
 
-impl Drop for FigureTurn<'_> {
+impl Drop for MetricsTurn<'_> {
     fn drop(&mut self) {
         if !self.used {
-            self.limiter.state.lock().figures.give_back(self.reads);
+            self.limiter.state.lock().metrics.give_back(self.reads);
         }
     }
 }
 
-/// A caller that waits; leaves the line when dropped, and wakes who is first then.
+/// A caller that waits; leaves the queue when dropped, and wakes the next one.
 struct Waiter<'a> {
     limiter: &'a Limiter,
     class: Class,
     lane: usize,
-    member: u64,
+    tenant: u64,
     id: u64,
 }
 
@@ -413,8 +422,8 @@ impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.state.lock();
         state
-            .line(self.class)
-            .remove(self.lane, self.member, &self.id);
+            .queue(self.class)
+            .remove(self.lane, self.tenant, &self.id);
         state.wake_head(self.class);
     }
 }
@@ -426,12 +435,12 @@ pub struct Permit {
     limiter: Arc<Limiter>,
     class: Class,
     /// `None` once the call is over.
-    taken: Option<[Taken; 2]>,
+    taken: Option<[Reservation; 2]>,
     waited: Duration,
 }
 
 impl Permit {
-    /// How long the turn was waited for, since the first ask.
+    /// How long the turn was waited for, since the first request.
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -451,7 +460,7 @@ impl Permit {
         state.budget.observe(self.class, taken, observed, now);
         let rate = state.budget.read_rate();
         if rate.total_cmp(&before).is_ne() {
-            self.limiter.looks.set_rate(plan::log_reads(rate));
+            self.limiter.log_polls.set_rate(plan::log_reads(rate));
         }
         if matches!(self.class, Class::Read | Class::Write) {
             state.wake_head(self.class);
@@ -484,7 +493,7 @@ fn no_turn(class: Class, wait: Duration) -> AzureError {
     }
 }
 
-fn in_line(class: Class, wait: Duration, number: usize, limit: Limit) -> AzureError {
+fn queued(class: Class, wait: Duration, number: usize, limit: Limit) -> AzureError {
     let limit = match limit {
         Limit::Counter(limit, window) => {
             let minutes = window.as_secs() / 60;
@@ -514,6 +523,6 @@ fn in_line(class: Class, wait: Duration, number: usize, limit: Limit) -> AzureEr
     );
     AzureError {
         retry_after: Some(wait),
-        ..AzureError::local(ErrorClass::Throttled, IN_LINE, &text)
+        ..AzureError::local(ErrorClass::Throttled, QUEUED, &text)
     }
 }

@@ -1,53 +1,53 @@
-//! One plan of ARM's reads for everything that comes back again and again. PURE.
+//! One plan of ARM's reads for everything that is polled. PURE.
 //!
-//! A part of the reads is planned with by nobody: it is for what cannot be foreseen, pods that start and end, exec, lists
-//! and other programs of the same principal. The rest is shared by the looks at running pods, the followed logs and the
-//! figures for `kubectl top`. So what is planned never adds up to more than ARM gives.
+//! A reserve is for what cannot be foreseen: pods that start and end, exec, lists and other programs of the same
+//! principal. The rest is shared by the statuses of running pods, followed logs and the metrics of `kubectl top`, so that
+//! what is planned never adds up to more than ARM gives.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::pace::{Pace, Wish};
+use super::poll_interval::{PollDemand, PollInterval};
 
-/// The part of the reads that nobody plans with.
+/// The share of the reads that is kept as a reserve.
 const RESERVE: f64 = 0.2;
-/// The part that followed logs get at most: eight a second of ARM's 25.
+/// The share that followed logs get at most: eight a second of ARM's 25.
 const LOGS: f64 = 0.32;
-/// The part that looks at running pods get at most, also when nobody else reads.
+/// The share that statuses get at most, even when nothing else reads.
 const STATUSES: f64 = 0.7;
-/// Of what logs leave, the part that is kept for figures while they are wanted.
-const FIGURES: f64 = 0.25;
-/// Turns of figures that are saved up: of so many seconds, and so many. A scrape uses its whole share although it does not
+/// Of what logs leave, the share that is kept for metrics while they are scraped.
+const METRICS: f64 = 0.25;
+/// Turns of metrics that are saved up: of so many seconds, and so many. A scrape uses its whole share although it does not
 /// last from one scrape to the next, and leaves enough of ARM's burst to pods that start.
 const SAVED_TIME: f64 = 15.0;
 const SAVED: f64 = 50.0;
-/// Figures are read as often as this at least, in calls a second.
+/// Metrics are read as often as this at least, in calls a second.
 const SLOWEST: f64 = 0.2;
-/// A node that has not said what it wishes for so long does not count any more.
+/// The demand of a node that has not repeated it for this long no longer counts.
 const FORGOTTEN: Duration = Duration::from_secs(150);
 
 /// What would be read, in calls a second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Demand {
-    /// Looks at running pods.
+    /// LogPollScheduler at running pods.
     pub statuses: f64,
-    /// Looks of followed logs.
+    /// LogPollScheduler of followed logs.
     pub logs: f64,
-    /// Figures from Azure Monitor.
-    pub figures: f64,
+    /// Metrics from Azure Monitor.
+    pub metrics: f64,
 }
 
 /// What may be read, in calls a second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Shares {
-    /// Looks at running pods.
+    /// LogPollScheduler at running pods.
     pub statuses: f64,
-    /// Looks of followed logs.
+    /// LogPollScheduler of followed logs.
     pub logs: f64,
-    /// Figures from Azure Monitor.
-    pub figures: f64,
-    /// What figures may have while a scrape waits for them: each is wanted only once in a while.
-    pub figures_at_most: f64,
+    /// Metrics from Azure Monitor.
+    pub metrics: f64,
+    /// What metrics may have while a scrape waits for them: each is wanted only once in a while.
+    pub metrics_at_most: f64,
 }
 
 impl Shares {
@@ -56,13 +56,13 @@ impl Shares {
         let rate = rate.max(0.0);
         let logs = demand.logs.clamp(0.0, log_reads(rate));
         let left = rate * (1.0 - RESERVE) - logs;
-        let figures_at_most = (left - demand.statuses.max(0.0)).max(left * FIGURES);
-        let figures = demand.figures.clamp(0.0, figures_at_most);
+        let metrics_at_most = (left - demand.statuses.max(0.0)).max(left * METRICS);
+        let metrics = demand.metrics.clamp(0.0, metrics_at_most);
         Self {
-            statuses: (left - figures).min(rate * STATUSES),
+            statuses: (left - metrics).min(rate * STATUSES),
             logs,
-            figures,
-            figures_at_most,
+            metrics,
+            metrics_at_most,
         }
     }
 }
@@ -100,56 +100,57 @@ impl Turns {
 /// A connector and its node.
 type Reader = (u64, String);
 
-/// Who shares the reads, and what they wish.
+/// Who shares the reads, and what they demand.
 #[derive(Debug, Default)]
 pub(super) struct Planner {
-    statuses: HashMap<Reader, (Wish, Duration)>,
-    figures: HashMap<Reader, (f64, Duration)>,
+    statuses: HashMap<Reader, (PollDemand, Duration)>,
+    metrics: HashMap<Reader, (f64, Duration)>,
 }
 
 impl Planner {
-    /// Notes what looks at the running pods of a node would cost, and says the pace for those of all nodes.
+    /// Notes what polling the running pods of a node costs; returns the intervals for those of all nodes.
     pub(super) fn statuses(
         &mut self,
-        (member, node): (u64, &str),
-        wish: Wish,
+        (tenant, node): (u64, &str),
+        demand: PollDemand,
         (rate, logs): (f64, f64),
         now: Duration,
-    ) -> Pace {
-        self.statuses.insert((member, node.to_owned()), (wish, now));
+    ) -> PollInterval {
+        self.statuses
+            .insert((tenant, node.to_owned()), (demand, now));
         let shares = self.shares(rate, logs, now);
-        Pace::within(self.wish(), shares.statuses)
+        PollInterval::within(self.demand(), shares.statuses)
     }
 
-    /// Notes how many reads a second would keep the figures of a node fresh.
-    pub(super) fn figures(
+    /// Notes how many reads a second keep the metrics of a node fresh.
+    pub(super) fn metrics(
         &mut self,
-        (member, node): (u64, &str),
+        (tenant, node): (u64, &str),
         reads_per_second: f64,
         now: Duration,
     ) {
-        let wish = (reads_per_second, now);
-        self.figures.insert((member, node.to_owned()), wish);
+        let demand = (reads_per_second, now);
+        self.metrics.insert((tenant, node.to_owned()), demand);
     }
 
     /// The shares of `rate` reads a second while followed logs want `logs` of them.
     pub(super) fn shares(&mut self, rate: f64, logs: f64, now: Duration) -> Shares {
         let known = |at: Duration| now.saturating_sub(at) < FORGOTTEN;
         self.statuses.retain(|_, (_, at)| known(*at));
-        self.figures.retain(|_, (_, at)| known(*at));
+        self.metrics.retain(|_, (_, at)| known(*at));
         let demand = Demand {
-            statuses: self.wish().reads(),
+            statuses: self.demand().reads(),
             logs,
-            figures: self.figures.values().map(|(reads, _)| reads).sum(),
+            metrics: self.metrics.values().map(|(reads, _)| reads).sum(),
         };
         Shares::of(rate, demand)
     }
 
-    fn wish(&self) -> Wish {
-        let mut total = Wish::default();
-        for (wish, _) in self.statuses.values() {
-            total.brisk += wish.brisk;
-            total.idle += wish.idle;
+    fn demand(&self) -> PollDemand {
+        let mut total = PollDemand::default();
+        for (demand, _) in self.statuses.values() {
+            total.active += demand.active;
+            total.stable += demand.stable;
         }
         total
     }

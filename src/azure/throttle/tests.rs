@@ -13,20 +13,20 @@ fn limiter() -> Arc<Limiter> {
     Limiters::new().get("sub", "sp/t/c")
 }
 
-fn ask(class: Class) -> Ask<'static> {
-    Ask {
+fn request(class: Class) -> PermitRequest<'static> {
+    PermitRequest {
         class,
-        member: 1,
-        urgency: Urgency::Prompt,
+        tenant: 1,
+        priority: CallPriority::Interactive,
         group: "",
     }
 }
 
-fn create(member: u64, group: &str) -> Ask<'_> {
-    Ask {
+fn create(tenant: u64, group: &str) -> PermitRequest<'_> {
+    PermitRequest {
         class: Class::Create,
-        member,
-        urgency: Urgency::Prompt,
+        tenant,
+        priority: CallPriority::Interactive,
         group,
     }
 }
@@ -71,7 +71,10 @@ async fn callers_of_a_class_go_in_the_order_they_came() {
     join_all((0..150).map(|i| {
         let (limiter, finished) = (&limiter, &finished);
         async move {
-            let permit = limiter.acquire(ask(Class::Read), within(60)).await.unwrap();
+            let permit = limiter
+                .acquire(request(Class::Read), within(60))
+                .await
+                .unwrap();
             finished.lock().push(i);
             drop(permit);
         }
@@ -91,14 +94,14 @@ async fn who_cannot_have_a_turn_in_time_is_told_at_once() {
     for _ in 0..90 {
         drop(
             limiter
-                .acquire(ask(Class::Create), within(1))
+                .acquire(request(Class::Create), within(1))
                 .await
                 .unwrap(),
         );
     }
     let started = Instant::now();
     let error = limiter
-        .acquire(ask(Class::Create), within(1))
+        .acquire(request(Class::Create), within(1))
         .await
         .unwrap_err();
     assert_eq!(started.elapsed(), Duration::ZERO);
@@ -127,14 +130,14 @@ async fn who_waits_in_line_goes_when_the_server_shows_a_larger_budget() {
         .acquire(create(1, "g"), within(9))
         .await
         .unwrap_err();
-    assert_eq!(refused.code, IN_LINE);
-    assert!(limiter.in_line(create(1, "g")).is_some());
+    assert_eq!(refused.code, QUEUED);
+    assert!(limiter.queue_position(create(1, "g")).is_some());
     first.observe(&Observed {
         remaining_5m: Some(800),
         remaining_1h: Some(1700),
         ..Observed::default()
     });
-    assert_eq!(limiter.in_line(create(1, "g")), None);
+    assert_eq!(limiter.queue_position(create(1, "g")), None);
     drop(limiter.acquire(create(1, "g"), within(1)).await.unwrap());
 }
 
@@ -188,13 +191,13 @@ async fn the_line_says_the_place_and_the_time_and_forgets_who_does_not_ask() {
         other.message
     );
     // A delete goes before all of them, and at once while its share lasts.
-    let delete = Ask {
+    let delete = PermitRequest {
         class: Class::Delete,
         ..create(1, "gone")
     };
     drop(limiter.acquire(delete, within(1)).await.unwrap());
     tokio::time::advance(Duration::from_secs(25)).await;
-    let last = limiter.in_line(create(1, "more-9")).unwrap();
+    let last = limiter.queue_position(create(1, "more-9")).unwrap();
     assert!(
         last.message.contains("number 11 in line"),
         "{}",
@@ -211,7 +214,7 @@ async fn the_line_says_the_place_and_the_time_and_forgets_who_does_not_ask() {
         new.message
     );
     assert_eq!(
-        limiter.in_line(create(1, "more-9")),
+        limiter.queue_position(create(1, "more-9")),
         None,
         "after a tenth of the window the deletes' share is for creates too"
     );
@@ -221,30 +224,38 @@ async fn the_line_says_the_place_and_the_time_and_forgets_who_does_not_ask() {
 async fn a_pod_that_starts_is_read_before_those_that_run_and_these_before_lists() {
     let limiter = limiter();
     for _ in 0..100 {
-        drop(limiter.acquire(ask(Class::Read), within(1)).await.unwrap());
+        drop(
+            limiter
+                .acquire(request(Class::Read), within(1))
+                .await
+                .unwrap(),
+        );
     }
     let order = parking_lot::Mutex::new(Vec::new());
-    let read = |urgency, count: usize| {
+    let read = |priority, count: usize| {
         let (limiter, order) = (&limiter, &order);
         join_all((0..count).map(move |_| async move {
-            let ask = Ask {
-                urgency,
-                ..ask(Class::Read)
+            let asked = PermitRequest {
+                priority,
+                ..request(Class::Read)
             };
-            drop(limiter.acquire(ask, within(60)).await.unwrap());
-            order.lock().push(urgency);
+            drop(limiter.acquire(asked, within(60)).await.unwrap());
+            order.lock().push(priority);
         }))
     };
     tokio::join!(
-        read(Urgency::Leisure, 1),
-        read(Urgency::Steady, 2),
-        read(Urgency::Prompt, 9)
+        read(CallPriority::Background, 1),
+        read(CallPriority::Status, 2),
+        read(CallPriority::Interactive, 9)
     );
     let order = order.into_inner();
-    let last_prompt = order.iter().rposition(|u| *u == Urgency::Prompt).unwrap();
-    let first_of = |urgency| order.iter().position(|u| *u == urgency).unwrap();
-    assert!(first_of(Urgency::Steady) >= 4, "{order:?}");
-    assert!(first_of(Urgency::Leisure) >= 4, "{order:?}");
+    let last_prompt = order
+        .iter()
+        .rposition(|u| *u == CallPriority::Interactive)
+        .unwrap();
+    let first_of = |priority| order.iter().position(|u| *u == priority).unwrap();
+    assert!(first_of(CallPriority::Status) >= 4, "{order:?}");
+    assert!(first_of(CallPriority::Background) >= 4, "{order:?}");
     assert_eq!(last_prompt, 11, "one in five is for the others: {order:?}");
 }
 
@@ -252,32 +263,40 @@ async fn a_pod_that_starts_is_read_before_those_that_run_and_these_before_lists(
 async fn one_429_of_20_seconds_holds_nobody_else_up() {
     let limiter = limiter();
     limiter
-        .acquire(ask(Class::Read), within(1))
+        .acquire(request(Class::Read), within(1))
         .await
         .unwrap()
         .observe(&refused(20));
     let started = Instant::now();
     for class in Class::ALL {
-        drop(limiter.acquire(ask(class), within(1)).await.unwrap());
+        drop(limiter.acquire(request(class), within(1)).await.unwrap());
     }
     assert_eq!(started.elapsed(), Duration::ZERO);
 
     limiter
-        .acquire(ask(Class::Read), within(1))
+        .acquire(request(Class::Read), within(1))
         .await
         .unwrap()
         .observe(&refused(20));
     drop(
         limiter
-            .acquire(ask(Class::Delete), within(1))
+            .acquire(request(Class::Delete), within(1))
             .await
             .unwrap(),
     );
     assert!(
-        limiter.acquire(ask(Class::Read), within(10)).await.is_err(),
+        limiter
+            .acquire(request(Class::Read), within(10))
+            .await
+            .is_err(),
         "the second one pauses reads"
     );
-    drop(limiter.acquire(ask(Class::Read), within(30)).await.unwrap());
+    drop(
+        limiter
+            .acquire(request(Class::Read), within(30))
+            .await
+            .unwrap(),
+    );
     assert_eq!(started.elapsed(), Duration::from_secs(20));
 }
 
@@ -285,15 +304,25 @@ async fn one_429_of_20_seconds_holds_nobody_else_up() {
 async fn a_caller_that_gives_up_leaves_the_queue() {
     let limiter = limiter();
     for _ in 0..100 {
-        drop(limiter.acquire(ask(Class::Read), within(1)).await.unwrap());
+        drop(
+            limiter
+                .acquire(request(Class::Read), within(1))
+                .await
+                .unwrap(),
+        );
     }
     let served = AtomicUsize::new(0);
     let impatient = tokio::time::timeout(
         Duration::from_millis(10),
-        limiter.acquire(ask(Class::Read), within(60)),
+        limiter.acquire(request(Class::Read), within(60)),
     );
     let patient = async {
-        drop(limiter.acquire(ask(Class::Read), within(60)).await.unwrap());
+        drop(
+            limiter
+                .acquire(request(Class::Read), within(60))
+                .await
+                .unwrap(),
+        );
         served.fetch_add(1, Ordering::Relaxed);
     };
     let (gone, ()) = tokio::join!(impatient, patient);

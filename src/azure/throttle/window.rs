@@ -22,7 +22,7 @@ const PROBE: Duration = Duration::from_secs(30);
 
 /// Who asks for a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePosition {
     /// It is a delete.
     pub delete: bool,
     /// Calls that go before this one.
@@ -33,7 +33,7 @@ pub struct Place {
 
 /// What has to be remembered of a call under way to make sense of its answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct Reservation {
     number: usize,
     beside: usize,
 }
@@ -86,11 +86,11 @@ impl Window {
         self.under_way > 0
     }
 
-    pub(super) fn take(&mut self) -> Taken {
+    pub(super) fn take(&mut self) -> Reservation {
         let beside = self.under_way;
         self.under_way = self.under_way.saturating_add(1);
         self.taken = self.taken.saturating_add(1);
-        Taken {
+        Reservation {
             number: self.taken,
             beside,
         }
@@ -107,7 +107,7 @@ impl Window {
     }
 
     /// The server has `remaining` left after the call `taken`, which has ended.
-    pub(super) fn adopt(&mut self, remaining: u32, taken: Taken, now: Duration) {
+    pub(super) fn adopt(&mut self, remaining: u32, taken: Reservation, now: Duration) {
         self.forget(now);
         let remaining = usize::try_from(remaining).unwrap_or(usize::MAX);
         self.top = self.top.max(remaining.saturating_add(1));
@@ -126,7 +126,7 @@ impl Window {
     }
 
     /// How long until the call at `place` can be made, as far as is known.
-    pub(super) fn wait(&mut self, place: Place, now: Duration) -> Duration {
+    pub(super) fn wait(&mut self, place: QueuePosition, now: Duration) -> Duration {
         self.forget(now);
         if place.delete {
             return self.wait_for(place.ahead, 0, now);

@@ -1,4 +1,4 @@
-//! `CredentialsReady`: what Microsoft Entra ID says about an identity, and when it ends.
+//! `CredentialsReady`: what Microsoft Entra ID says about an identity, and when it ends. PURE.
 
 use chrono::{DateTime, Utc};
 

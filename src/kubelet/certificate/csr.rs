@@ -15,7 +15,7 @@ use kube::api::PostParams;
 use rcgen::KeyPair;
 use tokio::time::Instant;
 
-use super::{CertificateError, Certified, Place, self_signed, sleep_until, unusable};
+use super::{CertificateError, CertificateSink, Certified, self_signed, sleep_until, unusable};
 use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call};
 
@@ -30,29 +30,29 @@ const PATIENCE: Duration = Duration::from_hours(24);
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(10));
 
 /// Asks for a certificate and, in time, for the next, for ever.
-pub(super) async fn keep(place: &Place<'_>) {
+pub(super) async fn run(sink: &CertificateSink<'_>) {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
-        match request(place).await {
+        match request(sink).await {
             Ok(made) => {
                 backoff.reset();
-                place.serve(&made);
+                sink.serve(&made);
                 sleep_until(made.renewal()).await;
             }
             Err(error) => {
-                place.complain(&error);
+                sink.report_error(&error);
                 tokio::time::sleep(backoff.next_delay()).await;
             }
         }
     }
 }
 
-async fn request(place: &Place<'_>) -> Result<Certified, CertificateError> {
+async fn request(sink: &CertificateSink<'_>) -> Result<Certified, CertificateError> {
     let key = KeyPair::generate().map_err(unusable)?;
-    let params = self_signed::params(place.node, place.ip)?;
+    let params = self_signed::params(sink.node, sink.ip)?;
     let request = params.serialize_request(&key).map_err(unusable)?;
     let pem = request.pem().map_err(unusable)?;
-    let api = Api::<CertificateSigningRequest>::all(place.client.clone());
+    let api = Api::<CertificateSigningRequest>::all(sink.client.clone());
     let made = api_request(&pem);
     let post = PostParams::default();
     let made = call(
@@ -82,11 +82,11 @@ async fn request(place: &Place<'_>) -> Result<Certified, CertificateError> {
         if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             told = Some(Instant::now());
             tracing::warn!(
-                node = place.node,
+                node = sink.node,
                 request = name,
                 "the kubelet API has no (new) serving certificate until somebody approves the request: kubectl certificate approve {name}"
             );
-            place.warn(
+            sink.warn(
                 "ServingCertificatePending",
                 format!(
                     "The kubelet API waits for its serving certificate, and kubectl logs and exec with it: approve the request with kubectl certificate approve {name}"

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{CertificateError, Certified, Place};
+use super::{CertificateError, CertificateSink, Certified};
 
 /// The files are looked at so often.
 const EVERY: Duration = Duration::from_secs(10);
@@ -12,7 +12,7 @@ const CHAIN: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
 /// Serves what the files hold, whenever they change, for ever. Files that cannot be used leave the old certificate.
-pub(super) async fn keep(directory: &Path, place: &Place<'_>) {
+pub(super) async fn run(directory: &Path, sink: &CertificateSink<'_>) {
     let mut known = None;
     let mut failed = false;
     let mut interval = tokio::time::interval(EVERY);
@@ -24,7 +24,7 @@ pub(super) async fn keep(directory: &Path, place: &Place<'_>) {
             Err(error) => {
                 // Told once: while a Secret is being changed a file may be missing for a moment.
                 if !std::mem::replace(&mut failed, true) {
-                    place.complain(&error);
+                    sink.report_error(&error);
                 }
                 continue;
             }
@@ -32,9 +32,9 @@ pub(super) async fn keep(directory: &Path, place: &Place<'_>) {
         match Certified::from_pem(&files.0, &files.1) {
             Ok(made) => {
                 failed = false;
-                place.serve(&made);
+                sink.serve(&made);
             }
-            Err(error) => place.complain(&error),
+            Err(error) => sink.report_error(&error),
         }
         known = Some(files);
     }

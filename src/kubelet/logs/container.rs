@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 
+use super::super::api_error::ApiError;
 use super::super::pods;
-use super::super::refusal::Refusal;
 
 /// The run of a container whose log is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,23 +18,23 @@ pub struct Run {
 ///
 /// # Errors
 /// 404 for a container that the pod does not have, 400 for one without a log (yet).
-pub fn run(pod: &Pod, container: &str, previous: bool) -> Result<Run, Refusal> {
+pub fn run(pod: &Pod, container: &str, previous: bool) -> Result<Run, ApiError> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     if pods::container(pod, container).is_none() {
-        return Err(Refusal::not_found(format!(
+        return Err(ApiError::not_found(format!(
             "container {container:?} not found in pod {name:?}"
         )));
     }
     let about = format!("container {container:?} in pod {name:?}");
     let Some(status) = status(pod, container) else {
-        return Err(Refusal::bad_request(format!("{about} is not available")));
+        return Err(ApiError::bad_request(format!("{about} is not available")));
     };
     let before = status
         .last_state
         .as_ref()
         .and_then(|state| state.terminated.as_ref());
     if previous {
-        return Err(Refusal::bad_request(if before.is_some() {
+        return Err(ApiError::bad_request(if before.is_some() {
             format!(
                 "previous terminated {about}: Azure Container Instances keeps the log of the current run only"
             )
@@ -69,11 +69,11 @@ pub fn run(pod: &Pod, container: &str, previous: bool) -> Result<Run, Refusal> {
                 "" => waiting.message.unwrap_or_else(|| "unknown".to_owned()),
                 reason => reason.to_owned(),
             };
-            Err(Refusal::bad_request(format!(
+            Err(ApiError::bad_request(format!(
                 "{about} is waiting to start: {why}"
             )))
         }
-        ContainerState { .. } => Err(Refusal::bad_request(format!(
+        ContainerState { .. } => Err(ApiError::bad_request(format!(
             "{about} is waiting to start - no logs yet"
         ))),
     }

@@ -4,7 +4,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::super::refusal::Refusal;
+use super::super::api_error::ApiError;
 use http::StatusCode;
 
 /// The options of one request.
@@ -28,10 +28,10 @@ pub struct Options {
 ///
 /// # Errors
 /// 400 for what cannot be read, 422 for what cannot be meant.
-pub fn parse(query: &str, now: Timestamp) -> Result<Options, Refusal> {
-    let unreadable = || Refusal::bad_request(r#"{"message": "Unable to decode query."}"#);
+pub fn parse(query: &str, now: Timestamp) -> Result<Options, ApiError> {
+    let unreadable = || ApiError::bad_request(r#"{"message": "Unable to decode query."}"#);
     let invalid = || {
-        Refusal::new(
+        ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             r#"{"message": "Invalid request."}"#,
         )
@@ -64,7 +64,7 @@ pub fn parse(query: &str, now: Timestamp) -> Result<Options, Refusal> {
         return Err(invalid());
     }
     if value("stream").is_some_and(|stream| !matches!(stream.as_str(), "" | "All")) {
-        return Err(Refusal::bad_request(
+        return Err(ApiError::bad_request(
             "Azure Container Instances keeps one log for stdout and stderr: only stream=All can be had",
         ));
     }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::azure::monitor::Series;
-use crate::azure::throttle::Looks;
+use crate::azure::throttle::LogPollScheduler;
 use crate::provider::exec::{Command, ExecError, Exit, Streams};
 
 const T: &str = "2026-01-02T03:04:05Z";
@@ -21,7 +21,7 @@ const T: &str = "2026-01-02T03:04:05Z";
 struct Script {
     answers: Mutex<VecDeque<Result<String, AzureError>>>,
     looks: AtomicUsize,
-    turns: Arc<Looks>,
+    turns: Arc<LogPollScheduler>,
 }
 
 #[async_trait]
@@ -46,11 +46,11 @@ impl Containers for Script {
         next.map(|content| content.replace(&format!("{T} "), ""))
     }
 
-    fn looks(&self) -> Arc<Looks> {
+    fn log_polls(&self) -> Arc<LogPollScheduler> {
         self.turns.clone()
     }
 
-    fn plan_figures(&self, _: f64) {}
+    fn plan_metrics(&self, _: f64) {}
 
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
         Ok(Vec::new())
@@ -107,7 +107,11 @@ impl Rig {
     }
 
     /// With room for so many streams, and the turns of somebody else, too.
-    fn with(answers: Vec<Result<String, AzureError>>, permits: usize, turns: Arc<Looks>) -> Self {
+    fn with(
+        answers: Vec<Result<String, AzureError>>,
+        permits: usize,
+        turns: Arc<LogPollScheduler>,
+    ) -> Self {
         let state = Arc::new(Mutex::new(json!({"running": {}})));
         let script = Arc::new(Script {
             answers: Mutex::new(answers.into()),
@@ -127,7 +131,7 @@ impl Rig {
         }
     }
 
-    async fn ask(&self, query: &str) -> Result<Response, Refusal> {
+    async fn ask(&self, query: &str) -> Result<Response, ApiError> {
         let target = Target {
             namespace: "ns".to_owned(),
             pod: "p".to_owned(),
@@ -218,7 +222,7 @@ async fn a_follower_ends_with_the_node() {
 
 #[tokio::test(start_paused = true)]
 async fn followers_of_two_nodes_share_one_budget() {
-    let turns = Arc::<Looks>::default();
+    let turns = Arc::<LogPollScheduler>::default();
     let one = Rig::with(vec![lines(&["a"])], 50, turns.clone());
     let two = Rig::with(vec![lines(&["a"])], 50, turns);
     let looks = || [&one, &two].map(|rig| rig.script.looks.load(Ordering::Relaxed));

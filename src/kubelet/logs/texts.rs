@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::super::refusal::Refusal;
+use super::super::api_error::ApiError;
 
 /// All texts together.
 const MOST: usize = 96 << 20;
@@ -32,14 +32,14 @@ pub(super) struct Room(OwnedSemaphorePermit);
 
 impl Texts {
     /// Room for a text of unknown length.
-    pub(super) async fn room(&self) -> Result<Room, Refusal> {
+    pub(super) async fn room(&self) -> Result<Room, ApiError> {
         let room = self.0.clone().acquire_many_owned(units(UNKNOWN));
         match tokio::time::timeout(WAIT, room).await {
             Ok(Ok(room)) => Ok(Room(room)),
             // It is never closed.
-            Ok(Err(_)) | Err(_) => Err(Refusal {
+            Ok(Err(_)) | Err(_) => Err(ApiError {
                 retry_after: Some(5),
-                ..Refusal::new(
+                ..ApiError::new(
                     http::StatusCode::TOO_MANY_REQUESTS,
                     "too many logs are being read at once",
                 )

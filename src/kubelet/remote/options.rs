@@ -1,9 +1,9 @@
-//! What a request for exec or attach asks for. Pure.
+//! What a request for exec or attach asks for. PURE.
 
 use axum::extract::Query;
 use http::Uri;
 
-use crate::kubelet::refusal::Refusal;
+use crate::kubelet::api_error::ApiError;
 use crate::provider::exec::TerminalSize;
 
 /// The streams of a session.
@@ -26,7 +26,7 @@ impl Options {
     ///
     /// # Errors
     /// 400 when it asks for no stream at all, or cannot be read.
-    pub fn of(uri: &Uri) -> Result<Self, Refusal> {
+    pub fn of(uri: &Uri) -> Result<Self, ApiError> {
         let pairs = pairs(uri)?;
         let is = |name: &str| {
             let mut values = pairs.iter().filter(|(known, _)| known == name);
@@ -42,7 +42,7 @@ impl Options {
         if options.stdin || options.stdout || options.stderr {
             Ok(options)
         } else {
-            Err(Refusal::bad_request(
+            Err(ApiError::bad_request(
                 "you must specify at least 1 of stdin, stdout, stderr",
             ))
         }
@@ -53,7 +53,7 @@ impl Options {
 ///
 /// # Errors
 /// 400 when the query cannot be read.
-pub fn command(uri: &Uri) -> Result<Vec<String>, Refusal> {
+pub fn command(uri: &Uri) -> Result<Vec<String>, ApiError> {
     let words = pairs(uri)?.into_iter();
     Ok(words
         .filter(|(name, _)| name == "command")
@@ -61,10 +61,10 @@ pub fn command(uri: &Uri) -> Result<Vec<String>, Refusal> {
         .collect())
 }
 
-fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Refusal> {
+fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
     Query::try_from_uri(uri)
         .map(|Query(pairs)| pairs)
-        .map_err(|_| Refusal::bad_request("the query cannot be read"))
+        .map_err(|_| ApiError::bad_request("the query cannot be read"))
 }
 
 /// Reads terminal sizes, JSON objects one after the other, which may come in any parts.
@@ -120,7 +120,7 @@ impl Sizes {
 mod tests {
     use super::*;
 
-    fn of(query: &str) -> Result<Options, Refusal> {
+    fn of(query: &str) -> Result<Options, ApiError> {
         Options::of(&format!("/exec/ns/pod/c?{query}").parse().unwrap())
     }
 

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
 use super::options::Sizes;
-use super::{FAREWELL, Options, Status, streams};
+use super::{CLOSE_TIMEOUT, Options, Status, streams};
 use crate::kubelet::upgrade::{Connection, Times};
 use crate::kubelet::websocket::{self, Incoming, Outgoing};
 use crate::provider::exec::{Output, Streams};
@@ -147,7 +147,7 @@ pub(super) async fn serve<W, F>(
         // The client closes when it has read all.
         Ok(()) => {
             let closed = async { while websocket::next(&mut incoming).await.is_some() {} };
-            if timeout(times.goodbye, closed).await.is_err() {
+            if timeout(times.close, closed).await.is_err() {
                 tracing::debug!("a client did not close its session");
             }
         }
@@ -156,7 +156,7 @@ pub(super) async fn serve<W, F>(
             gone.cancel();
             drop(output);
             if status.is_none() {
-                let _ = timeout(FAREWELL, work).await;
+                let _ = timeout(CLOSE_TIMEOUT, work).await;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::options::Sizes;
-use super::{Ends, FAREWELL, Options, Status, beside, streams};
+use super::{CLOSE_TIMEOUT, Ends, Options, Status, beside, streams};
 use crate::kubelet::spdy::{self, Session, Stream};
 use crate::kubelet::upgrade::{Connection, Times};
 use crate::provider::exec::{Output, Streams};
@@ -73,7 +73,7 @@ pub(super) async fn serve<W, F>(
         result = &mut driver => {
             tracing::debug!(error = result.err().map(tracing::field::display), "the client of a session has gone");
             gone.cancel();
-            let _ = tokio::time::timeout(FAREWELL, talk).await;
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, talk).await;
             return;
         }
         ended = &mut talk => ended,
@@ -84,7 +84,7 @@ pub(super) async fn serve<W, F>(
         return;
     };
     session.close();
-    if tokio::time::timeout(times.goodbye, driver).await.is_err() {
+    if tokio::time::timeout(times.close, driver).await.is_err() {
         tracing::debug!("a client did not read the end of its session");
     }
 }

@@ -1,4 +1,4 @@
-//! How a session's end is told to the client. Pure.
+//! How a session's end is told to the client. PURE.
 
 use bytes::Bytes;
 use serde_json::json;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::azure::AzureError;
 use crate::azure::monitor::Series;
-use crate::azure::throttle::Looks;
+use crate::azure::throttle::LogPollScheduler;
 use crate::kubelet::client_ca;
 use crate::pods::snapshot::{self, RunningContainer, RunningPod};
 use crate::provider::exec::{Command, ExecError, Exit, Streams};
@@ -31,11 +31,11 @@ impl Containers for Nothing {
         Ok(String::new())
     }
 
-    fn looks(&self) -> Arc<Looks> {
+    fn log_polls(&self) -> Arc<LogPollScheduler> {
         Arc::default()
     }
 
-    fn plan_figures(&self, _: f64) {}
+    fn plan_metrics(&self, _: f64) {}
 
     async fn usage(&self, _: &PodKey, _: i64, _: i64, _: bool) -> Result<Vec<Series>, AzureError> {
         Ok(Vec::new())
@@ -100,7 +100,7 @@ fn kubelet(client: &Client) -> State<Arc<Kubelet>> {
         pods,
         node_pods,
         containers,
-        sessions: Sessions::new(cancel),
+        sessions: SessionTracker::new(cancel),
         streams: Arc::new(Semaphore::new(1)),
         observer: Arc::new(()),
     }))

@@ -1,4 +1,4 @@
-//! Frames (SPDY draft 3.1, section 2.2 and 2.6): bytes to [`Frame`]s and back. Pure.
+//! Frames (SPDY draft 3.1, section 2.2 and 2.6): bytes to [`Frame`]s and back. PURE.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::azure::monitor::{Metric, Point, Series};
-use crate::azure::throttle::Looks;
+use crate::azure::throttle::LogPollScheduler;
 use crate::pods::snapshot::{self, NodePods, RunningContainer};
 use crate::provider::exec::{Command, ExecError, Exit, Streams};
 
@@ -28,11 +28,11 @@ impl Containers for Monitor {
         Ok(String::new())
     }
 
-    fn looks(&self) -> Arc<Looks> {
+    fn log_polls(&self) -> Arc<LogPollScheduler> {
         Arc::default()
     }
 
-    fn plan_figures(&self, reads_per_second: f64) {
+    fn plan_metrics(&self, reads_per_second: f64) {
         self.planned.lock().push(reads_per_second);
     }
 

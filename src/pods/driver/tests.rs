@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{Pace, Wish};
+use crate::azure::throttle::{PollDemand, PollInterval};
 use crate::provider::{Deleted, Ensured, GroupSummary};
 use crate::translate::{PodFacts, facts};
 
@@ -104,7 +104,11 @@ impl Backend for Fake {
         })
     }
 
-    async fn get(&self, name: &str, _: Urgency) -> Result<Option<Box<ContainerGroup>>, Failure> {
+    async fn get(
+        &self,
+        name: &str,
+        _: CallPriority,
+    ) -> Result<Option<Box<ContainerGroup>>, Failure> {
         if self.call("get", name).await {
             return Err(failure());
         }
@@ -126,6 +130,17 @@ impl Backend for Fake {
     async fn stop(&self, name: &str) -> Result<(), Failure> {
         self.call("stop", name).await;
         Ok(())
+    }
+
+    async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        self.call("pre stop", &key.uid).await;
+        assert!(!containers.is_empty());
+        Vec::new()
+    }
+
+    async fn send_signal(&self, key: &PodKey, _: &[String]) -> Vec<Unreached> {
+        self.call("signal", &key.uid).await;
+        Vec::new()
     }
 
     async fn list(&self, _: Duration) -> Result<Listing, Failure> {
@@ -170,8 +185,8 @@ impl Backend for Fake {
         Ok(())
     }
 
-    fn plan(&self, _: Wish) -> Pace {
-        Pace::default()
+    fn plan(&self, _: PollDemand) -> PollInterval {
+        PollInterval::default()
     }
 
     fn group_name(&self, key: &PodKey) -> String {
@@ -226,7 +241,7 @@ struct Rig {
     report: channel::Receiver<Report>,
     running: snapshot::Receiver,
     events: Arc<Mutex<Vec<String>>>,
-    doubts: Arc<Doubts>,
+    refreshes: Arc<RefreshRequests>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -250,7 +265,7 @@ impl Rig {
         let events = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&events);
         let emit: Emit = Box::new(move |event| sink.lock().push(event.reason));
-        let doubts = Arc::new(Doubts::default());
+        let refreshes = Arc::new(RefreshRequests::default());
         let cancel = CancellationToken::new();
         let (snapshot, running) = snapshot::channel();
         let sinks = Sinks {
@@ -263,7 +278,7 @@ impl Rig {
         let sources = Sources {
             changes: changes_stream.boxed(),
             settings: settings_rx,
-            doubts: Arc::clone(&doubts),
+            refreshes: Arc::clone(&refreshes),
             namespaces: namespaces_rx,
         };
         let task = tokio::spawn(driver.run(sources, cancel.clone()));
@@ -275,7 +290,7 @@ impl Rig {
             report,
             running,
             events,
-            doubts,
+            refreshes,
             cancel,
             task,
         }
@@ -337,7 +352,7 @@ async fn a_pod_is_created_runs_and_goes() {
     assert_eq!(
         rig.fake.count("get pod"),
         0,
-        "nobody doubts that it is gone"
+        "nobody refreshes that it is gone"
     );
 }
 
@@ -521,7 +536,7 @@ async fn a_pod_in_doubt_is_polled_at_once() {
     rig.send(applied("a"));
     rig.pass(600).await;
     let before = rig.fake.count("get g-a");
-    rig.doubts.add(&key("a"));
+    rig.refreshes.add(&key("a"));
     rig.moment().await;
     assert_eq!(rig.fake.count("get g-a"), before + 1);
 }

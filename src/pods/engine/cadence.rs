@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::azure::throttle::pace::IDLE_LOOK;
-use crate::azure::throttle::{ASK_AGAIN, Pace, Wish};
+use crate::azure::throttle::poll_interval::STABLE_INTERVAL;
+use crate::azure::throttle::{PollDemand, PollInterval, QUEUED_POLL};
 use crate::provider::{Failure, FailureKind};
 
 const FIRST_LOOKS_MS: [u64; 7] = [50, 100, 150, 250, 400, 650, 1000];
@@ -20,7 +20,7 @@ const ENDLESS_START_AFTER: Duration = Duration::from_secs(1900);
 const ENDLESS_START_PERIOD: Duration = Duration::from_secs(60);
 const STEADY_MIN: Duration = Duration::from_secs(1);
 /// Longest time between two looks at a running pod while the read budget allows.
-const STEADY_MAX: Duration = IDLE_LOOK;
+const STEADY_MAX: Duration = STABLE_INTERVAL;
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const QUICK_CAP: Duration = Duration::from_secs(30);
 const REFERENCE_CAP: Duration = Duration::from_secs(15);
@@ -37,6 +37,8 @@ const CROWD_CAP: Duration = Duration::from_secs(1800);
 const TRANSITION: Duration = Duration::from_secs(10);
 const ENDED_MIN: Duration = Duration::from_secs(20);
 const ENDED_MAX: Duration = Duration::from_secs(900);
+const END_BASE: Duration = Duration::from_millis(150);
+const END_CAP: Duration = Duration::from_secs(2);
 const DELETE_BASE: Duration = Duration::from_millis(200);
 const DELETE_CAP: Duration = Duration::from_secs(10);
 /// Looks at a deletion, about two and a half minutes of them, after which it is slow.
@@ -62,32 +64,32 @@ pub(super) fn bulk(groups: usize) -> Duration {
 }
 
 /// Wait between two looks at a pod that has been as it is for `stable`; one that `ends` should end by itself.
-pub(super) fn steady(stable: Duration, ends: bool, pace: Pace) -> Duration {
-    match brisk(stable, ends) {
-        Some(wish) => wish
-            .mul_f64(pace.stretch.min(3600.0))
-            .min(pace.idle.max(wish)),
-        None => pace.idle,
+pub(super) fn steady(stable: Duration, ends: bool, interval: PollInterval) -> Duration {
+    match active(stable, ends) {
+        Some(demand) => demand
+            .mul_f64(interval.stretch.min(3600.0))
+            .min(interval.stable.max(demand)),
+        None => interval.stable,
     }
 }
 
-/// Adds the cost of looking at such a pod to `wish`.
-pub(super) fn add_wish(wish: &mut Wish, stable: Duration, ends: bool) {
-    match brisk(stable, ends) {
-        Some(every) => wish.brisk += 1.0 / every.as_secs_f64(),
-        None => wish.idle += 1.0,
+/// Adds the cost of looking at such a pod to `demand`.
+pub(super) fn add_demand(demand: &mut PollDemand, stable: Duration, ends: bool) {
+    match active(stable, ends) {
+        Some(every) => demand.active += 1.0 / every.as_secs_f64(),
+        None => demand.stable += 1.0,
     }
 }
 
 /// How often a pod that changes or should end wishes to be looked at; `None` for an idle one.
-fn brisk(stable: Duration, ends: bool) -> Option<Duration> {
-    let wish = (stable / 6).clamp(STEADY_MIN, STEADY_MAX);
-    (ends || wish < STEADY_MAX).then_some(wish)
+fn active(stable: Duration, ends: bool) -> Option<Duration> {
+    let demand = (stable / 6).clamp(STEADY_MIN, STEADY_MAX);
+    (ends || demand < STEADY_MAX).then_some(demand)
 }
 
 /// Wait before a create or delete asks again for its turn, which is `wait` away as far as is known.
 pub(super) fn in_line(wait: Duration) -> Duration {
-    wait.min(ASK_AGAIN)
+    wait.min(QUEUED_POLL)
 }
 
 /// Wait before attempt `attempt` (from 1) of something that failed; never longer than `cap`.
@@ -105,7 +107,7 @@ pub(super) fn after_failure(failure: &Failure, attempt: u32) -> Duration {
         FailureKind::Invalid => retry(attempt, INVALID_CAP).max(SLOW_MIN),
         FailureKind::Transitioning => TRANSITION,
         FailureKind::Refused => SLOW_CAP,
-        FailureKind::InLine => return in_line(failure.retry_after.unwrap_or(ASK_AGAIN)),
+        FailureKind::Queued => return in_line(failure.retry_after.unwrap_or(QUEUED_POLL)),
     };
     wait.max(failure.retry_after.unwrap_or_default())
 }
@@ -135,6 +137,11 @@ pub(super) fn is_slow_start(age: Duration) -> bool {
 /// Wait before look number `look` (from 0) at a group whose pod has failed, to see that ACI has not started it again.
 pub(super) fn ended(look: u32) -> Duration {
     exponential(ENDED_MIN, look.saturating_add(1), ENDED_MAX)
+}
+
+/// Wait before another poll of a pod whose containers are to end.
+pub(super) fn ending(attempt: u32) -> Duration {
+    exponential(END_BASE, attempt, END_CAP)
 }
 
 /// Wait before another look at, or another try of, a deletion.
@@ -181,10 +188,10 @@ mod tests {
 
     #[test]
     fn a_pod_is_looked_at_less_often_the_longer_it_stays_as_it_is() {
-        let roomy = Pace::default();
-        let tight = Pace {
+        let roomy = PollInterval::default();
+        let tight = PollInterval {
             stretch: 4.0,
-            idle: Duration::from_secs(57),
+            stable: Duration::from_secs(57),
         };
         for (stable, ends, roomy_wait, tight_wait) in [
             (0, false, 1, 4),
@@ -195,10 +202,10 @@ mod tests {
             (3600, true, 15, 57),
         ] {
             let stable = Duration::from_secs(stable);
-            let seconds = |pace| steady(stable, ends, pace).as_secs();
+            let seconds = |interval| steady(stable, ends, interval).as_secs();
             assert_eq!((seconds(roomy), seconds(tight)), (roomy_wait, tight_wait));
         }
-        let jobs_first = Pace {
+        let jobs_first = PollInterval {
             stretch: 1.0,
             ..tight
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::stage::{Afterwards, Orphan, Removal, Stage, Stopping};
-use super::{NodeState, Now, Operation, breaker, cadence};
+use super::{NodeState, Now, Operation, breaker, cadence, ending};
 use crate::pods::queue::Priority;
 
 /// Added to a wait for a deadline: the wall clock and the queue's need not agree to the millisecond.
@@ -42,7 +42,7 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
             let stable = record.base.saturating_sub(*stable_since);
             let wait = match record.missing_since {
                 Some(_) => MISSING_AGAIN,
-                None => cadence::steady(stable, record.ends(), node.pace),
+                None => cadence::steady(stable, record.ends(), node.interval),
             };
             let priority = if record.poll_now || record.missing_since.is_some() {
                 Priority::Transition
@@ -54,7 +54,9 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
         Stage::Finished(afterwards) => finished(record, *afterwards),
         // A person brings these forward.
         _ if record.is_held_back(node) => None,
-        Stage::Removing(removal) => Some(remove(record, removal)),
+        Stage::Removing(removal) => {
+            Some(ending::step(record, removal, now).unwrap_or_else(|| remove(record, removal)))
+        }
         Stage::Gone => (!record.is_unwritten()).then(|| at(record, Operation::DeletePod)),
         Stage::Orphaned(orphan) => orphaned(record, *orphan, node, now),
     };
@@ -62,7 +64,7 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
 }
 
 /// An operation of this stage, as soon as its back-off allows.
-fn at(record: &Record, operation: Operation) -> Next {
+pub(super) fn at(record: &Record, operation: Operation) -> Next {
     Next {
         operation,
         priority: if record.attempts == 0 {
@@ -75,7 +77,7 @@ fn at(record: &Record, operation: Operation) -> Next {
 }
 
 /// A GET of the group `wait` after the last answer, spread, unless something makes it due now.
-fn poll(record: &Record, priority: Priority, wait: Duration) -> Next {
+pub(super) fn poll(record: &Record, priority: Priority, wait: Duration) -> Next {
     let failed = record.not_before > record.base;
     let due = if failed {
         record.not_before
@@ -159,7 +161,7 @@ fn orphaned(record: &Record, orphan: Orphan, node: &NodeState, now: Now) -> Opti
     }
 }
 
-fn timer(due: Duration) -> Next {
+pub(super) fn timer(due: Duration) -> Next {
     Next {
         operation: Operation::Timer,
         priority: Priority::Poll,
@@ -177,7 +179,7 @@ fn before_deadline(record: &Record, next: Option<Next>, now: Now) -> Option<Next
         return Some(timer(deadline));
     };
     match next.operation {
-        // Once it has passed one answer is waited for, at the pace of its failures.
+        // Once it has passed one answer is waited for, at the interval of its failures.
         Operation::GetGroup if left.is_zero() && record.not_before <= record.base => {
             next.due = next.due.min(now.mono);
         }

@@ -68,7 +68,7 @@ impl PodRecord {
         attempts: u32,
         effects: &mut Vec<Effect>,
     ) {
-        if !failure.kind.passes() || attempts >= SILENT_TRIES {
+        if !failure.kind.is_transient() || attempts >= SILENT_TRIES {
             self.record_failure(now, failure, effects);
         }
     }

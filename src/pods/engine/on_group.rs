@@ -73,10 +73,12 @@ impl Record {
     ) {
         match &mut self.stage {
             Stage::Removing(removal) => {
-                removal.last = Some(group);
+                removal.last = Some(group.clone());
                 if !late {
                     self.attempts = self.attempts.saturating_add(1);
-                    self.record_slow_deletion(now, effects);
+                    if !self.saw_ending(now, &group, effects) {
+                        self.record_slow_deletion(now, effects);
+                    }
                 }
             }
             // A create has taken effect whose answer was lost.
@@ -228,7 +230,7 @@ impl Record {
             now,
             cadence::after_failure(failure, self.attempts.saturating_add(1)),
         );
-        let lasts = !failure.kind.passes();
+        let lasts = !failure.kind.is_transient();
         if let Some(pod) = &mut self.pod {
             pod.refused(failure);
             if lasts {

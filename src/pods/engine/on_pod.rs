@@ -9,7 +9,7 @@ use super::changes::Changes;
 use super::record::{PodRecord, Record};
 use super::stage::{Afterwards, Exists, Made, Orphan, Stage, Why};
 use super::{Effect, Engine, Now, Presence, cadence};
-use crate::translate::{PodFacts, PodKey, Told};
+use crate::translate::{EventCursor, PodFacts, PodKey};
 
 /// Longest wait between two tries to remove a pod, or to ask whether it exists.
 const ASK_CAP: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ impl Engine {
         if pod.inherited {
             // A predecessor has told what happened before us, or at least before it wrote the status last. ACI's times are
             // whole seconds.
-            let told = |time: Option<Timestamp>| time.map(Told::before).unwrap_or_default();
+            let told = |time: Option<Timestamp>| time.map(EventCursor::before).unwrap_or_default();
             pod.events = told(now.wall.checked_sub(Duration::from_secs(1)).ok());
             pod.events_before = Some(told(pod.facts.last_transition()));
             record.look_first = true;

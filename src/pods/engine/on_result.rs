@@ -30,7 +30,7 @@ impl Engine {
                 record.started(now, &ensured, effects);
                 self.note_bulk(effects);
             }
-            Err(failure) if failure.kind == FailureKind::InLine => {
+            Err(failure) if failure.kind == FailureKind::Queued => {
                 record.create_queued(now, &failure, effects);
             }
             Err(failure) => {
@@ -70,7 +70,7 @@ impl Engine {
                 record.poll_soon();
             }
             Err(_) if late => {}
-            Err(failure) if failure.kind == FailureKind::InLine => {
+            Err(failure) if failure.kind == FailureKind::Queued => {
                 record.delete_queued(now, &failure, effects);
             }
             Err(failure) => record.end_failed(now, &failure, effects),
@@ -113,9 +113,9 @@ impl Record {
                 }
             }
             // Nothing was sent.
-            Err(failure) if matches!(failure.kind, FailureKind::InLine | FailureKind::Refused) => {}
+            Err(failure) if matches!(failure.kind, FailureKind::Queued | FailureKind::Refused) => {}
             Err(failure) => {
-                self.unheard |= failure.kind.leaves_doubt();
+                self.unheard |= failure.kind.may_have_taken_effect();
                 self.look_first |= self.unheard;
                 if self.exists == Exists::No {
                     self.exists = Exists::Maybe;

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::next::Next;
 use super::stage::{Exists, Flight, Made, Orphan, Removal, Stage, Why};
 use super::{Effect, NodeState, Now};
-use crate::translate::{PodFacts, PodKey, RestartPolicy, Told as EventsTold, digest};
+use crate::translate::{EventCursor as EventsTold, PodFacts, PodKey, RestartPolicy, digest};
 
 /// One container group, the pod that claims it, or both. All decisions are made from this by `rules` and `next`.
 #[derive(Debug)]
@@ -274,6 +274,8 @@ impl PodRecord {
             self.unwritten = false;
         }
         facts.told = std::mem::take(&mut self.facts.told);
+        // What we have taken on ourselves stays, whatever the echo is of.
+        facts.ending = facts.ending.max(self.facts.ending);
         self.facts = facts;
         foreign
     }

@@ -2,6 +2,7 @@
 //!
 //! Each rule may be applied at any time and as often as one likes. No rule chooses an operation.
 
+use super::ending::Ending;
 use super::record::Record;
 use super::stage::{Afterwards, Exists, Made, Orphan, Removal, Stage, Why};
 use super::{Effect, Engine, Now, breaker, cadence};
@@ -45,11 +46,21 @@ impl Engine {
         if record.is_settled_orphan(now) {
             return self.delete_orphan(now, key);
         }
+        if record.abandons_hook(now) {
+            record.in_flight = None;
+            effects.push(Effect::Abandon(key.clone()));
+            return true;
+        }
         if !synced && matches!(record.stage, Stage::Unsynced) {
             return false;
         }
         if record.ends_now() {
+            let graceful = record.may_end_gracefully(now);
             record.remove_group(now, Why::PodDeleted);
+            if graceful {
+                record.set_ending(Ending::Poll);
+                record.poll_soon();
+            }
             return true;
         }
         if matches!(record.stage, Stage::Unsynced) {

@@ -19,7 +19,8 @@ use crate::translate::facts;
 enum Act {
     Create(u8),
     CreateWithDeadline(u8, u8),
-    Delete(u8),
+    /// With this grace period, in seconds.
+    Delete(u8, u8),
     ForceDelete(u8),
     Pass(u16),
     Fail {
@@ -43,7 +44,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (0u8..12).prop_map(Act::Create),
         2 => (0u8..12, 1u8..60).prop_map(|(n, seconds)| Act::CreateWithDeadline(n, seconds)),
-        3 => (0u8..12).prop_map(Act::Delete),
+        3 => (0u8..12, 0u8..40).prop_map(|(n, grace)| Act::Delete(n, grace)),
         1 => (0u8..12).prop_map(Act::ForceDelete),
         6 => (1u16..5000).prop_map(Act::Pass),
         2 => (1u8..4, any::<bool>()).prop_map(|(calls, after_effect)| Act::Fail { calls, after_effect }),
@@ -60,6 +61,10 @@ fn act() -> impl Strategy<Value = Act> {
 #[derive(Debug, Clone)]
 struct Pod {
     deleting: bool,
+    /// When its grace period ends, and how many seconds it has.
+    grace: (Duration, u8),
+    /// Whether it has a `preStop` hook.
+    hook: bool,
     /// Under `restartPolicy: Never`.
     once: bool,
     deadline: Option<u8>,
@@ -106,6 +111,13 @@ struct World {
     lies: BTreeSet<String>,
     /// Pods under `restartPolicy: Never` whose status said that they run.
     ran: BTreeSet<String>,
+    /// When the containers of a pod end that were sent SIGTERM.
+    ended: BTreeMap<String, Duration>,
+    /// Pods whose hooks were run, and those whose containers got SIGTERM.
+    hooks: Vec<String>,
+    signals: Vec<String>,
+    /// Groups of pods with time left that were deleted before their containers had ended.
+    cut_short: Vec<String>,
     /// Those of them for which another group was made.
     run_again: Vec<String>,
     /// Groups deleted although nobody had asked the API server for their pod.
@@ -136,6 +148,8 @@ impl Pod {
 }
 
 const STARTS_AFTER: Duration = Duration::from_secs(3);
+/// Containers end so long after SIGTERM.
+const ENDS_AFTER: Duration = Duration::from_secs(2);
 
 fn key(uid: &str) -> PodKey {
     PodKey {
@@ -179,6 +193,11 @@ fn complete(groups: Vec<GroupSummary>) -> Listing {
     }
 }
 
+fn wall(time: Duration) -> Timestamp {
+    let millis = i64::try_from(time.as_millis()).unwrap();
+    Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap()
+}
+
 impl World {
     fn new() -> Self {
         let mut world = Self {
@@ -211,6 +230,10 @@ impl World {
             deleting: BTreeSet::new(),
             lies: BTreeSet::new(),
             ran: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            hooks: Vec::new(),
+            signals: Vec::new(),
+            cut_short: Vec::new(),
             run_again: Vec::new(),
             unconfirmed_deletes: Vec::new(),
             suspended_creates: Vec::new(),
@@ -249,15 +272,20 @@ impl World {
             object["spec"]["activeDeadlineSeconds"] = json!(seconds);
         }
         if pod.deleting {
-            object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+            let (ends, seconds) = pod.grace;
+            object["metadata"]["deletionTimestamp"] = json!(wall(ends).to_string());
+            object["metadata"]["deletionGracePeriodSeconds"] = json!(seconds);
+        }
+        if pod.hook {
+            object["spec"]["containers"][0]["lifecycle"] =
+                json!({"preStop": {"sleep": {"seconds": 1}}});
         }
         let facts = facts(&serde_json::from_value(object).unwrap()).unwrap();
         self.step(Input::PodApplied(Box::new(facts)));
     }
 
     fn wall(&self) -> Timestamp {
-        let millis = i64::try_from(self.now.as_millis()).unwrap();
-        Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap()
+        wall(self.now)
     }
 
     fn at(&self) -> Now {
@@ -297,6 +325,13 @@ impl World {
                     }
                     self.step(Input::StatusWritten(key, digest));
                 }
+                Effect::Abandon(key) => self.flying.retain(|flight| {
+                    let is_hook = matches!(
+                        flight.operation,
+                        Operation::RunPreStop(_) | Operation::SendSignal(_)
+                    );
+                    !is_hook || flight.key != key
+                }),
                 Effect::Emit(_) | Effect::Unprovisioned(_) => {}
             }
         }
@@ -437,7 +472,7 @@ impl World {
     fn queued(&self) -> Option<Failure> {
         let wait = self.queue_until.saturating_sub(self.now);
         (!wait.is_zero()).then(|| Failure {
-            kind: FailureKind::InLine,
+            kind: FailureKind::Queued,
             retry_after: Some(wait),
             ..failure()
         })
@@ -499,6 +534,14 @@ impl World {
                     None if self.deleting.contains(&uid) || self.confirmed.contains(&uid) => {}
                     None => self.unconfirmed_deletes.push(uid.clone()),
                 }
+                if let Some(pod) = self.pods.get(&uid)
+                    && pod.deleting
+                    && self.now < pod.grace.0
+                    && self.signals.contains(&uid)
+                    && self.ended.get(&uid).is_some_and(|ended| *ended > self.now)
+                {
+                    self.cut_short.push(uid.clone());
+                }
                 let existed = if happens {
                     self.groups.remove(&uid).is_some()
                 } else {
@@ -515,6 +558,15 @@ impl World {
             Operation::StopGroup => {
                 self.stopped.insert(uid.clone());
                 Input::Stopped(key.clone(), Ok(()))
+            }
+            Operation::RunPreStop(_) => {
+                self.hooks.push(uid);
+                Input::PreStopEnded(key.clone(), Vec::new())
+            }
+            Operation::SendSignal(_) => {
+                self.signals.push(uid.clone());
+                self.ended.insert(uid, self.now + ENDS_AFTER);
+                Input::Signalled(key.clone(), Vec::new())
             }
             Operation::Timer => unreachable!("carried out at once"),
             Operation::GetPod if luck.is_some() => Input::PodRead(key.clone(), Presence::Unknown),
@@ -546,7 +598,16 @@ impl World {
         let made = self.groups.get(uid)?;
         let running = self.now >= *made + STARTS_AFTER;
         let mut container = json!({"name": "c", "properties": {"image": "i"}});
-        if running {
+        let ended = self.ended.get(uid).filter(|ended| **ended <= self.now);
+        if let Some(ended) = ended {
+            // It is started again at once.
+            container["properties"]["instanceView"] = json!({
+                "restartCount": 1,
+                "previousState": {"state": "Terminated", "exitCode": 0, "startTime": "2027-01-15T08:00:00Z",
+                                  "finishTime": wall(*ended).to_string(), "detailStatus": "Completed"},
+                "currentState": {"state": "Running", "startTime": wall(*ended).to_string()},
+            });
+        } else if running {
             container["properties"]["instanceView"] = json!({
                 "restartCount": 0, "currentState": {"state": "Running", "startTime": "2027-01-15T08:00:00Z"},
             });
@@ -572,6 +633,8 @@ impl World {
         self.newest.insert(n, uid.clone());
         let pod = Pod {
             deleting: false,
+            grace: (Duration::ZERO, 0),
+            hook: n.is_multiple_of(2),
             once: n.is_multiple_of(3),
             deadline,
             status: json!({"phase": "Pending"}),
@@ -584,9 +647,14 @@ impl World {
         match act {
             Act::Create(n) => self.create(*n, None),
             Act::CreateWithDeadline(n, seconds) => self.create(*n, Some(*seconds)),
-            Act::Delete(n) => {
+            Act::Delete(n, grace) => {
                 let uid = self.newest(*n);
+                let ends = self.now + Duration::from_secs(u64::from(*grace));
                 if let Some(pod) = self.pods.get_mut(&uid) {
+                    // A grace period can only be made shorter.
+                    if !pod.deleting || ends < pod.grace.0 {
+                        pod.grace = (ends, *grace);
+                    }
                     pod.deleting = true;
                     self.deleting.insert(uid.clone());
                     self.lies.remove(&uid);
@@ -675,6 +743,11 @@ proptest! {
             world.suspended_creates.is_empty(),
             "created while suspended: {:?}", world.suspended_creates
         );
+        prop_assert!(world.cut_short.is_empty(), "not waited for: {:?}", world.cut_short);
+        for (what, done) in [("hooks", &world.hooks), ("signals", &world.signals)] {
+            let once: BTreeSet<_> = done.iter().collect();
+            prop_assert_eq!(once.len(), done.len(), "{} twice: {:?}", what, done);
+        }
         prop_assert!(world.run_again.is_empty(), "run a second time: {:?}", world.run_again);
         for (uid, pod) in &world.pods {
             prop_assert!(!pod.deleting, "{uid} was never removed");

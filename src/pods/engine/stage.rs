@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::ending::Ending;
 use super::{Now, Operation};
 use crate::azure::model::ContainerGroup;
 
@@ -78,6 +79,10 @@ pub(super) struct Removal {
     pub(super) had_group: bool,
     /// Azure has accepted a delete.
     pub(super) accepted: bool,
+    /// What the end of the pod waits for before its group is deleted.
+    pub(super) ending: Ending,
+    /// Names of the containers that ran when it was looked last.
+    pub(super) running: Vec<String>,
     /// The delete has to wait for its turn for long: what runs is stopped meanwhile, once.
     pub(super) stop: Stopping,
     /// The last state of the group that is known.
@@ -98,6 +103,8 @@ impl Removal {
             why,
             had_group,
             accepted: false,
+            ending: Ending::Over,
+            running: Vec::new(),
             stop: Stopping::No,
             last: None,
         }

@@ -1,5 +1,6 @@
 mod changes;
 mod deadline;
+mod ending;
 mod failures;
 mod finished;
 mod group_events;
@@ -89,6 +90,8 @@ fn answered(input: &Input) -> Option<(&PodKey, Operation)> {
         Input::Observed(key, _) => (key, Operation::GetGroup),
         Input::Deleted(key, _) => (key, Operation::DeleteGroup),
         Input::Stopped(key, _) => (key, Operation::StopGroup),
+        Input::PreStopEnded(key, _) => (key, Operation::RunPreStop(Vec::new())),
+        Input::Signalled(key, _) => (key, Operation::SendSignal(Vec::new())),
         Input::PodRead(key, _) => (key, Operation::GetPod),
         Input::PodDeleted(key, _) => (key, Operation::DeletePod),
         _ => return None,

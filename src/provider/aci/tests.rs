@@ -12,8 +12,8 @@ use super::*;
 use crate::api::Os;
 use crate::azure::model::{RegistryCredential, SecretBytes};
 use crate::azure::{Credential, Endpoints, Limiters};
-use crate::translate::Object;
 use crate::translate::testing::defaults;
+use crate::translate::{Image, Object};
 
 /// A cluster with one pull secret, and a registry that opens to it only.
 #[derive(Default)]
@@ -69,8 +69,11 @@ impl Images for World {
             return Err(Failure::transient("Closed", "no pull secret".to_owned()));
         }
         for image in images {
-            let words = Arc::from(["/entry".to_owned()]);
-            resolved.entry_points.insert((*image).to_owned(), words);
+            let said = Arc::new(Image {
+                entry_point: vec!["/entry".to_owned()],
+                ..Image::default()
+            });
+            resolved.images.insert((*image).to_owned(), said);
         }
         Ok(())
     }
@@ -104,7 +107,7 @@ fn provider_at(
         &Limiters::new(),
         Arc::new(()),
     );
-    let scope = Scope {
+    let scope = GroupOwner {
         resource_group: "aci-rg".to_owned(),
         cluster_uid: "c1".to_owned(),
         connector_uid: "k1".to_owned(),
@@ -280,9 +283,9 @@ async fn whoever_misses_a_container_raises_a_doubt() {
     let run = aci.exec(&pod("b"), "c", &command, streams()).await;
     let shown = aci.attach(&pod("c"), "c", false, streams()).await;
     assert!(run.is_err() && shown.is_err(), "there is no such group");
-    let doubts = aci.doubts();
+    let refreshes = aci.refreshes();
     for name in ["a", "b", "c"] {
-        let doubt = tokio::time::timeout(Duration::from_secs(10), doubts.next()).await;
+        let doubt = tokio::time::timeout(Duration::from_secs(10), refreshes.next()).await;
         assert_eq!(doubt.unwrap(), pod(name));
     }
 }

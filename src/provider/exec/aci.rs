@@ -66,6 +66,23 @@ impl Aci {
         }
     }
 
+    /// Sends SIGTERM to the program of a container; how the `kill` of its shell ended.
+    ///
+    /// # Errors
+    /// See [`ExecError`].
+    pub(in crate::provider) async fn sigterm(
+        &self,
+        pod: &PodKey,
+        container: &str,
+    ) -> Result<Exit, ExecError> {
+        let socket = self
+            .open(pod, container, SHELL, TerminalSize::default())
+            .await?;
+        let mark = Mark::new(RandomState::new().hash_one(container));
+        let (console, driver) = parts(socket);
+        drive(driver, dialog::signal(console, Settings::default(), &mark)).await
+    }
+
     /// Shows what a container writes from now on, until it ends.
     ///
     /// # Errors

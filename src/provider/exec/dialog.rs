@@ -76,6 +76,29 @@ pub async fn run(
     ended
 }
 
+/// Sends SIGTERM to the program of the container by the shell behind `console`; how the shell's `kill` ended.
+///
+/// # Errors
+/// An [`ExecError`] when nothing could be sent.
+pub async fn signal(console: Console, settings: Settings, mark: &Mark) -> Result<Exit, ExecError> {
+    let scanner = Scanner::new(mark, false);
+    let mut dialog = Dialog::new(console, settings, scanner, CancellationToken::new());
+    dialog.probe(mark, false).await?;
+    dialog.queue.push(script::SIGTERM.as_bytes());
+    let deadline = Instant::now() + ANSWER;
+    let mut begun = false;
+    loop {
+        match dialog.event(deadline).await {
+            Ok(Event::Start) => begun = true,
+            Ok(Event::Exit(code)) => return Ok(Exit::Code(code)),
+            Ok(_) => {}
+            // A container that ends takes its sessions along.
+            Err(ExecError::NoShell(_)) if begun => return Ok(Exit::Code(0)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Runs whatever `console` is the terminal of, without a shell between: bytes as they are, exit code unknown.
 pub async fn raw(
     console: Console,

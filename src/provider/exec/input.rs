@@ -1,4 +1,4 @@
-//! Standard input as lines that a shell loop unpacks. Pure.
+//! Standard input as lines that a shell loop unpacks. PURE.
 //!
 //! A line is one of: `.` the end, `t` text in the escapes of `printf %b`, `b` base64, `m` and the number of lines of
 //! nothing but base64 that follow.

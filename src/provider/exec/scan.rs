@@ -1,4 +1,4 @@
-//! What a shell in the container answers: its marks are told from the output of the command. Pure.
+//! What a shell in the container answers: its marks are told from the output of the command. PURE.
 //!
 //! A container may know the mark of its own session and say it as often as it likes: what has been read is split off, not
 //! moved, and no step looks beyond the next mark, so that time grows with the bytes alone.

@@ -1,4 +1,4 @@
-//! What a shell in the container is told. Pure.
+//! What a shell in the container is told. PURE.
 //!
 //! The shell that ACI starts is interactive: it echoes, prompts, edits lines and keeps a history, and a line of its
 //! terminal holds at most 4,095 bytes. So it is only typed short lines of plain characters at: a probe that turns the
@@ -102,6 +102,12 @@ pub fn basic(argv: &[String], tty: bool, stdin: bool) -> Option<String> {
         .all(|byte| matches!(byte, b' '..=b'~'));
     (plain && line.len() <= TYPED).then_some(line)
 }
+
+/// The one line that sends SIGTERM to the container's program, then tells how that went.
+///
+/// That program is process 1 where the shell was put into the container from outside: such a shell has no parent there, and
+/// nobody else's process 1 is ever signalled. The signal is sent by the shell itself: many images have no `kill`.
+pub const SIGTERM: &str = "echo ${n}s; [ \"$PPID\" = 0 ] && kill -TERM 1; echo ${n}x$?.; exit\n";
 
 /// `argv` as words of a shell: whatever they hold, they arrive as given.
 fn command(argv: &[String]) -> String {

@@ -53,7 +53,11 @@ fn what_may_have_been_done_is_looked_up_first() {
         (C::Identity, None, false),
     ] {
         let failure = Failure::from(azure(class, status));
-        assert_eq!(failure.kind.leaves_doubt(), doubt, "{class:?} {status:?}");
+        assert_eq!(
+            failure.kind.may_have_taken_effect(),
+            doubt,
+            "{class:?} {status:?}"
+        );
     }
 }
 

@@ -12,6 +12,7 @@ mod dns;
 mod features;
 mod limits;
 mod mutants;
+mod not_enforced;
 mod refusals;
 
 fn translate(pod: &Pod, os: Os) -> Result<Translation, Refusals> {
@@ -146,7 +147,7 @@ fn the_service_account_s_volume_needs_a_token_and_the_ca() {
     let told: Vec<_> = missing
         .0
         .iter()
-        .map(|refusal| (refusal.field.as_str(), refusal.reason, refusal.heals))
+        .map(|refusal| (refusal.field.as_str(), refusal.reason, refusal.is_retryable))
         .collect();
     assert_eq!(
         told,

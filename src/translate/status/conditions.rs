@@ -5,15 +5,16 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::container::Seen;
 use super::{Lives, Ready};
-use crate::translate::facts::PodFacts;
+use crate::translate::status::facts::{EndStep, PodFacts};
 use crate::translate::time;
 
 /// The types that are ours; every other condition belongs to somebody else.
-pub(super) const OWNED: [&str; 4] = [
+pub(super) const OWNED: [&str; 5] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
     "ContainersReady",
+    EndStep::CONDITION,
 ];
 
 /// Outcome of a condition: `Ok` is true, `Err` false with reason and message.
@@ -38,6 +39,9 @@ pub(super) fn conditions(facts: &PodFacts, lives: &Lives<'_>, now: Timestamp) ->
         Ok(_) => gates(facts),
         Err(why) => Err(why.clone()),
     };
+    let ending = facts
+        .ending
+        .map(|step| (EndStep::CONDITION, Ok(Some(step.reason()))));
     [
         ("PodReadyToStartContainers", sandbox),
         ("Initialized", initialized(lives)),
@@ -45,6 +49,7 @@ pub(super) fn conditions(facts: &PodFacts, lives: &Lives<'_>, now: Timestamp) ->
         ("ContainersReady", containers),
     ]
     .into_iter()
+    .chain(ending)
     .map(|(kind, outcome)| condition(facts, kind, outcome, now))
     .collect()
 }

@@ -8,8 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::azure::model::{ContainerState as ArmState, Event, InstanceView};
-use crate::translate::events::{line, pull_trouble};
-use crate::translate::facts::{ContainerFacts, RestartPolicy};
+use crate::translate::policy::RestartPolicy;
+use crate::translate::status::events::{line, pull_trouble};
+use crate::translate::status::facts::ContainerFacts;
 use crate::translate::{identity, time};
 
 /// What a kubelet reports for an end that nobody saw.
@@ -191,6 +192,21 @@ impl<'a> Seen<'a> {
         !matches!(self.life, Life::Waiting { .. }) || self.last.is_some()
     }
 
+    /// Takes an end at `since` or later for the last word: ACI has started the container again although its pod is to end.
+    pub(super) fn end_since(&mut self, since: Timestamp) {
+        let last = self.last.take_if(|last| {
+            let finished = last.finished_at.as_ref();
+            finished.is_some_and(|at| at.0.as_second() >= since.as_second())
+        });
+        if let Some(last) = last
+            && !matches!(self.life, Life::Ended(_))
+        {
+            self.ready = false;
+            self.restarts = self.restarts.saturating_sub(1);
+            self.life = Life::Ended(last);
+        }
+    }
+
     /// Ends the container, unless it has ended, in a way that nobody saw.
     pub(super) fn lost(&mut self, message: &str, now: Timestamp) {
         let (started_at, finished_at) = match &self.life {
@@ -295,6 +311,11 @@ impl<'a> Seen<'a> {
         self.facts.sidecar
     }
 
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.life, Life::Ended(_))
+    }
+
     /// Whether it ended with an error.
     pub(super) fn failed(&self) -> bool {
         matches!(&self.life, Life::Ended(end) if end.exit_code != 0)
@@ -334,7 +355,7 @@ fn stays_ended(policy: RestartPolicy, end: &ContainerStateTerminated) -> bool {
     }
 }
 
-fn is(state: &ArmState, word: &str) -> bool {
+pub(super) fn is(state: &ArmState, word: &str) -> bool {
     state
         .state
         .as_deref()

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::conditions::OWNED;
-use crate::translate::facts::PodFacts;
+use crate::translate::status::facts::PodFacts;
 
 /// Body of a strategic merge patch of `pods/status` that writes `status` to the pod with the UID of `facts` and to no
 /// other: the API server answers 409 or 422 when the pod was recreated.

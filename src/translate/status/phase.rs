@@ -3,7 +3,7 @@
 use super::All;
 use super::container::{Life, Seen};
 use crate::azure::model::ContainerGroup;
-use crate::translate::facts::RestartPolicy;
+use crate::translate::policy::RestartPolicy;
 
 /// Where a container group is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -22,10 +22,7 @@ const CHANGES: &[(&str, Verdict)] = &[
         ),
     ),
     ("spec.initContainers[].image", IMAGE),
-    (
-        "spec.terminationGracePeriodSeconds",
-        Ignored("ACI documents no grace period"),
-    ),
+    ("spec.terminationGracePeriodSeconds", Mapped),
     ("spec.tolerations", Mapped),
 ];
 

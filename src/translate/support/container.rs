@@ -1,11 +1,12 @@
 //! Rows of a container and what it holds.
 
 use super::Row;
-use super::Verdict::{Approximated, Ignored, Mapped, Refused};
+use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused};
 use super::words::{
-    APP_ARMOR, ENDLESS, INIT, NOT_ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SIDECAR, TERMINAL,
-    WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
+    APP_ARMOR, ENDLESS, IMAGE_ROOT, INIT, PROBE, ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE,
+    SIDECAR, TERMINAL, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
 };
+use crate::api::Unenforced;
 
 pub(super) const ROWS: &[Row] = &[
     // Container
@@ -36,8 +37,19 @@ pub(super) const ROWS: &[Row] = &[
         Ignored("ACI decides when an image is pulled"),
     ),
     both(
-        "spec.containers[].lifecycle",
-        Refused("ACI has no lifecycle hooks; do the work in the container's command"),
+        "spec.containers[].lifecycle.postStart",
+        Refused(
+            "ACI has no hook after the start; do that work in the container's command, before the program",
+        ),
+    ),
+    per_os(
+        "spec.containers[].lifecycle.preStop",
+        Mapped,
+        Approximated("a command of the hook is run, and how it exits is not known"),
+    ),
+    both(
+        "spec.containers[].lifecycle.stopSignal",
+        Approximated("SIGTERM is sent whatever signal is named"),
     ),
     both("spec.containers[].livenessProbe", Mapped),
     both("spec.containers[].name", Mapped),
@@ -72,9 +84,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         "spec.containers[].startupProbe: without a livenessProbe",
-        Refused(
-            "ACI has no startup probe, and nothing would restart a container that does not come up; add a livenessProbe, which \
-             then begins as late",
+        NotEnforced(
+            Unenforced::Probes,
+            "ACI has no startup probe, and without a liveness probe nothing restarts a container that does not come up",
         ),
     ),
     both("spec.containers[].stdin", Mapped),
@@ -98,14 +110,28 @@ pub(super) const ROWS: &[Row] = &[
         Refused("ACI has no block devices; remove it"),
     ),
     both("spec.containers[].volumeMounts", Mapped),
-    both(
+    per_os(
         "spec.containers[].workingDir",
-        Refused("ACI starts a container where its image says; change the directory in the command"),
+        Approximated(
+            "ACI starts a container where its image says: /bin/sh of the image, which has to have one, changes the directory \
+             and then becomes the command; probes and kubectl exec start where the image says",
+        ),
+        Refused(
+            "ACI starts a container where its image says, and an image for Windows need not have a shell; change the \
+             directory in the command",
+        ),
+    ),
+    both(
+        "spec.containers[].workingDir: the image's own",
+        Ignored("the container starts there"),
     ),
     // Container of spec.initContainers: where it differs
     both("spec.initContainers[].lifecycle", INIT),
     both("spec.initContainers[].livenessProbe", INIT),
-    both("spec.initContainers[].ports", INIT),
+    both(
+        "spec.initContainers[].ports",
+        Ignored("it has ended before the group has an address"),
+    ),
     both("spec.initContainers[].readinessProbe", INIT),
     both("spec.initContainers[].resources", Mapped),
     per_os(
@@ -123,7 +149,7 @@ pub(super) const ROWS: &[Row] = &[
     both(
         "spec.containers[].env[].name: not a name for ACI",
         Refused(
-            "ACI takes 1-63 letters, digits and _ as a name, the first and last not _; rename the variable",
+            "ACI takes 1-63 letters, digits and _ as a name, the first no digit; rename the variable",
         ),
     ),
     both("spec.containers[].env[].value", Mapped),
@@ -131,12 +157,7 @@ pub(super) const ROWS: &[Row] = &[
     // Probe
     both("spec.containers[].*Probe.exec", Mapped),
     both("spec.containers[].*Probe.failureThreshold", Mapped),
-    both(
-        "spec.containers[].*Probe.grpc",
-        Refused(
-            "ACI probes with exec and httpGet only; use one of them, such as exec of a gRPC client that the image has",
-        ),
-    ),
+    both("spec.containers[].*Probe.grpc", PROBE),
     both("spec.containers[].*Probe.httpGet", Mapped),
     both(
         "spec.containers[].*Probe.httpGet.host",
@@ -149,13 +170,7 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].*Probe.initialDelaySeconds", Mapped),
     both("spec.containers[].*Probe.periodSeconds", Mapped),
     both("spec.containers[].*Probe.successThreshold", Mapped),
-    both(
-        "spec.containers[].*Probe.tcpSocket",
-        Refused(
-            "ACI probes with exec and httpGet only, and an image need not have a program that tries a port; use httpGet, or exec \
-             of one that it has",
-        ),
-    ),
+    both("spec.containers[].*Probe.tcpSocket", PROBE),
     both(
         "spec.containers[].*Probe.terminationGracePeriodSeconds",
         Ignored("ACI documents no grace period"),
@@ -164,10 +179,22 @@ pub(super) const ROWS: &[Row] = &[
     // ContainerPort
     both("spec.containers[].ports[].containerPort", Mapped),
     both(
+        "spec.containers[].ports[].containerPort: of another container too",
+        Approximated(
+            "the containers of a group share one network; the port is that of the first that declares it",
+        ),
+    ),
+    both(
+        "spec.containers[].ports[].containerPort: more than five that are opened",
+        Approximated(
+            "a group's address opens 5 ports: first those that services of the namespace send to, then in the pod's order",
+        ),
+    ),
+    both(
         "spec.containers[].ports[].containerPort: reserved by ACI",
-        Refused(
-            "ACI keeps ports 22, 1025-1027, 3389-3399, 9999, 19000, 19080, 19100, 19390, 20000-30000 and 49152-65534 for \
-             itself; listen on another port",
+        Approximated(
+            "it is not opened: ACI keeps ports 22, 1025-1027, 3389-3399, 9999, 19000, 19080, 19100, 19390, 20000-30000 and \
+             49152-65534 for itself, and a program may not be able to listen there",
         ),
     ),
     both(
@@ -196,7 +223,10 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].resources.requests", Mapped),
     both(
         "spec.containers[].resources: ephemeral-storage",
-        Refused("ACI cannot reserve or bound local storage; remove it"),
+        NotEnforced(
+            Unenforced::EphemeralStorage,
+            "ACI does not reserve or bound local storage; a group has 50 GB, and pods that request more are refused",
+        ),
     ),
     both(
         "spec.containers[].resources: any other resource",
@@ -248,7 +278,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         "spec.containers[].securityContext.readOnlyRootFilesystem: true",
-        Refused("ACI has no read-only root file system; set it to false"),
+        NotEnforced(
+            Unenforced::ReadOnlyRootFilesystem,
+            "ACI has no read-only root file system: the containers can write to theirs",
+        ),
     ),
     per_os(
         "spec.containers[].securityContext.runAsGroup",
@@ -262,8 +295,12 @@ pub(super) const ROWS: &[Row] = &[
         WIN_SECURITY,
     ),
     both(
-        "spec.containers[].securityContext.runAsNonRoot: true without a runAsUser that is not 0",
-        NOT_ROOT,
+        "spec.containers[].securityContext.runAsNonRoot: true with runAsUser 0",
+        ROOT,
+    ),
+    both(
+        "spec.containers[].securityContext.runAsNonRoot: true without runAsUser, of an image whose user is root or no number",
+        IMAGE_ROOT,
     ),
     per_os(
         "spec.containers[].securityContext.runAsUser",
@@ -286,8 +323,9 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].securityContext.seccompProfile: Unconfined",
         Ignored("nothing is asked for"),
     ),
-    both(
+    per_os(
         "spec.containers[].securityContext.windowsOptions",
+        Ignored("for Windows containers only, as with a kubelet"),
         WIN_OPTIONS,
     ),
     // VolumeMount
@@ -329,10 +367,17 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].volumeMounts[].subPath: of a share or a git repository",
         Refused("ACI mounts them whole only; use one for each path"),
     ),
-    both(
-        "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above or below it too",
+    linux(
+        "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above it too",
+        Approximated(
+            "ACI mounts whole volumes only: the directory is a volume of its own that is mounted in the other too, so that files \
+             are moved into it and out of it by copying, and it cannot be removed",
+        ),
+    ),
+    linux(
+        "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above it too, read-only",
         Refused(
-            "ACI mounts whole volumes only, and two of them share no files; mount the same paths of it everywhere, or the whole",
+            "ACI mounts whole volumes only, and in a read-only one there is no place for the other; mount it writable there",
         ),
     ),
     both("spec.containers[].volumeMounts[].subPathExpr", Mapped),

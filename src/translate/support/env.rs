@@ -1,16 +1,16 @@
 //! Rows of where the value of an environment variable comes from.
 
 use super::Row;
-use super::Verdict::{Ignored, Mapped, Refused};
+use super::Verdict::{Approximated, Ignored, Mapped, Refused};
 use super::words::both;
 
 pub(super) const ROWS: &[Row] = &[
     // EnvFromSource
     both(
         "spec.containers[].envFrom[]: a key that is a name for Kubernetes, not for ACI",
-        Refused(
-            "until the key is gone: ACI takes 1-63 letters, digits and _ as a name, the first and last not _; name the keys \
-             that are needed in env[].valueFrom",
+        Approximated(
+            "it is left out, and an Event names it: ACI takes 1-63 letters, digits and _ as a name, the first no digit; give \
+             what is needed another name in env[].valueFrom",
         ),
     ),
     both("spec.containers[].envFrom[].configMapRef", Mapped),
@@ -74,8 +74,8 @@ pub(super) const ROWS: &[Row] = &[
         ),
     ),
     both(
-        "spec.containers[].env[].valueFrom.resourceFieldRef: other than cpu and memory",
-        Refused("ACI gives cores and memory only; remove it"),
+        "spec.containers[].env[].valueFrom.resourceFieldRef: other than cpu, memory and ephemeral-storage",
+        Refused("ACI gives cores, memory and 50 GB of disk only; remove it"),
     ),
     both("spec.containers[].env[].valueFrom.secretKeyRef", Mapped),
     both("spec.containers[].env[].valueFrom.secretKeyRef.key", Mapped),

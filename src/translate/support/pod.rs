@@ -1,11 +1,12 @@
 //! Rows of `PodSpec`, all but its containers and volumes.
 
 use super::Row;
-use super::Verdict::{Approximated, Ignored, Mapped, Refused};
+use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused};
 use super::words::{
-    APP_ARMOR, HOST, MISSING_CLUSTER_DNS, NO_SUBNET, NOT_ROOT, SCHEDULER, SE_LINUX,
+    APP_ARMOR, HOST, IMAGE_ROOT, MISSING_CLUSTER_DNS, NO_SUBNET, ROOT, SCHEDULER, SE_LINUX,
     SECCOMP_DEFAULT, SECCOMP_FILE, WIN_DNS, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, per_os,
 };
+use crate::api::Unenforced;
 
 pub(super) const ROWS: &[Row] = &[
     // PodSpec
@@ -18,6 +19,13 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers", Mapped),
     per_os("spec.dnsConfig", Mapped, WIN_DNS),
     both("spec.dnsConfig: without a subnet", NO_SUBNET),
+    both(
+        "spec.dnsConfig: of options only, without a subnet",
+        NotEnforced(
+            Unenforced::DnsOptions,
+            "ACI takes options of a resolver with name servers only, for groups in a subnet; the pod uses Azure's resolver as it is",
+        ),
+    ),
     per_os("spec.dnsConfig.nameservers", Mapped, WIN_DNS),
     both(
         "spec.dnsConfig.nameservers: an IPv6 address",
@@ -106,9 +114,14 @@ pub(super) const ROWS: &[Row] = &[
         "spec.resourceClaims",
         Refused("there are no devices to claim; remove it"),
     ),
-    both(
+    per_os(
         "spec.resources",
-        Refused("pod-level resources are not translated yet; set them on the containers"),
+        Mapped,
+        Refused("Kubernetes has no pod-level resources for Windows; set them on the container"),
+    ),
+    both(
+        "spec.resources: other than cpu and memory",
+        Refused("ACI gives cores and memory only; remove it"),
     ),
     both("spec.restartPolicy", Mapped),
     both(
@@ -143,11 +156,12 @@ pub(super) const ROWS: &[Row] = &[
         "spec.subdomain",
         Approximated("the containers do not see the domain name of a pod"),
     ),
-    both(
+    per_os(
         "spec.terminationGracePeriodSeconds",
-        Ignored(
-            "ACI documents no grace period, and its stop is reported to kill at once: containers are ended when the group is \
-             deleted, and the pod goes as soon as ACI says that the group is gone",
+        Mapped,
+        Approximated(
+            "no signal can be sent: what runs goes on for 5 s after the delete, or less where the period is shorter, and is ended \
+             with its container group",
         ),
     ),
     both("spec.tolerations", SCHEDULER),
@@ -162,11 +176,18 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         "spec.securityContext.fsGroup",
-        Refused("ACI cannot change the group of a volume's files; remove it"),
+        NotEnforced(
+            Unenforced::FsGroup,
+            "ACI does not change the group of a volume's files: they belong to whom ACI gives them",
+        ),
+    ),
+    both(
+        "spec.securityContext.fsGroup: of a pod that mounts no volume but its service account's",
+        Ignored("there is no file whose group it could change"),
     ),
     both(
         "spec.securityContext.fsGroupChangePolicy",
-        Ignored("without effect unless fsGroup is set, which is refused"),
+        Ignored("without effect unless fsGroup is enforced, which it is not"),
     ),
     per_os("spec.securityContext.runAsGroup", Mapped, WIN_SECURITY),
     both("spec.securityContext.runAsNonRoot", Mapped),
@@ -176,13 +197,17 @@ pub(super) const ROWS: &[Row] = &[
         WIN_SECURITY,
     ),
     both(
-        "spec.securityContext.runAsNonRoot: true without a runAsUser that is not 0",
-        NOT_ROOT,
+        "spec.securityContext.runAsNonRoot: true with runAsUser 0",
+        ROOT,
+    ),
+    both(
+        "spec.securityContext.runAsNonRoot: true without runAsUser, of an image whose user is root or no number",
+        IMAGE_ROOT,
     ),
     per_os("spec.securityContext.runAsUser", Mapped, WIN_SECURITY),
     both(
         "spec.securityContext.seLinuxChangePolicy",
-        Ignored("without effect unless seLinuxOptions is set, which is refused"),
+        Ignored("without effect unless seLinuxOptions are enforced, which they are not"),
     ),
     both("spec.securityContext.seLinuxOptions", SE_LINUX),
     both("spec.securityContext.seccompProfile", Mapped),
@@ -202,7 +227,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         "spec.securityContext.supplementalGroups",
-        Refused("ACI gives processes no further groups; remove it"),
+        NotEnforced(
+            Unenforced::SupplementalGroups,
+            "ACI gives processes no groups but the image's",
+        ),
     ),
     both(
         "spec.securityContext.supplementalGroupsPolicy",
@@ -212,5 +240,9 @@ pub(super) const ROWS: &[Row] = &[
         "spec.securityContext.sysctls",
         Refused("ACI sets no kernel parameters; remove it"),
     ),
-    both("spec.securityContext.windowsOptions", WIN_OPTIONS),
+    per_os(
+        "spec.securityContext.windowsOptions",
+        Ignored("for Windows containers only, as with a kubelet"),
+        WIN_OPTIONS,
+    ),
 ];

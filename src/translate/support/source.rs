@@ -1,8 +1,9 @@
 //! Rows of what a volume is made of.
 
 use super::Row;
-use super::Verdict::{self, Approximated, Ignored, Mapped, Refused};
+use super::Verdict::{self, Approximated, Ignored, Mapped, NotEnforced, Refused};
 use super::words::{linux, per_os};
+use crate::api::Unenforced;
 
 const MODES: Verdict = Approximated(
     "ACI chooses the modes of a volume's files; for 0644, the default, there is no Event",
@@ -51,12 +52,22 @@ pub(super) const ROWS: &[Row] = &[
     // EmptyDirVolumeSource
     linux("spec.volumes[].emptyDir.medium", Mapped),
     linux(
-        "spec.volumes[].emptyDir.medium: Memory or HugePages",
-        Refused("ACI keeps emptyDir on disk, never in memory; leave the medium empty"),
+        "spec.volumes[].emptyDir.medium: HugePages",
+        Refused("ACI has no huge pages; leave the medium empty"),
+    ),
+    linux(
+        "spec.volumes[].emptyDir.medium: Memory",
+        NotEnforced(
+            Unenforced::MemoryVolumes,
+            "ACI keeps emptyDir on disk, never in memory: it is slower, and what is written there touches a disk",
+        ),
     ),
     linux(
         "spec.volumes[].emptyDir.sizeLimit",
-        Approximated("ACI does not enforce the size limit of an emptyDir"),
+        NotEnforced(
+            Unenforced::EphemeralStorage,
+            "ACI does not enforce the size limit of an emptyDir",
+        ),
     ),
     // EphemeralVolumeSource
     linux("spec.volumes[].ephemeral.volumeClaimTemplate", Mapped),

@@ -1,15 +1,23 @@
 //! Rows of a volume.
 
 use super::Row;
-use super::Verdict::{Approximated, Mapped, Refused};
+use super::Verdict::{Approximated, Ignored, Mapped};
 use super::words::{PLATFORM, both, linux};
 
 pub(super) const ROWS: &[Row] = &[
     // Volume
     linux(
         "spec.volumes[]: a file in a directory (a path with a slash)",
-        Refused(
-            "ACI's volumes of files have no directories; mount each directory by its subPath, or use a volume for each",
+        Mapped,
+    ),
+    both(
+        "spec.volumes[]: of any kind, which no container mounts",
+        Ignored("it is not attached"),
+    ),
+    linux(
+        "spec.volumes[]: a file both in a volume and in a directory of it",
+        Approximated(
+            "each directory is a volume of ACI's of its own, mounted in the other, which is therefore not mounted read-only",
         ),
     ),
     linux(

@@ -1,7 +1,8 @@
 //! How rows are made, and verdicts that several of them share.
 
 use super::Row;
-use super::Verdict::{self, Approximated, Ignored, Refused};
+use super::Verdict::{self, Approximated, Ignored, NotEnforced, Refused};
+use crate::api::Unenforced;
 
 pub(super) const fn both(field: &'static str, verdict: Verdict) -> Row {
     Row {
@@ -24,13 +25,20 @@ pub(super) const fn per_os(field: &'static str, linux: Verdict, windows: Verdict
     }
 }
 
-pub(super) const APP_ARMOR: Verdict = Refused("ACI has no AppArmor profiles; remove it");
-pub(super) const SE_LINUX: Verdict = Refused("ACI does not label processes; remove it");
+pub(super) const APP_ARMOR: Verdict = NotEnforced(
+    Unenforced::AppArmorProfile,
+    "the containers run under the profile of ACI's runtime",
+);
+pub(super) const SE_LINUX: Verdict =
+    NotEnforced(Unenforced::SeLinuxOptions, "ACI does not label processes");
 pub(super) const WIN_SECURITY: Verdict =
     Refused("ACI has no security context for Windows containers; remove it");
 pub(super) const WIN_OPTIONS: Verdict = Refused("ACI has no such options; remove it");
-pub(super) const NOT_ROOT: Verdict = Refused(
-    "ACI does not look whether the image's user is root; set runAsUser to the number of another user",
+pub(super) const ROOT: Verdict =
+    Refused("the two contradict each other; set runAsUser to the number of another user");
+pub(super) const IMAGE_ROOT: Verdict = Refused(
+    "until the image has another user: it is read from the registry, and has to be a number other than 0, as for a kubelet; \
+     or set runAsUser to the number of a user that is not root",
 );
 pub(super) const SECCOMP_DEFAULT: Verdict = Approximated(
     "the container runs under the profile of ACI's runtime, which Azure does not document",
@@ -38,11 +46,16 @@ pub(super) const SECCOMP_DEFAULT: Verdict = Approximated(
 pub(super) const SECCOMP_FILE: Verdict =
     Refused("there is no node to read the profile from; use RuntimeDefault");
 pub(super) const INIT: Verdict = Refused("an init container of ACI has none; remove it");
+pub(super) const PROBE: Verdict = NotEnforced(
+    Unenforced::Probes,
+    "ACI probes with exec and httpGet only: the container is not probed so, and counts as live and ready while it runs",
+);
 pub(super) const SIDECAR: Verdict = Approximated(
     "ACI starts a sidecar together with the containers, after the other init containers, and ends it with them",
 );
 pub(super) const ENDLESS: Verdict = Refused(
-    "ACI would let the sidecar run, and bill, when the containers have ended; make it one of them, or use restartPolicy Always",
+    "ACI would let the sidecar run, and bill, when the containers have ended; do its work in the containers, or run the pod on \
+     another node",
 );
 pub(super) const WIN_INIT: Verdict = Refused(
     "a Windows container group has exactly one container; do their work in the container's command",

@@ -19,7 +19,7 @@ mod window;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use futures::future::LocalBoxFuture;
 
 use super::Bench;
@@ -69,6 +69,8 @@ pub(crate) enum Scenario {
     /// The kubelet API of a node with 1,000 running pods is scraped
     #[value(name = "scrape-1000")]
     Scrape1000,
+    /// What becomes of the pods of rendered charts; by itself, and only when it is asked for
+    Charts,
 }
 
 impl Scenario {
@@ -109,6 +111,7 @@ impl Scenario {
             Self::Handover => "handover",
             Self::Restart1000 => "restart-1000",
             Self::Scrape1000 => "scrape-1000",
+            Self::Charts => "charts",
         }
     }
 
@@ -131,13 +134,19 @@ impl Scenario {
             Self::Handover => handover::METHOD,
             Self::Restart1000 => restart_thousand::METHOD,
             Self::Scrape1000 => scrape::METHOD,
+            Self::Charts => "Counted, not measured: docs/charts.md.",
         }
     }
 
     /// More than it takes on a busy machine.
     fn deadline(self) -> Duration {
         Duration::from_mins(match self {
-            Self::OnePod | Self::Burst100 | Self::DeleteOne | Self::Restart | Self::Translate => 8,
+            Self::OnePod
+            | Self::Burst100
+            | Self::DeleteOne
+            | Self::Restart
+            | Self::Translate
+            | Self::Charts => 8,
             Self::Throttled | Self::Logs100 | Self::Exec50 | Self::PortForward => 12,
             Self::Steady100 | Self::Rss | Self::Restart1000 | Self::Scrape1000 => 20,
             Self::Fleet1000 | Self::CreateWindow | Self::Handover => 25,
@@ -167,6 +176,7 @@ impl Scenario {
             Self::Handover => Box::pin(handover::run(bench)),
             Self::Restart1000 => Box::pin(restart_thousand::run(bench)),
             Self::Scrape1000 => Box::pin(scrape::run(bench)),
+            Self::Charts => bail!("charts are counted by themselves"),
         };
         let limit = self.deadline();
         tokio::time::timeout(limit, run)

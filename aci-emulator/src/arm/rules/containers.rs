@@ -209,13 +209,13 @@ impl Group<'_> {
 }
 
 fn env_name(name: &str) -> bool {
-    let edge = |found: Option<char>| found.is_some_and(|c| c.is_ascii_alphanumeric());
+    // The service's own message: "must start with alphabetic character or '_', followed by …".
+    let first = name.bytes().next();
     name.len() <= 63
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && edge(name.chars().next())
-        && edge(name.chars().next_back())
+        && first.is_some_and(|first| !first.is_ascii_digit())
 }
 
 fn step(amount: f64, step: f64) -> bool {

@@ -15,7 +15,7 @@ fn drain(budget: &mut Budget, class: Class, now: Duration) -> usize {
         .count()
 }
 
-fn take(budget: &mut Budget, class: Class, now: Duration) -> Result<[Taken; 2], Duration> {
+fn take(budget: &mut Budget, class: Class, now: Duration) -> Result<[Reservation; 2], Duration> {
     budget
         .take(class, here(class), now)
         .map_err(|(wait, _)| wait)
@@ -25,10 +25,10 @@ fn wait(budget: &mut Budget, class: Class, now: Duration) -> Duration {
     budget.wait(class, here(class), now).0
 }
 
-fn here(class: Class) -> Place {
-    Place {
+fn here(class: Class) -> QueuePosition {
+    QueuePosition {
         delete: class == Class::Delete,
-        ..Place::default()
+        ..QueuePosition::default()
     }
 }
 
@@ -80,11 +80,11 @@ fn a_create_waits_for_the_longest_of_what_holds_it_up() {
         answered(&mut budget, Class::Create, &Observed::default(), at(0));
     }
     let counter = Limit::Counter(100, at(300));
-    let mut why = |place: Place, now| budget.wait(Class::Create, place, now);
-    assert_eq!(why(Place::default(), at(0)), (at(30), counter));
-    let tenth = Place {
+    let mut why = |place: QueuePosition, now| budget.wait(Class::Create, place, now);
+    assert_eq!(why(QueuePosition::default(), at(0)), (at(30), counter));
+    let tenth = QueuePosition {
         ahead: 10,
-        ..Place::default()
+        ..QueuePosition::default()
     };
     assert_eq!(why(tenth, at(0)), (at(301), counter));
     // With three hundred made the hour counts.
@@ -93,7 +93,7 @@ fn a_create_waits_for_the_longest_of_what_holds_it_up() {
             answered(&mut budget, Class::Create, &Observed::default(), at(now));
         }
     }
-    let (wait, limit) = budget.wait(Class::Create, Place::default(), at(910));
+    let (wait, limit) = budget.wait(Class::Create, QueuePosition::default(), at(910));
     assert_eq!((wait, limit), (at(360), Limit::Counter(300, at(3600))));
 }
 
@@ -147,7 +147,7 @@ fn reads_grow_to_arms_bucket_while_it_is_full_and_shrink_with_it() {
         ..Observed::default()
     };
     assert!(take(&mut budget, Class::Read, at(0)).is_ok());
-    budget.observe(Class::Read, [Taken::default(); 2], &seen(249), at(0));
+    budget.observe(Class::Read, [Reservation::default(); 2], &seen(249), at(0));
     budget.finish(Class::Read, None, at(0));
     assert_eq!(
         drain(&mut budget, Class::Read, at(0)),
@@ -155,7 +155,7 @@ fn reads_grow_to_arms_bucket_while_it_is_full_and_shrink_with_it() {
         "four fifths of what is left"
     );
     assert_eq!(drain(&mut budget, Class::Read, at(2)), 50, "25 a second");
-    budget.observe(Class::Read, [Taken::default(); 2], &seen(20), at(2));
+    budget.observe(Class::Read, [Reservation::default(); 2], &seen(20), at(2));
     drain(&mut budget, Class::Read, at(2));
     assert_eq!(
         drain(&mut budget, Class::Read, at(4)),
@@ -167,7 +167,12 @@ fn reads_grow_to_arms_bucket_while_it_is_full_and_shrink_with_it() {
 #[test]
 fn one_refusal_is_the_callers_alone() {
     let mut budget = budget();
-    budget.observe(Class::Read, [Taken::default(); 2], &refused(20), at(0));
+    budget.observe(
+        Class::Read,
+        [Reservation::default(); 2],
+        &refused(20),
+        at(0),
+    );
     for class in Class::ALL {
         assert_eq!(
             wait(&mut budget, class, at(0)),
@@ -176,7 +181,12 @@ fn one_refusal_is_the_callers_alone() {
             class.name()
         );
     }
-    budget.observe(Class::Read, [Taken::default(); 2], &refused(20), at(6));
+    budget.observe(
+        Class::Read,
+        [Reservation::default(); 2],
+        &refused(20),
+        at(6),
+    );
     assert_eq!(
         wait(&mut budget, Class::Read, at(6)),
         Duration::ZERO,
@@ -187,8 +197,18 @@ fn one_refusal_is_the_callers_alone() {
 #[test]
 fn two_refusals_together_pause_their_class_and_no_other() {
     let mut budget = budget();
-    budget.observe(Class::Create, [Taken::default(); 2], &refused(20), at(0));
-    budget.observe(Class::Create, [Taken::default(); 2], &refused(20), at(3));
+    budget.observe(
+        Class::Create,
+        [Reservation::default(); 2],
+        &refused(20),
+        at(0),
+    );
+    budget.observe(
+        Class::Create,
+        [Reservation::default(); 2],
+        &refused(20),
+        at(3),
+    );
     assert_eq!(wait(&mut budget, Class::Create, at(3)), at(20));
     for class in [Class::Read, Class::Write, Class::Delete] {
         assert_eq!(
@@ -211,13 +231,13 @@ fn nothing_left_pauses_at_once() {
         remaining: Some(0),
         ..refused(17)
     };
-    refusing.observe(Class::Read, [Taken::default(); 2], &observed, at(0));
+    refusing.observe(Class::Read, [Reservation::default(); 2], &observed, at(0));
     assert_eq!(wait(&mut refusing, Class::Read, at(0)), at(17));
 
     let mut last = budget();
     last.observe(
         Class::Read,
-        [Taken::default(); 2],
+        [Reservation::default(); 2],
         &Observed {
             remaining: Some(0),
             ..Observed::default()

@@ -12,7 +12,7 @@ fn close(is: f64, should: f64) -> bool {
 
 #[test]
 fn what_one_does_not_want_the_others_have() {
-    for (rate, [statuses, logs, figures], [s, l, f, most], why) in [
+    for (rate, [statuses, logs, metrics], [s, l, f, most], why) in [
         (
             25.0,
             [66.7, 0.0, 0.0],
@@ -54,14 +54,14 @@ fn what_one_does_not_want_the_others_have() {
         let demand = Demand {
             statuses,
             logs,
-            figures,
+            metrics,
         };
         let is = Shares::of(rate, demand);
         assert!(
             close(is.statuses, s)
                 && close(is.logs, l)
-                && close(is.figures, f)
-                && close(is.figures_at_most, most),
+                && close(is.metrics, f)
+                && close(is.metrics_at_most, most),
             "{why}: {is:?}"
         );
     }
@@ -73,10 +73,10 @@ proptest! {
         rate in 0.0..200.0f64,
         statuses in -1.0..5000.0f64,
         logs in -1.0..5000.0f64,
-        figures in -1.0..5000.0f64,
+        metrics in -1.0..5000.0f64,
     ) {
-        let shares = Shares::of(rate, Demand { statuses, logs, figures });
-        let Shares { statuses: s, logs: l, figures: f, figures_at_most: most } = shares;
+        let shares = Shares::of(rate, Demand { statuses, logs, metrics });
+        let Shares { statuses: s, logs: l, metrics: f, metrics_at_most: most } = shares;
         prop_assert!(s >= 0.0 && l >= 0.0 && f >= 0.0 && f <= most, "{shares:?}");
         prop_assert!(s + l + f <= rate * (1.0 - RESERVE) + 1e-9, "{shares:?}");
         // Also while a scrape takes all that it may: who wants less than his share uses less.
@@ -132,11 +132,11 @@ fn turns_that_nobody_wanted_are_saved_for_a_scrape() {
 #[test]
 fn nodes_share_what_there_is_and_one_that_is_gone_counts_no_more() {
     let mut planner = Planner::default();
-    let wish = Wish {
-        brisk: 0.0,
-        idle: 1750.0,
+    let demand = PollDemand {
+        active: 0.0,
+        stable: 1750.0,
     };
-    let mut plan = |reader, now| planner.statuses(reader, wish, (100.0, 0.0), now).idle;
+    let mut plan = |reader, now| planner.statuses(reader, demand, (100.0, 0.0), now).stable;
     assert_eq!(plan((1, "a"), at(0)), at(25));
     assert_eq!(plan((2, "a"), at(100)), at(50));
     assert_eq!(plan((2, "a"), at(151)), at(25));
@@ -145,14 +145,14 @@ fn nodes_share_what_there_is_and_one_that_is_gone_counts_no_more() {
 #[test]
 fn figures_that_nobody_wants_any_more_are_not_planned_with() {
     let mut planner = Planner::default();
-    let wish = Wish {
-        brisk: 0.0,
-        idle: 1750.0,
+    let demand = PollDemand {
+        active: 0.0,
+        stable: 1750.0,
     };
-    planner.figures((1, "a"), 5.0, at(0));
-    planner.figures((1, "b"), 5.0, at(0));
-    let pace = planner.statuses((1, "a"), wish, (100.0, 32.0), at(1));
-    assert_eq!(pace.idle, Duration::from_secs_f64(1750.0 / 38.0));
-    let pace = planner.statuses((1, "a"), wish, (100.0, 0.0), at(151));
-    assert_eq!(pace.idle, at(25));
+    planner.metrics((1, "a"), 5.0, at(0));
+    planner.metrics((1, "b"), 5.0, at(0));
+    let interval = planner.statuses((1, "a"), demand, (100.0, 32.0), at(1));
+    assert_eq!(interval.stable, Duration::from_secs_f64(1750.0 / 38.0));
+    let interval = planner.statuses((1, "a"), demand, (100.0, 0.0), at(151));
+    assert_eq!(interval.stable, at(25));
 }

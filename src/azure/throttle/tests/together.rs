@@ -35,15 +35,17 @@ impl Server {
     }
 
     /// One GET through the limiter; how long it waited for its turn, or `None` when it had none within ten seconds.
-    async fn read(&self, limiter: &Arc<Limiter>, urgency: Urgency) -> Option<Duration> {
-        let ask = Ask {
+    async fn read(&self, limiter: &Arc<Limiter>, priority: CallPriority) -> Option<Duration> {
+        let request = PermitRequest {
             class: Class::Read,
-            member: 1,
-            urgency,
+            tenant: 1,
+            priority,
             group: "",
         };
         let asked = Instant::now();
-        let turn = limiter.acquire(ask, asked + Duration::from_secs(10)).await;
+        let turn = limiter
+            .acquire(request, asked + Duration::from_secs(10))
+            .await;
         let permit = turn.ok()?;
         let waited = asked.elapsed();
         let remaining = {
@@ -72,26 +74,26 @@ impl Server {
 struct Read {
     statuses: AtomicUsize,
     logs: AtomicUsize,
-    figures: AtomicUsize,
+    metrics: AtomicUsize,
 }
 
-/// Looks at a thousand idle pods, one after the other, at the pace that the limiter gives.
+/// LogPollScheduler at a thousand idle pods, one after the other, at the interval that the limiter gives.
 async fn statuses(server: Arc<Server>, limiter: Arc<Limiter>, read: Arc<Read>) {
-    let wish = Wish {
-        brisk: 0.0,
-        idle: f64::from(PODS),
+    let demand = PollDemand {
+        active: 0.0,
+        stable: f64::from(PODS),
     };
     let mut looks = JoinSet::new();
     loop {
-        let pace = limiter.plan(1, "node", wish);
-        let between = pace.idle / PODS;
+        let interval = limiter.plan(1, "node", demand);
+        let between = interval.stable / PODS;
         let until = Instant::now() + Duration::from_secs(5);
         while Instant::now() < until {
             tokio::time::sleep(between).await;
             while looks.try_join_next().is_some() {}
             let (server, limiter, read) = (server.clone(), limiter.clone(), read.clone());
             looks.spawn(async move {
-                if server.read(&limiter, Urgency::Steady).await.is_some() {
+                if server.read(&limiter, CallPriority::Status).await.is_some() {
                     read.statuses.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -101,8 +103,12 @@ async fn statuses(server: Arc<Server>, limiter: Arc<Limiter>, read: Arc<Read>) {
 
 async fn follower(server: Arc<Server>, limiter: Arc<Limiter>, read: Arc<Read>) {
     loop {
-        limiter.looks().turn(Duration::from_secs(1)).await;
-        if server.read(&limiter, Urgency::Prompt).await.is_some() {
+        limiter.log_polls().next_slot(Duration::from_secs(1)).await;
+        if server
+            .read(&limiter, CallPriority::Interactive)
+            .await
+            .is_some()
+        {
             read.logs.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -114,10 +120,10 @@ async fn scrapes(server: Arc<Server>, limiter: Arc<Limiter>, read: Arc<Read>) {
     loop {
         tick.tick().await;
         // Each pod once in 55 s.
-        limiter.plan_figures(1, "node", f64::from(PODS) / 55.0);
+        limiter.plan_metrics(1, "node", f64::from(PODS) / 55.0);
         let pods = stream::iter(0..PODS).map(|_| async {
-            if server.read(&limiter, Urgency::Figures).await.is_some() {
-                read.figures.fetch_add(1, Ordering::Relaxed);
+            if server.read(&limiter, CallPriority::Metrics).await.is_some() {
+                read.metrics.fetch_add(1, Ordering::Relaxed);
             }
         });
         let all = pods.buffer_unordered(8).for_each(|()| async {});
@@ -130,7 +136,7 @@ async fn transition(server: &Server, limiter: &Arc<Limiter>) -> Duration {
     let mut longest = Duration::ZERO;
     for wait in [50, 100, 150, 250, 400, 650, 1000] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
-        let waited = server.read(limiter, Urgency::Prompt).await;
+        let waited = server.read(limiter, CallPriority::Interactive).await;
         longest = longest.max(waited.unwrap_or(Duration::MAX));
     }
     longest
@@ -164,20 +170,20 @@ async fn a_pod_that_starts_or_ends_is_read_at_once_beside_a_thousand_pods_logs_a
         let count = u32::try_from(count.load(Ordering::Relaxed)).unwrap();
         f64::from(count) / begun.elapsed().as_secs_f64()
     };
-    let (statuses, logs, figures) = (
+    let (statuses, logs, metrics) = (
         per_second(&read.statuses),
         per_second(&read.logs),
-        per_second(&read.figures),
+        per_second(&read.metrics),
     );
     let refused = server.refused.load(Ordering::Relaxed);
     let told = format!(
-        "longest wait {longest:?}; reads a second: statuses {statuses:.1}, logs {logs:.1}, figures {figures:.1}; {refused} refused"
+        "longest wait {longest:?}; reads a second: statuses {statuses:.1}, logs {logs:.1}, metrics {metrics:.1}; {refused} refused"
     );
     println!("{told}");
     assert_eq!(refused, 0, "{told}");
     assert!(longest <= Duration::from_millis(100), "{told}");
-    assert!(statuses + logs + figures <= 25.0 * 0.8 + 0.5, "{told}");
-    for (is, share) in [(logs, 8.0), (statuses, 9.0), (figures, 3.0)] {
+    assert!(statuses + logs + metrics <= 25.0 * 0.8 + 0.5, "{told}");
+    for (is, share) in [(logs, 8.0), (statuses, 9.0), (metrics, 3.0)] {
         assert!((share * 0.9..share * 1.05).contains(&is), "{told}");
     }
 }

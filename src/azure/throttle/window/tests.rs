@@ -12,22 +12,22 @@ const fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const fn create(ahead: usize, waited: u64) -> Place {
-    Place {
+const fn create(ahead: usize, waited: u64) -> QueuePosition {
+    QueuePosition {
         delete: false,
         ahead,
         waited: at(waited),
     }
 }
 
-const DELETE: Place = Place {
+const DELETE: QueuePosition = QueuePosition {
     delete: true,
     ahead: 0,
     waited: Duration::ZERO,
 };
 
 /// Makes calls at `now` until there is no turn; how many there were.
-fn fill(window: &mut Window, place: Place, now: Duration) -> usize {
+fn fill(window: &mut Window, place: QueuePosition, now: Duration) -> usize {
     let mut made = 0;
     while window.wait(place, now).is_zero() {
         window.take();
@@ -97,7 +97,7 @@ fn a_larger_limit_is_learned_from_one_answer() {
 #[test]
 fn calls_beside_an_answer_are_not_given_away_twice() {
     let mut window = window();
-    let all: Vec<Taken> = (0..90).map(|_| window.take()).collect();
+    let all: Vec<Reservation> = (0..90).map(|_| window.take()).collect();
     // The one taken last is served in the middle and its answer read last.
     let (last, others) = all.split_last().unwrap();
     for (n, taken) in others.iter().enumerate() {
@@ -158,7 +158,7 @@ proptest! {
         for (pause, latency, delete) in calls {
             now += Duration::from_millis(pause);
             let asked = now;
-            let place = |now: Duration| Place { delete, ahead: 0, waited: now.saturating_sub(asked) };
+            let place = |now: Duration| QueuePosition { delete, ahead: 0, waited: now.saturating_sub(asked) };
             let mut tries = 0;
             loop {
                 let wait = window.wait(place(now), now);

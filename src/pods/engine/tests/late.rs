@@ -81,7 +81,7 @@ fn a_suspended_node_does_not_go_on_creating_what_failed() {
 fn a_pod_that_goes_while_its_create_waits_for_a_turn_leaves_nothing() {
     let queued = Failure {
         retry_after: Some(Duration::from_secs(290)),
-        ..failure(FailureKind::InLine)
+        ..failure(FailureKind::Queued)
     };
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));

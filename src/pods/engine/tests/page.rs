@@ -12,7 +12,7 @@ const HEAD: &str = "\
 
 <!-- Generated; VKC_UPDATE=1 cargo test --lib azure_failures_page rewrites it. -->
 
-Whatever Azure answers, a pod on a virtual node is never given up: it waits, says why, and goes on by itself once the cause
+The operator never gives up on a pod because of an Azure error: the pod waits, says why, and goes on by itself once the cause
 is gone. `kubectl describe pod` shows the reason and Azure's own words: as what the containers wait for while the pod has
 no container group yet, and as a Warning Event. A trouble that lasts is told again every 50 minutes, because Events are
 kept for an hour. What concerns the whole connector also stands in its conditions (`kubectl describe vkc`).
@@ -115,7 +115,7 @@ const SILENT: &[[&str; 4]] = &[
 ];
 
 const RULES: &str = "
-## How it is tried again
+## Retry rules
 
 Each wait is spread by a tenth either way. A longer `Retry-After` of Azure's counts, up to 5 minutes. A change of the pod
 (`kubectl set image`) is tried at once.
@@ -197,7 +197,7 @@ fn page() -> String {
         }
         let _ = writeln!(page, "| {what} | `{reason}` | {again} | {remedy} |");
     }
-    page.push_str("\n## What no answer says\n\n| what has happened | reason | what follows | what to do |\n|---|---|---|---|\n");
+    page.push_str("\n## Failures without an error response\n\n| what has happened | reason | what follows | what to do |\n|---|---|---|---|\n");
     let provision = waits(cadence::provision);
     for row in SILENT {
         let row = row.join(" | ").replace("{provision}", &provision);

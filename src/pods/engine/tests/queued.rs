@@ -6,7 +6,7 @@ const MESSAGE: &str = "number 7 in line";
 
 fn in_line(seconds: u64) -> Failure {
     Failure {
-        kind: FailureKind::InLine,
+        kind: FailureKind::Queued,
         reason: "WaitingForAzureLimit",
         message: format!("{MESSAGE}, {seconds} s"),
         retry_after: Some(Duration::from_secs(seconds)),
@@ -135,12 +135,12 @@ fn a_thousand_running_pods_wish_for_looks_and_follow_the_pace() {
         wall: Timestamp::from_second(START).unwrap(),
         mono: Duration::from_secs(seconds),
     };
-    assert!((world.engine.wish(now(0)).brisk - 10.0).abs() < 0.01);
-    let idle = world.engine.wish(now(600));
-    assert!((idle.brisk, idle.idle) == (0.0, 10.0), "{idle:?}");
-    world.engine.set_pace(Pace {
+    assert!((world.engine.demand(now(0)).active - 10.0).abs() < 0.01);
+    let idle = world.engine.demand(now(600));
+    assert!((idle.active, idle.stable) == (0.0, 10.0), "{idle:?}");
+    world.engine.set_poll_interval(PollInterval {
         stretch: 1.0,
-        idle: Duration::from_secs(60),
+        stable: Duration::from_secs(60),
     });
     let after = due(&world.after(600).step(running("p1")));
     assert!((54..=66).contains(&after.as_secs()), "{after:?}");

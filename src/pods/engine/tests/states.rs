@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::pods::engine::ending::Ending;
 use crate::pods::engine::next::{is_at_rest, next};
 use crate::pods::engine::record::{PodRecord, Record};
 use crate::pods::engine::stage::{Afterwards, Exists, Made, Orphan, Removal, Stopping, Why};
@@ -25,11 +26,20 @@ fn stage() -> impl Strategy<Value = Stage> {
         Just(Stopping::Wanted),
         Just(Stopping::Done)
     ];
-    let removal = (why, any::<bool>(), stop).prop_map(|(why, accepted, stop)| Removal {
-        accepted,
-        stop,
-        ..Removal::new(why, true)
-    });
+    let ending = prop_oneof![
+        Just(Ending::Poll),
+        Just(Ending::PreStop),
+        Just(Ending::Signal),
+        (0i64..8000).prop_map(|at| Ending::Drain(Timestamp::from_second(START + at).unwrap())),
+        Just(Ending::Over),
+    ];
+    let removal =
+        (why, any::<bool>(), stop, ending).prop_map(|(why, accepted, stop, ending)| Removal {
+            accepted,
+            stop,
+            ending,
+            ..Removal::new(why, true)
+        });
     let orphan = prop_oneof![
         (since.clone(), any::<bool>()).prop_map(|(since, twice)| Orphan::Listed { since, twice }),
         since.clone().prop_map(|at| Orphan::Vanished { at }),
@@ -60,6 +70,7 @@ prop_compose! {
         flying in prop::option::weighted(0.2, 0u32..3),
         numbers in (0u32..30, 0u64..8000, 0u64..4000, any::<bool>(), any::<bool>()),
         missing in any::<bool>(),
+        grace in prop_oneof![Just(0i64), 0i64..8000],
         made in prop_oneof![Just(Made::Here), Just(Made::Before), Just(Made::Predecessor), Just(Made::Elsewhere)],
     ) -> Record {
         let (attempts, not_before, base, poll_now, look_first) = numbers;
@@ -81,7 +92,9 @@ prop_compose! {
                     pod["status"]["startTime"] = json!("2027-01-15T08:00:00Z");
                 }
                 if deleting {
-                    pod["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+                    let ends = Timestamp::from_second(START + grace).unwrap();
+                    pod["metadata"]["deletionTimestamp"] = json!(ends.to_string());
+                    pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
                 }
             });
             let mut pod = PodRecord::new(*facts, None, false);
@@ -183,6 +196,11 @@ proptest! {
             }
             Operation::DeletePod => {
                 prop_assert!(matches!(record.stage, Stage::Gone) && !record.is_unwritten());
+            }
+            Operation::RunPreStop(_) | Operation::SendSignal(_) => {
+                prop_assert!(deleting && !record.is_unwritten(), "not on record: {:?}", record);
+                prop_assert!(matches!(&record.stage, Stage::Removing(removal) if !removal.accepted
+                    && removal.why == Why::PodDeleted), "{:?}", record);
             }
             Operation::GetPod => prop_assert!(record.is_orphan() || matches!(record.stage, Stage::Orphaned(_))),
             Operation::GetGroup | Operation::Timer => {}

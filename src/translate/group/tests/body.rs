@@ -240,7 +240,8 @@ fn container<'v>(
         let variable = object(variable, "env", &members)?;
         let name = text(&variable["name"], "env")?;
         let inner = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        let fits = (1..=63).contains(&name.len()) && !name.starts_with('_') && !name.ends_with('_');
+        let fits =
+            (1..=63).contains(&name.len()) && !name.starts_with(|c: char| c.is_ascii_digit());
         require(
             variable.len() == 2 && inner && fits && names.insert(name),
             || format!("env {name}"),

@@ -100,7 +100,7 @@ fn variables_that_double_are_refused_in_place() {
     assert!(refusal.message.starts_with("the environment would be"));
     // What is made before the last: 16 bytes times 2^0 to 2^16 and 2^17.
     assert_eq!(refusal.field, "spec.containers[0].env[17]");
-    assert!(!refusal.heals, "only another pod helps");
+    assert!(!refusal.is_retryable, "only another pod helps");
     let init = json!([{"name": "i", "image": "i", "env": env}]);
     let refusal = exceeds(&[("/spec/initContainers", init)], &resolved(), FOUR);
     assert_eq!(refusal.field, "spec.initContainers[0].env[17]");
@@ -116,7 +116,7 @@ fn what_a_config_map_or_a_secret_makes_too_large_heals_when_that_changes() {
             |key: &str| json!({"name": "A0", "valueFrom": {source: {"name": "big", "key": key}}});
         let resolved = with(&[(reference, entries(1, 100_000))]);
         let changes = [(&*c0("env"), json!(doubling(first("K0"), 6)))];
-        assert!(exceeds(&changes, &resolved, FOUR).heals);
+        assert!(exceeds(&changes, &resolved, FOUR).is_retryable);
         // An empty value would not help here: the rest of it is the pod's own.
         let mut env = doubling(
             json!({"name": "A0", "value": format!("$(BIG){}", "y".repeat(100))}),
@@ -131,7 +131,7 @@ fn what_a_config_map_or_a_secret_makes_too_large_heals_when_that_changes() {
             _ => with(&[(secret("big"), entries(1, 1))]),
         };
         let changes = [(&*c0("env"), json!(env))];
-        assert!(!exceeds(&changes, &small, FOUR).heals);
+        assert!(!exceeds(&changes, &small, FOUR).is_retryable);
     }
 }
 
@@ -187,7 +187,7 @@ fn an_annotation_in_many_variables_counts() {
             (&*c0("env"), (0..300).map(one).collect()),
         ];
         let refusal = exceeds(&changes, &resolved(), FOUR);
-        assert!(!refusal.heals);
+        assert!(!refusal.is_retryable);
         assert!(refusal.field.ends_with("valueFrom.fieldRef"), "{refusal:?}");
         let item = |n| json!({"path": format!("{n}"), "fieldRef": {"fieldPath": path}});
         let items: Value = (0..300).map(item).collect();
@@ -213,7 +213,7 @@ fn one_config_map_under_many_prefixes_counts() {
     let resolved = with(&[(config_map("big"), entries(1_000, 900))]);
     let refusal = exceeds(&changes, &resolved, FOUR);
     assert_eq!(refusal.field, "spec.containers[0].envFrom[4]");
-    assert!(refusal.heals);
+    assert!(refusal.is_retryable);
     // Without values it is the number that is too large, and names that ACI does not take cost what others do.
     for (count, prefix) in [(10_000, "P"), (10_000, "P."), (10_000, "=")] {
         let source =
@@ -252,7 +252,7 @@ fn one_secret_in_many_volumes_and_in_many_mounts_is_one_copy_or_refused() {
     ];
     let refusal = exceeds(&changes(20, 20), &resolved, &said[..]);
     assert_eq!(refusal.field, "spec.volumes[2]");
-    assert!(refusal.heals);
+    assert!(refusal.is_retryable);
     let (_, many) = translate(&changes(2_000, 2_000), &resolved);
     let fields: Vec<_> = many.unwrap_err().0.into_iter().map(|it| it.field).collect();
     assert!(fields.contains(&"spec.volumes".to_owned()), "{fields:?}");
@@ -284,7 +284,7 @@ fn projected_copies_and_many_small_files_count() {
         (secret("big"), entries(1, 100_000)),
         (secret("many"), entries(5_000, 0)),
     ]);
-    assert!(exceeds(&changes, &resolved, &["characters of base64"]).heals);
+    assert!(exceeds(&changes, &resolved, &["characters of base64"]).is_retryable);
     let sources = json!(vec![json!({"secret": {"name": "many"}}); 3_000]);
     let projected = json!({"name": "p", "projected": {"sources": sources}});
     let (at, mounted) = mount("p");
@@ -336,7 +336,7 @@ fn variables_of_services_count() {
     let changes = [("/spec/containers", containers)];
     let refusal = exceeds(&changes, &with(twice.to_vec()), FOUR);
     assert_eq!(refusal.field, "spec.enableServiceLinks");
-    assert!(refusal.heals && refusal.message.contains("enableServiceLinks"));
+    assert!(refusal.is_retryable && refusal.message.contains("enableServiceLinks"));
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn the_key_of_a_share_is_copied_for_as_many_volumes_as_a_group_has() {
     };
     for count in [20, 2_000] {
         let refusal = exceeds(&changes(count), &resolved, FOUR);
-        assert!(refusal.heals);
+        assert!(refusal.is_retryable);
         assert_eq!(refusal.field, "spec.volumes[4].azureFile");
     }
 }
@@ -380,7 +380,7 @@ fn a_group_of_nearly_four_megabytes_is_made() {
     let words = vec!["x".repeat(100_000); 45];
     let probe = json!({"exec": {"command": words}});
     let refusal = exceeds(&[(&c0("livenessProbe"), probe)], &resolved(), FOUR);
-    assert!(!refusal.heals);
+    assert!(!refusal.is_retryable);
 }
 
 mod any;

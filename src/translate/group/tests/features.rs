@@ -223,9 +223,32 @@ fn annotations_win_over_the_connector() {
         ("encryption-identity", A),
         ("identity", A),
     ];
-    let cases: [Case<'_>; 17] = [
+    let cases: [Case<'_>; 21] = [
         (&[("zone", "3")], "/zones", json!(["3"])),
         (&[("zone", "none")], "/zones", json!(null)),
+        (&[("zone", "3;1, 2")], "/zones", json!(["3"])),
+        (
+            &[
+                ("microsoft.containerinstance.virtualnode.zones", ""),
+                ("microsoft.containerinstance.virtualnode.identity", ""),
+                ("microsoft.containerinstance.virtualnode.customtags", ""),
+            ],
+            "/zones",
+            json!(["2"]),
+        ),
+        (
+            &[(
+                "microsoft.containerinstance.virtualnode.customtags",
+                "team=a;cost:b=c;vkc-uid=x;VKC-not-enforced=y;",
+            )],
+            "/tags/cost",
+            json!("b=c"),
+        ),
+        (
+            &[("tags", "vkc-uid=x;VKC-not-enforced=y")],
+            "/tags/VKC-not-enforced",
+            json!(null),
+        ),
         (
             &[("sku", "dedicated")],
             "/properties/sku",
@@ -380,7 +403,7 @@ fn without_the_workspace_s_key_pods_wait_for_it() {
     });
     let refused = translate(HELLO, &[], &defaults).unwrap_err();
     assert_eq!(refused.reason(), "LogAnalyticsKeyMissing");
-    assert!(refused.heal());
+    assert!(refused.is_retryable());
     let off = translate(HELLO, &[("log-analytics", "off")], &defaults);
     assert!(off.is_ok(), "a pod without logs needs no key");
 }
@@ -392,7 +415,7 @@ fn names_that_nobody_reads_are_told_once() {
         &[
             ("prioritty", "Spot"),
             ("gpu-type", "k80"),
-            ("microsoft.containerinstance.virtualnode.customtags", "a=b"),
+            ("microsoft.containerinstance.virtualnode.fips", "a"),
             ("billed-resources", "cpu=1"),
             ("fqdn", "a.b"),
             ("example.com/virtual-kubelet.io", "x"),
@@ -401,7 +424,7 @@ fn names_that_nobody_reads_are_told_once() {
         &connector(),
     );
     let notes = told.unwrap().notes;
-    let message = "nothing is known by this name: microsoft.containerinstance.virtualnode.customtags, \
+    let message = "nothing is known by this name: microsoft.containerinstance.virtualnode.fips, \
                    virtual-kubelet.io/gpu-type, virtual-kubelet.io/prioritty; see docs/annotations.md";
     assert_eq!(
         notes,
@@ -411,6 +434,47 @@ fn names_that_nobody_reads_are_told_once() {
             message: message.to_owned(),
         }]
     );
+}
+
+#[test]
+fn zones_are_an_order_of_preference() {
+    let with = |full: &[&str], annotation: Option<&str>| {
+        let defaults = GroupDefaults {
+            full_zones: full.iter().map(|zone| (*zone).to_owned()).collect(),
+            ..connector()
+        };
+        let annotations: Vec<_> = annotation.iter().map(|zones| ("zone", *zones)).collect();
+        put(&annotations, &defaults)["zones"].clone()
+    };
+    // The connector prefers 2, then 1.
+    for (full, annotation, expected) in [
+        (&[][..], None, json!(["2"])),
+        (&["2"], None, json!(["1"])),
+        (&["1", "2"], None, json!(["2"])),
+        (&["1"], Some("1,3"), json!(["3"])),
+        (&["1", "3"], Some("1;3"), json!(["1"])),
+        (&["1"], Some("1;none"), json!(null)),
+        (&["2"], Some("2"), json!(["2"])),
+    ] {
+        assert_eq!(with(full, annotation), expected, "{full:?} {annotation:?}");
+    }
+}
+
+#[test]
+fn the_connector_s_tags_win_over_a_pod_s() {
+    let mut defaults = connector();
+    defaults.tags = (0..39)
+        .map(|n| (format!("t{n:02}"), "own".to_owned()))
+        .collect();
+    let asked = "T00=mine;a=1;b=2";
+    let tags = put(&[("tags", asked)], &defaults)["tags"].clone();
+    assert_eq!((&tags["t00"], &tags["T00"]), (&json!("own"), &Value::Null));
+    assert_eq!(
+        (&tags["a"], &tags["b"]),
+        (&json!("1"), &Value::Null),
+        "there is room for one"
+    );
+    assert_eq!(tags.as_object().unwrap().len(), 39 + 1 + 6);
 }
 
 #[test]

@@ -36,19 +36,6 @@ fn groups_have_limits() {
         exceeds("/spec/containers", containers(0), Os::Linux),
         ["NotSupportedOnAci"]
     );
-    let ports = |count: i32| {
-        (81..81 + count)
-            .map(|port| json!({"containerPort": port}))
-            .collect::<Value>()
-    };
-    assert_eq!(
-        exceeds(&c0("ports"), ports(5), Os::Linux),
-        ["ExceedsAciLimits"; 0]
-    );
-    assert_eq!(
-        exceeds(&c0("ports"), ports(6), Os::Linux),
-        ["ExceedsAciLimits"]
-    );
     assert_eq!(
         exceeds(
             &c0("resources"),
@@ -103,17 +90,4 @@ fn a_region_may_take_less() {
     // Where a region has more than ACI says in general, what ACI says holds.
     assert!(refusal("32", (64.0, 512.0)).contains("a container group has at most 31 cores"));
     assert!(refusal("32", (64.0, 16.0)).contains("this region has at most 31 cores and 16 GB"));
-}
-
-#[test]
-fn one_port_belongs_to_one_container() {
-    let two = json!([
-        {"name": "a", "image": "i", "ports": [{"containerPort": 80}]},
-        {"name": "b", "image": "i", "ports": [{"containerPort": 80, "protocol": "UDP"}]},
-    ]);
-    let got = refused(HELLO, &[("/spec/containers", two)], Os::Linux);
-    assert_eq!(
-        got,
-        [("spec.containers[1].ports".to_owned(), "NotSupportedOnAci")]
-    );
 }

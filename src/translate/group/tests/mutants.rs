@@ -15,7 +15,7 @@ use crate::api::Os;
 use crate::azure::model::SecretBytes;
 use crate::translate::testing::{defaults, object, owner};
 use crate::translate::{
-    Object, Reference, Refusals, Resolved, Translation, container_group, group_name,
+    Image, Object, Reference, Refusals, Resolved, Translation, container_group, group_name,
 };
 
 const UID: &str = "3f0c9a52-6a3e-4b8e-9d0e-5a1f1b0d7c11";
@@ -217,8 +217,12 @@ fn answer(pod: &Pod, resolved: &mut Resolved, reference: Reference) {
         Reference::Services => resolved.services = Some(Arc::from([])),
         Reference::Kubernetes => resolved.kubernetes = Some(None),
         Reference::Image(name) => {
-            let entry: Arc<[String]> = Arc::from(["/entry".to_owned()]);
-            resolved.entry_points.insert(name.clone(), entry);
+            let image = Arc::new(Image {
+                entry_point: vec!["/entry".to_owned()],
+                user: "1000".to_owned(),
+                ..Image::default()
+            });
+            resolved.images.insert(name.clone(), image);
         }
         Reference::Claim(name) => {
             let claim = named("PersistentVolumeClaim", name).cloned();

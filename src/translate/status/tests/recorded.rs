@@ -7,7 +7,7 @@ use proptest::sample::Index;
 use super::echo::{collect, step_is_legal, write};
 use super::*;
 use crate::translate::testing::MOUNT_FAILED;
-use crate::translate::{Told, provisioning_failure};
+use crate::translate::{EventCursor, provisioning_failure};
 
 /// What may happen to a member.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ proptest! {
         policy in "(Always|OnFailure|Never)",
     ) {
         let mut pod = web(&[("/spec/restartPolicy", json!(policy))]);
-        let mut told = Told::default();
+        let mut told = EventCursor::default();
         for (text, harms) in steps {
             let mut body = changed(text, &[("/properties/containers/0/name", json!("web"))]);
             for (at, harm) in &harms {

@@ -12,7 +12,13 @@ use crate::translate::testing::{HELLO, IIS, defaults, owner, resolved};
 fn a_value_that_says_nothing_refuses_the_pod() {
     for (key, value) in [
         ("zone", "4"),
-        ("zone", "1;2"),
+        ("zone", "1;4"),
+        ("zone", ""),
+        ("tags", ""),
+        ("tags", "alone"),
+        ("tags", "a=1;=2"),
+        ("tags", "a/b=1"),
+        ("tags", "a=1;b=2;c=3;d=4;e=5;f=6;g=7;h=8;i=9;j=10;k=11"),
         ("priority", "Low"),
         ("sku", "Premium"),
         ("cce-policy", "not base64!"),
@@ -59,7 +65,7 @@ fn a_value_that_says_nothing_refuses_the_pod() {
         "main/A=https://v/keys/a",
         "main/A=https://v/secrets/",
         "main/A=https://v/secrets/a/1/2",
-        "main/_A=https://v/secrets/a",
+        "main/1A=https://v/secrets/a",
         "main/A=https://u@v/secrets/a",
     ] {
         let got = refusals(

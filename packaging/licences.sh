@@ -1,0 +1,41 @@
+#!/bin/sh
+# Writes the licences of all that is linked into vkc: packaging/licences.sh PLATFORM. First what is in it, then each text once.
+set -eu
+export LC_ALL=C
+cd "$(dirname "$0")/.."
+. packaging/target.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# One line for each crate that is not the project's own: name, version, licence.
+cargo tree --locked --package virtual-kubelet-connector --edges normal --target "$target" --prefix none --format '{p} {l}' |
+    grep -v ' (/' | sed -e 's/ (proc-macro)//' -e 's/ ([*])$//' | sort -u >"$work/crates"
+echo 'The program vkc contains the following crates:'
+echo
+sed 's/^/    /' "$work/crates"
+echo
+echo 'and the standard library of Rust (MIT OR Apache-2.0; https://www.rust-lang.org), and, where it is linked statically'
+echo 'for Linux, the GNU C Library (LGPL-2.1-or-later), whose source is that of Debian. Anybody can link vkc anew from its source.'
+
+sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
+mkdir "$work/texts"
+while read -r name version _; do
+    for dir in "$sources"/*/"$name-${version#v}"; do
+        find "$dir" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'unlicense*' \) | sort |
+            while read -r file; do
+                sum=$(sha256sum <"$file" | cut -c1-64)
+                cp "$file" "$work/texts/$sum.text"
+                echo "$name $version" >>"$work/texts/$sum.crates"
+            done
+    done
+done <"$work/crates"
+for doc in /usr/share/doc/libc6/copyright; do
+    [ ! -f "$doc" ] || { cp "$doc" "$work/texts/0.text"; echo 'GNU C Library' >"$work/texts/0.crates"; }
+done
+for text in "$work"/texts/*.text; do
+    [ -f "$text" ] || { echo "no licence texts under $sources" >&2; exit 1; }
+    printf '\n\n======== '
+    sort -u "${text%.text}.crates" | paste -sd, - | sed 's/,/, /g'
+    echo
+    cat "$text"
+done

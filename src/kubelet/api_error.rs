@@ -1,0 +1,103 @@
+//! What the kubelet API answers when it does not do what was asked: a status and one line of plain text, which the API
+//! server hands on to kubectl.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::azure::{AzureError, ErrorClass};
+use crate::kube::call::KubeError;
+
+/// A refusal. `Display` is its text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// One line for people.
+    pub text: String,
+    /// Seconds after which to try again.
+    pub retry_after: Option<u64>,
+}
+
+impl ApiError {
+    /// A refusal that says nothing about when to try again.
+    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            text: text.into(),
+            retry_after: None,
+        }
+    }
+
+    /// 400: kubectl shows its text as it is.
+    pub fn bad_request(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// 404.
+    pub fn not_found(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, text)
+    }
+
+    /// Azure refused or failed, while `doing`.
+    ///
+    /// 400 is for what the pod's user can wait for or change; 502 and 504 say that the fault is on the far side.
+    pub fn azure(doing: &str, error: &AzureError) -> Self {
+        use ErrorClass as C;
+        let status = match error.class {
+            C::NotFound => StatusCode::NOT_FOUND,
+            _ if error.code == "ContainerNotFound" => StatusCode::NOT_FOUND,
+            C::Transitioning | C::Invalid => StatusCode::BAD_REQUEST,
+            C::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            C::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            C::Conflict => StatusCode::CONFLICT,
+            C::ResourceGroupNotFound
+            | C::ResourceGroupDeleting
+            | C::SubscriptionNotFound
+            | C::SubscriptionDisabled
+            | C::ProviderNotRegistered
+            | C::RegionUnavailable
+            | C::Unauthenticated
+            | C::Forbidden
+            | C::Policy
+            | C::Locked
+            | C::Subnet
+            | C::Quota
+            | C::Capacity
+            | C::Image
+            | C::Registry
+            | C::Unavailable
+            | C::Connection
+            | C::BadCredentials
+            | C::Identity
+            | C::Protocol => StatusCode::BAD_GATEWAY,
+        };
+        Self {
+            retry_after: error.retry_after.map(|wait| wait.as_secs().max(1)),
+            ..Self::new(
+                status,
+                format!("{doing}: Azure Container Instances: {error}"),
+            )
+        }
+    }
+
+    /// The API server refused or failed.
+    pub fn kube(error: &KubeError) -> Self {
+        let status = match error {
+            KubeError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, format!("{}\n", self.text)).into_response();
+        if let Some(seconds) = self.retry_after {
+            let value = HeaderValue::from(seconds);
+            response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+        response
+    }
+}

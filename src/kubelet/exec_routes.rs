@@ -1,0 +1,281 @@
+//! The routes of exec, attach and port-forward: which pod and container, and whether it can be done.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{Container, ContainerState, Pod};
+use tokio::sync::mpsc;
+
+use super::api_error::ApiError;
+use super::logs::Logs;
+use super::portforward::{self, Target};
+use super::remote::{self, Options};
+use super::routes::{Kubelet, permit};
+use super::{logs, pods};
+use crate::azure::{AzureError, ErrorClass};
+use crate::provider::exec::{Command, ExecError, Exit, Output, Streams, remark};
+use crate::translate::PodKey;
+
+type Shared = State<Arc<Kubelet>>;
+type Answer = Result<Response, ApiError>;
+
+/// Each route with and without the pod's UID, as a kubelet has them.
+pub(super) fn router() -> Router<Arc<Kubelet>> {
+    Router::new()
+        .route("/exec/{namespace}/{pod}/{container}", any(exec))
+        .route("/exec/{namespace}/{pod}/{uid}/{container}", any(exec))
+        .route("/attach/{namespace}/{pod}/{container}", any(attach))
+        .route("/attach/{namespace}/{pod}/{uid}/{container}", any(attach))
+        .route("/portForward/{namespace}/{pod}", any(port_forward))
+        .route("/portForward/{namespace}/{pod}/{uid}", any(port_forward))
+}
+
+/// What a path names.
+#[derive(serde::Deserialize)]
+struct Named {
+    namespace: String,
+    pod: String,
+    #[serde(default)]
+    uid: Option<String>,
+    #[serde(default)]
+    container: String,
+}
+
+impl Named {
+    /// The pod, and what Azure knows it by.
+    async fn pod(&self, kubelet: &Kubelet) -> Result<(Pod, PodKey), ApiError> {
+        let pod = kubelet.pods.get(&self.namespace, &self.pod).await?;
+        let same = |uid: &String| pod.metadata.uid.as_ref() == Some(uid);
+        match PodKey::of(&pod) {
+            Some(key) if self.uid.as_ref().is_none_or(same) => Ok((pod, key)),
+            _ => Err(ApiError::not_found(format!(
+                "pod {:?} does not exist",
+                self.pod
+            ))),
+        }
+    }
+}
+
+async fn exec(State(kubelet): Shared, Path(named): Path<Named>, request: Request) -> Answer {
+    let options = Options::of(request.uri())?;
+    let argv = remote::command(request.uri())?;
+    if argv.is_empty() {
+        return Err(ApiError::bad_request(
+            "you must specify at least 1 command for the container",
+        ));
+    }
+    let (pod, key) = named.pod(&kubelet).await?;
+    running(&pod, &named.container)?;
+    let permit = permit(&kubelet)?;
+    let containers = kubelet.containers.clone();
+    let command = Command {
+        argv,
+        tty: options.tty,
+    };
+    let backend = move |streams: Streams| async move {
+        containers
+            .exec(&key, &named.container, &command, streams)
+            .await
+    };
+    let sessions = &kubelet.sessions;
+    Ok(remote::serve(request, options, sessions, permit, backend))
+}
+
+async fn attach(State(kubelet): Shared, Path(named): Path<Named>, request: Request) -> Answer {
+    let options = Options::of(request.uri())?;
+    let (pod, key) = named.pod(&kubelet).await?;
+    let container = running(&pod, &named.container)?;
+    // The terminal is the container's own or none; the client cannot wish for one.
+    let tty = options.tty && container.tty == Some(true);
+    let permit = permit(&kubelet)?;
+    let (containers, logs) = (kubelet.containers.clone(), kubelet.logs.clone());
+    let backend = move |streams: Streams| async move {
+        let output = streams.output.clone();
+        let attached = containers.attach(&key, &named.container, tty, streams);
+        match attached.await {
+            // What is gone has no log either.
+            Err(ExecError::Attach(error)) if error.class != ErrorClass::NotFound => {
+                let target = logs::Target {
+                    namespace: named.namespace,
+                    pod: named.pod,
+                    container: named.container,
+                };
+                show_log(&logs, target, &error, &output).await
+            }
+            ended => ended,
+        }
+    };
+    let sessions = &kubelet.sessions;
+    Ok(remote::serve(request, options, sessions, permit, backend))
+}
+
+/// Shows a container's log from now on, in the place of an attach that Azure did not grant.
+async fn show_log(
+    logs: &Logs,
+    target: logs::Target,
+    error: &AzureError,
+    output: &mpsc::Sender<(Output, Bytes)>,
+) -> Result<Exit, ExecError> {
+    let text = format!(
+        "Azure did not attach ({error}); this is what the log gets from now on, seconds late and without any input"
+    );
+    // Who is gone is noticed below.
+    let _ = output.send(remark(&text)).await;
+    let lines = logs.from_now_on(target).await;
+    let lines = lines.map_err(|refusal| ExecError::Log(refusal.text))?;
+    let mut lines = pin!(lines);
+    while let Some(bytes) = lines.next().await {
+        if output.send((Output::Stdout, bytes)).await.is_err() {
+            break;
+        }
+    }
+    Ok(Exit::Unknown)
+}
+
+async fn port_forward(
+    State(kubelet): Shared,
+    Path(named): Path<Named>,
+    request: Request,
+) -> Answer {
+    let (pod, _) = named.pod(&kubelet).await?;
+    let permit = permit(&kubelet)?;
+    let name = format!("{}/{}", named.namespace, named.pod);
+    let sessions = &kubelet.sessions;
+    Ok(portforward::serve(
+        request,
+        name,
+        address(&pod),
+        sessions,
+        permit,
+    ))
+}
+
+/// The container `name` of `pod`, if it runs. PURE.
+fn running<'a>(pod: &'a Pod, name: &str) -> Result<&'a Container, ApiError> {
+    let container = pods::container(pod, name)
+        .ok_or_else(|| ApiError::not_found(format!("container not found ({name:?})")))?;
+    let state = logs::container::status(pod, name).and_then(|status| status.state.as_ref());
+    if state.is_some_and(|state| state.running.is_some()) {
+        return Ok(container);
+    }
+    let why = match state {
+        Some(ContainerState {
+            terminated: Some(ended),
+            ..
+        }) => format!("it has ended with exit code {}", ended.exit_code),
+        Some(ContainerState {
+            waiting: Some(waiting),
+            ..
+        }) => format!(
+            "it waits: {}",
+            waiting.reason.as_deref().unwrap_or("unknown")
+        ),
+        _ => "it has not started".to_owned(),
+    };
+    let pod = pod.metadata.name.as_deref().unwrap_or_default();
+    Err(ApiError::bad_request(format!(
+        "container {name:?} in pod {pod:?} is not running: {why}"
+    )))
+}
+
+/// Where the ports of `pod` are. PURE.
+fn address(pod: &Pod) -> Target {
+    let needs = "port-forward needs an address that the operator can reach";
+    let status = pod.status.clone().unwrap_or_default();
+    if status.phase.as_deref() != Some("Running") {
+        return Err("the pod is not running".to_owned());
+    }
+    let address = status.pod_ip.unwrap_or_default();
+    if address.is_empty() {
+        return Err(format!(
+            "{needs}: the pod has none; give the connector a subnetID, or publicIP: true"
+        ));
+    }
+    address
+        .parse::<IpAddr>()
+        .map_err(|_| format!("{needs}: {address:?} is none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: &serde_json::Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "n", "uid": "u"},
+            "spec": {"containers": [{"name": "c", "tty": true}]},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_a_running_container_takes_a_session() {
+        let state = |state| {
+            pod(
+                &json!({"containerStatuses": [{"name": "c", "ready": true, "restartCount": 0, "image": "", "imageID": "", "state": state}]}),
+            )
+        };
+        assert_eq!(
+            running(&state(json!({"running": {}})), "c").unwrap().tty,
+            Some(true)
+        );
+        for (pod, name, status, text) in [
+            (
+                state(json!({"running": {}})),
+                "d",
+                404,
+                "container not found (\"d\")",
+            ),
+            (
+                state(json!({"waiting": {"reason": "ImagePullBackOff"}})),
+                "c",
+                400,
+                "container \"c\" in pod \"p\" is not running: it waits: ImagePullBackOff",
+            ),
+            (
+                state(json!({"terminated": {"exitCode": 3}})),
+                "c",
+                400,
+                "container \"c\" in pod \"p\" is not running: it has ended with exit code 3",
+            ),
+            (
+                pod(&json!({})),
+                "c",
+                400,
+                "container \"c\" in pod \"p\" is not running: it has not started",
+            ),
+        ] {
+            let refusal = running(&pod, name).unwrap_err();
+            assert_eq!(
+                (refusal.status.as_u16(), refusal.text.as_str()),
+                (status, text)
+            );
+        }
+    }
+
+    #[test]
+    fn ports_are_at_the_pod_s_address() {
+        let of = |phase, ip: &str| address(&pod(&json!({"phase": phase, "podIP": ip})));
+        assert_eq!(of("Running", "10.0.0.4"), Ok("10.0.0.4".parse().unwrap()));
+        assert_eq!(
+            of("Pending", "10.0.0.4"),
+            Err("the pod is not running".to_owned())
+        );
+        assert!(of("Running", "").unwrap_err().contains("subnetID"));
+        assert!(
+            of("Running", "nowhere")
+                .unwrap_err()
+                .contains("\"nowhere\" is none")
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! The graceful end of a pod that is being deleted: `preStop` hooks, SIGTERM, and the time until its containers have ended.
+//! PURE.
+//!
+//! As a kubelet does it (Kubernetes, "Pod Lifecycle: Termination of Pods"): the grace period begins with the delete and
+//! covers the hooks; at its end the rest is killed, here by the deletion of the group. Each step is on record in the pod's
+//! status before it is taken, so that none is taken twice.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::next::{Next, at, poll, timer};
+use super::record::Record;
+use super::stage::{Removal, Stage, Why};
+use super::{Effect, Engine, Now, Operation, cadence};
+use crate::azure::model::ContainerGroup;
+use crate::pods::queue::Priority;
+use crate::provider::Unreached;
+use crate::translate::{EndStep, PodKey, has_ended, running_containers, status_of_group};
+
+/// Containers that nobody can send a signal get this long after their pod was deleted: what sends them requests learns of
+/// the deletion meanwhile.
+const DRAIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// What the end of a pod waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A poll, which says what runs.
+    Poll,
+    /// Its `preStop` hooks.
+    PreStop,
+    /// SIGTERM to be sent.
+    Signal,
+    /// Its containers to end, until this time.
+    Drain(Timestamp),
+    /// Nothing: the group is deleted.
+    Over,
+}
+
+impl Engine {
+    /// The `preStop` hooks of a pod have ended, as far as they were to.
+    pub(super) fn pre_stop_ended(
+        &mut self,
+        now: Now,
+        key: &PodKey,
+        failed: &[Unreached],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some((record, _)) = self.land(now, key) else {
+            return;
+        };
+        if record.ending() != Some(Ending::PreStop) {
+            return;
+        }
+        if let Some(pod) = &record.pod {
+            for Unreached { container, why } in failed {
+                let message = format!("PreStopHook of container {container} failed: {why}");
+                effects.push(pod.event(true, "FailedPreStopHook", message));
+            }
+        }
+        record.put_on_record(now, EndStep::Signalled, effects);
+        record.set_ending(Ending::Signal);
+    }
+
+    /// SIGTERM has been sent to the containers of a pod but those `unreached`.
+    pub(super) fn signalled(
+        &mut self,
+        now: Now,
+        key: &PodKey,
+        unreached: &[Unreached],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some((record, _)) = self.land(now, key) else {
+            return;
+        };
+        let Some(pod) = &record.pod else { return };
+        let (Stage::Removing(removal), Some(deletion)) = (&record.stage, pod.facts.deletion) else {
+            return;
+        };
+        if removal.ending != Ending::Signal {
+            return;
+        }
+        let until = if unreached.len() < removal.running.len() {
+            deletion.at
+        } else {
+            let began = pod.facts.deletion_began().unwrap_or(now.wall);
+            deletion.at.min(began.checked_add(DRAIN).unwrap_or(began))
+        };
+        for Unreached { container, why } in unreached {
+            let message = format!(
+                "SIGTERM could not be sent to container {container}, which is killed with its container group: {why}"
+            );
+            effects.push(pod.event(true, "NotSignalled", message));
+        }
+        record.set_ending(Ending::Drain(until));
+        record.poll_soon();
+    }
+}
+
+impl Record {
+    /// Whether the containers of a pod that is being deleted are to end by themselves: something runs, and the pod has time.
+    pub(super) fn may_end_gracefully(&self, now: Now) -> bool {
+        let runs = match self.stage {
+            Stage::Running { .. } => true,
+            // It ran under a predecessor.
+            Stage::Unsynced => {
+                self.has_group() && self.pod.as_ref().is_some_and(super::PodRecord::has_run)
+            }
+            _ => false,
+        };
+        runs && self.grace_left(now).is_some()
+    }
+
+    /// What is left of the grace period of a pod that is being deleted.
+    fn grace_left(&self, now: Now) -> Option<Duration> {
+        let deletion = self.facts()?.deletion?;
+        let left = Duration::try_from(deletion.at.duration_since(now.wall)).ok()?;
+        (deletion.grace_seconds > 0 && !left.is_zero()).then_some(left)
+    }
+
+    /// Whether a hook or signal is under way that nothing waits for any more: the pod is gone, or has no time left.
+    pub(super) fn abandons_hook(&self, now: Now) -> bool {
+        let under_way = self.in_flight.as_ref().is_some_and(|flight| {
+            matches!(
+                flight.operation,
+                Operation::RunPreStop(_) | Operation::SendSignal(_)
+            )
+        });
+        under_way
+            && match &self.stage {
+                Stage::Removing(removal) => step(self, removal, now).is_none(),
+                _ => true,
+            }
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        match &self.stage {
+            Stage::Removing(removal) => Some(removal.ending),
+            _ => None,
+        }
+    }
+
+    pub(super) fn set_ending(&mut self, ending: Ending) {
+        self.attempts = 0;
+        if let Stage::Removing(removal) = &mut self.stage {
+            removal.ending = ending;
+        }
+    }
+
+    /// A poll has shown the group of a pod that is to end. True while it has not ended.
+    pub(super) fn saw_ending(
+        &mut self,
+        now: Now,
+        group: &ContainerGroup,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(pod) = &mut self.pod else {
+            return false;
+        };
+        let Stage::Removing(removal) = &mut self.stage else {
+            return false;
+        };
+        if matches!(removal.ending, Ending::Over) {
+            return false;
+        }
+        removal.running = running_containers(group);
+        if removal.running.is_empty() || has_ended(&pod.facts, group) {
+            self.set_ending(Ending::Over);
+            return false;
+        }
+        if removal.ending != Ending::Poll {
+            return true;
+        }
+        match (pod.facts.ending, pod.facts.deletion) {
+            (Some(EndStep::Signalled), Some(deletion)) => {
+                self.set_ending(Ending::Drain(deletion.at));
+            }
+            (None, _) if pod.facts.has_pre_stop => {
+                self.put_on_record(now, EndStep::PreStop, effects);
+                self.set_ending(Ending::PreStop);
+            }
+            _ => {
+                self.put_on_record(now, EndStep::Signalled, effects);
+                self.set_ending(Ending::Signal);
+            }
+        }
+        true
+    }
+
+    /// Writes into the pod's status that the step is taken.
+    fn put_on_record(&mut self, now: Now, step: EndStep, effects: &mut Vec<Effect>) {
+        let Some(pod) = &mut self.pod else { return };
+        pod.facts.ending = Some(step);
+        if let Stage::Removing(Removal {
+            last: Some(group), ..
+        }) = &self.stage
+        {
+            let status = status_of_group(&pod.facts, group, pod.host_ip(), now.wall);
+            pod.write(status, effects);
+        }
+    }
+}
+
+/// The next step to the end of the pod; `None` when its group is to be deleted now.
+pub(super) fn step(record: &Record, removal: &Removal, now: Now) -> Option<Next> {
+    if removal.why != Why::PodDeleted || removal.accepted {
+        return None;
+    }
+    let left = record.grace_left(now)?;
+    let deadline = now.mono + left;
+    let next = match removal.ending {
+        Ending::Over => return None,
+        Ending::PreStop | Ending::Signal if record.is_unwritten() => timer(deadline),
+        Ending::PreStop => at(record, Operation::RunPreStop(removal.running.clone())),
+        Ending::Signal => at(record, Operation::SendSignal(removal.running.clone())),
+        Ending::Poll => poll(record, Priority::Transition, Duration::ZERO),
+        Ending::Drain(until) => {
+            let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();
+            if left.is_zero() {
+                return None;
+            }
+            let next = poll(
+                record,
+                Priority::Transition,
+                cadence::ending(record.attempts),
+            );
+            Next {
+                due: next.due.min(now.mono + left),
+                ..next
+            }
+        }
+    };
+    Some(Next {
+        due: next.due.min(deadline),
+        ..next
+    })
+}

@@ -1,0 +1,253 @@
+//! What is done to the containers of a pod that ends: `preStop` hooks, and SIGTERM.
+//!
+//! ACI has neither. Both go by its exec: the shell in the container sends the signal to process 1, which is the container's
+//! program. Hooks by HTTP are asked for from here, as a kubelet does.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, ExecAction, HTTPGetAction, LifecycleHandler, Pod, SleepAction,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Aci;
+use super::exec::{Command, ExecError, Exit, Streams};
+use crate::api::Os;
+use crate::azure::error::chain;
+use crate::translate::PodKey;
+
+/// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
+const HTTP: Duration = Duration::from_secs(30);
+/// A signal has to be sent by then.
+const SIGNAL: Duration = Duration::from_secs(20);
+/// Output of a hook that is kept for its Event.
+const KEPT: usize = 512;
+/// Why nothing is sent on Windows.
+const NO_SIGNALS: &str = "Azure Container Instances sends no signals, and Windows has none";
+
+/// Something that could not be done to a container, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached {
+    /// Name of the container.
+    pub container: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// What a hook does.
+#[derive(Debug, PartialEq, Eq)]
+enum Hook {
+    Exec(Vec<String>),
+    Get {
+        url: String,
+        headers: Vec<(String, String)>,
+    },
+    Sleep(Duration),
+}
+
+impl Aci {
+    /// Runs the `preStop` hooks of those of `containers` that have one, all at once, and none for longer than the pod's grace
+    /// period lasts. Those that failed.
+    pub async fn run_pre_stop(
+        &self,
+        key: &PodKey,
+        pod: &Pod,
+        containers: &[String],
+    ) -> Vec<Unreached> {
+        let left = grace_left(pod, chrono::Utc::now());
+        let hooks = pre_stop_hooks(pod, containers);
+        let run = hooks.into_iter().map(|(container, hook)| async move {
+            let done = match hook {
+                Ok(hook) => tokio::time::timeout(left, self.run_hook(key, &container, hook))
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err("it had not ended at the end of the pod's grace period".to_owned())
+                    }),
+                Err(why) => Err(why),
+            };
+            done.err().map(|why| Unreached { container, why })
+        });
+        join_all(run).await.into_iter().flatten().collect()
+    }
+
+    async fn run_hook(&self, key: &PodKey, container: &str, hook: Hook) -> Result<(), String> {
+        match hook {
+            Hook::Sleep(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Hook::Exec(argv) => self.run_in(key, container, argv).await,
+            Hook::Get { url, headers } => get(&url, &headers).await,
+        }
+    }
+
+    /// Runs a command to its end; an error unless it exits with 0.
+    async fn run_in(&self, key: &PodKey, container: &str, argv: Vec<String>) -> Result<(), String> {
+        let command = Command { argv, tty: false };
+        let (output, mut written) = mpsc::channel(16);
+        let gone = CancellationToken::new();
+        // Dropped before its end, by a time-out: what runs is interrupted.
+        let _guard = gone.clone().drop_guard();
+        let streams = Streams {
+            stdin: None,
+            output,
+            resize: None,
+            gone,
+        };
+        let run = self.run_command(key, container, &command, streams);
+        let keep = async {
+            let mut kept = Vec::new();
+            while let Some((_, bytes)) = written.recv().await {
+                let room = KEPT.saturating_sub(kept.len());
+                kept.extend(bytes.iter().take(room));
+            }
+            kept
+        };
+        let (ended, kept) = tokio::join!(run, keep);
+        match ended {
+            Ok(Exit::Code(0) | Exit::Unknown) => Ok(()),
+            Ok(Exit::Code(code)) => {
+                let said = String::from_utf8_lossy(&kept);
+                Err(format!("it exited with {code}: {}", said.trim()))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Sends SIGTERM to the programs of `containers`, all at once. Those that it did not reach.
+    pub async fn send_sigterm(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        let send = containers.iter().map(|container| async move {
+            let sent = if self.os() == Os::Windows {
+                Err(NO_SIGNALS.to_owned())
+            } else {
+                tokio::time::timeout(SIGNAL, self.sigterm(key, container))
+                    .await
+                    .unwrap_or(Err(ExecError::Silent(SIGNAL.as_secs())))
+                    .map_err(|error| error.to_string())
+                    .and_then(|exit| match exit {
+                        Exit::Code(0) => Ok(()),
+                        _ => Err("its shell cannot signal process 1 of the container".to_owned()),
+                    })
+            };
+            let container = container.clone();
+            sent.err().map(|why| Unreached { container, why })
+        });
+        join_all(send).await.into_iter().flatten().collect()
+    }
+}
+
+/// What is left of the pod's grace period.
+fn grace_left(pod: &Pod, now: chrono::DateTime<chrono::Utc>) -> Duration {
+    let ends = pod.metadata.deletion_timestamp.as_ref();
+    let left = ends.map(|ends| ends.0.as_millisecond() - now.timestamp_millis());
+    Duration::from_millis(u64::try_from(left.unwrap_or(0)).unwrap_or(0))
+}
+
+/// The `preStop` hooks of `containers`, or why one cannot be run. PURE.
+fn pre_stop_hooks(pod: &Pod, containers: &[String]) -> Vec<(String, Result<Hook, String>)> {
+    let ip = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.pod_ip.as_deref());
+    let ip = ip.and_then(|ip| ip.parse::<IpAddr>().ok());
+    let all = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let ours = all.filter(|container| containers.contains(&container.name));
+    ours.filter_map(|container| {
+        let handler = container.lifecycle.as_ref()?.pre_stop.as_ref()?;
+        Some((container.name.clone(), hook(handler, container, ip)))
+    })
+    .collect()
+}
+
+/// What a handler asks for. PURE.
+fn hook(
+    handler: &LifecycleHandler,
+    container: &Container,
+    ip: Option<IpAddr>,
+) -> Result<Hook, String> {
+    match handler {
+        LifecycleHandler {
+            exec: Some(ExecAction { command }),
+            ..
+        } => Ok(Hook::Exec(command.clone().unwrap_or_default())),
+        LifecycleHandler {
+            http_get: Some(action),
+            ..
+        } => request(action, container.ports.as_deref().unwrap_or_default(), ip),
+        LifecycleHandler {
+            sleep: Some(SleepAction { seconds }),
+            ..
+        } => Ok(Hook::Sleep(Duration::from_secs(
+            u64::try_from(*seconds).unwrap_or(0),
+        ))),
+        _ => Err("it has none of exec, httpGet and sleep".to_owned()),
+    }
+}
+
+/// The request of a hook by HTTP, to the pod and to nobody else. PURE.
+fn request(
+    action: &HTTPGetAction,
+    ports: &[ContainerPort],
+    ip: Option<IpAddr>,
+) -> Result<Hook, String> {
+    let ip = ip.ok_or("the pod has no address")?;
+    let host = action.host.as_deref().filter(|host| !host.is_empty());
+    if host.is_some_and(|host| host.parse::<IpAddr>() != Ok(ip)) {
+        return Err("its httpGet.host is not the pod's address".to_owned());
+    }
+    let port = match &action.port {
+        IntOrString::Int(port) => Some(*port),
+        IntOrString::String(name) => ports
+            .iter()
+            .find(|port| port.name.as_deref() == Some(name))
+            .map(|port| port.container_port)
+            .or_else(|| name.parse().ok()),
+    };
+    let port = port
+        .and_then(|port| u16::try_from(port).ok())
+        .ok_or("its httpGet.port is no port of the container")?;
+    let scheme = match action.scheme.as_deref() {
+        Some("HTTPS") => "https",
+        _ => "http",
+    };
+    let path = action.path.as_deref().unwrap_or_default();
+    let address = std::net::SocketAddr::new(ip, port);
+    let headers = action.http_headers.iter().flatten();
+    Ok(Hook::Get {
+        url: format!("{scheme}://{address}/{}", path.trim_start_matches('/')),
+        headers: headers
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect(),
+    })
+}
+
+/// A GET as a kubelet sends it: any certificate will do, redirects are not followed, the answer is not read.
+async fn get(url: &str, headers: &[(String, String)]) -> Result<(), String> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_danger_accept_invalid_certs(true)
+        .timeout(HTTP)
+        .build()
+        .map_err(|error| chain(&error))?;
+    let mut request = client.get(url);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| chain(&error.without_url()))?;
+    if answer.status().is_success() || answer.status().is_redirection() {
+        Ok(())
+    } else {
+        Err(format!("the container answered {}", answer.status()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

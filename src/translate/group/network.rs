@@ -1,0 +1,184 @@
+//! Ports of the containers and the address of the group.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{ContainerPort, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::features::Network;
+use super::resolved::Reference;
+use super::review::Review;
+use super::services::Service;
+use crate::azure::model::{Container, IpAddress, Port, SubnetId};
+
+/// Ports that an address of a container group may open.
+const MAX_PORTS: usize = 5;
+
+const TWICE: &str = "spec.containers[].ports[].containerPort: of another container too";
+const TOO_MANY: &str = "spec.containers[].ports[].containerPort: more than five that are opened";
+
+/// Whether ACI keeps `port` for itself.
+fn is_reserved(port: i32) -> bool {
+    matches!(
+        port,
+        22 | 1025..=1027 | 3389..=3399 | 9999 | 19000 | 19080 | 19100 | 19390 | 20000..=30000 | 49152..=65534
+    )
+}
+
+/// The ports that container `index` declares, each once.
+pub(super) fn ports(declared: &[ContainerPort], index: usize, review: &mut Review) -> Vec<Port> {
+    let mut ports: Vec<Port> = Vec::with_capacity(declared.len());
+    let mut seen = BTreeSet::new();
+    for (n, port) in declared.iter().enumerate() {
+        let ContainerPort {
+            container_port,
+            host_ip,
+            host_port,
+            name: _,
+            protocol,
+        } = port;
+        let place = [index, n];
+        let host_port = host_port.is_some_and(|port| port != 0);
+        review.field("spec.containers[].ports[].hostPort", host_port, &place);
+        let host_ip = host_ip.as_ref().is_some_and(|ip| !ip.is_empty());
+        review.field(
+            "spec.containers[].ports[].hostIP",
+            host_ip && !host_port,
+            &place,
+        );
+        let protocol = protocol.as_deref().unwrap_or("TCP");
+        if !matches!(protocol, "TCP" | "UDP") {
+            review.field("spec.containers[].ports[].protocol: SCTP", true, &place);
+            continue;
+        }
+        if !(1..=65_535).contains(container_port) {
+            let field = format!("spec.containers[{index}].ports[{n}].containerPort");
+            review.refuse(field, "a port is a number from 1 to 65535".to_owned());
+            continue;
+        }
+        let reserved = is_reserved(*container_port);
+        review.field(
+            "spec.containers[].ports[].containerPort: reserved by ACI",
+            reserved,
+            &place,
+        );
+        if !reserved && seen.insert((*container_port, protocol)) {
+            ports.push(Port {
+                port: *container_port,
+                protocol: Some(protocol.to_owned()),
+            });
+        }
+    }
+    ports
+}
+
+/// Takes a port from all containers but the first that declares it: the containers of a group share one network. `places`
+/// are their paths in the pod.
+pub(super) fn take_once(containers: &mut [Container], places: &[String], review: &mut Review) {
+    let mut owner: BTreeMap<i32, usize> = BTreeMap::new();
+    for (n, (container, place)) in containers.iter_mut().zip(places).enumerate() {
+        container.properties.ports.retain(|port| {
+            let first = *owner.entry(port.port).or_insert(n) == n;
+            if !first {
+                review.at(TWICE, format!("{place}.ports[{}]", port.port));
+            }
+            first
+        });
+    }
+}
+
+/// The numbers of the ports of `pod` that `services` send to.
+fn targets(pod: &Pod, services: &[Service]) -> BTreeSet<i32> {
+    let empty = BTreeMap::new();
+    let labels = pod.metadata.labels.as_ref().unwrap_or(&empty);
+    let containers = || pod.spec.iter().flat_map(|spec| &spec.containers);
+    let named = |name: &str| {
+        let ports = containers().flat_map(|it| it.ports.iter().flatten());
+        let found = ports.filter(|port| port.name.as_deref() == Some(name));
+        found.map(|port| port.container_port).collect::<Vec<_>>()
+    };
+    let selects = |service: &&Service| {
+        let mut wanted = service.selector.iter();
+        !service.selector.is_empty() && wanted.all(|(key, value)| labels.get(key) == Some(value))
+    };
+    let ports = services.iter().filter(selects).flat_map(|it| &it.ports);
+    ports
+        .flat_map(|port| match &port.target {
+            IntOrString::Int(number) => vec![*number],
+            IntOrString::String(name) => named(name),
+        })
+        .collect()
+}
+
+/// The most important of more `ports` than an address opens; each of the others is told.
+fn choose(mut ports: Vec<(String, Port)>, pod: &Pod, review: &mut Review) -> Vec<Port> {
+    if ports.len() > MAX_PORTS {
+        review.want(Reference::Services);
+        let services = review.resolved.services.as_deref().unwrap_or_default();
+        let targets = targets(pod, services);
+        ports.sort_by_key(|(_, port)| !targets.contains(&port.port));
+        for (place, port) in ports.drain(MAX_PORTS..) {
+            review.at(TOO_MANY, format!("{place}.ports[{}]", port.port));
+        }
+    }
+    ports.into_iter().map(|(_, port)| port).collect()
+}
+
+/// The address and the subnet of the group of `pod` with these `containers`, each of which stands at one of the `places` in
+/// the pod.
+pub(super) fn address(
+    pod: &Pod,
+    containers: &[Container],
+    places: &[String],
+    network: &Network,
+    review: &mut Review,
+) -> (Option<IpAddress>, Vec<SubnetId>) {
+    let subnets: Vec<SubnetId> = network
+        .subnet_id
+        .iter()
+        .map(|id| SubnetId { id: id.clone() })
+        .collect();
+    let kind = match (&network.subnet_id, network.public_ip) {
+        (Some(_), _) => Some("Private"),
+        (None, true) => Some("Public"),
+        (None, false) => None,
+    };
+    let of = |(place, container): (&String, &Container)| {
+        let ports = container.properties.ports.iter();
+        let ports = ports.map(|port| (place.clone(), port.clone()));
+        ports.collect::<Vec<_>>()
+    };
+    let ports: Vec<(String, Port)> = places.iter().zip(containers).flat_map(of).collect();
+    let kind = kind.filter(|_| !ports.is_empty());
+    if let Some(label) = &network.dns_label
+        && kind != Some("Public")
+    {
+        let why = match (&network.subnet_id, network.public_ip) {
+            (Some(_), _) => "the pod is in a subnet, where ACI gives no public name; remove it",
+            (None, false) => {
+                "the pod has no public address; remove it, or use a connector with publicIP"
+            }
+            (None, true) => {
+                "the pod declares no port, and gets no address without; declare one, or remove it"
+            }
+        };
+        review.refuse(label.place.clone(), why.to_owned());
+    }
+    let Some(kind) = kind else {
+        return (None, subnets);
+    };
+    let ports = choose(ports, pod, review);
+    let label = network.dns_label.as_ref();
+    let address = IpAddress {
+        kind: kind.to_owned(),
+        ports,
+        dns_name_label: label.map(|label| label.label.clone()),
+        auto_generated_domain_name_label_scope: label
+            .and_then(|label| label.scope.map(str::to_owned)),
+        ..IpAddress::default()
+    };
+    (Some(address), subnets)
+}
+
+#[cfg(test)]
+mod tests;

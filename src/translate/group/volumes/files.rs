@@ -1,0 +1,390 @@
+//! The files of secret, configMap, downwardAPI and projected volumes: ACI has one flat kind for them all, `secret`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, KeyToPath, ServiceAccountTokenProjection, Volume, VolumeProjection,
+};
+
+use super::empty_dir;
+use super::mounts::clean;
+use crate::azure::model::{self, SecretBytes};
+use crate::translate::group::budget::{Amount, Exceeded, Of, base64, written};
+use crate::translate::group::fields::Fields;
+use crate::translate::group::resolved::{Found, Reference};
+use crate::translate::group::review::Review;
+
+const MODES: &str = "spec.volumes[]: file modes other than 0644";
+const BUNDLE: &str = "spec.volumes[].projected.sources[].clusterTrustBundle";
+const CERTIFICATE: &str = "spec.volumes[].projected.sources[].podCertificate";
+const LIFETIME: &str = "spec.volumes[].projected.sources[].serviceAccountToken.expirationSeconds";
+/// What the API server writes where a pod names no mode.
+const DEFAULT_MODE: i32 = 0o644;
+
+/// Lifetime of a token for which the API server gives a long one to programs that do not read it again
+/// (`--service-account-extend-token-expiration`); the service account's own volume has it.
+const EXTENDED: i64 = 3607;
+
+/// What a refusal calls them when there is too much.
+const FILES: &str = "the files of Secrets and ConfigMaps";
+/// Bytes of a file in a request without its name and content: `"":"",`.
+const FRAME: usize = 6;
+
+/// Files of one volume. Their base64 is made only where they are mounted.
+#[derive(Debug, Default)]
+pub(super) struct Files<'a> {
+    files: BTreeMap<String, Content<'a>>,
+    /// Paths of the directories that hold files; empty for the volume itself.
+    directories: BTreeSet<String>,
+    /// Paths of files that are optional and missing: their directories are there.
+    missing: BTreeSet<String>,
+}
+
+/// What is in a file.
+#[derive(Debug)]
+enum Content<'a> {
+    /// Nothing is fetched.
+    Unknown,
+    /// It is of what the pod refers to.
+    Of(&'a SecretBytes),
+    /// The pod says it itself.
+    Own(SecretBytes),
+}
+
+/// The files of `volume`, when it is of a kind that has them; without content, or none, while nothing is fetched.
+pub(super) fn files<'a>(
+    volume: &Volume,
+    index: usize,
+    fields: &Fields<'_>,
+    review: &mut Review<'a>,
+) -> Files<'a> {
+    let mut files = Files::default();
+    let path = format!("spec.volumes[{index}]");
+    let mode = if let Some(secret) = &volume.secret {
+        let path = format!("{path}.secret");
+        let reference = Reference::Secret(secret.secret_name.clone().unwrap_or_default());
+        files.object(
+            &reference,
+            secret.items.as_deref(),
+            secret.optional,
+            &path,
+            review,
+        );
+        secret.default_mode
+    } else if let Some(map) = &volume.config_map {
+        let path = format!("{path}.configMap");
+        let reference = Reference::ConfigMap(map.name.clone());
+        files.object(
+            &reference,
+            map.items.as_deref(),
+            map.optional,
+            &path,
+            review,
+        );
+        map.default_mode
+    } else if let Some(downward) = &volume.downward_api {
+        let items = downward.items.as_deref().unwrap_or_default();
+        files.downward(items, &format!("{path}.downwardAPI"), fields, review);
+        downward.default_mode
+    } else if let Some(projected) = &volume.projected {
+        for (n, source) in projected.sources.iter().flatten().enumerate() {
+            let path = format!("{path}.projected.sources[{n}]");
+            files.project(source, &path, fields, review);
+        }
+        projected.default_mode
+    } else {
+        None
+    };
+    files.refuse_ambiguous(&path, review);
+    if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
+        review.at(MODES, path);
+    }
+    files
+}
+
+impl<'a> Files<'a> {
+    /// The directories that hold files, at `path` and below; `path` itself when it is the whole of an empty volume, or a
+    /// directory of which all files are optional and missing. None when `path` is no directory.
+    pub(super) fn directories<'s>(&'s self, path: &'s str) -> Vec<&'s str> {
+        let prefix = format!("{path}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let mut found: Vec<&str> = if path.is_empty() {
+            self.directories.iter().map(String::as_str).collect()
+        } else {
+            let below = self.directories.range::<str, _>(from);
+            let below = below.take_while(|it| it.starts_with(&prefix));
+            let own = self.directories.get(path).into_iter();
+            own.chain(below).map(String::as_str).collect()
+        };
+        let mut missing = self.missing.range::<str, _>(from);
+        if found.is_empty()
+            && (path.is_empty() || missing.next().is_some_and(|it| it.starts_with(&prefix)))
+        {
+            found.push(path);
+        }
+        found
+    }
+
+    /// The volume of the files in the directory `path`, and not deeper: ACI has no directories in it. Without any files it
+    /// is an empty directory, which ACI has under another name.
+    pub(super) fn directory(
+        &self,
+        path: &str,
+        at: &str,
+        review: &mut Review<'_>,
+    ) -> Result<model::Volume, Exceeded> {
+        let prefix = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
+        let mut out = BTreeMap::new();
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        for (path, content) in self.files.range::<str, _>(from) {
+            let Some(name) = path.strip_prefix(&prefix) else {
+                break;
+            };
+            if name.contains('/') {
+                continue;
+            }
+            let (bytes, amount): (_, fn(usize) -> Amount) = match content {
+                Content::Unknown => (None, Amount::foreign),
+                Content::Of(bytes) => (Some(*bytes), Amount::foreign),
+                Content::Own(bytes) => (Some(bytes), Amount::own),
+            };
+            let length = base64(bytes.map_or(0, |bytes| bytes.expose().len()));
+            let frame = Amount::own(FRAME + written(name));
+            review.spend(Of::Base64, amount(length), FILES, &at)?;
+            review.spend(Of::Bytes, frame.and(amount(length)), FILES, &at)?;
+            let content = bytes.map(SecretBytes::base64).unwrap_or_default();
+            out.insert(name.to_owned(), content);
+        }
+        if out.is_empty() {
+            return Ok(empty_dir());
+        }
+        Ok(model::Volume {
+            secret: Some(out),
+            ..model::Volume::default()
+        })
+    }
+
+    /// One source of a projected volume.
+    fn project(
+        &mut self,
+        source: &VolumeProjection,
+        path: &str,
+        fields: &Fields<'_>,
+        review: &mut Review<'a>,
+    ) {
+        let VolumeProjection {
+            cluster_trust_bundle,
+            config_map,
+            downward_api,
+            pod_certificate,
+            secret,
+            service_account_token,
+        } = source;
+        if let Some(secret) = secret {
+            let reference = Reference::Secret(secret.name.clone());
+            let path = format!("{path}.secret");
+            self.object(
+                &reference,
+                secret.items.as_deref(),
+                secret.optional,
+                &path,
+                review,
+            );
+        }
+        if let Some(map) = config_map {
+            let reference = Reference::ConfigMap(map.name.clone());
+            let path = format!("{path}.configMap");
+            self.object(
+                &reference,
+                map.items.as_deref(),
+                map.optional,
+                &path,
+                review,
+            );
+        }
+        if let Some(downward) = downward_api {
+            let items = downward.items.as_deref().unwrap_or_default();
+            self.downward(items, &format!("{path}.downwardAPI"), fields, review);
+        }
+        if let Some(token) = service_account_token {
+            self.token(token, &format!("{path}.serviceAccountToken"), review);
+        }
+        if cluster_trust_bundle.is_some() {
+            review.at(BUNDLE, format!("{path}.clusterTrustBundle"));
+        }
+        if pod_certificate.is_some() {
+            review.at(CERTIFICATE, format!("{path}.podCertificate"));
+        }
+    }
+
+    /// The entries of a Secret or `ConfigMap`: those of `items`, or all under their own names.
+    fn object(
+        &mut self,
+        reference: &Reference,
+        items: Option<&[KeyToPath]>,
+        optional: Option<bool>,
+        path: &str,
+        review: &mut Review<'a>,
+    ) {
+        let optional = optional == Some(true);
+        let found = review.object(reference, optional, path);
+        let items = items.unwrap_or_default();
+        if let (Found::Here(object), []) = (found, items) {
+            for (key, content) in object.data.iter().chain(&object.binary) {
+                let one = Amount::foreign(1);
+                if self
+                    .add(key, Content::Of(content), one, path, review)
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        }
+        for (n, item) in items.iter().enumerate() {
+            let path = format!("{path}.items[{n}]");
+            let KeyToPath {
+                key,
+                mode,
+                path: file,
+            } = item;
+            if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
+                review.at(MODES, path.clone());
+            }
+            let content = match found {
+                Found::Absent => None,
+                Found::Unknown => Some(Content::Unknown),
+                Found::Here(object) => {
+                    let content = review.key(object, reference, key, optional, true, &path);
+                    content.map(Content::Of)
+                }
+            };
+            let Some(content) = content else {
+                self.missing.extend(clean(file));
+                continue;
+            };
+            let one = Amount::own(1);
+            if self.add(file, content, one, &path, review).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn token(
+        &mut self,
+        token: &ServiceAccountTokenProjection,
+        path: &str,
+        review: &mut Review<'a>,
+    ) {
+        let ServiceAccountTokenProjection {
+            audience,
+            expiration_seconds,
+            path: file,
+        } = token;
+        if audience.as_deref().is_some_and(|it| !it.is_empty())
+            || *expiration_seconds != Some(EXTENDED)
+        {
+            review.at(LIFETIME, format!("{path}.expirationSeconds"));
+        }
+        let reference = Reference::ServiceAccountToken {
+            audience: audience.clone().filter(|audience| !audience.is_empty()),
+            expiration_seconds: *expiration_seconds,
+        };
+        let content = match review.entry(&reference, Reference::TOKEN, false, false, path) {
+            Found::Absent => return,
+            Found::Unknown => Content::Unknown,
+            Found::Here(content) => Content::Of(content),
+        };
+        // What is too much, the pod is refused for; nothing comes behind it here.
+        let _ = self.add(file, content, Amount::own(1), path, review);
+    }
+
+    fn downward(
+        &mut self,
+        items: &[DownwardAPIVolumeFile],
+        path: &str,
+        fields: &Fields<'_>,
+        review: &mut Review<'_>,
+    ) {
+        for (n, item) in items.iter().enumerate() {
+            let path = format!("{path}.items[{n}]");
+            let DownwardAPIVolumeFile {
+                field_ref,
+                mode,
+                path: file,
+                resource_field_ref,
+            } = item;
+            if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
+                review.at(MODES, path.clone());
+            }
+            let text = match (field_ref, resource_field_ref) {
+                (Some(field), _) => fields.field(field, &path, review),
+                (None, Some(resource)) => fields.resource(resource, None, &path, review),
+                (None, None) => {
+                    review.refuse(path.clone(), "it names no field".to_owned());
+                    None
+                }
+            };
+            if let Some(text) = text {
+                let content = Content::Own(SecretBytes::new(text.into_bytes()));
+                let one = Amount::own(1);
+                if self.add(file, content, one, &path, review).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Refuses what is a file and a directory.
+    fn refuse_ambiguous(&self, at: &str, review: &mut Review<'_>) {
+        if self.directories.iter().all(String::is_empty) {
+            return;
+        }
+        for file in self.files.keys() {
+            let prefix = format!("{file}/");
+            let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+            let below = self.files.range::<str, _>(from).next();
+            if below.is_some_and(|(path, _)| path.starts_with(&prefix)) {
+                let message = format!(
+                    "{file:?} is both a file and a directory; give one of them another path"
+                );
+                review.refuse(at.to_owned(), message);
+            }
+        }
+    }
+
+    /// Adds a file, which counts as `one`.
+    fn add(
+        &mut self,
+        file: &str,
+        content: Content<'a>,
+        one: Amount,
+        path: &str,
+        review: &mut Review<'_>,
+    ) -> Result<(), Exceeded> {
+        review.spend(Of::Files, one, "what the volumes hold", &path)?;
+        let Some(file) = clean(file).filter(|file| !file.is_empty()) else {
+            let message =
+                format!("{file:?} is no place in the volume; it must be relative and without ..");
+            review.refuse(path.to_owned(), message);
+            return Ok(());
+        };
+        let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
+        if !self.directories.contains(directory) {
+            self.directories.insert(directory.to_owned());
+        }
+        if self.files.insert(file.clone(), content).is_some() {
+            let message =
+                format!("the volume has two files {file:?}; give one of them another path");
+            review.refuse(path.to_owned(), message);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

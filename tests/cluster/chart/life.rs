@@ -1,0 +1,282 @@
+//! A release from its installation to its end, at a real API server. There is no machine that runs its Deployment, so the operator
+//! runs here, under the account that the chart made and with no other right; for the same reason no hook can run.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use aci_emulator::{Config, Emulator};
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+use xtask::control_plane::{Assets, ControlPlane, Options, stderr_progress};
+use xtask::stack::Operator;
+
+use super::helm::{chart, file, helm};
+
+/// Not the one of `config/`: nothing may depend on its name.
+const NAMESPACE: &str = "azure";
+const RELEASE: &str = "burst";
+const CRD: &str = "crd/virtualkubeletconnectors.virtual-kubelet.io";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Stage {
+    plane: ControlPlane,
+    azure: Emulator,
+}
+
+impl Stage {
+    /// A cluster without the kind, with a namespace that enforces the restricted profile, and an Azure.
+    async fn new() -> Self {
+        let assets = Assets::resolve(stderr_progress).unwrap();
+        let plane = ControlPlane::start(&assets, Options::default())
+            .await
+            .unwrap();
+        let config = Config {
+            resource_groups: vec![("aci-rg".to_owned(), "eastus".to_owned())],
+            start_delay: Duration::from_millis(200),
+            throttle: false,
+            serve_pages: false,
+            ..Config::default()
+        };
+        let azure = Emulator::start(config.clone()).await.unwrap();
+        let stage = Self { plane, azure };
+        stage.apply(&json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        })).await;
+        stage.apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aci", "namespace": NAMESPACE},
+            "stringData": {
+                "AZURE_TENANT_ID": config.tenant_id, "AZURE_CLIENT_ID": config.client_id,
+                "AZURE_CLIENT_SECRET": config.client_secret, "AZURE_SUBSCRIPTION_ID": config.subscription_id,
+            },
+        })).await;
+        stage
+    }
+
+    async fn apply(&self, object: &Value) {
+        let (args, text) = (["apply", "--server-side", "-f", "-"], object.to_string());
+        let admin = self.plane.kubeconfig();
+        let output = self.plane.kubectl_as(admin, &args, &text).await;
+        output.unwrap().ok().unwrap();
+    }
+
+    async fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        let output = self.plane.kubectl_run(args).await.unwrap();
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(output.stderr)
+        }
+    }
+
+    fn helm(&self, args: &[&str]) -> Result<String, String> {
+        tokio::task::block_in_place(|| helm(Some(self.plane.kubeconfig()), args))
+    }
+
+    /// Values with these connectors at this Azure.
+    fn values(&self, connectors: &[(&str, &str)]) -> Value {
+        let url = self.azure.url();
+        let ca = ByteString(self.azure.ca_pem().as_bytes().to_vec());
+        let connectors: serde_json::Map<String, Value> = connectors.iter().map(|(name, os)| {
+            ((*name).to_owned(), json!({
+                "osType": os, "region": "eastus", "aciResourceGroup": "aci-rg", "publicIP": true, "cloud": "Custom",
+                "customCloud": {"resourceManagerEndpoint": url, "authorityHost": url, "audience": url, "caBundle": ca},
+            }))
+        }).collect();
+        json!({"credentials": {"existingSecret": "aci"}, "connectors": connectors})
+    }
+
+    /// helm install or upgrade.
+    fn release(&self, verb: &str, values: &Value, more: &[&str]) -> Result<String, String> {
+        let values = file(values);
+        let values = values.path().display().to_string();
+        let chart = chart();
+        let mut args = vec![
+            verb,
+            RELEASE,
+            &chart,
+            "--namespace",
+            NAMESPACE,
+            "--values",
+            &values,
+        ];
+        args.extend(more);
+        self.helm(&args)
+    }
+
+    async fn operator(&self) -> Operator {
+        let name = format!("{RELEASE}-vkc");
+        let kubeconfig = self.plane.kubeconfig_for_service_account(NAMESPACE, &name);
+        let kubeconfig = kubeconfig.await.unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
+        let args = ["--kubelet-port-range", "0"];
+        Operator::start(program, self.plane.dir(), &kubeconfig, NAMESPACE, &args)
+            .await
+            .unwrap()
+    }
+
+    async fn until(
+        &self,
+        what: &str,
+        args: &[&str],
+        good: impl Fn(&Result<String, String>) -> bool,
+    ) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.kubectl(args).await;
+            if good(&seen) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "never: {what}; last seen {seen:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn ready(&self, connector: &str) {
+        let args = [
+            "get",
+            "vkc",
+            connector,
+            "-o",
+            "jsonpath={.status.conditions[0]}",
+        ];
+        let good = |seen: &Result<String, String>| {
+            seen.as_ref().is_ok_and(|text| text.contains("NodesReady"))
+        };
+        self.until(&format!("{connector} is Ready"), &args, good)
+            .await;
+    }
+
+    async fn gone(&self, kind: &str, name: &str) {
+        let good = |seen: &Result<String, String>| {
+            seen.as_ref().is_err_and(|text| text.contains("NotFound"))
+        };
+        self.until(
+            &format!("{kind} {name} is gone"),
+            &["get", kind, name],
+            good,
+        )
+        .await;
+    }
+
+    /// A pod that runs on the node of a connector.
+    async fn pod(&self, connector: &str) {
+        self.plane.namespace_ready("default").await.unwrap();
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": connector, "namespace": "default"},
+            "spec": {
+                "nodeSelector": {"virtual-kubelet.io/connector": connector},
+                "tolerations": [{"key": "virtual-kubelet.io/provider", "operator": "Exists"}],
+                "containers": [{"name": "main", "image": "mcr.microsoft.com/azuredocs/aci-helloworld:latest"}],
+            },
+        })).await;
+        let args = [
+            "get",
+            "pod",
+            connector,
+            "-n",
+            "default",
+            "-o",
+            "jsonpath={.status.phase}",
+        ];
+        let good = |seen: &Result<String, String>| seen.as_deref() == Ok("Running");
+        self.until(&format!("pod {connector} runs"), &args, good)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_installs_all_and_one_edit_adds_or_removes_a_connector() {
+    let stage = Stage::new().await;
+    let notes = stage
+        .release("install", &stage.values(&[("first", "Linux")]), &[])
+        .unwrap();
+    assert!(
+        notes.contains("kubectl wait --for=condition=Ready vkc/first"),
+        "{notes}"
+    );
+    let again = stage
+        .kubectl(&["get", "deployment", "burst-vkc", "-n", NAMESPACE])
+        .await;
+    again.expect("the Deployment is there");
+    let mut operator = stage.operator().await;
+    stage.ready("first").await;
+    stage.pod("first").await;
+
+    // One edit: another connector.
+    let both = stage.values(&[("first", "Linux"), ("second", "Both")]);
+    stage.release("upgrade", &both, &[]).unwrap();
+    stage.ready("second").await;
+    stage.pod("second").await;
+
+    // An older CRD, as an older release had it, is brought up to date by an upgrade and not by hand.
+    let patch = r#"[{"op": "remove", "path": "/spec/versions/0/selectableFields"}]"#;
+    stage
+        .kubectl(&["patch", CRD, "--type=json", "-p", patch])
+        .await
+        .unwrap();
+    stage.release("upgrade", &both, &[]).unwrap();
+    let fields = stage.kubectl(&[
+        "get",
+        CRD,
+        "-o",
+        "jsonpath={.spec.versions[0].selectableFields}",
+    ]);
+    assert!(fields.await.unwrap().contains("spec.region"));
+    let unchanged = stage.kubectl(&[
+        "get",
+        "pod",
+        "first",
+        "second",
+        "-n",
+        "default",
+        "-o",
+        "jsonpath={.items[*].status.phase}",
+    ]);
+    assert_eq!(unchanged.await.unwrap(), "Running Running");
+
+    // One edit: it goes, drained, though its names are granted no more.
+    stage
+        .release("upgrade", &stage.values(&[("first", "Linux")]), &[])
+        .unwrap();
+    stage.gone("vkc", "second").await;
+    stage
+        .gone("node", "virtual-kubelet-second-linux-eastus")
+        .await;
+    stage.ready("first").await;
+    let groups = stage.azure.control().groups();
+    assert_eq!(groups.len(), 1, "{groups:?}");
+
+    // The end, in the order that the hook keeps where there is a machine to run it.
+    stage
+        .kubectl(&["delete", "vkc", "first", "--timeout=60s"])
+        .await
+        .unwrap();
+    assert!(stage.azure.control().groups().is_empty());
+    operator.stop().await.unwrap();
+    stage
+        .helm(&["uninstall", RELEASE, "--namespace", NAMESPACE, "--no-hooks"])
+        .unwrap();
+    stage.gone("clusterrole", "burst-vkc-manager").await;
+    stage.kubectl(&["get", CRD]).await.expect("the CRD stays");
+
+    // Under another name, with the kind from before.
+    let values = file(&stage.values(&[("third", "Linux")]));
+    let values = values.path().display().to_string();
+    let chart = chart();
+    stage
+        .helm(&[
+            "install",
+            "other",
+            &chart,
+            "--namespace",
+            NAMESPACE,
+            "--values",
+            &values,
+        ])
+        .unwrap();
+    stage.kubectl(&["get", "vkc", "third"]).await.unwrap();
+}

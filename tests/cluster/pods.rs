@@ -1,0 +1,28 @@
+//! Pods on virtual nodes through real parts: API server, controllers and scheduler, the program `vkc` under the rights
+//! of its own service account, and the emulator over TLS.
+
+mod away;
+mod changes;
+mod classes;
+mod deadlines;
+mod ends;
+mod failures;
+mod features;
+mod gallery;
+mod graceful;
+mod images;
+mod last_resort;
+mod lasting;
+mod life;
+mod limits;
+mod not_enforced;
+mod namespaces;
+mod quiet;
+mod quota;
+mod references;
+mod refusals;
+mod restart;
+mod secrets;
+mod shapes;
+mod unreachable;
+mod volumes;

@@ -1,0 +1,94 @@
+//! Images that cannot be had, and pods that are changed while they run.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::support::fixture::{Fixture, PATIENCE, eventually, is_running, text, waiting};
+use crate::support::site::{run, shared};
+
+async fn patch(fixture: &Fixture, name: &str, change: Value) {
+    let params = PatchParams::default();
+    let api = fixture.api::<Pod>();
+    api.patch(name, &params, &Patch::Strategic(change))
+        .await
+        .unwrap();
+}
+
+fn image(image: &str) -> Value {
+    json!({"spec": {"containers": [{"name": "main", "image": image}]}})
+}
+
+fn shown(pod: &Value) -> &str {
+    text(&pod["status"]["containerStatuses"][0]["image"])
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_waits_as_with_a_kubelet_and_can_be_mended() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "pulls", "Linux").await;
+        let wrong = "example.com/inaccessible";
+        fixture.create_pod("web", wrong, json!({})).await;
+        for reason in ["ErrImagePull", "ImagePullBackOff"] {
+            let pod = fixture
+                .pod_until("web", reason, PATIENCE, |pod| waiting(pod) == reason)
+                .await;
+            assert_eq!(pod["status"]["phase"], "Pending");
+            let wait = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+            let words = "is not accessible. Please check the image and registry credential.";
+            assert!(text(&wait["message"]).contains(words), "{wait}");
+            let event = fixture.event(&pod, "Failed").await;
+            assert!(text(&event["note"]).contains(words), "{event}");
+        }
+        patch(&fixture, "web", image("example.com/web")).await;
+        // At once, whatever the back-off has come to.
+        let pod = fixture.pod_until("web", "it runs", 5, is_running).await;
+        assert_eq!(shown(&pod), "example.com/web");
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn what_a_container_group_cannot_follow_is_told_and_not_shown_as_done() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "changes", "Linux").await;
+        let before = fixture.run_pod("web").await;
+        patch(&fixture, "web", image("example.com/new")).await;
+        let event = fixture.event(&before, "ImageChangeIgnored").await;
+        assert_eq!(event["type"], "Warning");
+        assert!(text(&event["note"]).contains("example.com/new"), "{event}");
+
+        let debug =
+            json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}});
+        let params = PatchParams::default();
+        let api = fixture.api::<Pod>();
+        api.patch_ephemeral_containers("web", &params, &Patch::Strategic(debug))
+            .await
+            .unwrap();
+        fixture.event(&before, "EphemeralContainerIgnored").await;
+
+        let labels = json!({"metadata": {"labels": {"new": "label"}}});
+        patch(&fixture, "web", labels).await;
+        let looks = fixture.count("GET", "web");
+        eventually("it is looked at", PATIENCE, || async {
+            let now = fixture.count("GET", "web");
+            if now > looks + 1 {
+                Ok(())
+            } else {
+                Err(format!("{now}"))
+            }
+        })
+        .await;
+        let after = fixture.pod("web").await;
+        assert!(is_running(&after));
+        assert_eq!(after["spec"]["containers"][0]["image"], "example.com/new");
+        assert_eq!(shown(&after), "example.com/web");
+        assert_eq!(after["status"]["qosClass"], before["status"]["qosClass"]);
+        let container = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+        assert_eq!(container(&after), container(&before));
+        assert_eq!(fixture.count("PUT", "web"), 1);
+        fixture.finish().await;
+    });
+}

@@ -1,0 +1,76 @@
+//! Pods that Azure Container Instances cannot run.
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use serde_json::{Value, json};
+
+use crate::support::fixture::{Fixture, PATIENCE, eventually, merge, text, waiting};
+use crate::support::site::{run, shared};
+
+const REASON: &str = "NotSupportedOnAci";
+
+fn is_refused(pod: &Value) -> bool {
+    waiting(pod) == REASON
+}
+
+#[test]
+fn a_refused_pod_says_why_and_costs_no_call() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "refused", "Linux").await;
+        fixture
+            .create_pod("hostly", "example.com/web", json!({"hostNetwork": true}))
+            .await;
+        let pod = fixture
+            .pod_until("hostly", "it is refused", PATIENCE, is_refused)
+            .await;
+        assert_eq!(pod["status"]["phase"], "Pending");
+        let message = text(&pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"]);
+        assert!(message.contains("hostNetwork"), "{message}");
+        let event = fixture.event(&pod, REASON).await;
+        assert!(text(&event["note"]).contains("hostNetwork"), "{event}");
+
+        // Nobody can schedule around a DaemonSet that tolerates everything; it must not churn either.
+        let mut spec = fixture.pod_spec("example.com/agent");
+        merge(
+            &mut spec,
+            &json!({"hostNetwork": true, "tolerations": [{"operator": "Exists"}]}),
+        );
+        fixture
+            .create::<DaemonSet>(&json!({
+                "metadata": {"name": "agent"},
+                "spec": {
+                    "selector": {"matchLabels": {"app": "agent"}},
+                    "template": {"metadata": {"labels": {"app": "agent"}}, "spec": spec},
+                },
+            }))
+            .await;
+        let agent = eventually("the DaemonSet's pod is refused", PATIENCE, || async {
+            let mut pods = fixture.pods().await;
+            pods.retain(|pod| text(&pod["metadata"]["name"]).starts_with("agent-"));
+            match pods.as_slice() {
+                [pod] if is_refused(pod) => Ok(pod.clone()),
+                other => Err(format!("{} pods", other.len())),
+            }
+        })
+        .await;
+        assert_eq!(agent["status"]["phase"], "Pending");
+        fixture.event(&agent, REASON).await;
+
+        // A pod that runs proves that time has passed for the node.
+        fixture.run_pod("clock").await;
+        for refused in [&pod, &agent] {
+            let name = text(&refused["metadata"]["name"]);
+            let live = fixture.pod(name).await;
+            assert_eq!(live["metadata"]["uid"], refused["metadata"]["uid"]);
+            assert_eq!(live["status"]["phase"], "Pending");
+            assert_eq!(fixture.calls(name), []);
+            assert_eq!(fixture.events(refused, REASON).await.len(), 1);
+        }
+        fixture.delete_pod("hostly").await;
+        fixture
+            .pod_until("hostly", "it is gone", 5, Value::is_null)
+            .await;
+        assert_eq!(fixture.calls("hostly"), []);
+        fixture.finish().await;
+    });
+}
