@@ -31,7 +31,7 @@ pub struct Settings {
     pub pod_uid: String,
 
     /// Act as nodes even where the API server does not limit what a node may do: without the authorization mode Node and the
-    /// admission plugin NodeRestriction, or with rights for all nodes.
+    /// admission plugin `NodeRestriction`, or with rights for all nodes.
     #[arg(long, env = "VKC_ALLOW_UNSCOPED_NODES")]
     pub allow_unscoped_nodes: bool,
 

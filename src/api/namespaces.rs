@@ -30,6 +30,7 @@ pub struct AllowedNamespaces {
     /// Requirements on the labels of a namespace, all of which must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub match_expressions: Vec<LabelRequirement>,
 }
 

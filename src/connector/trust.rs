@@ -91,18 +91,18 @@ pub(super) fn check(
             }
         }
         Origin::Secret(named) => {
-            let names = |named: &Option<String>, address: &str| {
-                named.as_ref().is_some_and(|named| is_same(named, address))
+            let says = |name: &Option<String>, address: &str| {
+                name.as_ref().is_some_and(|name| is_same(name, address))
             };
             let cure = |key: &str| format!("name it in {source} under key {key}, or {flag}");
-            if !azure_issues && !allowed.name(authority) && !names(&named.authority, authority) {
+            if !azure_issues && !allowed.name(authority) && !says(&named.authority, authority) {
                 let cure = cure("AZURE_AUTHORITY_HOST");
                 return Err(refused(who, "authorityHost", authority, &cure));
             }
             // A token for this very address is worth nothing anywhere else.
             let own_audience = is_same(audience, manager);
             let listed = allowed.name(manager) && allowed.name(audience);
-            if !own_audience && !listed && !names(&named.resource_manager, manager) {
+            if !own_audience && !listed && !says(&named.resource_manager, manager) {
                 let cure = cure("AZURE_RESOURCE_MANAGER_ENDPOINT");
                 return Err(refused(who, "resourceManagerEndpoint", manager, &cure));
             }

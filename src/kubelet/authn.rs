@@ -67,7 +67,8 @@ pub enum AuthnError {
 }
 
 /// A question that somebody waits for.
-type Asking = Shared<BoxFuture<'static, Result<Option<User>, KubeError>>>;
+type Asking = Shared<Review>;
+type Review = BoxFuture<'static, Result<Option<User>, KubeError>>;
 
 /// Finds out who calls.
 pub struct Authenticator {
@@ -78,8 +79,7 @@ pub struct Authenticator {
     answers: Mutex<Cache<[u8; 32], Option<User>>>,
     questions: Arc<Semaphore>,
     /// Questions on their way, by the same key: equal ones are asked once.
-    asking:
-        Mutex<HashMap<[u8; 32], WeakShared<BoxFuture<'static, Result<Option<User>, KubeError>>>>>,
+    asking: Mutex<HashMap<[u8; 32], WeakShared<Review>>>,
     waiting: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 

@@ -156,7 +156,7 @@ impl<B: Backend> Driver<B> {
         let now = settings.borrow_and_update().clone();
         self.apply_settings(&now);
         let mut selector = now.allowed_namespaces;
-        self.step(Input::Tenants(tenants(&selector, &mut namespaces)));
+        self.step(Input::Tenants(tenants(selector.as_ref(), &mut namespaces)));
         let (mut settings_open, mut namespaces_open) = (true, true);
         let slots = self.slots.clone();
         loop {
@@ -176,12 +176,12 @@ impl<B: Backend> Driver<B> {
                         let now = settings.borrow_and_update().clone();
                         self.apply_settings(&now);
                         selector.clone_from(&now.allowed_namespaces);
-                        self.step(Input::Tenants(tenants(&selector, &mut namespaces)));
+                        self.step(Input::Tenants(tenants(selector.as_ref(), &mut namespaces)));
                     }
                     Err(_) => settings_open = false,
                 },
                 news = namespaces.changed(), if namespaces_open => match news {
-                    Ok(()) => self.step(Input::Tenants(tenants(&selector, &mut namespaces))),
+                    Ok(()) => self.step(Input::Tenants(tenants(selector.as_ref(), &mut namespaces))),
                     Err(_) => namespaces_open = false,
                 },
                 pod = refreshes.next() => self.step(Input::Refresh(pod)),
@@ -511,7 +511,7 @@ impl<B: Backend> Driver<B> {
 
 /// Which namespaces' pods may have groups, by what is known of their labels now.
 fn tenants(
-    selector: &Option<Arc<AllowedNamespaces>>,
+    selector: Option<&Arc<AllowedNamespaces>>,
     namespaces: &mut channel::Receiver<Namespaces>,
 ) -> Tenants {
     let namespaces = namespaces.borrow_and_update().clone();

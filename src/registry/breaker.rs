@@ -28,7 +28,7 @@ impl Breaker {
     /// For how much longer the host is left alone.
     pub(super) fn rest(&self, host: &str, now: Duration) -> Option<Duration> {
         let until = self.0.lock().get(host)?.until;
-        (until > now).then(|| until - now)
+        until.checked_sub(now).filter(|rest| !rest.is_zero())
     }
 
     /// The host has answered, or not.

@@ -87,7 +87,6 @@ impl Line {
 impl State {
     /// Gives turns to those who wait, as far as there are any.
     fn give(&mut self, line: &Arc<Mutex<Self>>) {
-        self.waiting.retain(|it| !it.wake.is_closed());
         while let Some(at) = self.next() {
             let Waiting { who, wake } = self.waiting.remove(at);
             self.begin(&who);

@@ -18,6 +18,9 @@ const PLATFORM: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
 ];
 
+/// The first 96 bits of `64:ff9b::/96`.
+const TRANSLATED: u128 = 0x0064_ff9b_0000_0000_0000_0000;
+
 /// A network of IP addresses, as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
@@ -102,11 +105,9 @@ fn is_local(address: IpAddr) -> bool {
         IpAddr::V4(address) => is_local_v4(address),
         IpAddr::V6(address) => {
             // An IPv4 address behind a translator (RFC 6052).
-            let [a, b, c, d, e, f, high, low] = address.segments();
-            let [a0, a1] = high.to_be_bytes();
-            let [a2, a3] = low.to_be_bytes();
-            let translated = [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0]
-                && is_local(IpAddr::V4(Ipv4Addr::new(a0, a1, a2, a3)));
+            let [.., high, low] = address.segments();
+            let behind = Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+            let translated = address.to_bits() >> 32 == TRANSLATED && is_local(IpAddr::V4(behind));
             address.is_loopback()
                 || address.is_unspecified()
                 || address.is_multicast()

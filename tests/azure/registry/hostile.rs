@@ -350,7 +350,7 @@ async fn nothing_on_the_machine_itself_is_asked_and_no_answer_of_the_network_is_
         assert_eq!(error.outcome(), "unreachable", "{place}");
         told.push(error.to_string().replace(place, "HOST"));
     }
-    assert_eq!(server.seen().len(), 0, "nothing was sent");
+    assert_eq!(server.calls().len(), 0, "nothing was sent");
     // Allowed, and refused by the machine, by TLS, and by silence.
     let stranger = Registry::new(None, loopback(), Arc::new(())).unwrap();
     for (reader, place) in [(&stranger, host(&server)), (&stranger, "127.0.0.1:1")] {
@@ -399,5 +399,5 @@ async fn a_registry_leads_to_no_address_that_is_not_asked() {
             assert_eq!(error.unwrap_err().outcome(), "unreachable");
         }
     }
-    assert_eq!(inner.seen().len(), 0);
+    assert_eq!(inner.calls().len(), 0);
 }

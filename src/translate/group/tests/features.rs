@@ -172,7 +172,7 @@ fn the_identity_that_pulls_is_attached_where_it_pulls_and_no_pod_gets_it_by_aski
         registry_identity_id: Some(puller.clone()),
         ..connector()
     };
-    let pulled = |image: &str, annotations: &[(&str, &str)]| {
+    let identity_for = |image: &str, annotations: &[(&str, &str)]| {
         let pod = annotated(HELLO, annotations);
         let mut pod: Value = serde_json::to_value(pod).unwrap();
         pod["spec"]["containers"][0]["image"] = json!(image);
@@ -188,22 +188,22 @@ fn the_identity_that_pulls_is_attached_where_it_pulls_and_no_pod_gets_it_by_aski
         json!({"type": kind, "userAssignedIdentities": users})
     };
     let azure = "team.azurecr.io/a";
-    assert_eq!(pulled("example.com/a", &[]), Value::Null);
-    assert_eq!(pulled(azure, &[]), of("UserAssigned", &[&puller]));
+    assert_eq!(identity_for("example.com/a", &[]), Value::Null);
+    assert_eq!(identity_for(azure, &[]), of("UserAssigned", &[&puller]));
     assert_eq!(
-        pulled(azure, &[("identity", "none")]),
+        identity_for(azure, &[("identity", "none")]),
         of("UserAssigned", &[&puller])
     );
     assert_eq!(
-        pulled(azure, &[("identity", A)]),
+        identity_for(azure, &[("identity", A)]),
         of("UserAssigned", &[A, &puller])
     );
     assert_eq!(
-        pulled(azure, &[("identity", "system")]),
+        identity_for(azure, &[("identity", "system")]),
         of("SystemAssigned, UserAssigned", &[&puller])
     );
     assert_eq!(
-        pulled("example.com/a", &[("identity", "system")]),
+        identity_for("example.com/a", &[("identity", "system")]),
         json!({"type": "SystemAssigned"})
     );
     let got = refusals(HELLO, &[("identity", &puller)], &defaults);
