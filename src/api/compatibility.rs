@@ -36,7 +36,7 @@ pub struct Compatibility {
     #[serde(default)]
     pub fs_group: Treatment,
 
-    /// emptyDir volumes in memory. They are on disk.
+    /// Volumes of kind emptyDir in memory. They are on disk.
     #[serde(default)]
     pub memory_volumes: Treatment,
 

@@ -2,7 +2,10 @@
 //!
 //! Whoever may write a connector chooses its endpoints. So the credentials that were given to the operator, not to that person, go
 //! only to Azure's own clouds and to hosts that the operator's flags name; and those of a Secret also to hosts that the
-//! Secret itself names. Otherwise a connector could send any of them anywhere.
+//! Secret itself names, and to loopback addresses: in the operator's pod nobody else can listen there. Otherwise a connector
+//! could send any of them anywhere.
+
+use std::net::{IpAddr, SocketAddr};
 
 use super::identity::Origin;
 use super::validate::Problem;
@@ -35,6 +38,17 @@ impl AllowedAuthorities {
         };
         self.0.iter().any(same)
     }
+}
+
+/// Whether an address is on this machine. Names are not: what they resolve to is somebody's choice.
+fn is_loopback(address: &str) -> bool {
+    let address = bare(address);
+    let authority = address.split('/').next().unwrap_or_default();
+    let ip = match authority.parse::<SocketAddr>() {
+        Ok(socket) => Some(socket.ip()),
+        Err(_) => authority.trim_matches(['[', ']']).parse().ok(),
+    };
+    ip.is_some_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// An address or a name in one spelling.
@@ -95,14 +109,20 @@ pub(super) fn check(
                 name.as_ref().is_some_and(|name| is_same(name, address))
             };
             let cure = |key: &str| format!("name it in {source} under key {key}, or {flag}");
-            if !azure_issues && !allowed.name(authority) && !says(&named.authority, authority) {
+            let here = is_loopback(authority);
+            if !azure_issues
+                && !here
+                && !allowed.name(authority)
+                && !says(&named.authority, authority)
+            {
                 let cure = cure("AZURE_AUTHORITY_HOST");
                 return Err(refused(who, "authorityHost", authority, &cure));
             }
             // A token for this very address is worth nothing anywhere else.
             let own_audience = is_same(audience, manager);
             let listed = allowed.name(manager) && allowed.name(audience);
-            if !own_audience && !listed && !says(&named.resource_manager, manager) {
+            let here = is_loopback(manager);
+            if !own_audience && !here && !listed && !says(&named.resource_manager, manager) {
                 let cure = cure("AZURE_RESOURCE_MANAGER_ENDPOINT");
                 return Err(refused(who, "resourceManagerEndpoint", manager, &cure));
             }
@@ -248,6 +268,23 @@ mod tests {
         ] {
             let found = refused(&thief, &origin, &allowed(&[]));
             assert_eq!(found.as_deref(), field, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_may_stay_on_this_machine_and_what_is_the_operators_not() {
+        for (host, here) in [
+            ("https://127.0.0.1:4433", true),
+            ("https://127.8.0.1", true),
+            ("https://[::1]:4433/arm", true),
+            ("https://localhost:4433", false),
+            ("https://127.0.0.1.example.com", false),
+            ("https://10.0.0.1:4433", false),
+        ] {
+            let cloud = custom(host, host, None);
+            let found = refused(&cloud, &secret(None, None), &allowed(&[]));
+            assert_eq!(found.is_none(), here, "{host}");
+            assert!(refused(&cloud, &Origin::Operator, &allowed(&[])).is_some());
         }
     }
 

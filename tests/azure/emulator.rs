@@ -1,7 +1,7 @@
 //! The ARM client against the emulator: the life of container groups, end to end over TLS.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aci_emulator::{Config, Emulator, Fault};
@@ -17,12 +17,7 @@ use vkc::azure::{ArmClient, Credential, Deletion, Endpoints, ErrorClass, Limiter
 const RG: &str = "aci-rg";
 
 async fn emulator(change: impl FnOnce(&mut Config)) -> Emulator {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .unwrap();
-    });
+    crate::server::install_tls_provider();
     let mut config = Config {
         start_delay: Duration::ZERO,
         serve_pages: false,

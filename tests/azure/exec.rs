@@ -24,7 +24,7 @@ const RG: &str = "aci-rg";
 /// A running group `web` with one container `web`.
 async fn running() -> (Emulator, ArmClient) {
     // Another test of this process may have done it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::server::install_tls_provider();
     let config = Config {
         start_delay: Duration::ZERO,
         serve_pages: false,

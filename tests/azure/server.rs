@@ -160,11 +160,6 @@ impl Server {
         }
     }
 
-    /// Every request.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().clone()
-    }
-
     /// Every request that was not for a token.
     pub(crate) fn calls(&self) -> Vec<Seen> {
         self.seen

@@ -46,7 +46,11 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
             );
             assert_eq!(
                 container(all)["args"],
-                json!(["run", "--metrics-addr=0.0.0.0:8080"])
+                json!([
+                    "run",
+                    "--probe-addr=0.0.0.0:8080",
+                    "--metrics-addr=0.0.0.0:8443"
+                ])
             );
         },
     ),

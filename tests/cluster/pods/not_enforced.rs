@@ -32,7 +32,7 @@ fn a_pod_runs_without_what_aci_cannot_enforce_and_says_so() {
         fixture
             .create_pod("runs", "example.com/web", spec(json!({})))
             .await;
-        let pod = fixture
+        fixture
             .pod_until("runs", "it runs", PATIENCE, is_running)
             .await;
         let list = "ephemeralStorage,fsGroup,probes,readOnlyRootFilesystem";
