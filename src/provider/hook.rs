@@ -154,7 +154,11 @@ fn pre_stop_hooks(pod: &Pod, containers: &[String]) -> Vec<(String, Result<Hook,
         .as_ref()
         .and_then(|status| status.pod_ip.as_deref());
     let ip = ip.and_then(|ip| ip.parse::<IpAddr>().ok());
-    let all = pod.spec.iter().flat_map(|spec| &spec.containers);
+    // Sidecars are among the init containers.
+    let all = pod.spec.iter().flat_map(|spec| {
+        let inits = spec.init_containers.iter().flatten();
+        spec.containers.iter().chain(inits)
+    });
     let ours = all.filter(|container| containers.contains(&container.name));
     ours.filter_map(|container| {
         let handler = container.lifecycle.as_ref()?.pre_stop.as_ref()?;

@@ -1,4 +1,4 @@
-//! Errors of the token service, in words that say what to change. PURE.
+//! Errors of the token service, in words that say what to change.
 //!
 //! Codes: Microsoft Entra authentication and authorization error codes (`AADSTS…`).
 

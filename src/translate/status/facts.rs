@@ -128,7 +128,7 @@ pub struct PodFacts {
     pub deletion: Option<Deletion>,
     /// How far its graceful end has come.
     pub ending: Option<EndStep>,
-    /// Whether a container has a `lifecycle.preStop` hook.
+    /// Whether a container or a sidecar has a `lifecycle.preStop` hook.
     pub has_pre_stop: bool,
     /// `spec.activeDeadlineSeconds`.
     pub active_deadline_seconds: Option<i64>,
@@ -237,10 +237,14 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
             .flatten()
             .find(|condition| condition.type_ == EndStep::CONDITION)
             .and_then(|condition| EndStep::of(condition.reason.as_deref())),
-        has_pre_stop: spec.containers.iter().any(|container| {
-            let hooks = container.lifecycle.as_ref();
-            hooks.is_some_and(|hooks| hooks.pre_stop.is_some())
-        }),
+        has_pre_stop: {
+            let inits = spec.init_containers.iter().flatten();
+            let sidecars = inits.filter(|init| is_sidecar(init));
+            spec.containers.iter().chain(sidecars).any(|container| {
+                let hooks = container.lifecycle.as_ref();
+                hooks.is_some_and(|hooks| hooks.pre_stop.is_some())
+            })
+        },
         active_deadline_seconds: spec.active_deadline_seconds,
         ephemeral_containers: spec.ephemeral_containers.iter().flatten().count(),
         readiness_gates: spec

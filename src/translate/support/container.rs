@@ -36,6 +36,7 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].imagePullPolicy",
         Ignored("ACI decides when an image is pulled"),
     ),
+    both("spec.containers[].lifecycle", Mapped),
     both(
         "spec.containers[].lifecycle.postStart",
         Refused(
