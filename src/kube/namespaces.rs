@@ -95,14 +95,17 @@ async fn keep<E: std::fmt::Display>(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the watch of namespaces failed; it is being started again");
+                tracing::debug!(%error, "the watch of namespaces failed; it is being started again");
                 if !listed {
                     let problem = Some(error.to_string().into());
-                    sender.send_if_modified(|known| {
+                    let new = sender.send_if_modified(|known| {
                         let differs = known.problem != problem;
                         known.problem = problem;
                         differs
                     });
+                    if new {
+                        tracing::warn!(%error, "the labels of namespaces cannot be read; connectors with allowedNamespaces start no pods");
+                    }
                 }
             }
         }

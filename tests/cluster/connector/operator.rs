@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use vkc::agent::{AgentSpec, AgentStatus};
 use vkc::api::VirtualKubeletConnector;
 use vkc::azure::{ArmClient, Limiters};
+use vkc::connector::trust::AllowedAuthorities;
 use vkc::connector::{self, AgentFactory, Context, PreflightIntervals, RunningAgent, StartError};
 use vkc::kube::client::Clients;
 use vkc::kube::identity;
@@ -93,7 +94,9 @@ async fn operate(kubeconfig: &Path) {
     let context = Context {
         clients: clients.clone(),
         namespace: super::NAMESPACE.to_owned(),
-        environment: vkc::connector::identity::Environment::default(),
+        // The emulator, which every connector here names as its cloud.
+        environment: vkc::connector::identity::Environment::default()
+            .with_allowed(AllowedAuthorities::new(["127.0.0.1".to_owned()])),
         cluster_dns: ClusterDns::default(),
         ownership: Ownership::alone(),
         agents: Arc::new(Agents(clients)),

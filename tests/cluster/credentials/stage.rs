@@ -155,7 +155,15 @@ impl Stage {
             .await
             .unwrap();
         // Everything it can say: a secret must not be in there either.
-        let args = ["--log", "trace", "--cluster-dns", "10.0.0.10"];
+        let args = [
+            "--log",
+            "trace",
+            "--cluster-dns",
+            "10.0.0.10",
+            // What tokens are asked for here besides the emulator itself.
+            "--allowed-authority",
+            "management.azure.com,management.example.com,vault.azure.net",
+        ];
         let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
         let operator = Operator::start_in(
             program,
