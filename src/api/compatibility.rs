@@ -36,11 +36,11 @@ pub struct Compatibility {
     #[serde(default)]
     pub fs_group: Treatment,
 
-    /// emptyDir volumes in memory. They are on disk.
+    /// Volumes of kind emptyDir in memory. They are on disk.
     #[serde(default)]
     pub memory_volumes: Treatment,
 
-    /// preStop hooks that only sleep. The containers end at once.
+    /// Hooks before the end (preStop) that only sleep. The containers end at once.
     #[serde(default)]
     pub pre_stop: Treatment,
 
