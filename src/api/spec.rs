@@ -149,7 +149,8 @@ pub struct VirtualKubeletConnectorSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub container_group: ContainerGroupTemplate,
 
-    /// Treatment of pods that ask for what Azure Container Instances cannot enforce. Pods cannot change it.
+    /// Treatment of pods that ask for what Azure Container Instances cannot enforce, field by field. Approximate runs them
+    /// without it, and says so on the pod; Refuse keeps them Pending. Pods cannot change it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub compatibility: Compatibility,
 

@@ -112,7 +112,7 @@ impl Left {
 
     fn resolved(&mut self, resolved: &Resolved) -> Option<()> {
         for service in resolved.services.iter().flat_map(|services| &**services) {
-            self.items(service.ports.len())?;
+            self.items(service.ports.len() + service.selector.len())?;
         }
         for object in resolved.objects.values().flatten() {
             let Object { data, binary } = &**object;

@@ -26,6 +26,8 @@ const DEFAULT_MODE: i32 = 0o644;
 /// (`--service-account-extend-token-expiration`); the service account's own volume has it.
 const EXTENDED: i64 = 3607;
 
+/// Longest path that Linux takes (`PATH_MAX`, with the null byte at its end).
+const MAX_PATH: usize = 4095;
 /// What a refusal calls them when there is too much.
 const FILES: &str = "the files of Secrets and ConfigMaps";
 /// Bytes of a file in a request without its name and content: `"":"",`.
@@ -106,16 +108,18 @@ pub(super) fn files<'a>(
 impl<'a> Files<'a> {
     /// The directories that hold files, at `path` and below; `path` itself when it is the whole of an empty volume, or a
     /// directory of which all files are optional and missing. None when `path` is no directory.
-    pub(super) fn directories<'s>(&'s self, path: &'s str) -> Vec<&'s str> {
+    /// No more than `most`.
+    pub(super) fn directories<'s>(&'s self, path: &'s str, most: usize) -> Vec<&'s str> {
         let prefix = format!("{path}/");
         let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
         let mut found: Vec<&str> = if path.is_empty() {
-            self.directories.iter().map(String::as_str).collect()
+            let all = self.directories.iter().take(most);
+            all.map(String::as_str).collect()
         } else {
             let below = self.directories.range::<str, _>(from);
             let below = below.take_while(|it| it.starts_with(&prefix));
             let own = self.directories.get(path).into_iter();
-            own.chain(below).map(String::as_str).collect()
+            own.chain(below).take(most).map(String::as_str).collect()
         };
         let mut missing = self.missing.range::<str, _>(from);
         if found.is_empty()
@@ -373,6 +377,12 @@ impl<'a> Files<'a> {
             review.refuse(path.to_owned(), message);
             return Ok(());
         };
+        if file.len() > MAX_PATH {
+            let message = format!("a path has at most {MAX_PATH} bytes; shorten it");
+            review.refuse(path.to_owned(), message);
+            self.missing.insert(file);
+            return Ok(());
+        }
         let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
         if !self.directories.contains(directory) {
             self.directories.insert(directory.to_owned());

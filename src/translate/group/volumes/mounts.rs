@@ -20,8 +20,6 @@ const COLON: &str = "spec.containers[].volumeMounts[].mountPath: with a colon";
 const BESIDE: &str = "spec.volumes[]: a file both in a volume and in a directory of it";
 /// Bytes of a mount in a request without its path: `{"name":"","mountPath":"","readOnly":true},` and the name's 63.
 const FRAME: usize = 110;
-/// Longest path that Linux takes (`PATH_MAX`, with the null byte at its end).
-const MAX_PATH: usize = 4095;
 const TWICE: &str = "spec.containers[].volumeMounts[].mountPath: of another mount too";
 const NOT_ROOT: &str = "spec.containers[].volumeMounts[]: Azure Files where runAsUser is not 0";
 
@@ -83,15 +81,6 @@ impl Volumes<'_> {
                 review.field(NOT_ROOT, not_root, &place);
                 let outer = part.below.is_empty();
                 let at = below(&mount_path, &part.below);
-                if !outer && at.len() > MAX_PATH {
-                    let [container, n] = place;
-                    let field = format!("spec.containers[{container}].volumeMounts[{n}].mountPath");
-                    let message = format!(
-                        "the volume has a directory whose path is longer than {MAX_PATH} bytes"
-                    );
-                    review.refuse(field, message);
-                    continue;
-                }
                 if !outer {
                     review.field(COLON, part.below.contains(':'), &place);
                     review.field(TWICE, !paths.insert(at.clone()), &place);
@@ -132,11 +121,10 @@ impl Volumes<'_> {
             }
             Source::Empty | Source::Whole(_) => vec![path.to_owned()],
             Source::Files(files) => {
-                let directories = files.directories(path);
-                review.field(FILE, directories.is_empty(), &place);
                 // More than there may be is more, however many it is.
-                let directories = directories.into_iter().take(MAX_VOLUMES + 1);
-                directories.map(str::to_owned).collect()
+                let directories = files.directories(path, MAX_VOLUMES + 1);
+                review.field(FILE, directories.is_empty(), &place);
+                directories.into_iter().map(str::to_owned).collect()
             }
         };
         if directories.len() > 1 && directories.first().is_some_and(|first| first == path) {
