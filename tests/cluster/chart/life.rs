@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use xtask::control_plane::{Assets, ControlPlane, Options, stderr_progress};
 use xtask::stack::Operator;
 
-use super::helm::{chart, file, helm};
+use super::helm::{chart, file, helm, path};
 
 /// Not the one of `config/`: nothing may depend on its name.
 const NAMESPACE: &str = "azure";
 const RELEASE: &str = "burst";
 const CRD: &str = "crd/virtualkubeletconnectors.virtual-kubelet.io";
+const CRD_FILE: &str =
+    "charts/virtual-kubelet-connector/crds/virtual-kubelet.io_virtualkubeletconnectors.yaml";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Stage {
@@ -56,6 +58,18 @@ impl Stage {
     async fn apply(&self, object: &Value) {
         let (args, text) = (["apply", "--server-side", "-f", "-"], object.to_string());
         let admin = self.plane.kubeconfig();
+        let output = self.plane.kubectl_as(admin, &args, &text).await;
+        output.unwrap().ok().unwrap();
+    }
+
+    /// A CRD that lacks something, as helm would have made it.
+    async fn older_crd(&self) {
+        let text = std::fs::read_to_string(path(CRD_FILE)).unwrap();
+        let mut crd: Value = serde_saphyr::from_str(&text).unwrap();
+        let version = crd["spec"]["versions"][0].as_object_mut().unwrap();
+        assert!(version.remove("selectableFields").is_some());
+        let args = ["apply", "--server-side", "--field-manager=helm", "-f", "-"];
+        let (admin, text) = (self.plane.kubeconfig(), crd.to_string());
         let output = self.plane.kubectl_as(admin, &args, &text).await;
         output.unwrap().ok().unwrap();
     }
@@ -213,11 +227,7 @@ async fn one_command_installs_all_and_one_edit_adds_or_removes_a_connector() {
     stage.pod("second").await;
 
     // An older CRD, as an older release had it, is brought up to date by an upgrade and not by hand.
-    let patch = r#"[{"op": "remove", "path": "/spec/versions/0/selectableFields"}]"#;
-    stage
-        .kubectl(&["patch", CRD, "--type=json", "-p", patch])
-        .await
-        .unwrap();
+    stage.older_crd().await;
     stage.release("upgrade", &both, &[]).unwrap();
     let fields = stage.kubectl(&[
         "get",

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use xtask::control_plane::shared;
 
-use super::helm::{NAMESPACE, NEW, find, get, kustomize, name, objects, path};
+use super::helm::{NEW, find, get, kustomize, name, objects, path};
 
 /// Kinds that this API server does not have.
 const FOREIGN: [&str; 4] = [
@@ -395,8 +395,6 @@ async fn the_api_server_accepts_each_combination() {
             "--server-side",
             "--dry-run=server",
             "--validate=strict",
-            "--namespace",
-            NAMESPACE,
             "-f",
             "-",
         ];

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use xtask::control_plane::{ControlPlane, shared};
 
-use super::{eventually, path, plane, run};
+use super::{eventually, feed, path, plane, run};
 
 const LINUX: &str = "virtual-kubelet-virtual-kubelet-linux-eastus";
 const OPERATOR: &str = "system:serviceaccount:vkc-system:vkc";
@@ -287,6 +287,30 @@ async fn the_operator_acts_as_its_listed_nodes_and_as_no_other() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_connector_brings_the_names_of_its_nodes_itself() {
+    let client = installed().await.client().await.unwrap();
+    let question =
+        "impersonate:arbitrary-node authentication.k8s.io:nodes =virtual-kubelet-own-linux-eastus";
+    assert!(!may(&client, OPERATOR, question).await);
+    let role = serde_json::json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "vkc-nodes-own", "labels": {"virtual-kubelet.io/node-names": "true"}},
+        "rules": [{
+            "apiGroups": ["authentication.k8s.io"], "resources": ["nodes"],
+            "resourceNames": ["virtual-kubelet-own-linux-eastus"], "verbs": ["impersonate:arbitrary-node"],
+        }],
+    });
+    feed(&["apply", "--server-side", "-f", "-"], &role).await;
+    eventually("the operator may act as the node", || async {
+        may(&client, OPERATOR, question).await.then_some(())
+    })
+    .await;
+    // Whoever applies the operator again, as Flux does, leaves them.
+    run(&["apply", "--server-side", "-k", &path("config/rbac")]).await;
+    assert!(may(&client, OPERATOR, question).await);
 }
 
 #[tokio::test]
