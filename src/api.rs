@@ -2,6 +2,7 @@
 //!
 //! The types are the source of the CRD ([`crd`]); what the API server can check is in its schema and CEL rules, what
 //! it cannot is in [`validate`].
+#![warn(missing_docs)]
 
 mod compatibility;
 pub mod conditions;

@@ -58,7 +58,6 @@ pub struct Context {
     pub cluster_dns: ClusterDns,
     /// Which connectors this replica works for.
     pub ownership: Ownership,
-    /// Makes the agents.
     pub agents: Arc<dyn AgentFactory>,
     /// ARM's budgets, shared by all connectors.
     pub limiters: azure::Limiters,

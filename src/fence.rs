@@ -12,9 +12,7 @@ pub const REASON: &str = "ConnectorNotHeld";
 /// Whom a write would have gone to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// Azure Resource Manager.
     Azure,
-    /// The API server.
     ApiServer,
 }
 
@@ -35,16 +33,10 @@ pub enum NotHeld {
     #[error(
         "not sent: the Lease of connector {connector} was not renewed in time, so another replica may run it"
     )]
-    Lapsed {
-        /// The connector.
-        connector: String,
-    },
+    Lapsed { connector: String },
     /// Another replica holds the Lease, or this one has given it away.
     #[error("not sent: this replica no longer holds the Lease of connector {connector}")]
-    Ended {
-        /// The connector.
-        connector: String,
-    },
+    Ended { connector: String },
 }
 
 /// The fence of a connector that is not held at all.

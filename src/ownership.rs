@@ -35,7 +35,6 @@ pub trait Observer: Send + Sync {
     fn state(&self, held: usize, replicas: usize, remaining: Option<Duration>);
     /// A connector was `taken`, `received`, `handed_over`, `released`, `lost` or `removed`.
     fn change(&self, what: &'static str);
-    /// A renewal ended.
     fn renewal(&self, succeeded: bool);
     /// A write was refused.
     fn refused(&self, target: &'static str);
@@ -153,7 +152,6 @@ impl Ownership {
         self.wish(|wishes| wishes.connectors = Some(names));
     }
 
-    /// A connector exists.
     pub fn add_connector(&self, name: &str) {
         self.wish(|wishes| {
             wishes
@@ -225,7 +223,6 @@ pub(crate) mod scripted {
     use crate::tenure::Tenure;
 
     impl Ownership {
-        /// Holds nothing yet.
         pub(crate) fn scripted() -> Self {
             Self {
                 shared: Arc::default(),

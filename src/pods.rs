@@ -52,13 +52,11 @@ pub struct Dependencies {
     pub node: Client,
     /// Acts as the operator: live GETs of pods that may be gone.
     pub manager: Client,
-    /// The container groups.
     pub provider: Arc<Aci>,
     /// Pods to poll now.
     pub refreshes: Arc<RefreshRequests>,
     /// Where pods' events go.
     pub events: Events,
-    /// Metrics.
     pub observer: Arc<dyn Observer>,
     /// Where it is published which pods run.
     pub snapshot: Arc<snapshot::Sender>,
@@ -86,7 +84,6 @@ pub struct Report {
     pub synced: bool,
     /// Pods bound to the node.
     pub pods: u32,
-    /// Groups in Azure.
     pub groups: u32,
     /// Groups that no pod claims.
     pub orphans: u32,

@@ -29,20 +29,17 @@ use crate::translate::{Note, PodKey};
 /// A container group as LIST tells it: existence and owner, no instance view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSummary {
-    /// ARM name.
     pub name: String,
     /// The pod it was made for, by its tags.
     pub key: PodKey,
     /// State of the last operation, as ARM words it.
     pub provisioning_state: String,
-    /// Who made it.
     pub maker: Maker,
 }
 
 /// The groups of a node, as they were `age` ago.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// The node's groups.
     pub groups: Vec<GroupSummary>,
     /// Groups in the whole resource group, which is what a list costs.
     pub all: usize,

@@ -67,7 +67,6 @@ const PASSING_FAILURE_COUNTS: Duration = Duration::from_secs(3);
 /// A user of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// User name.
     pub username: String,
     /// Password or access token.
     pub password: SecretText,
@@ -284,7 +283,6 @@ pub struct Registries {
 type ByCa = HashMap<Option<Vec<u8>>, Arc<Registry>>;
 
 impl Registries {
-    /// None yet.
     pub fn new(networks: Networks, observer: Arc<dyn Observer>) -> Self {
         Self {
             networks,

@@ -18,7 +18,6 @@ pub const REMEMBERED: usize = 32;
 pub struct Mark {
     /// Identity of the process: no other has it, not even one in the same pod.
     pub by: String,
-    /// By its clock.
     pub at: Timestamp,
 }
 
@@ -34,7 +33,6 @@ pub struct Tenure {
 /// Who made a group of our cluster, connector and node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Maker {
-    /// This process.
     Us,
     /// A holder before this one, or nobody says.
     Former,

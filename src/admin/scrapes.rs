@@ -49,7 +49,6 @@ pub enum TlsError {
     Key(&'static str),
 }
 
-/// Who may read.
 pub struct Access {
     authenticator: Authenticator,
     client: Client,

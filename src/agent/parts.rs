@@ -52,13 +52,11 @@ pub(super) trait Parts: Send + Sync + 'static {
     /// Why the API server does not let us act as the node, if so.
     fn refused(&self) -> watch::Receiver<Option<String>>;
 
-    /// Whether Azure answers.
     fn azure(&self) -> watch::Receiver<Health>;
 
     /// Address at which the API server reaches the node.
     fn node_ip(&self) -> IpAddr;
 
-    /// Metrics.
     fn observer(&self) -> Arc<dyn Observer>;
 }
 

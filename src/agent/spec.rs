@@ -14,13 +14,11 @@ use crate::translate::GroupDefaults;
 pub struct AgentSpec {
     /// Name of the connector.
     pub connector: String,
-    /// UID of the connector.
     pub connector_uid: String,
     /// UID of the `kube-system` namespace: which cluster we are, in ARM tags.
     pub cluster_uid: String,
     /// Resource group of the container groups.
     pub resource_group: String,
-    /// The desired Node.
     pub node: NodeSpec,
     /// Defaults of the container groups.
     pub groups: GroupDefaults,
@@ -52,7 +50,6 @@ pub struct AgentStatus {
     pub problem: Option<String>,
     /// Another process writes the same Node again and again.
     pub contested: bool,
-    /// Whether Azure answers.
     pub azure: Reach,
     /// Pods bound to the node.
     pub pods: u32,

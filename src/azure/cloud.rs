@@ -33,9 +33,7 @@ pub enum CloudError {
     /// Not a URL at all.
     #[error("{what} {value:?} is not a URL: {reason}")]
     NotAUrl {
-        /// Which address.
         what: &'static str,
-        /// As given.
         value: String,
         /// What the parser says.
         reason: String,
@@ -43,7 +41,6 @@ pub enum CloudError {
     /// A URL, but not one that can be used here.
     #[error("{what} {rule}")]
     Refused {
-        /// Which address.
         what: &'static str,
         /// The rule it breaks.
         rule: &'static str,
@@ -54,7 +51,6 @@ pub enum CloudError {
 }
 
 impl Endpoints {
-    /// The public cloud.
     pub fn public() -> Self {
         Self::known(
             "https://management.azure.com",
@@ -62,7 +58,6 @@ impl Endpoints {
         )
     }
 
-    /// Azure US Government.
     pub fn us_government() -> Self {
         Self::known(
             "https://management.usgovcloudapi.net",

@@ -54,7 +54,6 @@ pub(super) enum Authentication {
 /// A connected session. Dropping `input` closes it.
 #[derive(Debug)]
 pub struct Socket {
-    /// What is typed.
     pub input: mpsc::Sender<Bytes>,
     /// What is shown; its end is the end of the process, or of the connection.
     pub output: mpsc::Receiver<Bytes>,

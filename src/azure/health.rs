@@ -51,11 +51,8 @@ pub enum Reach {
     Reachable,
     /// Azure does not answer.
     Away {
-        /// Since when.
         since: DateTime<Utc>,
-        /// Who does not.
         cause: Cause,
-        /// The first failure.
         error: String,
     },
 }

@@ -20,9 +20,7 @@ const IDLE: usize = 64;
 /// What is kept of a container group in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// ARM name.
     pub name: String,
-    /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// State of the last operation, as ARM words it.
     pub provisioning_state: String,
@@ -31,7 +29,6 @@ pub struct Listed {
 /// All container groups of a resource group, as they were `age` ago.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    /// The groups.
     pub groups: Arc<[Listed]>,
     /// Since the reading of the list began.
     pub age: Duration,

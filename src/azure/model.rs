@@ -60,7 +60,6 @@ pub struct ContainerGroup {
     /// Managed identities; only sent.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// The group itself.
     #[serde(default, deserialize_with = "null_as_default")]
     pub properties: GroupProperties,
 }
@@ -141,14 +140,12 @@ pub struct GroupProperties {
     pub instance_view: Option<GroupInstanceView>,
 }
 
-/// One container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     /// Unique over containers and init containers.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
-    /// The rest.
     #[serde(default, deserialize_with = "null_as_default")]
     pub properties: ContainerProperties,
 }
@@ -157,7 +154,6 @@ pub struct Container {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerProperties {
-    /// Image reference.
     #[serde(default, deserialize_with = "null_as_default")]
     pub image: String,
     /// Replaces the image's ENTRYPOINT and CMD both.
@@ -212,7 +208,6 @@ pub struct InitContainer {
     /// Unique over containers and init containers.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
-    /// The rest.
     #[serde(default, deserialize_with = "null_as_default")]
     pub properties: InitContainerProperties,
 }
@@ -221,7 +216,6 @@ pub struct InitContainer {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InitContainerProperties {
-    /// Image reference.
     #[serde(default, deserialize_with = "null_as_default")]
     pub image: String,
     /// Replaces the image's ENTRYPOINT and CMD both.
@@ -257,13 +251,11 @@ pub struct InitContainerProperties {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentVariable {
-    /// Name.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
     /// Plain value, readable by everyone who may read the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Write-only value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_value: Option<SecretText>,
     /// Name of one of the group's secret references; only sent, and from api-version 2025-09-01 on.
@@ -274,7 +266,6 @@ pub struct EnvironmentVariable {
 /// Requests and limits of a container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
-    /// What is billed.
     #[serde(default, deserialize_with = "null_as_default")]
     pub requests: ResourceAmounts,
     /// What may be used; absent means the request.
@@ -293,13 +284,11 @@ pub struct ResourceAmounts {
     pub memory_in_gb: f64,
 }
 
-/// Credentials of one registry.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RegistryCredential {
     /// Bare host, no scheme.
     #[serde(default, deserialize_with = "null_as_default")]
     pub server: String,
-    /// User name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// Password; write-only.

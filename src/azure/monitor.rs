@@ -23,7 +23,6 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Every metric.
     pub const ALL: [Self; 4] = [
         Self::CpuUsage,
         Self::MemoryUsage,
@@ -47,14 +46,12 @@ impl Metric {
 pub struct Point {
     /// The minute's beginning, in seconds of the epoch.
     pub at: i64,
-    /// The average.
     pub average: f64,
 }
 
 /// One metric, of one container where it has that dimension.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// What is measured.
     pub metric: Metric,
     /// Of which container; `None` for the whole group.
     pub container: Option<String>,

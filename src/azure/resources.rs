@@ -19,7 +19,6 @@ pub struct Provider {
     pub resource_types: Vec<ResourceType>,
 }
 
-/// One type of a resource provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceType {
@@ -80,13 +79,11 @@ pub struct ResourceGroup {
     /// ARM resource ID; ARM may change its case.
     #[serde(default, deserialize_with = "null_as_default")]
     pub id: String,
-    /// Name.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
     /// Region of the group's metadata; its members may be elsewhere.
     #[serde(default, deserialize_with = "null_as_default")]
     pub location: String,
-    /// ARM tags.
     #[serde(default, deserialize_with = "null_as_default")]
     pub tags: BTreeMap<String, String>,
 }
@@ -102,7 +99,6 @@ pub const SPOT_CORES: &str = "StandardSpotCores";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// Which quota.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: UsageName,
     /// How much is used.
@@ -134,7 +130,6 @@ pub struct Capability {
     /// Kind of GPU, `None` without.
     #[serde(default, deserialize_with = "null_as_default")]
     pub gpu: String,
-    /// The amounts.
     #[serde(default, deserialize_with = "null_as_default")]
     pub capabilities: CapabilityAmounts,
 }
@@ -154,13 +149,10 @@ pub struct CapabilityAmounts {
 /// The names in a subnet's ARM ID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubnetPath {
-    /// Subscription.
     pub subscription: String,
     /// Resource group of the virtual network.
     pub resource_group: String,
-    /// Virtual network.
     pub virtual_network: String,
-    /// Name of the subnet.
     pub name: String,
 }
 
@@ -196,12 +188,10 @@ impl SubnetPath {
 /// A subnet: enough to say whether container groups may be in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
-    /// Its properties.
     #[serde(default, deserialize_with = "null_as_default")]
     pub properties: SubnetProperties,
 }
 
-/// Properties of a subnet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SubnetProperties {
@@ -219,15 +209,12 @@ pub struct SubnetProperties {
     pub ip_configurations: Vec<serde_json::Value>,
 }
 
-/// A delegation of a subnet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delegation {
-    /// Its properties.
     #[serde(default, deserialize_with = "null_as_default")]
     pub properties: DelegationProperties,
 }
 
-/// Properties of a delegation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DelegationProperties {

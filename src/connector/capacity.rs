@@ -98,7 +98,6 @@ pub enum Quota {
     NotAsked,
     /// Azure does not tell it to this identity, or has none: the capacity of the spec stands.
     Untold,
-    /// This is left.
     Left(Room),
 }
 
@@ -144,7 +143,6 @@ pub struct Scope<'a> {
     /// The pods that have not ended, with what they ask for. The scheduler counts no others, and so their container groups
     /// are as lost as those of others.
     pub pods: &'a Requests,
-    /// Its region.
     pub region: &'a str,
     /// Its groups are Spot ones.
     pub spot: bool,

@@ -25,7 +25,6 @@ const SEEN_BLOCKED: Duration = Duration::from_mins(5);
 const AT_ONCE: usize = 50;
 const PAGE: u32 = 500;
 
-/// A pod of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePod {
     namespace: String,
@@ -71,7 +70,6 @@ impl NodePod {
 /// The facts of one pass.
 #[derive(Debug, Clone)]
 pub struct DrainInputs<'a> {
-    /// The user's policy.
     pub policy: DeletionPolicy,
     /// How long the removal takes so far, as far as operators have seen it: no clocks of two machines are compared.
     pub elapsed: Duration,
@@ -94,9 +92,7 @@ pub struct DrainInputs<'a> {
 pub enum Decision {
     /// Evict the pods that are not terminating yet.
     Evict,
-    /// Delete them.
     Delete,
-    /// Nothing but waiting.
     Wait,
     /// Stop the agent, delete Node and Lease.
     Finish,
@@ -110,7 +106,6 @@ pub fn is_given_up(situation: &DrainInputs) -> bool {
     situation.deleting && (long || over)
 }
 
-/// The rule. PURE.
 pub fn decide(situation: &DrainInputs, pods: &[NodePod]) -> Decision {
     let DrainInputs {
         policy,
@@ -151,7 +146,6 @@ pub enum Progress {
         /// Pods that are still bound, ended ones too.
         pods: Vec<PodKey>,
     },
-    /// Not yet.
     Waiting(Retiring),
 }
 

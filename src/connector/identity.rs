@@ -70,7 +70,6 @@ impl Environment {
 pub(super) enum Origin {
     /// The operator's pod or its node: whoever installed it.
     Operator,
-    /// A Secret that the connector names.
     Secret(NamedBySecret),
 }
 

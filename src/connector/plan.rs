@@ -17,9 +17,7 @@ use crate::translate::{ClusterDns, GroupDefaults, Workspace};
 /// The facts beside the spec that an agent is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectorIdentity {
-    /// Name of the connector.
     pub name: String,
-    /// UID of the connector.
     pub uid: String,
     /// UID of the `kube-system` namespace.
     pub cluster_uid: String,
@@ -112,7 +110,6 @@ pub struct RunningAgentSnapshot {
 /// What to do about one operating system.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Start an agent.
     Start(AgentSpec),
     /// Tell a running agent its new spec.
     Update(AgentSpec),

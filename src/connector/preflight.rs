@@ -25,11 +25,8 @@ use crate::azure::{
 pub struct ConditionUpdate {
     /// Type of the condition.
     pub condition: &'static str,
-    /// Its status.
     pub status: Status,
-    /// Its reason.
     pub reason: &'static str,
-    /// Its message.
     pub message: String,
     /// Whether it keeps the connector from being Ready.
     pub blocks: bool,
@@ -103,11 +100,8 @@ pub struct Subject {
     pub expires: Option<DateTime<Utc>>,
     /// Client ID of the identity; empty for a system-assigned one.
     pub client: String,
-    /// Subscription.
     pub subscription: String,
-    /// Region.
     pub region: String,
-    /// Resource group.
     pub resource_group: String,
     /// ARM ID of the subnet, where there is one.
     pub subnet: Option<String>,
@@ -137,7 +131,6 @@ impl Subject {
 pub enum Register {
     /// Nothing but saying so.
     No,
-    /// It is registered.
     Yes,
     /// It was, a moment ago, and ARM has not noticed yet.
     Asked,
@@ -312,7 +305,6 @@ fn lacks(actions: &str, grant: &Grant, subject: &Subject) -> String {
 struct Grant<'a> {
     /// The scope, in words.
     what: &'a str,
-    /// Its ARM ID.
     scope: &'a str,
     /// A built-in role, quoted as a shell needs it.
     role: &'a str,

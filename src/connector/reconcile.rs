@@ -92,7 +92,6 @@ impl Reconciler {
         }
     }
 
-    /// See the module.
     pub(super) async fn reconcile(
         &self,
         connector: &VirtualKubeletConnector,

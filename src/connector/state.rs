@@ -31,7 +31,6 @@ const START_CAP: Duration = Duration::from_mins(1);
 /// Longest pause between two attempts at anything.
 pub(super) const BACKOFF_CAP: Duration = Duration::from_mins(5);
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct ConnectorState {
     /// What every write to Azure asks.

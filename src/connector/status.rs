@@ -28,9 +28,7 @@ use crate::azure::{Cause, Reach};
 /// What is known about one virtual node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeFacts {
-    /// Name of the Node.
     pub name: String,
-    /// Operating system.
     pub os: Os,
     /// The agent's status; `None` when none runs.
     pub agent: Option<AgentStatus>,
@@ -68,9 +66,7 @@ impl Retiring {
 pub struct Facts<'a> {
     /// `metadata.generation`.
     pub generation: i64,
-    /// The spec.
     pub spec: &'a VirtualKubeletConnectorSpec,
-    /// The status as it is.
     pub previous: Option<&'a VirtualKubeletConnectorStatus>,
     /// The token of the `requestedAt` annotations.
     pub requested_at: Option<String>,
@@ -80,7 +76,6 @@ pub struct Facts<'a> {
     pub resolved: Result<&'a IdentityStatus, &'a Problem>,
     /// Where the container groups would be, by spec and credentials; `None` when those do not say.
     pub scope: Option<AzureScope>,
-    /// Whether Azure answers.
     pub reach: Reach,
     /// What is wrong with the key of the Log Analytics workspace.
     pub workspace: Option<&'a Problem>,

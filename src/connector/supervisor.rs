@@ -94,9 +94,7 @@ struct Running {
 /// A running agent, as a reconcile sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
-    /// For the plan.
     pub seen: RunningAgentSnapshot,
-    /// Its last status.
     pub status: AgentStatus,
     /// How long it has been running.
     pub age: Duration,
@@ -105,7 +103,6 @@ pub struct View {
 /// The agents of one connector at one moment. A reconcile takes it once, so that all its steps see the same.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Those that run.
     pub running: BTreeMap<Os, View>,
     /// Those that are being started.
     pub starting: BTreeSet<Os>,

@@ -18,7 +18,6 @@ use crate::azure::{Credential, Endpoints};
 pub enum SecretState {
     /// The spec names none.
     NotNamed,
-    /// It was read.
     Found(Box<Secret>),
     /// It does not exist.
     Missing,
@@ -48,7 +47,6 @@ pub struct Resolved {
     pub endpoints: Endpoints,
     /// Subscription of the container groups.
     pub subscription: String,
-    /// Who we are.
     pub credential: Credential,
     /// The same for the status, without secrets.
     pub identity: IdentityStatus,

@@ -35,7 +35,6 @@ pub(super) struct Found<'a> {
     pub(super) workspace: Option<&'a Problem>,
     /// What Azure says of it.
     pub(super) checked: &'a PreflightResult,
-    /// The nodes.
     pub(super) nodes: &'a [NodeFacts],
 }
 

@@ -12,16 +12,11 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 pub enum KubeError {
     /// No answer in time.
     #[error("{op}: the API server did not answer in time")]
-    Timeout {
-        /// What was asked.
-        op: &'static str,
-    },
+    Timeout { op: &'static str },
     /// The API server answered with an error.
     #[error("{op}: {message} ({code} {reason})")]
     Api {
-        /// What was asked.
         op: &'static str,
-        /// HTTP status code.
         code: u16,
         /// `metav1.Status.reason`, for example `NotFound`.
         reason: String,
@@ -30,16 +25,10 @@ pub enum KubeError {
     },
     /// It was not sent: this replica may no longer write for the connector.
     #[error("{op}: {message}")]
-    NotHeld {
-        /// What was asked.
-        op: &'static str,
-        /// Why.
-        message: String,
-    },
+    NotHeld { op: &'static str, message: String },
     /// The request did not reach the API server, or its answer could not be read.
     #[error("{op}: {message}")]
     Transport {
-        /// What was asked.
         op: &'static str,
         /// The chain of causes.
         message: String,

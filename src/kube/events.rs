@@ -37,7 +37,6 @@ const ATTEMPTS: u32 = 3;
 /// Whether a person should look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventType {
-    /// For information.
     Normal,
     /// A person should look.
     Warning,
@@ -65,7 +64,6 @@ pub struct Event {
     pub action: &'static str,
     /// One sentence for people; cut to 1 KiB.
     pub note: String,
-    /// Normal or Warning.
     pub kind: EventType,
     /// For what others have counted; `None` for what has just happened once.
     pub origin: Option<Origin>,

@@ -44,7 +44,6 @@ pub enum Unscoped {
     /// The Secrets of pods that are not its own.
     #[error("read any Secret")]
     Secrets,
-    /// Other nodes.
     #[error("create and change other nodes")]
     Nodes,
 }
@@ -55,7 +54,6 @@ pub enum NodeIdentityError {
     /// RBAC does not let the operator act as this node.
     #[error("the operator may not act as node {node}; {hint}")]
     Forbidden {
-        /// The virtual node.
         node: String,
         /// The RBAC rule to add.
         hint: String,
@@ -63,7 +61,6 @@ pub enum NodeIdentityError {
     /// The API server let us act, but as somebody who is not a node.
     #[error("acting as node {node} did not give the group system:nodes, but {groups}")]
     NotANode {
-        /// The virtual node.
         node: String,
         /// The groups that the API server reported.
         groups: String,
@@ -75,7 +72,6 @@ pub enum NodeIdentityError {
          --allow-unscoped-nodes"
     )]
     Unscoped {
-        /// The virtual node.
         node: String,
         /// What it could do.
         what: Unscoped,

@@ -11,7 +11,6 @@ use crate::kube::call::KubeError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct ApiError {
-    /// HTTP status.
     pub status: StatusCode,
     /// One line for people.
     pub text: String,

@@ -29,7 +29,6 @@ use crate::kube::call::{KubeError, TIMEOUT, call};
 const KNOWN: Duration = Duration::from_mins(2);
 /// A token that is not known now may be soon.
 const UNKNOWN: Duration = Duration::from_secs(10);
-/// Answers kept.
 const ANSWERS: usize = 1024;
 /// Questions to the API server at once.
 const QUESTIONS: usize = 16;
@@ -45,11 +44,9 @@ const AUTHENTICATED: &str = "system:authenticated";
 /// A caller, as the API server's reviews name him.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct User {
-    /// User name.
     pub name: String,
     /// UID, where there is one.
     pub uid: Option<String>,
-    /// Groups.
     pub groups: Vec<String>,
     /// What else an authenticator said.
     pub extra: BTreeMap<String, Vec<String>>,

@@ -21,7 +21,6 @@ use crate::kube::call::{KubeError, TIMEOUT, call};
 /// A kubelet's own lives of answers (`--authorization-webhook-cache-*-ttl`).
 const ALLOWED: Duration = Duration::from_mins(5);
 const DENIED: Duration = Duration::from_secs(30);
-/// Answers kept.
 const ANSWERS: usize = 1024;
 /// Questions to the API server at once.
 const QUESTIONS: usize = 16;

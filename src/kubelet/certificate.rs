@@ -46,7 +46,6 @@ pub enum CertificateError {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
@@ -54,7 +53,6 @@ pub enum CertificateError {
     /// The request was not granted.
     #[error("CertificateSigningRequest {name}: {why}")]
     Refused {
-        /// The request.
         name: String,
         /// What the approver or the signer says.
         why: String,
@@ -111,15 +109,11 @@ impl Certified {
 
 /// Whose certificate it is, and where it goes.
 pub struct CertificateSink<'a> {
-    /// The node.
     pub node: &'a str,
-    /// Its address.
     pub ip: IpAddr,
     /// Acts as the node.
     pub client: &'a Client,
-    /// What handshakes use.
     pub certificate: &'a ServingCertificate,
-    /// Metrics.
     pub observer: &'a dyn Observer,
     /// What a person should know of the node.
     pub events: &'a Events,

@@ -67,7 +67,6 @@ pub enum ListenError {
     /// The address cannot be used at all.
     #[error("cannot listen on {address}: {source}")]
     Unusable {
-        /// The address.
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,

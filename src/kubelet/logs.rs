@@ -70,14 +70,12 @@ pub struct Logs {
     cancel: CancellationToken,
 }
 
-/// Which log.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Namespace of the pod.
     pub namespace: String,
     /// Name of the pod.
     pub pod: String,
-    /// Container.
     pub container: String,
 }
 
@@ -391,7 +389,6 @@ impl Follower {
         }
     }
 
-    /// What is new.
     async fn look(&mut self) -> Result<Bytes, AzureError> {
         loop {
             let room = self.logs.texts.room().await;

@@ -28,11 +28,8 @@ use crate::provider::Containers;
 
 /// What the routes of one node share.
 pub struct Kubelet {
-    /// The node.
     pub node: String,
-    /// Who calls?
     pub authenticator: Authenticator,
-    /// May he?
     pub authorizer: Authorizer,
     /// The pods of the node.
     pub pods: Pods,
@@ -40,15 +37,12 @@ pub struct Kubelet {
     pub node_pods: Receiver,
     /// Logs of their containers.
     pub logs: Logs,
-    /// Their figures.
     pub stats: Stats,
-    /// The containers themselves.
     pub containers: Arc<dyn Containers>,
     /// Exec and attach sessions, and forwarded ports.
     pub sessions: SessionTracker,
     /// Bounds what goes on at once.
     pub streams: Arc<Semaphore>,
-    /// Metrics.
     pub observer: Arc<dyn Observer>,
 }
 

@@ -83,20 +83,16 @@ pub struct Shared {
     pub client_cas: ClientCas,
     /// Room for the texts of logs.
     pub texts: Texts,
-    /// Metrics.
     pub observer: Arc<dyn Observer>,
 }
 
 /// What the kubelet API of one node needs.
 #[derive(Clone)]
 pub struct Dependencies {
-    /// The node.
     pub node: String,
-    /// Its address.
     pub ip: IpAddr,
     /// Acts as the node: reads its pods, asks who calls and what he may.
     pub client: Client,
-    /// The containers.
     pub containers: Arc<dyn Containers>,
     /// The pods that run, as the pods' loop publishes them.
     pub node_pods: Receiver,

@@ -68,7 +68,6 @@ struct Entry {
 
 /// What a scrape shows.
 pub struct Snapshot {
-    /// The node.
     pub node: String,
     /// When this process began to serve it.
     pub started: Timestamp,

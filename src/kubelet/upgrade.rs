@@ -138,7 +138,6 @@ pub enum Upgrade {
     Spdy(&'static str),
     /// A `WebSocket` with this protocol, if the client named any.
     WebSocket {
-        /// The subprotocol.
         protocol: Option<&'static str>,
         /// The proof that we have read the request (RFC 6455, section 4.2.2).
         accept: String,

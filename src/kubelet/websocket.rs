@@ -17,7 +17,6 @@ const MAX_MESSAGE: usize = 8 << 20;
 /// Bytes read at a time: a TLS record brings no more. The library fills as many with zeros before each read.
 const READ: usize = 16 << 10;
 
-/// What we send.
 pub(super) type Outgoing = SplitSink<WebSocketStream<Connection>, Message>;
 /// What the client sends.
 pub(super) type Incoming = SplitStream<WebSocketStream<Connection>>;

@@ -19,7 +19,6 @@ const LAST: Duration = Duration::from_mins(5);
 /// Over after so many distances without interference: the other one keeps a distance, too, which may be twice ours.
 const CALM: u32 = 4;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Contest {
     /// The last times at which what we had written was something else again.

@@ -33,7 +33,6 @@ const WATCH_SECONDS: u32 = 90;
 /// What the agent wants of its Node, now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeWanted {
-    /// The Node.
     pub spec: NodeSpec,
     /// Whether pods can run.
     pub ready: bool,
@@ -56,7 +55,6 @@ pub struct Registration {
     pub registered: bool,
     /// The Ready condition that was last written.
     pub ready: bool,
-    /// UID of the Node.
     pub uid: Option<String>,
     /// What is wrong, in one sentence.
     pub problem: Option<String>,

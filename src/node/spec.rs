@@ -26,19 +26,14 @@ const ARCH: &str = "amd64";
 pub struct NodeSpec {
     /// `virtual-kubelet-<connector>-<os>-<region>`.
     pub name: String,
-    /// Operating system.
     pub os: Os,
-    /// Azure region.
     pub region: String,
     /// Connector that owns the node.
     pub connector: String,
     /// UID of that connector, for the ownerReference.
     pub connector_uid: String,
-    /// The user's labels.
     pub labels: BTreeMap<String, String>,
-    /// The user's annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Taints, already defaulted.
     pub taints: Vec<Taint>,
     /// Capacity by resource name, as quantities.
     pub capacity: BTreeMap<String, String>,

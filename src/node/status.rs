@@ -18,7 +18,6 @@ use crate::api::parse_quantity;
 pub struct ReadyInput {
     /// Whether pods can run.
     pub ready: bool,
-    /// One CamelCase word.
     pub reason: String,
     /// One sentence for people.
     pub message: String,
@@ -32,9 +31,7 @@ pub const AZURE_REACHABLE: &str = "AzureReachable";
 /// What the condition [`AZURE_REACHABLE`] says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AzureInput {
-    /// Whether Azure answers.
     pub reachable: bool,
-    /// One CamelCase word.
     pub reason: String,
     /// One sentence for people. Nothing that moves by itself.
     pub message: String,

@@ -23,7 +23,6 @@ const WATCH_SECONDS: u32 = 60;
 pub trait Leases: Send + Sync {
     /// Lists and watches all of them, for ever.
     fn watch(&self) -> BoxStream<'static, Result<watcher::Event<Lease>, String>>;
-    /// The Lease of this name.
     async fn get(&self, name: &str) -> Result<Option<Lease>, KubeError>;
     /// Creates it; a conflict when there is one.
     async fn create(&self, lease: &Lease) -> Result<Lease, KubeError>;

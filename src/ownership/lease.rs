@@ -30,7 +30,6 @@ pub const FORMER_HOLDERS: &str = "virtual-kubelet.io/former-holders";
 const CONNECTOR_PREFIX: &str = "vkc-connector-";
 const REPLICA_PREFIX: &str = "vkc-replica-";
 
-/// What a Lease is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
     /// A connector of this name.
@@ -63,7 +62,6 @@ pub fn about(lease: &Lease) -> Option<About> {
     }
 }
 
-/// Who holds it.
 pub fn holder(lease: &Lease) -> Option<&str> {
     let holder = lease.spec.as_ref()?.holder_identity.as_deref();
     holder.filter(|holder| !holder.is_empty())

@@ -29,7 +29,6 @@ pub struct Timing {
     pub lasts: Duration,
     /// A claim is valid for so long after its last renewal was sent.
     pub valid: Duration,
-    /// Pause between renewals.
     pub renew: Duration,
     /// Longest call, and pause after a failed one.
     pub call: Duration,
@@ -116,13 +115,11 @@ struct Seen {
 struct Mine {
     /// When the next renewal is due.
     next: Instant,
-    /// Being given away.
     leaving: bool,
     /// Its agents have ended.
     stopped: bool,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Table {
     me: Me,
@@ -150,7 +147,6 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty one.
     pub fn new(me: Me, timing: Timing, now: Instant) -> Self {
         Self {
             me,
@@ -172,7 +168,6 @@ impl Table {
         }
     }
 
-    /// A list begins.
     pub fn list_begins(&mut self) {
         self.listing = Some(BTreeSet::new());
     }

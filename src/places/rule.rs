@@ -27,7 +27,6 @@ pub struct Places {
 }
 
 impl Places {
-    /// None yet.
     pub fn new(most: Most) -> Self {
         Self {
             most,

@@ -22,7 +22,6 @@ const CALL: Duration = call::TIMEOUT;
 pub struct Create {
     /// Name of the group.
     pub group: Arc<str>,
-    /// The pod's key.
     pub key: PodKey,
     /// The pod, when it is at hand; it is read otherwise.
     pub pod: Option<Arc<Pod>>,
@@ -46,7 +45,6 @@ pub trait Backend: Send + Sync + 'static {
         group: &str,
         priority: CallPriority,
     ) -> Result<Option<Box<ContainerGroup>>, Failure>;
-    /// Deletes the group.
     async fn delete(&self, group: &str) -> Result<Deleted, Failure>;
     /// Stops what runs in the group; the group stays.
     async fn stop(&self, group: &str) -> Result<(), Failure>;
@@ -69,10 +67,8 @@ pub trait Backend: Send + Sync + 'static {
     fn group_name(&self, key: &PodKey) -> String;
 }
 
-/// The real ones.
 #[derive(Clone)]
 pub struct Live {
-    /// The container groups.
     pub aci: Arc<Aci>,
     /// Acts as the node.
     pub node: Client,

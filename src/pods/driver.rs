@@ -89,7 +89,6 @@ enum Done {
     Written(PodKey, Pending, Result<(), KubeError>),
 }
 
-/// See the module.
 pub(super) struct Driver<B> {
     node: String,
     backend: Arc<B>,

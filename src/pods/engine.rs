@@ -51,7 +51,6 @@ use crate::translate::{PodFacts, PodKey};
 /// The time, twice: by the wall for what people read, and since the agent started for intervals.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// Wall clock.
     pub wall: Timestamp,
     /// Monotonic time since the agent started.
     pub mono: Duration,
@@ -62,13 +61,11 @@ pub struct Now {
 pub enum Presence {
     /// The API server has no pod of that name, or one with another UID.
     Gone,
-    /// The pod exists.
     Alive,
     /// The API server did not say.
     Unknown,
 }
 
-/// Something that happened.
 #[derive(Debug)]
 pub enum Input {
     /// The API server has this pod on our node.
@@ -79,7 +76,6 @@ pub enum Input {
     PodsSynced,
     /// A complete list of our groups.
     GroupsListed(Result<Listing, Failure>),
-    /// A create ended.
     Created(PodKey, Result<Ensured, Failure>),
     /// A GET of a group ended.
     Observed(PodKey, Result<Option<Box<ContainerGroup>>, Failure>),
@@ -125,16 +121,13 @@ impl Input {
 /// An operation on Azure or on the API server for one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// PUT the group.
     CreateGroup {
         /// GET before PUT, and adopt what is there.
         look_first: bool,
         /// Restarts that the pod's containers have behind them, when a group before this one was lost.
         restarts: i32,
     },
-    /// GET the group.
     GetGroup,
-    /// DELETE the group.
     DeleteGroup,
     /// Stop the group's containers; the group stays.
     StopGroup,
@@ -153,24 +146,19 @@ pub enum Operation {
 /// What a pod's owner should be told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodEvent {
-    /// The pod.
     pub key: PodKey,
     /// `Warning` when a person should look.
     pub warning: bool,
-    /// One CamelCase word.
     pub reason: String,
-    /// One sentence.
     pub message: String,
     /// For what Azure told: how often and when it happened there.
     pub origin: Option<Origin>,
 }
 
-/// Something to do.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
     /// The next operation of this pod and when it is due, instead of what was scheduled before.
     Schedule {
-        /// The pod.
         key: PodKey,
         /// What it will be if nothing happens until then; [`Engine::begin`] says what it is.
         operation: Operation,
@@ -190,11 +178,9 @@ pub enum Effect {
     },
     /// Write a status to the API server.
     WriteStatus {
-        /// The pod.
         key: PodKey,
         /// The whole of the status that we own.
         status: Box<PodStatus>,
-        /// Its digest.
         digest: u64,
     },
     /// Tell the pod's owner.
@@ -275,7 +261,6 @@ pub enum Hold {
 /// Groups without a pod that are not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Why not.
     pub why: Hold,
     /// Names of the groups, sorted.
     pub groups: Vec<String>,
@@ -288,7 +273,6 @@ pub struct Held {
 pub struct Begun {
     /// Name of the pod's group.
     pub group: Arc<str>,
-    /// What to do.
     pub operation: Operation,
     /// Its place among what is due.
     pub priority: Priority,

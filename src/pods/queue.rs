@@ -11,7 +11,6 @@ use tokio::time::Instant;
 /// Order of service among operations that are due; the first one goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// Deletions and creations.
     Mutate,
     /// Polls of a pod whose state is still moving.
     Transition,

@@ -12,7 +12,6 @@ use crate::watched::set_if_changed;
 /// A container that runs, by what the API server has or is about to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningContainer {
-    /// Name.
     pub name: Box<str>,
     /// Image as the pod spells it.
     pub image: Box<str>,
@@ -25,7 +24,6 @@ pub struct RunningContainer {
 /// A pod of which a container runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningPod {
-    /// Which pod.
     pub key: PodKey,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
@@ -78,7 +76,6 @@ impl NodePods {
 
 /// Who publishes the pods of a node.
 pub type Sender = watch::Sender<Arc<NodePods>>;
-/// Who reads them.
 pub type Receiver = watch::Receiver<Arc<NodePods>>;
 
 /// A snapshot of a node without pods, and who will change it.

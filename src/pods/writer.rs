@@ -17,9 +17,7 @@ const RETRY_CAP: Duration = Duration::from_secs(30);
 /// A status on its way to the API server.
 #[derive(Debug, Clone)]
 pub struct Pending {
-    /// The status.
     pub status: Box<PodStatus>,
-    /// Its digest.
     pub digest: u64,
     /// When it was first asked for: the observation that the lag is measured from.
     pub since: Instant,

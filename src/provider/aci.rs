@@ -89,11 +89,8 @@ fn has_no_capacity(group: &ContainerGroup) -> bool {
 /// Whose groups these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupOwner {
-    /// Resource group.
     pub resource_group: String,
-    /// UID of the cluster.
     pub cluster_uid: String,
-    /// UID of the connector.
     pub connector_uid: String,
     /// Name of the node.
     pub node: String,

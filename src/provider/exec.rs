@@ -23,16 +23,13 @@ pub mod script;
 pub enum Output {
     /// Standard output, and everything when there is a terminal.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 
 /// Size of a terminal in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalSize {
-    /// Height.
     pub rows: u16,
-    /// Width.
     pub columns: u16,
 }
 
@@ -82,7 +79,6 @@ pub enum Exit {
     Unknown,
 }
 
-/// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The program and its arguments.
@@ -126,7 +122,6 @@ pub enum ExecError {
     /// The session ended while the command ran.
     #[error("the connection to the container was lost before the command ended")]
     Lost,
-    /// No command.
     #[error("you must specify at least one command for the container")]
     NoCommand,
 }

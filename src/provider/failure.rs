@@ -17,7 +17,6 @@ pub enum FailureKind {
     Refused,
     /// Something that the pod refers to is missing; heals when it appears.
     Reference,
-    /// Try again soon.
     Transient,
     /// Try again soon, but look first: the request may have taken effect.
     Uncertain,
@@ -51,11 +50,9 @@ impl FailureKind {
     }
 }
 
-/// A failed operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What to do.
     pub kind: FailureKind,
     /// Stable reason for the pod's status and Events, one CamelCase word.
     pub reason: &'static str,

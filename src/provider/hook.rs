@@ -34,7 +34,6 @@ const NO_SIGNALS: &str = "Azure Container Instances sends no signals, and Window
 pub struct Unreached {
     /// Name of the container.
     pub container: String,
-    /// Why not.
     pub why: String,
 }
 

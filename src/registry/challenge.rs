@@ -19,7 +19,6 @@ pub(super) enum Challenge {
         realm: Url,
         /// For whom the token is.
         service: Option<String>,
-        /// What it is for.
         scope: Option<String>,
     },
     /// With user name and password.

@@ -21,17 +21,13 @@ pub enum RegistryError {
     },
     /// The registry has no such image.
     #[error("{host} has no such image")]
-    NotFound {
-        /// Registry.
-        host: String,
-    },
+    NotFound { host: String },
     /// The image is for other platforms.
     #[error("the image is not for {0}")]
     Platform(Platform),
     /// What the registry sends is no image.
     #[error("{host} sends {what}")]
     Malformed {
-        /// Registry.
         host: String,
         /// What is wrong with it.
         what: &'static str,
@@ -39,7 +35,6 @@ pub enum RegistryError {
     /// More than is read.
     #[error("{host} sends {what} of more than {limit} bytes")]
     TooLarge {
-        /// Registry.
         host: String,
         /// What is too large.
         what: &'static str,
@@ -60,14 +55,10 @@ pub enum RegistryError {
     },
     /// Too many looks wait already; nobody was asked.
     #[error("too many images wait to be read from registries, {host} among them")]
-    Busy {
-        /// Registry.
-        host: String,
-    },
+    Busy { host: String },
     /// No answer in time.
     #[error("{host} cannot be reached by the operator, whose log says why")]
     Timeout {
-        /// Registry.
         host: String,
         /// How long was waited.
         limit: Duration,
@@ -75,21 +66,14 @@ pub enum RegistryError {
     /// The registry cannot answer now, or not so often.
     #[error("{host} answers with HTTP {status}")]
     Unavailable {
-        /// Registry.
         host: String,
         /// 408, 429 or 5xx.
         status: u16,
         /// Wait that it asked for.
         retry_after: Option<Duration>,
     },
-    /// Any other answer.
     #[error("{host} answers with HTTP {status}, which means nothing here")]
-    Unexpected {
-        /// Registry.
-        host: String,
-        /// HTTP status.
-        status: u16,
-    },
+    Unexpected { host: String, status: u16 },
 }
 
 fn refused(login: bool) -> &'static str {

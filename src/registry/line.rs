@@ -11,19 +11,15 @@ use tokio::sync::oneshot;
 
 /// Looks at a time: each may hold an image's configuration.
 const LOOKS: usize = 8;
-/// Of one namespace.
 const OF_NAMESPACE: usize = 4;
-/// At one host.
 const AT_HOST: usize = 2;
 /// Looks that wait, and those of one namespace.
 const WAITING: usize = 512;
 const WAITING_OF_NAMESPACE: usize = 128;
 
-/// Too many wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// Gives out turns.
 #[derive(Debug, Default)]
 pub(super) struct Line(Arc<Mutex<State>>);
 
@@ -32,7 +28,6 @@ struct State {
     looks: usize,
     of_namespace: HashMap<String, usize>,
     at_host: HashMap<String, usize>,
-    /// Oldest first.
     waiting: Vec<Waiting>,
     /// Counts turns, and when each namespace that waits had its last one.
     turns: u64,

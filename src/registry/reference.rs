@@ -20,7 +20,6 @@ const DEFAULT_TAG: &str = "latest";
 pub struct ImageReference {
     /// Host of the registry, with its port if the name has one.
     pub host: String,
-    /// Repository in the registry.
     pub repository: String,
     /// Which image of the repository.
     pub version: Version,

@@ -11,7 +11,6 @@ use crate::azure::model::SecretText;
 pub struct GroupDefaults {
     /// Operating system of the node.
     pub os: Os,
-    /// Azure region.
     pub region: String,
     /// Subnet for private addresses.
     pub subnet_id: Option<String>,
@@ -83,7 +82,6 @@ pub struct Largest {
 /// A Log Analytics workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
-    /// ID, a GUID.
     pub id: String,
     /// Key; `None` while the connector's Secret does not give it, and pods wait for it.
     pub key: Option<SecretText>,

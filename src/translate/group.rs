@@ -61,7 +61,6 @@ pub struct Note {
     pub field: String,
     /// `CamelCase` reason for the Event.
     pub reason: &'static str,
-    /// What is different.
     pub message: String,
 }
 

@@ -36,11 +36,8 @@ const HASH_DIGITS: usize = 22;
 /// One pod for ever: a pod recreated under its old name has another UID and is another key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodKey {
-    /// Namespace.
     pub namespace: String,
-    /// Name.
     pub name: String,
-    /// UID.
     pub uid: String,
 }
 
@@ -121,11 +118,9 @@ pub(super) fn hash_hex(parts: &[&str], digits: usize) -> String {
 pub struct Ownership {
     /// UID of the cluster (of its `kube-system` namespace).
     pub cluster_uid: String,
-    /// UID of the connector.
     pub connector_uid: String,
     /// Name of the virtual node.
     pub node: String,
-    /// The pod.
     pub key: PodKey,
     /// Restarts that the pod's containers had behind them when the group was made: not 0 when an earlier group was lost.
     pub restarts: i32,

@@ -5,11 +5,9 @@ use k8s_openapi::api::core::v1::Container;
 /// What happens when a container ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RestartPolicy {
-    /// Restart always.
     Always,
     /// Restart unless it exited 0.
     OnFailure,
-    /// Never restart.
     Never,
 }
 

@@ -415,7 +415,6 @@ fn ip_of(group: &ContainerGroup) -> Option<IpAddr> {
 /// What decides the `Ready` conditions.
 #[derive(Debug, Clone, Copy)]
 enum Ready {
-    /// The containers.
     ByContainers,
     /// Not ready whatever the containers say, for this reason.
     Not(&'static str),

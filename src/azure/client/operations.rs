@@ -21,7 +21,6 @@ const SECRETS_API_VERSION: &str = "2025-09-01";
 pub(super) const RESOURCES_API_VERSION: &str = "2021-04-01";
 /// A LIST with more pages is an error: something answers without end.
 const MAX_PAGES: usize = 500;
-/// All pages together.
 const LIST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How ARM took a DELETE.

@@ -30,7 +30,6 @@ const CLOCK_SLACK_SECONDS: i64 = 300;
 /// Why a certificate cannot be used. No message has anything of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// Something else.
     #[error("is neither PEM nor PKCS#12")]
     Unknown,
     /// PKCS#12 that does not open.
@@ -39,7 +38,6 @@ pub enum CertificateError {
     /// The key has a password.
     #[error("has a key with a password; remove it with: openssl pkey -in FILE.pem -out KEY.pem")]
     Encrypted,
-    /// No key.
     #[error("has no private key; put the certificate and its key into one value")]
     NoKey,
     /// A key that Entra ID does not take.
@@ -171,7 +169,6 @@ impl SigningKey {
 pub(super) struct Signer {
     pub(super) key: SigningKey,
     pub(super) client_id: String,
-    /// The token endpoint.
     pub(super) audience: String,
     pub(super) sent: Sent,
 }

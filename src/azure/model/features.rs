@@ -43,7 +43,6 @@ pub struct Diagnostics {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogAnalytics {
-    /// ID of the workspace.
     pub workspace_id: String,
     /// Its key; write-only.
     pub workspace_key: SecretText,
@@ -59,11 +58,8 @@ pub struct LogAnalytics {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Encryption {
-    /// URL of the vault.
     pub vault_base_url: String,
-    /// Name of the key.
     pub key_name: String,
-    /// Version of the key.
     pub key_version: String,
     /// Identity that may use the key, as an ARM ID; absent means the service's own principal.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,9 +77,7 @@ pub struct Confidential {
 /// A sidecar of the platform (`DeploymentExtensionSpec`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Extension {
-    /// Name, free.
     pub name: String,
-    /// The rest.
     pub properties: ExtensionProperties,
 }
 
@@ -93,7 +87,6 @@ pub struct Extension {
 pub struct ExtensionProperties {
     /// `realtime-metrics` or `kube-proxy`.
     pub extension_type: String,
-    /// Version.
     pub version: String,
 }
 

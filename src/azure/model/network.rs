@@ -15,7 +15,6 @@ pub struct Port {
     pub protocol: Option<String>,
 }
 
-/// The group's address.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IpAddress {
@@ -28,7 +27,6 @@ pub struct IpAddress {
     /// The address; absent until provisioned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// Public DNS label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_name_label: Option<String>,
     /// Who may use the label again: `Unsecure`, `TenantReuse`, `SubscriptionReuse`, `ResourceGroupReuse` or `Noreuse`;
@@ -43,7 +41,6 @@ pub struct IpAddress {
 /// A subnet by its ARM ID.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetId {
-    /// ARM ID.
     #[serde(default, deserialize_with = "null_as_default")]
     pub id: String,
 }

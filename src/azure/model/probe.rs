@@ -43,7 +43,6 @@ pub struct ContainerExec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerHttpGet {
-    /// Path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// 1-65535.
@@ -64,10 +63,8 @@ pub struct ContainerHttpGet {
 /// One header of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpHeader {
-    /// Name.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
-    /// Value.
     #[serde(default, deserialize_with = "null_as_default")]
     pub value: String,
 }

@@ -17,10 +17,8 @@ pub struct SecurityContext {
     /// Capabilities more or fewer than the runtime's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
-    /// User ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<i32>,
-    /// Group ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as_group: Option<i32>,
 }

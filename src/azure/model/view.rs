@@ -10,7 +10,6 @@ pub struct GroupInstanceView {
     /// `Pending`, `Running`, `Stopped`, `Succeeded` or `Failed`.
     #[serde(default)]
     pub state: Option<String>,
-    /// Events of the group.
     #[serde(default, deserialize_with = "null_as_default")]
     pub events: Vec<Event>,
 }
@@ -19,10 +18,8 @@ pub struct GroupInstanceView {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceView {
-    /// Restarts so far.
     #[serde(default, deserialize_with = "wide_int")]
     pub restart_count: Option<i32>,
-    /// State now.
     #[serde(default)]
     pub current_state: Option<ContainerState>,
     /// State before the last restart.
@@ -46,7 +43,6 @@ pub struct ContainerState {
     /// RFC 3339.
     #[serde(default)]
     pub finish_time: Option<String>,
-    /// Exit code.
     #[serde(default, deserialize_with = "wide_int")]
     pub exit_code: Option<i32>,
     /// Free text: `Completed`, `Error`, `CrashLoopBackOff: …`.
@@ -58,7 +54,6 @@ pub struct ContainerState {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// How often.
     #[serde(default, deserialize_with = "wide_int")]
     pub count: Option<i32>,
     /// RFC 3339.
@@ -70,7 +65,6 @@ pub struct Event {
     /// `Pulling`, `Pulled`, `Created`, `Started`, `InsufficientCapacity.` …
     #[serde(default)]
     pub name: Option<String>,
-    /// The useful part.
     #[serde(default)]
     pub message: Option<String>,
     /// `Normal` or `Warning`; failures may be `Normal`.

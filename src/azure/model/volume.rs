@@ -10,13 +10,11 @@ use super::{SecretText, null_as_default};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeMount {
-    /// Name of the volume.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
     /// Path without a colon.
     #[serde(default, deserialize_with = "null_as_default")]
     pub mount_path: String,
-    /// Absent means writable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
 }
@@ -28,7 +26,6 @@ pub struct Volume {
     /// 5-63 characters.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
-    /// An empty directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_dir: Option<EmptyDir>,
     /// Files by name, each base64; write-only, answered as `{}`.
@@ -50,21 +47,17 @@ pub struct EmptyDir {}
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AzureFile {
-    /// Name of the share.
     #[serde(default, deserialize_with = "null_as_default")]
     pub share_name: String,
-    /// Name of its storage account.
     #[serde(default, deserialize_with = "null_as_default")]
     pub storage_account_name: String,
     /// Key of the account; write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_account_key: Option<SecretText>,
-    /// Absent means writable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
 }
 
-/// A git repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GitRepo {

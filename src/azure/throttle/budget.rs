@@ -21,7 +21,6 @@ const OTHERS_SHARE: f64 = 0.2;
 /// ARM's own read bucket.
 const ARM_READS: (f64, f64) = (25.0, 250.0);
 
-/// Starting budgets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Reads per second until the server shows that it has more.
@@ -42,11 +41,9 @@ impl Default for Settings {
 /// What ARM and the provider count apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// GET.
     Read,
     /// PUT of a container group: a write, and one of the provider's counted requests.
     Create,
-    /// PATCH, POST.
     Write,
     /// DELETE of a container group: a delete, and one of the provider's counted requests.
     Delete,
@@ -153,7 +150,6 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Full buckets.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,

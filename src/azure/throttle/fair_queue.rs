@@ -118,7 +118,6 @@ impl<K: PartialEq, V> FairQueue<K, V> {
         earlier + beside
     }
 
-    /// Who goes next.
     pub(super) fn head(&self) -> Option<(&K, &V)> {
         let lane = self.lanes.get(self.next_lane()?)?;
         let (key, value) = lane.tenants.front()?.items.front()?;

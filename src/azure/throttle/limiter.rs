@@ -63,7 +63,6 @@ pub struct PermitRequest<'a> {
     pub class: Class,
     /// The connector: tenants take turns.
     pub tenant: u64,
-    /// For reads.
     pub priority: CallPriority,
     /// For creates and deletes: the name of the group, under which the position in the queue is kept.
     pub group: &'a str,
@@ -91,11 +90,9 @@ struct State {
     budget: Budget,
     reads: FairQueue<u64, Arc<Notify>>,
     writes: FairQueue<u64, Arc<Notify>>,
-    /// Deletes before creates.
     counted: FairQueue<String, Ticket>,
     planner: Planner,
     metrics: Turns,
-    /// Waiters so far.
     waiters: u64,
 }
 

@@ -23,7 +23,6 @@ const PROBE: Duration = Duration::from_secs(30);
 /// Who asks for a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueuePosition {
-    /// It is a delete.
     pub delete: bool,
     /// Calls that go before this one.
     pub ahead: usize,
@@ -44,7 +43,6 @@ struct Made {
     delete: bool,
 }
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     length: Duration,
@@ -54,7 +52,6 @@ pub(super) struct Window {
     /// Calls answered within the window, oldest first.
     made: VecDeque<Made>,
     under_way: usize,
-    /// Calls ever taken.
     taken: usize,
     probe_at: Duration,
 }

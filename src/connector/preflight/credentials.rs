@@ -105,7 +105,6 @@ fn expiry_notice(at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
 pub(in crate::connector) struct ExpiryWarning {
     /// The same all day: lower-case letters and digits.
     pub(in crate::connector) id: String,
-    /// For people.
     pub(in crate::connector) note: String,
 }
 

@@ -63,7 +63,6 @@ pub(in crate::connector) struct PreflightRequest {
     pub(in crate::connector) cluster_uid: String,
     /// Names of its nodes.
     pub(in crate::connector) nodes: BTreeMap<Os, String>,
-    /// Lists its pods.
     pub(in crate::connector) manager: kube::Client,
 }
 

@@ -93,7 +93,6 @@ struct Bucket {
     at: Instant,
 }
 
-/// The recorder's memory.
 #[derive(Debug, Default)]
 pub(super) struct Aggregator {
     series: HashMap<Key, Series>,

@@ -38,13 +38,11 @@ pub trait Acquire: Send + Sync {
 /// The product's way: [`acquire`] with these arguments.
 #[derive(Clone)]
 pub struct Source {
-    /// Makes the clients.
     pub clients: Clients,
     /// Name of the node.
     pub node: String,
     /// `gitVersion` of the API server.
     pub server_version: String,
-    /// Namespace of the probe.
     pub probe_namespace: String,
     /// An identity that the API server does not limit is used all the same.
     pub allow_unscoped: bool,

@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::*;
 
-/// Ten minutes.
 const OUTAGE: Duration = Duration::from_mins(10);
 
 /// What was asked, and when.

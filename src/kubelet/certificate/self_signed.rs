@@ -12,7 +12,6 @@ use super::{CertificateError, Certified, unusable};
 
 /// Its life; a kubelet's own is one year.
 const LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
-/// Clocks differ.
 const BEFORE: SignedDuration = SignedDuration::from_hours(1);
 
 /// A new key and its certificate, valid from an hour ago for a year.

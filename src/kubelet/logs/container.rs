@@ -8,7 +8,6 @@ use super::super::pods;
 /// The run of a container whose log is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Restarts before it.
     pub restarts: i32,
     /// It writes no more.
     pub ended: bool,
@@ -90,9 +89,7 @@ pub fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> 
 /// What became of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// It goes on.
     Goes,
-    /// It has ended.
     Ended,
     /// This one, after so many restarts, has begun since; or the followed run is it, and the status was late.
     Another(i32),

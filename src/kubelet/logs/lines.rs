@@ -5,7 +5,6 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-/// One line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
     /// When it was written, where the text says so.

@@ -30,7 +30,6 @@ pub struct Piece {
 /// What a look has shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// These are new.
     New(Vec<Piece>),
     /// The window is too small to tell: look at a larger one.
     Widen,

@@ -7,7 +7,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::api_error::ApiError;
 
-/// All texts together.
 const MOST: usize = 96 << 20;
 /// What a text may have until it is there: Azure's answer is not longer.
 const UNKNOWN: usize = 8 << 20;

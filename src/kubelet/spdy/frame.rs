@@ -25,7 +25,6 @@ mod kind {
 pub mod reset {
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: u32 = 1;
-    /// No such stream.
     pub const INVALID_STREAM: u32 = 2;
     /// The stream was refused before anything was done for it.
     pub const REFUSED_STREAM: u32 = 3;
@@ -58,27 +57,21 @@ pub enum FrameError {
 /// A frame that means something to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// A new stream.
     SynStream {
-        /// Its ID.
         stream: u32,
         /// The opener will send nothing.
         fin: bool,
-        /// What it is for.
         headers: Headers,
     },
     /// The answer to a new stream.
     SynReply {
-        /// Its ID.
         stream: u32,
         /// The sender will send nothing more.
         fin: bool,
-        /// More about it.
         headers: Headers,
     },
     /// The stream is over, both ways.
     Reset {
-        /// Its ID.
         stream: u32,
         /// One of [`reset`].
         status: u32,
@@ -89,14 +82,12 @@ pub enum Frame {
     GoAway,
     /// More headers of a stream.
     Headers {
-        /// Its ID.
         stream: u32,
         /// The sender will send nothing more.
         fin: bool,
     },
     /// Bytes of a stream. One data frame may come in several parts, the last of which carries the `fin`.
     Data {
-        /// Its ID.
         stream: u32,
         /// The bytes.
         bytes: Bytes,

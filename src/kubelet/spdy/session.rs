@@ -60,7 +60,6 @@ pub enum SessionError {
     /// Nothing moved for too long.
     #[error("the connection was idle for too long")]
     Idle,
-    /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(#[from] std::io::Error),
 }

@@ -96,11 +96,9 @@ fn ended_well(entry: Option<Entry>) {
 pub struct Stream {
     /// Its ID: odd, and higher than that of any stream before it.
     pub id: u32,
-    /// What it is for.
     pub headers: Headers,
     /// What the client sends.
     pub reader: StreamReader,
-    /// What we send.
     pub writer: StreamWriter,
 }
 

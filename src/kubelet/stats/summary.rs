@@ -9,10 +9,8 @@ use super::usage::{ContainerUsage, Counter, Level, PodUsage};
 use super::{Snapshot, running_containers};
 use crate::pods::snapshot::RunningPod;
 
-/// The whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// The node.
     pub node: NodeStats,
     /// Its pods that run.
     pub pods: Vec<PodStats>,
@@ -22,25 +20,19 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStats {
-    /// Name.
     pub node_name: String,
     /// When this process began to serve the node.
     pub start_time: Time,
-    /// CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuStats>,
-    /// Memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryStats>,
 }
 
-/// One pod.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodStats {
-    /// Which pod.
     pub pod_ref: PodReference,
-    /// When it began.
     pub start_time: Time,
     /// Its containers that run.
     pub containers: Vec<ContainerStats>,
@@ -58,31 +50,23 @@ pub struct PodStats {
 /// One pod for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PodReference {
-    /// Name.
     pub name: String,
-    /// Namespace.
     pub namespace: String,
-    /// UID.
     pub uid: String,
 }
 
-/// One container.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStats {
-    /// Name.
     pub name: String,
     /// When its run began.
     pub start_time: Time,
-    /// CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuStats>,
-    /// Memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryStats>,
 }
 
-/// CPU.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CpuStats {
@@ -95,7 +79,6 @@ pub struct CpuStats {
     pub usage_core_nano_seconds: u64,
 }
 
-/// Memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemoryStats {
@@ -113,18 +96,15 @@ pub struct MemoryStats {
 pub struct NetworkStats {
     /// When it was so.
     pub time: Time,
-    /// Of the default interface.
     #[serde(flatten)]
     pub default: InterfaceStats,
     /// All interfaces: the one that there is.
     pub interfaces: Vec<InterfaceStats>,
 }
 
-/// Network of an interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InterfaceStats {
-    /// Name.
     pub name: String,
     /// Bytes received in all.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,9 +19,7 @@ const OLD: i64 = 600;
 /// A rate, summed up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Counter {
-    /// The sum.
     pub total: f64,
-    /// The newest rate.
     pub rate: f64,
     /// Up to when it is summed, in seconds of the epoch: the time of the figure.
     pub at: i64,
@@ -57,7 +55,6 @@ impl Counter {
 /// A value and when it was so.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
-    /// The value.
     pub value: f64,
     /// In seconds of the epoch.
     pub at: i64,
@@ -77,7 +74,6 @@ pub struct ContainerUsage {
 /// What is known of one pod.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PodUsage {
-    /// By container.
     pub containers: BTreeMap<String, ContainerUsage>,
     /// Bytes received.
     pub received: Option<Counter>,

@@ -18,7 +18,6 @@ use super::*;
 use crate::ownership::Role;
 use crate::ownership::lease;
 
-/// The API server.
 #[derive(Clone, Default)]
 struct Server(Arc<Mutex<Store>>);
 

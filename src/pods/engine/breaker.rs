@@ -22,7 +22,6 @@ pub const HOLD: Duration = Duration::from_secs(1800);
 /// How long a release holds: the groups that were waiting are deleted meanwhile.
 const RELEASE: Duration = Duration::from_secs(300);
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     /// When groups were deleted that nobody asked to delete.

@@ -15,7 +15,6 @@ const UNKNOWN: &str = "NamespaceUnknown";
 /// Which namespaces' pods may have container groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Tenants {
-    /// All.
     #[default]
     All,
     /// Those whose labels are selected.

@@ -7,7 +7,6 @@ use crate::provider::{Deleted, Ensured, Failure, FailureKind};
 use crate::translate::{PodKey, status_of_group, status_unpulled, status_waiting};
 
 impl Engine {
-    /// A create ended.
     pub(super) fn created(
         &mut self,
         now: Now,

@@ -11,7 +11,6 @@ use crate::translate::{
     status_terminated,
 };
 
-/// The kubelet's words.
 const DEADLINE: &str = "DeadlineExceeded";
 const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 /// Another control plane works with the same groups.

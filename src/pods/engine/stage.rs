@@ -125,7 +125,6 @@ pub(super) enum Orphan {
 /// Who made the group of a record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Made {
-    /// This process.
     Here,
     /// A holder of the connector before this one, or nobody knows.
     #[default]

@@ -83,7 +83,6 @@ impl World {
     }
 }
 
-/// What an input answers.
 fn answered(input: &Input) -> Option<(&PodKey, Operation)> {
     Some(match input {
         Input::Created(key, _) => (key, create(false)),

@@ -28,7 +28,6 @@ const INTERRUPT: u8 = 0x03;
 pub struct Console {
     /// What is typed, in messages of at most [`Settings::message`] bytes.
     pub input: mpsc::Sender<Bytes>,
-    /// What is shown.
     pub output: mpsc::Receiver<Bytes>,
 }
 
@@ -346,7 +345,6 @@ struct Feed {
     at_line_start: bool,
 }
 
-/// What is typed as one.
 struct Typed {
     text: Bytes,
     alone: bool,

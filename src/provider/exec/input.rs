@@ -25,7 +25,6 @@ const TEXT_PIECE: usize = LINE / 5 - 20;
 /// Lines that the shell answers together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
-    /// The lines.
     pub text: String,
     /// Nothing may be typed before the answer: what reads these lines may read on in whatever follows.
     pub alone: bool,

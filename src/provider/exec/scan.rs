@@ -16,7 +16,6 @@ const DIGITS: usize = 6;
 /// Something that a shell has said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Pipes work.
     Pipes,
     /// `base64` decodes.
     Base64,

@@ -26,7 +26,6 @@ impl Mark {
         Self(format!("^{nonce:016x}"))
     }
 
-    /// The mark itself.
     pub fn text(&self) -> &str {
         &self.0
     }

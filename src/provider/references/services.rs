@@ -22,7 +22,6 @@ use crate::translate::{KUBERNETES, KUBERNETES_NAMESPACE, Service};
 const FRESH: Duration = Duration::from_millis(100);
 /// The address of the API server does not change.
 const KUBERNETES_FRESH: Duration = Duration::from_secs(30);
-/// Namespaces remembered.
 const NAMESPACES: usize = 256;
 
 type List = Arc<[Service]>;

@@ -28,13 +28,11 @@ const PREFIXES: [&str; 3] = [
 /// One annotation of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Annotation {
-    /// Our key.
     pub(super) key: &'static str,
     /// Keys of other virtual node providers with the same meaning.
     pub(super) aliases: &'static [&'static str],
     /// What its value may be.
     pub(super) values: &'static str,
-    /// What it does.
     pub(super) meaning: &'static str,
 }
 
@@ -133,7 +131,6 @@ pub(super) struct Written<'p> {
 }
 
 impl Written<'_> {
-    /// Where it stands.
     pub(super) fn path(&self) -> String {
         format!("metadata.annotations[{}]", self.key)
     }

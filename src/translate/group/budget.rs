@@ -39,7 +39,6 @@ impl Amount {
         Self { all, own: 0 }
     }
 
-    /// The sum.
     pub(super) const fn and(self, more: Self) -> Self {
         Self {
             all: self.all.saturating_add(more.all),
@@ -48,7 +47,6 @@ impl Amount {
     }
 }
 
-/// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     /// Bytes of the request.
@@ -118,7 +116,6 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// What Azure takes.
     pub(super) fn full() -> Self {
         Self::of(MAX_REQUEST, MAX_VARIABLES)
     }

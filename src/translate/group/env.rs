@@ -39,7 +39,6 @@ const TOLD: usize = 20;
 pub(super) struct Environment<'s> {
     /// In order; `None` is one that a later one of its name has taken the place of.
     variables: Vec<Option<(EnvironmentVariable, Amount)>>,
-    /// Where they are.
     places: HashMap<String, usize>,
     services: &'s ServiceVariables,
 }

@@ -63,7 +63,6 @@ pub(super) struct DnsLabel {
 /// What the group's address may be.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Network {
-    /// Subnet of the group.
     pub(super) subnet_id: Option<String>,
     /// Whether declared ports get a public address.
     pub(super) public_ip: bool,

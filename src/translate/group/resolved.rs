@@ -24,12 +24,7 @@ pub enum Reference {
         expiration_seconds: Option<i64>,
     },
     /// A `Secret` that no field of the pod names as one: the attributes of a CSI volume do, or a `PersistentVolume`.
-    SecretIn {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
+    SecretIn { namespace: String, name: String },
     /// A `PersistentVolumeClaim` of this name.
     Claim(String),
     /// The `PersistentVolume` of this name.
@@ -181,7 +176,6 @@ pub(super) enum Found<'a, T> {
     Unknown,
     /// Not there: left out when it is optional, else refused already.
     Absent,
-    /// There it is.
     Here(&'a T),
 }
 

@@ -25,7 +25,6 @@ const TOLD: usize = 3;
 /// What is needed of a `Service` for its variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
-    /// Name.
     pub name: String,
     /// Address that the containers are told: `spec.clusterIP`.
     pub host: String,
@@ -40,7 +39,6 @@ pub struct Service {
 pub struct ServicePort {
     /// Name, empty when it has none.
     pub name: String,
-    /// Number.
     pub port: i32,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
@@ -140,7 +138,6 @@ fn spelled(name: &str) -> String {
 pub(super) struct ServiceVariables {
     /// All of them: what `$(NAME)` may name.
     all: Vec<(String, String)>,
-    /// Where they are.
     places: HashMap<String, usize>,
     /// Where those are that ACI takes as variables.
     taken: Vec<usize>,

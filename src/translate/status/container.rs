@@ -253,7 +253,6 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// The status.
     pub(super) fn status(self) -> ContainerStatus {
         let running = matches!(self.life, Life::Running { .. });
         let state = match self.life {
@@ -326,7 +325,6 @@ impl<'a> Seen<'a> {
         matches!(&self.life, Life::Ended(end) if end.exit_code == 0)
     }
 
-    /// Its name.
     pub(super) fn name(&self) -> &str {
         &self.facts.name
     }

@@ -15,7 +15,6 @@ use crate::translate::policy::{RestartPolicy, is_sidecar};
 /// What is needed of a container to write its status.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContainerFacts {
-    /// Name.
     pub name: Box<str>,
     /// Image as the pod spells it.
     pub image: Box<str>,
@@ -39,7 +38,6 @@ pub(super) fn running_since(status: &ContainerStatus) -> Option<Timestamp> {
 /// An end that the API server has on record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ended {
-    /// How and when.
     pub state: ContainerStateTerminated,
     /// `restartCount` then.
     pub restarts: i32,
@@ -96,11 +94,9 @@ impl EndStep {
 /// One condition of the pod as the API server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionFacts {
-    /// Type.
     pub kind: Box<str>,
     /// `True`, `False` or `Unknown`.
     pub status: Box<str>,
-    /// Reason.
     pub reason: Option<Box<str>>,
     /// When `status` last changed.
     pub last_transition: Option<Timestamp>,
@@ -109,7 +105,6 @@ pub struct ConditionFacts {
 /// What the agent remembers of a pod: enough to write its status, not enough to create its group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodFacts {
-    /// Which pod.
     pub key: PodKey,
     /// `spec.nodeName`.
     pub node_name: Box<str>,

@@ -8,7 +8,6 @@ use crate::translate::policy::RestartPolicy;
 /// Where a container group is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GroupPhase {
-    /// Not running yet.
     Creating,
     /// Its containers run, or are restarted by ACI.
     Running,
@@ -22,7 +21,6 @@ pub enum GroupPhase {
     Stopped,
     /// Azure moves it to another host; it will run again, perhaps with another IP.
     Repairing,
-    /// Being deleted.
     Deleting,
 }
 

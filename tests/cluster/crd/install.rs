@@ -304,7 +304,7 @@ async fn a_connector_brings_the_names_of_its_nodes_itself() {
         }],
     });
     feed(&["apply", "--server-side", "-f", "-"], &role).await;
-    eventually("the operator may act as the node", || async {
+    eventually("the operator may act as the node", 30, || async {
         may(&client, OPERATOR, question).await.then_some(())
     })
     .await;

@@ -114,7 +114,6 @@ prop_compose! {
     }
 }
 
-/// An engine with this one record.
 fn engine_of(record: Record, suspended: bool, synced: bool, bulk: bool) -> Engine {
     let name = NameGroup(Box::new(|key| format!("g-{}", key.uid)));
     let mut engine = Engine::new(None, name, true);

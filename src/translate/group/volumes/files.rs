@@ -46,7 +46,6 @@ pub(super) struct Files<'a> {
 /// What is in a file.
 #[derive(Debug)]
 enum Content<'a> {
-    /// Nothing is fetched.
     Unknown,
     /// It is of what the pod refers to.
     Of(&'a SecretBytes),
