@@ -29,7 +29,7 @@ use crate::provider::Containers;
 /// Logs, exec sessions and forwarded ports of one node at once.
 const STREAMS: usize = 256;
 
-/// SessionTracker of a node that ends get this long to tell their clients.
+/// Sessions of a node that ends get this long to tell their clients.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is observed of a kubelet API, for metrics.

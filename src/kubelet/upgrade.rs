@@ -77,7 +77,7 @@ pub struct SessionTracker {
 pub type Connection = TokioIo<Upgraded>;
 
 impl SessionTracker {
-    /// SessionTracker that end when `stop` is cancelled.
+    /// Sessions that end when `stop` is cancelled.
     pub fn new(stop: CancellationToken) -> Self {
         Self {
             tasks: TaskTracker::new(),

@@ -14,7 +14,7 @@ pub(crate) struct Args {
 }
 
 /// Tests that run at once, for each processor: most of them wait for servers.
-const TESTS_PER_CPU: usize = 3;
+const TESTS_PER_CPU: usize = 2;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // Before the tests: a build of some minutes is easier to follow here than inside of the first of them.

@@ -29,9 +29,9 @@ const FORGOTTEN: Duration = Duration::from_secs(150);
 /// What would be read, in calls a second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Demand {
-    /// LogPollScheduler at running pods.
+    /// Statuses of running pods.
     pub statuses: f64,
-    /// LogPollScheduler of followed logs.
+    /// Polls of followed logs.
     pub logs: f64,
     /// Metrics from Azure Monitor.
     pub metrics: f64,
@@ -40,9 +40,9 @@ pub struct Demand {
 /// What may be read, in calls a second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Shares {
-    /// LogPollScheduler at running pods.
+    /// Statuses of running pods.
     pub statuses: f64,
-    /// LogPollScheduler of followed logs.
+    /// Polls of followed logs.
     pub logs: f64,
     /// Metrics from Azure Monitor.
     pub metrics: f64,

@@ -131,10 +131,10 @@ mod tests {
         let one = (time, line, prop_oneof![Just("\n"), Just("\r\n")]);
         let ends = any::<bool>();
         (prop::collection::vec(one, 0..6), ends).prop_map(|(lines, ends)| {
-            let mut all: String = lines
-                .into_iter()
-                .map(|(time, text, end)| format!("{time}{text}{end}"))
-                .collect();
+            let mut all = String::new();
+            for (time, text, end) in lines {
+                all.extend([time.as_str(), text.as_str(), end]);
+            }
             if !ends {
                 all.pop();
             }

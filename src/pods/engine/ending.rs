@@ -13,7 +13,6 @@ use super::next::{Next, at, poll, timer};
 use super::record::Record;
 use super::stage::{Removal, Stage, Why};
 use super::{Effect, Engine, Now, Operation, cadence};
-use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Priority;
 use crate::provider::Unreached;
 use crate::translate::{EndStep, PodKey, has_ended, running_containers, status_of_group};
@@ -147,17 +146,15 @@ impl Record {
         }
     }
 
-    /// A poll has shown the group of a pod that is to end. True while it has not ended.
-    pub(super) fn saw_ending(
-        &mut self,
-        now: Now,
-        group: &ContainerGroup,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    /// A poll has shown the last state of the group of a pod that is to end. True while that has not ended.
+    pub(super) fn saw_ending(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         let Some(pod) = &mut self.pod else {
             return false;
         };
         let Stage::Removing(removal) = &mut self.stage else {
+            return false;
+        };
+        let Some(group) = &removal.last else {
             return false;
         };
         if matches!(removal.ending, Ending::Over) {

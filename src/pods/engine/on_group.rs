@@ -73,10 +73,10 @@ impl Record {
     ) {
         match &mut self.stage {
             Stage::Removing(removal) => {
-                removal.last = Some(group.clone());
+                removal.last = Some(group);
                 if !late {
                     self.attempts = self.attempts.saturating_add(1);
-                    if !self.saw_ending(now, &group, effects) {
+                    if !self.saw_ending(now, effects) {
                         self.record_slow_deletion(now, effects);
                     }
                 }

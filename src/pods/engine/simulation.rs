@@ -72,6 +72,10 @@ struct Pod {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is the case in the world"
+)]
 struct World {
     start: Instant,
     now: Duration,
@@ -478,6 +482,7 @@ impl World {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "a line or two for each operation")]
     fn carry_out(&mut self, key: &PodKey, operation: &Operation) -> Input {
         match (operation, self.queued()) {
             (Operation::CreateGroup { .. }, Some(failure)) => {

@@ -236,14 +236,12 @@ impl<'p> Asked<'p> {
         let parts = written.value.split([',', ';']).map(str::trim);
         let known = parts.map(|part| words.iter().find(|word| word.eq_ignore_ascii_case(part)));
         let known: Option<Vec<&&'static str>> = known.collect();
-        match known {
-            Some(known) => known.into_iter().copied().collect(),
-            None => {
-                let must = format!("one of {}, or several", words.join(", "));
-                written.invalid(&must, review);
-                Vec::new()
-            }
+        if let Some(known) = known {
+            return known.into_iter().copied().collect();
         }
+        let must = format!("one of {}, or several", words.join(", "));
+        written.invalid(&must, review);
+        Vec::new()
     }
 
     /// `true` or `false`.

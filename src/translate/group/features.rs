@@ -26,7 +26,7 @@ mod vault;
 
 use vault::Vault;
 
-/// Reason of a refusal that is_retryable: the connector's Secret.
+/// Reason of a refusal that is retried: the connector's Secret.
 const NO_WORKSPACE_KEY: &str = "LogAnalyticsKeyMissing";
 
 /// Tags that a pod may ask for, and ARM's limits on their names and values, in characters.

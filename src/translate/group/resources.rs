@@ -103,6 +103,10 @@ impl Amounts {
 
 /// What one container needs, and whether the pod says and bounds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "two facts of each of two amounts"
+)]
 pub(super) struct Need {
     amounts: Amounts,
     cpu_said: bool,

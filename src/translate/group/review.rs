@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fmt::Write as _;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 
@@ -381,7 +382,7 @@ impl<'a> Review<'a> {
         if let Some((field, why)) = all.next().map(named) {
             let mut message = why.to_owned();
             for (field, why) in all.map(named) {
-                message.push_str(&format!("; {field}: {why}"));
+                let _ = write!(message, "; {field}: {why}");
             }
             self.notes.push(Note {
                 field,

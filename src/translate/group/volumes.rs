@@ -134,8 +134,8 @@ impl Volumes<'_> {
 
     /// The mounted parts of emptyDirs that have others in them, by the names of their volumes: the index in the pod, and the
     /// name and the path of each of those.
-    fn nested(&self) -> BTreeMap<&str, (usize, Vec<(&str, &str)>)> {
-        let mut nested: BTreeMap<&str, (usize, Vec<(&str, &str)>)> = BTreeMap::new();
+    fn nested(&self) -> Nested<'_> {
+        let mut nested = Nested::new();
         let empty = |(_, source): &&(usize, Source<'_>)| matches!(source, Source::Empty);
         for (index, _) in self.sources.values().filter(empty) {
             let views = || self.views.iter().filter(|((of, _), _)| of == index);
@@ -158,6 +158,9 @@ impl Volumes<'_> {
         nested
     }
 }
+
+/// By the name of a volume: its index in the pod, and the names and paths of those in it.
+type Nested<'a> = BTreeMap<&'a str, (usize, Vec<(&'a str, &'a str)>)>;
 
 /// Whether `spec` mounts a volume whose files have a group that a kubelet could change: not only its service account's.
 pub(super) fn has_files(spec: &PodSpec) -> bool {

@@ -179,11 +179,11 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
             ] {
                 assert_eq!(env(all, name), Some(value), "{name}");
             }
-            assert_eq!(container(all)["args"][2], "--instance=me");
+            assert_eq!(container(all)["args"][3], "--instance=me");
             assert_eq!(pod(all)["volumes"][0]["secret"]["secretName"], "serving");
             let ports = &get(all, "NetworkPolicy/vkc")["spec"]["ingress"][0]["ports"];
             assert_eq!(
-                (&ports[1]["port"], &ports[1]["endPort"]),
+                (&ports[0]["port"], &ports[0]["endPort"]),
                 (&json!(11000), &json!(11009))
             );
         },
@@ -241,11 +241,13 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
             let spec = &get(all, "NetworkPolicy/vkc")["spec"];
             assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
             assert_eq!(
-                spec["ingress"][0]["ports"],
+                spec["ingress"][1]["ports"],
                 json!([{"protocol": "TCP", "port": "metrics"}])
             );
+            let from = &spec["ingress"][1]["from"][0]["namespaceSelector"]["matchLabels"];
+            assert_eq!(from["kubernetes.io/metadata.name"], "monitoring");
             assert!(
-                spec["ingress"][1]["from"].is_null(),
+                spec["ingress"][0]["from"].is_null(),
                 "the API server is no pod"
             );
             let ports: Vec<_> = spec["egress"][1]["ports"]

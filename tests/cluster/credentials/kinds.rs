@@ -170,8 +170,7 @@ fn no_credential_goes_to_a_host_that_nobody_has_allowed() {
             }
         })
         .await;
-        let names = kinds.map(|(name, _)| name);
-        stage.finish(&names).await;
+        stage.finish(&kinds.map(|(name, _)| name)).await;
     });
 }
 

@@ -69,7 +69,9 @@ fn stable(put: &Value) -> Value {
         }
         let files = volume.get_mut("secret").and_then(Value::as_object_mut);
         for (file, content) in files.into_iter().flatten() {
-            if matches!(file.as_str(), "token" | "ca.crt" | "namespace") {
+            // A token begins like this in base64.
+            let is_token = text(content).starts_with("ZXlK");
+            if is_token || matches!(file.as_str(), "token" | "ca.crt" | "namespace") {
                 *content = json!("(content)");
             }
         }

@@ -77,7 +77,7 @@ struct Read {
     metrics: AtomicUsize,
 }
 
-/// LogPollScheduler at a thousand idle pods, one after the other, at the interval that the limiter gives.
+/// Polls of a thousand stable pods, one after the other, at the interval that the limiter gives.
 async fn statuses(server: Arc<Server>, limiter: Arc<Limiter>, read: Arc<Read>) {
     let demand = PollDemand {
         active: 0.0,

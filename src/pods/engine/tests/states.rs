@@ -36,8 +36,8 @@ fn stage() -> impl Strategy<Value = Stage> {
     let removal =
         (why, any::<bool>(), stop, ending).prop_map(|(why, accepted, stop, ending)| Removal {
             accepted,
-            stop,
             ending,
+            stop,
             ..Removal::new(why, true)
         });
     let orphan = prop_oneof![

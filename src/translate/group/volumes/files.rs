@@ -36,7 +36,7 @@ const FRAME: usize = 6;
 /// Files of one volume. Their base64 is made only where they are mounted.
 #[derive(Debug, Default)]
 pub(super) struct Files<'a> {
-    files: BTreeMap<String, Content<'a>>,
+    by_path: BTreeMap<String, Content<'a>>,
     /// Paths of the directories that hold files; empty for the volume itself.
     directories: BTreeSet<String>,
     /// Paths of files that are optional and missing: their directories are there.
@@ -144,7 +144,7 @@ impl<'a> Files<'a> {
         };
         let mut out = BTreeMap::new();
         let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        for (path, content) in self.files.range::<str, _>(from) {
+        for (path, content) in self.by_path.range::<str, _>(from) {
             let Some(name) = path.strip_prefix(&prefix) else {
                 break;
             };
@@ -347,10 +347,10 @@ impl<'a> Files<'a> {
         if self.directories.iter().all(String::is_empty) {
             return;
         }
-        for file in self.files.keys() {
+        for file in self.by_path.keys() {
             let prefix = format!("{file}/");
             let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-            let below = self.files.range::<str, _>(from).next();
+            let below = self.by_path.range::<str, _>(from).next();
             if below.is_some_and(|(path, _)| path.starts_with(&prefix)) {
                 let message = format!(
                     "{file:?} is both a file and a directory; give one of them another path"
@@ -386,7 +386,7 @@ impl<'a> Files<'a> {
         if !self.directories.contains(directory) {
             self.directories.insert(directory.to_owned());
         }
-        if self.files.insert(file.clone(), content).is_some() {
+        if self.by_path.insert(file.clone(), content).is_some() {
             let message =
                 format!("the volume has two files {file:?}; give one of them another path");
             review.refuse(path.to_owned(), message);
