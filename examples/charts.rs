@@ -41,9 +41,10 @@ fn main() {
     let refused = |outcome: &Outcome| outcome.refused.clone();
     reasons("Refused for", &outcomes, refused);
     reasons("Told", &outcomes, |outcome| {
-        match outcome.refused.is_empty() {
-            true => outcome.told.clone(),
-            false => BTreeSet::new(),
+        if outcome.refused.is_empty() {
+            outcome.told.clone()
+        } else {
+            BTreeSet::new()
         }
     });
     by_chart(&outcomes);
@@ -182,7 +183,7 @@ fn general(field: &str) -> String {
         } else {
             inner
         };
-        out.push_str(&format!("[{inner}]{rest}"));
+        out.extend(["[", inner, "]", rest]);
     }
     out.replace("spec.initContainers[]", "spec.containers[]")
 }
