@@ -124,8 +124,13 @@ async fn serve_admin(
     let servers = TaskTracker::new();
     let probes = admin::probes(readiness.clone());
     let scrapes = admin::metrics(metrics.clone());
+    if let Some(address) = settings.probes() {
+        let (listener, address) = admin::bind(address).await?;
+        tracing::info!(%address, "serving /livez and /readyz");
+        servers.spawn(admin::serve(listener, probes.clone(), cancel.clone()));
+    }
     let (listener, address) = admin::bind(settings.metrics_addr).await?;
-    if settings.metrics_plain_http {
+    if settings.has_plain_metrics() {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /livez, /readyz and /metrics without TLS");
         servers.spawn(admin::serve(
             listener,
@@ -133,9 +138,7 @@ async fn serve_admin(
             cancel.clone(),
         ));
     } else {
-        let (probe_listener, probe_address) = admin::bind(settings.probe_addr).await?;
-        tracing::info!(%probe_address, %address, version = env!("CARGO_PKG_VERSION"), "serving /livez and /readyz, and /metrics");
-        servers.spawn(admin::serve(probe_listener, probes, cancel.clone()));
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /metrics");
         let clients = Clients::new(kube_config(settings).await?, metrics.clone())?;
         let access = Access::new(client_cas, clients.operator());
         let (cancel, ip) = (cancel.clone(), settings.node_ip());

@@ -86,11 +86,12 @@ pub struct Settings {
     )]
     pub kubelet_cert_dir: Option<PathBuf>,
 
-    /// Address of /livez and /readyz, for probes.
-    #[arg(long, env = "VKC_PROBE_ADDR", default_value = "0.0.0.0:8080")]
-    pub probe_addr: SocketAddr,
+    /// Address of /livez and /readyz, for probes: 0.0.0.0:8080, or --metrics-addr where that is plain HTTP.
+    #[arg(long, env = "VKC_PROBE_ADDR")]
+    pub probe_addr: Option<SocketAddr>,
 
-    /// Address of /metrics: HTTPS, for callers whom the API server knows and lets get the path /metrics.
+    /// Address of /metrics: HTTPS, for callers whom the API server knows and lets get the path /metrics; plain HTTP at a
+    /// loopback address, which only programs of the same machine reach.
     #[arg(long, env = "VKC_METRICS_ADDR", default_value = "0.0.0.0:8443")]
     pub metrics_addr: SocketAddr,
 
@@ -108,6 +109,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether /metrics is served over plain HTTP, together with /livez and /readyz.
+    pub fn has_plain_metrics(&self) -> bool {
+        self.metrics_plain_http || self.metrics_addr.ip().is_loopback()
+    }
+
+    /// Where /livez and /readyz are served besides.
+    pub fn probes(&self) -> Option<SocketAddr> {
+        let default = SocketAddr::from(([0, 0, 0, 0], 8080));
+        self.probe_addr
+            .or_else(|| (!self.has_plain_metrics()).then_some(default))
+    }
+
     /// The nodes' address: as set, else the address that this machine uses towards the outside, else loopback.
     pub fn node_ip(&self) -> IpAddr {
         self.node_ip.unwrap_or_else(guess_ip)
@@ -246,6 +259,35 @@ mod tests {
         }
         for bad in ["", ".", "a..b", "-a", "A.b", "a b", "svc_x"] {
             assert!(domain(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn plain_metrics_are_for_this_machine_and_take_the_probes_along() {
+        use clap::Parser as _;
+
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        let probes = SocketAddr::from(([0, 0, 0, 0], 8080));
+        for (args, plain, probe_addr) in [
+            (&[][..], false, Some(probes)),
+            (&["--metrics-addr=10.0.0.1:9"], false, Some(probes)),
+            (&["--metrics-addr=127.0.0.1:9"], true, None),
+            (&["--metrics-addr=[::1]:9"], true, None),
+            (&["--metrics-plain-http"], true, None),
+            (
+                &["--metrics-plain-http", "--probe-addr=0.0.0.0:8080"],
+                true,
+                Some(probes),
+            ),
+        ] {
+            let args = std::iter::once(&"vkc").chain(args);
+            let settings = Program::parse_from(args).settings;
+            let found = (settings.has_plain_metrics(), settings.probes());
+            assert_eq!(found, (plain, probe_addr), "{settings:?}");
         }
     }
 

@@ -19,7 +19,7 @@ use crate::translate::{EndStep, PodKey, has_ended, running_containers, status_of
 
 /// Containers that nobody can send a signal get this long after their pod was deleted: what sends them requests learns of
 /// the deletion meanwhile.
-const DRAIN: SignedDuration = SignedDuration::from_secs(5);
+const DRAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// What the end of a pod waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

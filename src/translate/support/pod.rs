@@ -160,7 +160,7 @@ pub(super) const ROWS: &[Row] = &[
         "spec.terminationGracePeriodSeconds",
         Mapped,
         Approximated(
-            "no signal can be sent: what runs goes on for 5 s after the delete, or less where the period is shorter, and is ended \
+            "no signal can be sent: what runs goes on for 3 s after the delete, or less where the period is shorter, and is ended \
              with its container group",
         ),
     ),

@@ -184,7 +184,7 @@ fn where_nothing_can_be_signalled_requests_get_some_seconds() {
     };
     let effects = world.step(Input::Signalled(key("a"), vec![unreached]));
     assert_eq!(events(&effects), ["NotSignalled"]);
-    // Five seconds after the delete was asked for, which was five seconds ago.
+    // Three seconds after the delete was asked for, which was five seconds ago.
     assert_eq!(only_operation(&effects), Operation::DeleteGroup);
 }
 
