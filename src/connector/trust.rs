@@ -276,7 +276,7 @@ mod tests {
         for (host, here) in [
             ("https://127.0.0.1:4433", true),
             ("https://127.8.0.1", true),
-            ("https://[::1]:4433/arm", true),
+            ("https://[::1]:4433", true),
             ("https://localhost:4433", false),
             ("https://127.0.0.1.example.com", false),
             ("https://10.0.0.1:4433", false),

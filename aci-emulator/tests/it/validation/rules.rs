@@ -314,7 +314,7 @@ pub(crate) fn all() -> Vec<(Value, &'static str, &'static str)> {
             "'A.B'",
         ),
         (
-            env(json!([{"name": "_A", "value": "1"}])),
+            env(json!([{"name": "1A", "value": "1"}])),
             "InvalidEnvironmentVariableName",
             "",
         ),
