@@ -19,6 +19,5 @@ mod kubectl;
 mod kubelet;
 mod node;
 mod outage;
-mod ownership;
 mod pods;
 mod support;

@@ -13,9 +13,6 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
-/// Tests that run at once, for each processor: most of them wait for servers.
-const TESTS_PER_CPU: usize = 2;
-
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // Before the tests: a build of some minutes is easier to follow here than inside of the first of them.
     let assets = Assets::resolve(stderr_progress)?;
@@ -32,10 +29,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
     {
         cargo.arg("--workspace");
-    }
-    let cpus = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        cargo.env("RUST_TEST_THREADS", (cpus * TESTS_PER_CPU).to_string());
     }
     let status = cargo
         .args(&args.args)
