@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
 
+use super::ending::Ending;
 use super::next::MISSING_AGAIN;
 use super::on_list::is_settling;
 use super::record::{PodRecord, Record};
@@ -242,6 +243,8 @@ impl Record {
             && lasts
         {
             removal.accepted = false;
+            // Nor can anything be run or signalled there.
+            removal.ending = Ending::Over;
         }
     }
 
