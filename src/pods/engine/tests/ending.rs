@@ -196,3 +196,17 @@ fn a_pod_that_does_not_run_is_deleted_at_once() {
     let effects = world.step(Input::PodApplied(ending(true, None, 30)));
     assert_eq!(only_operation(&effects), Operation::DeleteGroup);
 }
+
+#[test]
+fn where_no_poll_is_had_for_long_the_group_is_deleted_as_it_is() {
+    for (kind, next) in [
+        (FailureKind::Shared, Operation::DeleteGroup),
+        (FailureKind::Transient, Operation::GetGroup),
+    ] {
+        let mut world = world();
+        world.step(Input::PodApplied(ending(true, None, 30)));
+        assert_eq!(world.begin("a"), Operation::GetGroup);
+        let effects = world.step(Input::Observed(key("a"), Err(failure(kind))));
+        assert_eq!(only_operation(&effects), next, "{kind:?}");
+    }
+}
