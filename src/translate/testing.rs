@@ -137,7 +137,7 @@ pub(super) fn resolved() -> Resolved {
         services: Some(Arc::from([])),
         kubernetes: Some(None),
         images: [
-            ("e", image(&["/entry", "$(HOME)"], &["cmd"], "", "/work")),
+            ("e", image(&["/entry", "$(HOME)"], &["cmd"], "", "/srv")),
             ("bare", image(&[], &[], "", "")),
             ("numeric", image(&["a"], &[], "1001", "")),
             ("both", image(&["a"], &[], "65532:65533", "/")),

@@ -100,13 +100,13 @@ mod tests {
             json!(all)
         };
         let table = [
-            // The image `e` starts in /work.
+            // The image `e` starts in /srv.
             (
-                json!({"image": "e", "workingDir": "/work/", "command": ["a"]}),
+                json!({"image": "e", "workingDir": "/srv/", "command": ["a"]}),
                 json!(["a"]),
                 0,
             ),
-            (json!({"image": "e", "workingDir": "/work"}), Value::Null, 0),
+            (json!({"image": "e", "workingDir": "/srv"}), Value::Null, 0),
             (
                 json!({"image": "e", "workingDir": "", "command": ["a"]}),
                 json!(["a"]),
@@ -157,6 +157,6 @@ mod tests {
         let pod = |directory: &str| json!({"name": "c", "image": "e", "workingDir": directory, "command": ["a"]});
         let refused = translate(&pod("/a"), Os::Windows).unwrap_err();
         assert_eq!(refused[0].0, "spec.containers[0].workingDir");
-        assert!(translate(&pod("/work"), Os::Windows).is_ok());
+        assert!(translate(&pod("/srv"), Os::Windows).is_ok());
     }
 }
