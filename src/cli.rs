@@ -88,18 +88,13 @@ async fn operate(settings: Settings) -> anyhow::Result<()> {
     readiness.set("controller", false);
     let (cas_sender, client_cas) = client_ca::channel();
     let admin_cancel = CancellationToken::new();
-    let admin = serve_admin(
-        &settings,
-        &readiness,
-        &metrics,
-        client_cas.clone(),
-        &admin_cancel,
-    )
-    .await?;
+    let clients = Clients::new(kube_config(&settings).await?, metrics.clone())?;
+    let access = Access::new(client_cas.clone(), clients.operator());
+    let admin = serve_admin(&settings, &readiness, &metrics, access, &admin_cancel).await?;
 
     let signals = tokio::spawn(shutdown::on_signals(cancel.clone()));
     let result = tokio::select! {
-        result = control(&settings, metrics, readiness, (cas_sender, client_cas), cancel.clone()) => result,
+        result = control(&settings, clients, metrics, readiness, (cas_sender, client_cas), cancel.clone()) => result,
         _ = signals => Err(anyhow::anyhow!("ended by a second signal")),
         () = overdue(&cancel) => Err(anyhow::anyhow!("the operator did not stop within {} s", STOP.as_secs())),
     };
@@ -118,7 +113,7 @@ async fn serve_admin(
     settings: &Settings,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
-    client_cas: client_ca::ClientCas,
+    access: Access,
     cancel: &CancellationToken,
 ) -> anyhow::Result<TaskTracker> {
     let servers = TaskTracker::new();
@@ -139,8 +134,6 @@ async fn serve_admin(
         ));
     } else {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /metrics");
-        let clients = Clients::new(kube_config(settings).await?, metrics.clone())?;
-        let access = Access::new(client_cas, clients.operator());
         let (cancel, ip) = (cancel.clone(), settings.node_ip());
         servers.spawn(async move {
             let served = admin::scrapes::serve(listener, ("vkc", ip), scrapes, access, cancel);
@@ -160,13 +153,12 @@ async fn overdue(cancel: &CancellationToken) {
 
 async fn control(
     settings: &Settings,
+    clients: Clients,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     (cas_sender, client_cas): (client_ca::Sender, client_ca::ClientCas),
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
-    let config = kube_config(settings).await?;
-    let clients = Clients::new(config, metrics.clone())?;
     let timing = ownership::Timing::default();
     let leases = ApiLeases::new(
         clients.operator_no_retry(),

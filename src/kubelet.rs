@@ -12,6 +12,7 @@ pub mod logs;
 pub mod pods;
 pub mod portforward;
 pub mod remote;
+pub mod reviews;
 pub mod routes;
 pub mod server;
 pub mod spdy;

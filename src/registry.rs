@@ -13,9 +13,9 @@ mod cache;
 mod challenge;
 mod digest;
 mod error;
-mod line;
 mod manifest;
 mod network;
+mod queue;
 mod reference;
 mod session;
 
@@ -29,9 +29,9 @@ use tokio::time::Instant;
 
 use self::breaker::Breaker;
 use self::cache::Cache;
-use self::line::{Full, Line};
 use self::manifest::Next;
 use self::network::Resolver;
+use self::queue::{Full, Queue};
 use self::session::{Session, Wanted};
 use crate::azure::error::{AzureError, chain};
 use crate::azure::model::SecretText;
@@ -43,7 +43,7 @@ pub use self::manifest::{Configuration, Platform};
 pub use self::network::{Network, Networks};
 pub use self::reference::{ImageReference, Version};
 
-/// A look that is not over by then has failed, the wait for its turn included.
+/// A look that is not over by then has failed, the wait for its permit included.
 const LOOK: Duration = Duration::from_secs(30);
 /// An index may lead to an index, and that to the manifest.
 const MAX_MANIFESTS: usize = 3;
@@ -97,7 +97,7 @@ impl Observer for () {
 pub struct Registry {
     http: reqwest::Client,
     networks: Networks,
-    line: Line,
+    queue: Queue,
     breaker: Breaker,
     epoch: Instant,
     looks: Cache<Key, Result<Arc<Configuration>, RegistryError>>,
@@ -127,7 +127,7 @@ impl Registry {
         Ok(Self {
             http: transport::client(ca_bundle_pem, |builder| builder.dns_resolver(resolver))?,
             networks,
-            line: Line::default(),
+            queue: Queue::default(),
             breaker: Breaker::default(),
             epoch: Instant::now(),
             looks: Cache::default(),
@@ -181,9 +181,9 @@ impl Registry {
         login: Option<&Login>,
     ) -> Result<Configuration, RegistryError> {
         let host = image.host.as_str();
-        let _turn = self
-            .line
-            .turn(asker, host)
+        let _permit = self
+            .queue
+            .permit(asker, host)
             .await
             .map_err(|Full| RegistryError::Busy {
                 host: host.to_owned(),

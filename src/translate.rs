@@ -16,8 +16,8 @@ mod time;
 pub use defaults::{ClusterDns, GroupDefaults, Largest, Workspace};
 pub use group::{
     Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
-    Refusals, Resolved, Service, ServicePort, Translation, container_group, registry_server,
-    small_group,
+    Refusals, Resolved, Service, ServicePort, Translation, container_group, port_number,
+    registry_server, small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub use policy::RestartPolicy;

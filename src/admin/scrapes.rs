@@ -10,30 +10,26 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use http::{StatusCode, header};
-use k8s_openapi::api::authorization::v1::{
-    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-};
-use kube::api::PostParams;
-use kube::{Api, Client};
-use parking_lot::Mutex;
+use k8s_openapi::api::authorization::v1::{NonResourceAttributes, SubjectAccessReviewSpec};
+use kube::Client;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::kube::call::{KubeError, TIMEOUT, call};
-use crate::kubelet::authn::{Authenticator, AuthnError, User};
-use crate::kubelet::cache::Cache;
+use crate::kubelet::authn::{Authenticator, AuthnError};
 use crate::kubelet::client_ca::ClientCas;
 use crate::kubelet::listener::{self, Peer};
+use crate::kubelet::reviews::{Kept, Reviews};
 use crate::kubelet::tls::{ServingCertificate, server_config};
 
 /// How long the API server's word counts.
-const ALLOWED: Duration = Duration::from_mins(1);
-const DENIED: Duration = Duration::from_secs(10);
-const ANSWERS: usize = 64;
+const KEPT: Kept = Kept {
+    allowed: Duration::from_mins(1),
+    denied: Duration::from_secs(10),
+    answers: 64,
+};
 
 /// The certificate could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +47,8 @@ pub enum TlsError {
 
 pub struct Access {
     authenticator: Authenticator,
-    client: Client,
-    epoch: Instant,
-    answers: Mutex<Cache<User, bool>>,
+    /// There is one thing to ask for.
+    reviews: Reviews<()>,
 }
 
 impl Access {
@@ -61,39 +56,8 @@ impl Access {
     pub fn new(cas: ClientCas, client: Client) -> Self {
         Self {
             authenticator: Authenticator::new(cas, client.clone()),
-            client,
-            epoch: Instant::now(),
-            answers: Mutex::new(Cache::new(ANSWERS)),
+            reviews: Reviews::new("review access to the metrics", client, KEPT),
         }
-    }
-
-    async fn allows(&self, user: &User) -> Result<bool, KubeError> {
-        if let Some(answer) = self.answers.lock().get(user, self.epoch.elapsed()) {
-            return Ok(answer);
-        }
-        let question = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: Some(user.name.clone()),
-                uid: user.uid.clone(),
-                groups: Some(user.groups.clone()),
-                extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
-                non_resource_attributes: Some(NonResourceAttributes {
-                    path: Some("/metrics".to_owned()),
-                    verb: Some("get".to_owned()),
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
-        };
-        let api = Api::<SubjectAccessReview>::all(self.client.clone());
-        let params = PostParams::default();
-        let ask = api.create(&params, &question);
-        let answer = call("review access to the metrics", TIMEOUT, ask).await?;
-        let allowed = answer.status.is_some_and(|status| status.allowed);
-        let life = if allowed { ALLOWED } else { DENIED };
-        let now = self.epoch.elapsed();
-        self.answers.lock().put(user.clone(), allowed, now, life);
-        Ok(allowed)
     }
 
     async fn admit(&self, peer: &Peer, authorization: Option<&str>) -> Result<(), StatusCode> {
@@ -110,11 +74,21 @@ impl Access {
             AuthnError::Kube(_) => StatusCode::INTERNAL_SERVER_ERROR,
         })?;
         let user = user.ok_or(StatusCode::UNAUTHORIZED)?;
-        match self.allows(&user).await {
+        match self.reviews.allows(&user, (), read_metrics).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(StatusCode::FORBIDDEN),
             Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
         }
+    }
+}
+
+fn read_metrics() -> SubjectAccessReviewSpec {
+    SubjectAccessReviewSpec {
+        non_resource_attributes: Some(NonResourceAttributes {
+            path: Some("/metrics".to_owned()),
+            verb: Some("get".to_owned()),
+        }),
+        ..SubjectAccessReviewSpec::default()
     }
 }
 

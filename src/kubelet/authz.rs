@@ -5,25 +5,19 @@
 use std::time::Duration;
 
 use http::Method;
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-};
-use kube::api::PostParams;
-use kube::{Api, Client};
-use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReviewSpec};
+use kube::Client;
 
 use super::authn::User;
-use super::cache::Cache;
-use crate::kube::call::{KubeError, TIMEOUT, call};
+use super::reviews::{Kept, Reviews};
+use crate::kube::call::KubeError;
 
 /// A kubelet's own lives of answers (`--authorization-webhook-cache-*-ttl`).
-const ALLOWED: Duration = Duration::from_mins(5);
-const DENIED: Duration = Duration::from_secs(30);
-const ANSWERS: usize = 1024;
-/// Questions to the API server at once.
-const QUESTIONS: usize = 16;
+const KEPT: Kept = Kept {
+    allowed: Duration::from_mins(5),
+    denied: Duration::from_secs(30),
+    answers: 1024,
+};
 
 /// The RBAC verb of a method; empty for one that RBAC has no word for. PURE.
 pub fn verb(method: &Method) -> &'static str {
@@ -63,10 +57,8 @@ pub fn subresources(path: &str) -> &'static [&'static str] {
 /// Asks the API server, and remembers its answers.
 pub struct Authorizer {
     node: String,
-    client: Client,
-    epoch: Instant,
-    answers: Mutex<Cache<(User, &'static str, &'static str), bool>>,
-    questions: Semaphore,
+    /// By verb and subresource.
+    reviews: Reviews<(&'static str, &'static str)>,
 }
 
 impl Authorizer {
@@ -74,10 +66,7 @@ impl Authorizer {
     pub fn new(node: String, client: Client) -> Self {
         Self {
             node,
-            client,
-            epoch: Instant::now(),
-            answers: Mutex::new(Cache::new(ANSWERS)),
-            questions: Semaphore::new(QUESTIONS),
+            reviews: Reviews::new("review access to the kubelet API", client, KEPT),
         }
     }
 
@@ -92,57 +81,27 @@ impl Authorizer {
         subresources: &[&'static str],
     ) -> Result<bool, KubeError> {
         for subresource in subresources {
-            if self.allows_one(user, verb, subresource).await? {
+            let question = || question(&self.node, verb, subresource);
+            let action = (verb, *subresource);
+            if self.reviews.allows(user, action, question).await? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
-
-    async fn allows_one(
-        &self,
-        user: &User,
-        verb: &'static str,
-        subresource: &'static str,
-    ) -> Result<bool, KubeError> {
-        let key = (user.clone(), verb, subresource);
-        if let Some(answer) = self.answers.lock().get(&key, self.epoch.elapsed()) {
-            return Ok(answer);
-        }
-        let question = review(&self.node, user, verb, subresource);
-        let ask = async {
-            // Only a closed semaphore fails, and this one is never closed.
-            let _turn = self.questions.acquire().await.ok();
-            let api = Api::<SubjectAccessReview>::all(self.client.clone());
-            api.create(&PostParams::default(), &question).await
-        };
-        let answer = call("review access to the kubelet API", TIMEOUT, ask).await?;
-        let allowed = answer.status.is_some_and(|status| status.allowed);
-        let life = if allowed { ALLOWED } else { DENIED };
-        let now = self.epoch.elapsed();
-        self.answers.lock().put(key, allowed, now, life);
-        Ok(allowed)
-    }
 }
 
-fn review(node: &str, user: &User, verb: &str, subresource: &str) -> SubjectAccessReview {
-    SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: Some(user.name.clone()),
-            uid: user.uid.clone(),
-            groups: Some(user.groups.clone()),
-            extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
-            resource_attributes: Some(ResourceAttributes {
-                verb: Some(verb.to_owned()),
-                version: Some("v1".to_owned()),
-                resource: Some("nodes".to_owned()),
-                subresource: Some(subresource.to_owned()),
-                name: Some(node.to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
+fn question(node: &str, verb: &str, subresource: &str) -> SubjectAccessReviewSpec {
+    SubjectAccessReviewSpec {
+        resource_attributes: Some(ResourceAttributes {
+            verb: Some(verb.to_owned()),
+            version: Some("v1".to_owned()),
+            resource: Some("nodes".to_owned()),
+            subresource: Some(subresource.to_owned()),
+            name: Some(node.to_owned()),
+            ..ResourceAttributes::default()
+        }),
+        ..SubjectAccessReviewSpec::default()
     }
 }
 
@@ -150,6 +109,7 @@ fn review(node: &str, user: &User, verb: &str, subresource: &str) -> SubjectAcce
 mod tests {
     use super::*;
     use http::{Request, Response};
+    use k8s_openapi::api::authorization::v1::SubjectAccessReview;
     use kube::client::Body;
     use serde_json::json;
 

@@ -98,15 +98,6 @@ impl Live {
     }
 }
 
-/// None of `containers` was reached.
-fn unreached(containers: &[String], why: &str) -> Vec<Unreached> {
-    let one = |container: &String| Unreached {
-        container: container.clone(),
-        why: why.to_owned(),
-    };
-    containers.iter().map(one).collect()
-}
-
 #[async_trait]
 impl Backend for Live {
     async fn create(&self, create: Create) -> Result<Ensured, Failure> {
@@ -147,7 +138,7 @@ impl Backend for Live {
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
         match self.read(key).await {
             Ok(pod) => self.aci.run_pre_stop(key, &pod, containers).await,
-            Err(failure) => unreached(containers, &failure.message),
+            Err(failure) => Unreached::all(containers, &failure.message),
         }
     }
 

@@ -3,6 +3,8 @@
 //! One task owns the engine, the queue and the status writer; calls run beside it, a bounded number at a time, and come back
 //! as inputs. Nothing is shared and nothing is locked.
 
+mod operations;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +18,18 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::{Backend, Create};
-use super::engine::{
-    Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Presence, Tenants,
-};
-use super::queue::{Priority, Queue};
+use self::operations::{died, internal, not_written, operate};
+use super::backend::Backend;
+use super::engine::{Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Tenants};
+use super::queue::Queue;
 use super::slots::{OperationSlot, Slots};
 use super::watch::Change;
 use super::writer::{Pending, Writer};
 use super::{Observer, Report, Settings, snapshot};
 use crate::api::AllowedNamespaces;
-use crate::azure::throttle::CallPriority;
 use crate::kube::call::KubeError;
 use crate::kube::namespaces::Namespaces;
-use crate::provider::{Failure, FailureKind, Listing, RefreshRequests, Slot as _, Unreached};
+use crate::provider::{Failure, Listing, RefreshRequests};
 use crate::translate::PodKey;
 use crate::watched::set_if_changed;
 
@@ -293,10 +293,10 @@ impl<B: Backend> Driver<B> {
             let id = self.tasks.spawn(task).id();
             self.owners.insert(id, Owner::List);
         }
-        while let Some(slot) = self.slots.take() {
-            let Some(key) = self.queue.pop(now) else {
-                break;
-            };
+        while self.is_due(now)
+            && let Some(slot) = self.slots.take()
+            && let Some(key) = self.queue.pop(now)
+        {
             if let Some(begun) = self.engine.begin(self.now(), &key) {
                 self.begin(key, begun, slot);
             }
@@ -316,7 +316,7 @@ impl<B: Backend> Driver<B> {
             self.sinks.observer.create_lag(seen.elapsed());
         }
         let owner = Owner::Operation(key.clone(), begun.operation.clone());
-        let hook = is_hook(&begun.operation).then(|| key.clone());
+        let hook = begun.operation.is_hook().then(|| key.clone());
         let task = operate(
             Arc::clone(&self.backend),
             key,
@@ -339,10 +339,14 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// Whether an operation is due.
+    fn is_due(&self, now: Instant) -> bool {
+        self.queue.next_due().is_some_and(|due| due <= now)
+    }
+
     /// Whether something is due that no place is free for.
     fn waits_for_a_slot(&self) -> bool {
-        let due = self.queue.next_due();
-        !self.slots.is_free() && due.is_some_and(|due| due <= Instant::now())
+        !self.slots.is_free() && self.is_due(Instant::now())
     }
 
     fn start_writes(&mut self, now: Instant) {
@@ -376,7 +380,7 @@ impl<B: Backend> Driver<B> {
         };
         let owner = self.owners.remove(&id);
         if let Some(Owner::Operation(key, operation)) = &owner
-            && is_hook(operation)
+            && operation.is_hook()
         {
             self.hooks.remove(key);
         }
@@ -520,134 +524,6 @@ fn tenants(
             selector: Arc::clone(selector),
             namespaces,
         },
-    }
-}
-
-/// Carries out one operation; it always ends, in the input that belongs to it.
-async fn operate<B: Backend>(
-    backend: Arc<B>,
-    key: PodKey,
-    begun: Begun,
-    pod: Option<Arc<Pod>>,
-    slot: Arc<OperationSlot>,
-) -> Done {
-    let group = begun.group;
-    if is_hook(&begun.operation) {
-        slot.leave();
-    }
-    let input = match begun.operation {
-        Operation::CreateGroup {
-            look_first,
-            restarts,
-        } => {
-            let create = Create {
-                group,
-                key: key.clone(),
-                pod,
-                look_first,
-                restarts,
-                slot: slot.clone(),
-            };
-            let result = backend.create(create).await;
-            if let Err(failure) = &result
-                && failure.kind != FailureKind::Queued
-            {
-                tracing::info!(
-                    ns = key.namespace, pod = key.name, reason = failure.reason, error = %failure,
-                    "the container group was not created"
-                );
-            }
-            Input::Created(key, result)
-        }
-        Operation::GetGroup => {
-            let priority = match begun.priority {
-                Priority::Poll => CallPriority::Status,
-                Priority::Mutate | Priority::Transition | Priority::Retry => {
-                    CallPriority::Interactive
-                }
-            };
-            let result = backend.get(&group, priority).await;
-            Input::Observed(key, result)
-        }
-        Operation::DeleteGroup => {
-            let result = backend.delete(&group).await;
-            Input::Deleted(key, result)
-        }
-        Operation::StopGroup => {
-            let result = backend.stop(&group).await;
-            Input::Stopped(key, result)
-        }
-        Operation::RunPreStop(containers) => {
-            let failed = backend.run_pre_stop(&key, &containers).await;
-            Input::PreStopEnded(key, failed)
-        }
-        Operation::SendSignal(containers) => {
-            let unreached = backend.send_signal(&key, &containers).await;
-            Input::Signalled(key, unreached)
-        }
-        Operation::GetPod => {
-            let presence = backend.pod_presence(&key).await;
-            Input::PodRead(key, presence)
-        }
-        Operation::DeletePod => {
-            let done = backend.delete_pod(&key).await;
-            Input::PodDeleted(key, done)
-        }
-        Operation::Timer => Input::Timer(key),
-    };
-    Done::Operation(input)
-}
-
-/// Whether it takes as long as the pod allows.
-fn is_hook(operation: &Operation) -> bool {
-    matches!(
-        operation,
-        Operation::RunPreStop(_) | Operation::SendSignal(_)
-    )
-}
-
-/// The input that stands for a task that died.
-fn died(key: PodKey, operation: &Operation) -> Option<Input> {
-    Some(match operation {
-        // It may have taken effect.
-        Operation::CreateGroup { .. } => Input::Created(
-            key,
-            Err(Failure {
-                kind: FailureKind::Uncertain,
-                ..internal()
-            }),
-        ),
-        Operation::GetGroup => Input::Observed(key, Err(internal())),
-        Operation::DeleteGroup => Input::Deleted(key, Err(internal())),
-        Operation::StopGroup => Input::Stopped(key, Err(internal())),
-        Operation::RunPreStop(_) => Input::PreStopEnded(key, Vec::new()),
-        Operation::SendSignal(containers) => {
-            let unreached = |container: &String| Unreached {
-                container: container.clone(),
-                why: internal().message,
-            };
-            Input::Signalled(key, containers.iter().map(unreached).collect())
-        }
-        Operation::GetPod => Input::PodRead(key, Presence::Unknown),
-        Operation::DeletePod => Input::PodDeleted(key, false),
-        Operation::Timer => return None,
-    })
-}
-
-fn internal() -> Failure {
-    Failure::transient(
-        "Internal",
-        "an internal error; see the operator's log".to_string(),
-    )
-}
-
-fn not_written(key: &PodKey, error: &KubeError) -> PodEvent {
-    PodEvent {
-        key: key.clone(),
-        warning: true,
-        reason: "StatusNotWritten".to_owned(),
-        message: format!("The API server does not take the status of this pod: {error}"),
-        origin: None,
     }
 }
 

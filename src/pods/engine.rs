@@ -143,6 +143,13 @@ pub enum Operation {
     Timer,
 }
 
+impl Operation {
+    /// Whether it is done in the containers of a pod that ends, and takes as long as the pod allows.
+    pub(super) fn is_hook(&self) -> bool {
+        matches!(self, Self::RunPreStop(_) | Self::SendSignal(_))
+    }
+}
+
 /// What a pod's owner should be told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodEvent {

@@ -10,7 +10,6 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ExecAction, HTTPGetAction, LifecycleHandler, Pod, SleepAction,
 };
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +17,7 @@ use super::Aci;
 use super::exec::{Command, ExecError, Exit, Streams};
 use crate::api::Os;
 use crate::azure::error::chain;
-use crate::translate::PodKey;
+use crate::translate::{PodKey, port_number};
 
 /// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
 const HTTP: Duration = Duration::from_secs(30);
@@ -35,6 +34,17 @@ pub struct Unreached {
     /// Name of the container.
     pub container: String,
     pub why: String,
+}
+
+impl Unreached {
+    /// None of `containers` was reached.
+    pub fn all(containers: &[String], why: &str) -> Vec<Self> {
+        let one = |container: &String| Self {
+            container: container.clone(),
+            why: why.to_owned(),
+        };
+        containers.iter().map(one).collect()
+    }
 }
 
 /// What a hook does.
@@ -202,17 +212,8 @@ fn request(
     if host.is_some_and(|host| host.parse::<IpAddr>() != Ok(ip)) {
         return Err("its httpGet.host is not the pod's address".to_owned());
     }
-    let port = match &action.port {
-        IntOrString::Int(port) => Some(*port),
-        IntOrString::String(name) => ports
-            .iter()
-            .find(|port| port.name.as_deref() == Some(name))
-            .map(|port| port.container_port)
-            .or_else(|| name.parse().ok()),
-    };
-    let port = port
-        .and_then(|port| u16::try_from(port).ok())
-        .ok_or("its httpGet.port is no port of the container")?;
+    let port =
+        port_number(&action.port, ports).ok_or("its httpGet.port is no port of the container")?;
     let scheme = match action.scheme.as_deref() {
         Some("HTTPS") => "https",
         _ => "http",

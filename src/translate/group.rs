@@ -28,6 +28,7 @@ mod small;
 mod volumes;
 
 pub use budget::MAX_REQUEST;
+pub use probes::port_number;
 pub use registry_credentials::registry_server;
 pub use resolved::{Image, Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};

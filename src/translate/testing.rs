@@ -153,3 +153,17 @@ pub(super) fn resolved() -> Resolved {
 pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
+
+/// Fails when `docs/<name>`, which is made from the code, is not `page`; writes it first where `VKC_UPDATE` is set. `test` is
+/// who asks.
+pub(crate) fn is_written(name: &str, page: &str, test: &str) {
+    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("VKC_UPDATE").is_some() {
+        std::fs::write(&path, page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/{name} is stale: VKC_UPDATE=1 cargo test --lib {test}"
+    );
+}

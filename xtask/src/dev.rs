@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     // All builds come before the signals are watched: until then a Ctrl-C ends us and them as it ends any build.
     println!("Building vkc and aci-emulator.");
     let programs = workspace::build(if args.release { "release" } else { "dev" })?;
-    let needed = args.kubeconfig.is_none() || session::on_path("kubectl").is_none();
+    let needed = args.kubeconfig.is_none() || workspace::on_path("kubectl").is_none();
     let assets = if needed {
         Some(Assets::resolve(stderr_progress)?)
     } else {

@@ -48,7 +48,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.stand_in {
         needed.push("debootstrap");
     }
-    let missing: Vec<_> = needed.into_iter().filter(|name| !there(name)).collect();
+    let missing: Vec<_> = needed
+        .into_iter()
+        .filter(|name| workspace::on_path(name).is_none())
+        .collect();
     if !missing.is_empty() {
         let advice = format!(
             "no image: {} missing (Debian: apt-get install {})",
@@ -230,11 +233,4 @@ fn git(args: &[&str]) -> Option<String> {
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
-}
-
-fn there(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|dir| dir.join(program).is_file())
 }

@@ -38,6 +38,14 @@ pub fn cargo() -> Result<Command> {
     Ok(command)
 }
 
+/// The path of a program that the shell would find.
+#[must_use]
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+}
+
 /// The programs of the project.
 #[derive(Debug, Clone)]
 pub struct Programs {

@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{PollDemand, PollInterval};
-use crate::provider::{Deleted, Ensured, GroupSummary};
+use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
+use crate::pods::backend::Create;
+use crate::pods::engine::Presence;
+use crate::provider::{Deleted, Ensured, GroupSummary, Unreached};
 use crate::translate::{PodFacts, facts};
 
 /// Azure and the API server in memory. Each call takes `latency`, and what it did is on record.

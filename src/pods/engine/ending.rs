@@ -15,7 +15,7 @@ use super::stage::{Removal, Stage, Why};
 use super::{Effect, Engine, Now, Operation, cadence};
 use crate::pods::queue::Priority;
 use crate::provider::Unreached;
-use crate::translate::{EndStep, PodKey, has_ended, running_containers, status_of_group};
+use crate::translate::{EndStep, PodKey, has_ended, status_of_group};
 
 /// Containers that nobody can send a signal get this long after their pod was deleted: what sends them requests learns of
 /// the deletion meanwhile.
@@ -79,7 +79,7 @@ impl Engine {
         if removal.ending != Ending::Signal {
             return;
         }
-        let until = if unreached.len() < removal.running.len() {
+        let until = if unreached.len() < removal.running().len() {
             deletion.at
         } else {
             let began = pod.facts.deletion_began().unwrap_or(now.wall);
@@ -119,13 +119,8 @@ impl Record {
 
     /// Whether a hook or signal is under way that nothing waits for any more: the pod is gone, or has no time left.
     pub(super) fn abandons_hook(&self, now: Now) -> bool {
-        let under_way = self.in_flight.as_ref().is_some_and(|flight| {
-            matches!(
-                flight.operation,
-                Operation::RunPreStop(_) | Operation::SendSignal(_)
-            )
-        });
-        under_way
+        let under_way = self.in_flight.as_ref();
+        under_way.is_some_and(|flight| flight.operation.is_hook())
             && match &self.stage {
                 Stage::Removing(removal) => step(self, removal, now).is_none(),
                 _ => true,
@@ -151,7 +146,7 @@ impl Record {
         let Some(pod) = &mut self.pod else {
             return false;
         };
-        let Stage::Removing(removal) = &mut self.stage else {
+        let Stage::Removing(removal) = &self.stage else {
             return false;
         };
         let Some(group) = &removal.last else {
@@ -160,8 +155,7 @@ impl Record {
         if matches!(removal.ending, Ending::Over) {
             return false;
         }
-        removal.running = running_containers(group);
-        if removal.running.is_empty() || has_ended(&pod.facts, group) {
+        if removal.running().is_empty() || has_ended(&pod.facts, group) {
             self.set_ending(Ending::Over);
             return false;
         }
@@ -208,8 +202,8 @@ pub(super) fn step(record: &Record, removal: &Removal, now: Now) -> Option<Next>
     let next = match removal.ending {
         Ending::Over => return None,
         Ending::PreStop | Ending::Signal if record.is_unwritten() => timer(deadline),
-        Ending::PreStop => at(record, Operation::RunPreStop(removal.running.clone())),
-        Ending::Signal => at(record, Operation::SendSignal(removal.running.clone())),
+        Ending::PreStop => at(record, Operation::RunPreStop(removal.running())),
+        Ending::Signal => at(record, Operation::SendSignal(removal.running())),
         Ending::Poll => poll(record, Priority::Transition, Duration::ZERO),
         Ending::Drain(until) => {
             let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();

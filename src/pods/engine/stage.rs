@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::ending::Ending;
 use super::{Now, Operation};
 use crate::azure::model::ContainerGroup;
+use crate::translate::running_containers;
 
 /// Where a record is on its way.
 #[derive(Debug, Clone)]
@@ -81,8 +82,6 @@ pub(super) struct Removal {
     pub(super) accepted: bool,
     /// What the end of the pod waits for before its group is deleted.
     pub(super) ending: Ending,
-    /// Names of the containers that ran when it was looked last.
-    pub(super) running: Vec<String>,
     /// The delete has to wait for its turn for long: what runs is stopped meanwhile, once.
     pub(super) stop: Stopping,
     /// The last state of the group that is known.
@@ -104,10 +103,17 @@ impl Removal {
             had_group,
             accepted: false,
             ending: Ending::Over,
-            running: Vec::new(),
             stop: Stopping::No,
             last: None,
         }
+    }
+
+    /// Names of the containers that ran when it was looked last.
+    pub(super) fn running(&self) -> Vec<String> {
+        self.last
+            .as_deref()
+            .map(running_containers)
+            .unwrap_or_default()
     }
 }
 

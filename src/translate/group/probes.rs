@@ -155,7 +155,7 @@ fn http(
         review.at("spec.containers[].*Probe.httpGet.host", path);
         return None;
     }
-    let Some(port) = number(port, ports) else {
+    let Some(port) = port_number(port, ports) else {
         let message = match port {
             IntOrString::Int(port) => format!("{port} is no port"),
             IntOrString::String(name) => {
@@ -177,7 +177,7 @@ fn http(
     let path = path.as_deref().filter(|path| !path.is_empty());
     Some(ContainerHttpGet {
         path: Some(path.unwrap_or("/").to_owned()),
-        port,
+        port: port.into(),
         scheme: Some(scheme.to_owned()),
         http_headers: http_headers
             .iter()
@@ -190,9 +190,9 @@ fn http(
     })
 }
 
-/// The port as a number. A kubelet looks for a name among the ports of the same container, and reads it as a number when
-/// none has it.
-fn number(port: &IntOrString, ports: &[ContainerPort]) -> Option<i32> {
+/// The port of a probe or hook as a number; `None` when it is none. A kubelet looks for a name among the ports of the same
+/// container, and reads it as a number when none has it.
+pub fn port_number(port: &IntOrString, ports: &[ContainerPort]) -> Option<u16> {
     let number = match port {
         IntOrString::Int(port) => Some(*port),
         IntOrString::String(name) => ports
@@ -201,7 +201,9 @@ fn number(port: &IntOrString, ports: &[ContainerPort]) -> Option<i32> {
             .map(|port| port.container_port)
             .or_else(|| name.parse().ok()),
     };
-    number.filter(|port| (1..=65_535).contains(port))
+    number
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use k8s_openapi::api::core::v1;
 
 use super::{page, rows};
+use crate::translate::testing::is_written;
 
 #[test]
 fn every_row_is_there_once() {
@@ -14,16 +15,7 @@ fn every_row_is_there_once() {
 
 #[test]
 fn pod_support_page() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/pod-support.md");
-    let page = page();
-    if std::env::var_os("VKC_UPDATE").is_some() {
-        std::fs::write(path, &page).unwrap();
-    }
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        written == page,
-        "docs/pod-support.md is stale: VKC_UPDATE=1 cargo test --lib pod_support_page"
-    );
+    is_written("pod-support.md", &page(), "pod_support_page");
 }
 
 /// Members of the Kubernetes type `T`, as its schema spells them.

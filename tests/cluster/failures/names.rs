@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -78,20 +77,7 @@ fn a_pod_made_again_in_a_loop_under_slow_deletes_has_one_group_in_each_life() {
         fixture.control.change_settings(|settings| {
             settings.delete_delay = Duration::from_secs(2);
         });
-        fixture
-            .create::<StatefulSet>(&json!({
-                "metadata": {"name": "db"},
-                "spec": {
-                    "serviceName": "db",
-                    "replicas": 1,
-                    "selector": {"matchLabels": {"app": "db"}},
-                    "template": {
-                        "metadata": {"labels": {"app": "db"}},
-                        "spec": fixture.pod_spec("example.com/db"),
-                    },
-                },
-            }))
-            .await;
+        fixture.create_stateful_set("db").await;
         // UIDs and groups, one for each life.
         let mut lives: BTreeMap<String, String> = BTreeMap::new();
         for life in 0..LIVES {

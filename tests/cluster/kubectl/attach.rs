@@ -11,18 +11,23 @@ use super::client::{Wire, declare, kubectl, run_kubectl};
 use crate::support::fixture::{Fixture, is_running};
 use crate::support::site::{run, shared};
 
+/// A pod that runs once and is to be attached to by `wire`: its name and its group.
+async fn job(fixture: &Fixture, wire: Wire) -> (String, String) {
+    declare(fixture, wire == Wire::WebSocket).await;
+    let name = format!("{wire:?}").to_lowercase();
+    let never = json!({"restartPolicy": "Never"});
+    fixture.create_pod(&name, "example.com/job", never).await;
+    let pod = fixture.pod_until(&name, "it runs", 30, is_running).await;
+    (name, fixture.group_of(&pod))
+}
+
 #[test]
 fn output_is_shown_until_the_container_ends() {
     run(async {
         let operator = shared().await;
         let fixture = Fixture::start(&operator, "attach", "Linux").await;
         for wire in [Wire::WebSocket, Wire::Translated, Wire::Spdy] {
-            declare(&fixture, wire == Wire::WebSocket).await;
-            let name = format!("{wire:?}").to_lowercase();
-            let never = json!({"restartPolicy": "Never"});
-            fixture.create_pod(&name, "example.com/job", never).await;
-            let pod = fixture.pod_until(&name, "it runs", 30, is_running).await;
-            let group = fixture.group_of(&pod);
+            let (name, group) = job(&fixture, wire).await;
             let mut child = kubectl(&fixture, wire, &["attach", &name])
                 .await
                 .spawn()
@@ -66,12 +71,7 @@ fn the_log_is_shown_where_azure_does_not_attach() {
         let operator = shared().await;
         let fixture = Fixture::start(&operator, "attach-log", "Linux").await;
         for wire in [Wire::WebSocket, Wire::Translated, Wire::Spdy] {
-            declare(&fixture, wire == Wire::WebSocket).await;
-            let name = format!("{wire:?}").to_lowercase();
-            let never = json!({"restartPolicy": "Never"});
-            fixture.create_pod(&name, "example.com/job", never).await;
-            let pod = fixture.pod_until(&name, "it runs", 30, is_running).await;
-            let group = fixture.group_of(&pod);
+            let (name, group) = job(&fixture, wire).await;
             let write = |text: &str| fixture.control.append_log(&group, "main", text).unwrap();
             fixture.control.inject(Fault {
                 status: 400,

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
@@ -176,20 +175,7 @@ fn a_pod_recreated_under_its_name_gets_a_group_of_its_own() {
     run(async {
         let operator = shared().await;
         let fixture = Fixture::start(&operator, "again", "Linux").await;
-        fixture
-            .create::<StatefulSet>(&json!({
-                "metadata": {"name": "db"},
-                "spec": {
-                    "serviceName": "db",
-                    "replicas": 1,
-                    "selector": {"matchLabels": {"app": "db"}},
-                    "template": {
-                        "metadata": {"labels": {"app": "db"}},
-                        "spec": fixture.pod_spec("example.com/db"),
-                    },
-                },
-            }))
-            .await;
+        fixture.create_stateful_set("db").await;
         let first = fixture
             .pod_until("db-0", "it runs", PATIENCE, is_running)
             .await;

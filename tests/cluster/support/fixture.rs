@@ -7,6 +7,7 @@ use std::time::Duration;
 use aci_emulator::{Config, Control, Emulator, Fault, Request};
 use k8s_openapi::ByteString;
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, ObjectList, PostParams};
@@ -228,6 +229,23 @@ impl Fixture {
         let api = self.api::<K>();
         let made = api.create(&PostParams::default(), &object).await;
         serde_json::to_value(made.unwrap()).unwrap()
+    }
+
+    /// A `StatefulSet` of one pod, `<name>-0`.
+    pub(crate) async fn create_stateful_set(&self, name: &str) {
+        self.create::<StatefulSet>(&json!({
+            "metadata": {"name": name},
+            "spec": {
+                "serviceName": name,
+                "replicas": 1,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": {"app": name}},
+                    "spec": self.pod_spec(&format!("example.com/{name}")),
+                },
+            },
+        }))
+        .await;
     }
 
     /// The least spec of a pod that the scheduler puts on the fixture's node.

@@ -1,6 +1,5 @@
 //! One run of `dev`: its processes, and the steps that it takes with them.
 
-use std::env;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -98,7 +97,7 @@ impl Session {
             self.kubeconfig = given
                 .canonicalize()
                 .with_context(|| format!("cannot read {}", given.display()))?;
-            self.kubectl = on_path("kubectl")
+            self.kubectl = workspace::on_path("kubectl")
                 .or_else(|| assets.map(|assets| assets.program("kubectl")))
                 .context("no kubectl")?;
             let version = self
@@ -300,11 +299,4 @@ impl Session {
 fn generated() -> String {
     let part = || RandomState::new().hash_one(0_u8);
     format!("{:016x}{:016x}", part(), part())
-}
-
-/// The path of a program that the shell would find.
-pub(super) fn on_path(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|dir| dir.join(program))
-        .find(|path| path.is_file())
 }

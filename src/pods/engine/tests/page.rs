@@ -6,6 +6,7 @@ use super::*;
 use crate::azure::ErrorClass;
 use crate::pods::engine::cadence;
 use crate::provider::{Row, follows};
+use crate::translate::testing::is_written;
 
 const HEAD: &str = "\
 # When Azure fails
@@ -215,14 +216,5 @@ fn page() -> String {
 
 #[test]
 fn azure_failures_page() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/azure-failures.md");
-    let page = page();
-    if std::env::var_os("VKC_UPDATE").is_some() {
-        std::fs::write(path, &page).unwrap();
-    }
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        written == page,
-        "docs/azure-failures.md is stale: VKC_UPDATE=1 cargo test --lib azure_failures_page"
-    );
+    is_written("azure-failures.md", &page(), "azure_failures_page");
 }

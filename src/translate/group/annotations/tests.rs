@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use super::{ANNOTATIONS, BILLED, FQDN, NOT_ENFORCED, PREFIXES, page};
+use crate::translate::testing::is_written;
 
 #[test]
 fn every_name_is_there_once_and_under_a_known_prefix() {
@@ -19,14 +20,5 @@ fn every_name_is_there_once_and_under_a_known_prefix() {
 
 #[test]
 fn annotations_page() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/annotations.md");
-    let page = page();
-    if std::env::var_os("VKC_UPDATE").is_some() {
-        std::fs::write(path, &page).unwrap();
-    }
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        written == page,
-        "docs/annotations.md is stale: VKC_UPDATE=1 cargo test --lib annotations_page"
-    );
+    is_written("annotations.md", &page(), "annotations_page");
 }

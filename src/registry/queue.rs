@@ -1,4 +1,4 @@
-//! Whose look at a registry is next: turns are shared out by namespace, and no host gets more than a few at a time.
+//! The queue of looks at registries: permits are shared out by namespace, and no host gets more than a few at a time.
 //!
 //! A look waits for a host that a stranger has named, for up to half a minute. So a namespace whose registries do not answer
 //! waits for itself.
@@ -21,7 +21,7 @@ const WAITING_OF_NAMESPACE: usize = 128;
 pub(super) struct Full;
 
 #[derive(Debug, Default)]
-pub(super) struct Line(Arc<Mutex<State>>);
+pub(super) struct Queue(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -29,15 +29,15 @@ struct State {
     of_namespace: HashMap<String, usize>,
     at_host: HashMap<String, usize>,
     waiting: Vec<Waiting>,
-    /// Counts turns, and when each namespace that waits had its last one.
-    turns: u64,
+    /// Counts permits, and when each namespace that waits had its last one.
+    permits: u64,
     last: HashMap<String, u64>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     who: Who,
-    wake: oneshot::Sender<Turn>,
+    wake: oneshot::Sender<Permit>,
 }
 
 /// A namespace and the host that it asks.
@@ -47,17 +47,17 @@ struct Who {
     host: String,
 }
 
-/// A turn, until it is dropped.
+/// A permit, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Permit {
     who: Option<Who>,
-    line: Arc<Mutex<State>>,
+    queue: Arc<Mutex<State>>,
 }
 
-impl Line {
-    /// Waits for a turn. Whoever stops waiting loses his place.
-    pub(super) async fn turn(&self, namespace: &str, host: &str) -> Result<Turn, Full> {
-        let turn = {
+impl Queue {
+    /// Waits for a permit. Whoever stops waiting loses his place.
+    pub(super) async fn permit(&self, namespace: &str, host: &str) -> Result<Permit, Full> {
+        let permit = {
             let mut state = self.0.lock();
             state.waiting.retain(|it| !it.wake.is_closed());
             let of_one = state.waiting.iter();
@@ -65,32 +65,32 @@ impl Line {
             if state.waiting.len() >= WAITING || of_one >= WAITING_OF_NAMESPACE {
                 return Err(Full);
             }
-            let (wake, turn) = oneshot::channel();
+            let (wake, permit) = oneshot::channel();
             let who = Who {
                 namespace: namespace.to_owned(),
                 host: host.to_owned(),
             };
             state.waiting.push(Waiting { who, wake });
             state.give(&self.0);
-            turn
+            permit
         };
-        // The line outlives who waits in it.
-        turn.await.map_err(|_| Full)
+        // The queue outlives who waits in it.
+        permit.await.map_err(|_| Full)
     }
 }
 
 impl State {
-    /// Gives turns to those who wait, as far as there are any.
-    fn give(&mut self, line: &Arc<Mutex<Self>>) {
+    /// Gives permits to those who wait, as far as there are any.
+    fn give(&mut self, queue: &Arc<Mutex<Self>>) {
         while let Some(at) = self.next() {
             let Waiting { who, wake } = self.waiting.remove(at);
             self.begin(&who);
-            let turn = Turn {
+            let permit = Permit {
                 who: Some(who),
-                line: line.clone(),
+                queue: queue.clone(),
             };
-            if let Err(mut turn) = wake.send(turn)
-                && let Some(who) = turn.who.take()
+            if let Err(mut permit) = wake.send(permit)
+                && let Some(who) = permit.who.take()
             {
                 // Nobody waits for it any more. Its end must not lock what is locked.
                 self.end(&who);
@@ -107,7 +107,7 @@ impl State {
         });
     }
 
-    /// Who is next: of those that may, the namespace with the fewest turns now, and then the one whose last turn is longest ago.
+    /// Who is next: of those that may, the namespace with the fewest permits now, and then the one whose last permit is longest ago.
     fn next(&self) -> Option<usize> {
         if self.looks >= LOOKS {
             return None;
@@ -126,8 +126,8 @@ impl State {
 
     fn begin(&mut self, who: &Who) {
         self.looks += 1;
-        self.turns += 1;
-        self.last.insert(who.namespace.clone(), self.turns);
+        self.permits += 1;
+        self.last.insert(who.namespace.clone(), self.permits);
         *self.of_namespace.entry(who.namespace.clone()).or_default() += 1;
         *self.at_host.entry(who.host.clone()).or_default() += 1;
     }
@@ -148,12 +148,12 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(who) = self.who.take() {
-            let mut state = self.line.lock();
+            let mut state = self.queue.lock();
             state.end(&who);
-            state.give(&self.line);
+            state.give(&self.queue);
         }
     }
 }
@@ -168,25 +168,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_namespace_whose_registries_are_silent_waits_for_itself() {
-        let line = Arc::new(Line::default());
+        let queue = Arc::new(Queue::default());
         let mut silent = Vec::new();
         for n in 0..100 {
-            let line = line.clone();
+            let queue = queue.clone();
             silent.push(tokio::spawn(async move {
-                let turn = line.turn("noisy", &format!("host-{n}")).await;
+                let permit = queue.permit("noisy", &format!("host-{n}")).await;
                 tokio::time::sleep(Duration::from_secs(30)).await;
-                drop(turn);
+                drop(permit);
             }));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(line.0.lock().looks, OF_NAMESPACE);
-        let turn = line.turn("other", "registry").now_or_never();
-        assert!(turn.is_some(), "at once");
+        assert_eq!(queue.0.lock().looks, OF_NAMESPACE);
+        let permit = queue.permit("other", "registry").now_or_never();
+        assert!(permit.is_some(), "at once");
         for task in silent {
             task.await.unwrap();
         }
-        drop(turn);
-        let state = line.0.lock();
+        drop(permit);
+        let state = queue.0.lock();
         assert_eq!(
             (state.looks, state.waiting.len(), state.last.len()),
             (0, 0, 0)
@@ -196,27 +196,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_gets_few_and_namespaces_take_turns() {
-        let line = Line::default();
-        let _first = line.turn("a", "slow").await.unwrap();
-        let _second = line.turn("b", "slow").await.unwrap();
-        assert!(line.turn("c", "slow").now_or_never().is_none());
+        let queue = Queue::default();
+        let _first = queue.permit("a", "slow").await.unwrap();
+        let _second = queue.permit("b", "slow").await.unwrap();
+        assert!(queue.permit("c", "slow").now_or_never().is_none());
         let mut order = Vec::new();
         let mut running = Vec::new();
         for n in 0..6 {
-            running.push(line.turn(&format!("x{}", n % 3), &format!("h{n}")).await);
+            running.push(queue.permit(&format!("x{}", n % 3), &format!("h{n}")).await);
         }
         let mut waiting: Vec<_> = [("a", "1"), ("a", "2"), ("b", "3")]
-            .map(|(namespace, host)| (host, Box::pin(line.turn(namespace, host))))
+            .map(|(namespace, host)| (host, Box::pin(queue.permit(namespace, host))))
             .into();
-        for (_, turn) in &mut waiting {
-            assert!(turn.as_mut().now_or_never().is_none());
+        for (_, permit) in &mut waiting {
+            assert!(permit.as_mut().now_or_never().is_none());
         }
         for _ in 0..3 {
             running.pop();
-            waiting.retain_mut(|(host, turn)| match turn.as_mut().now_or_never() {
-                Some(turn) => {
+            waiting.retain_mut(|(host, permit)| match permit.as_mut().now_or_never() {
+                Some(permit) => {
                     order.push(*host);
-                    running.insert(0, turn);
+                    running.insert(0, permit);
                     false
                 }
                 None => true,
@@ -226,21 +226,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_line_has_an_end() {
-        let line = Line::default();
-        let _turns = [
-            line.turn("a", "h").await.unwrap(),
-            line.turn("a", "h").await.unwrap(),
+    async fn the_queue_has_an_end() {
+        let queue = Queue::default();
+        let _permits = [
+            queue.permit("a", "h").await.unwrap(),
+            queue.permit("a", "h").await.unwrap(),
         ];
         let mut waiting: Vec<_> = (0..WAITING_OF_NAMESPACE)
-            .map(|_| Box::pin(line.turn("a", "h")))
+            .map(|_| Box::pin(queue.permit("a", "h")))
             .collect();
-        for turn in &mut waiting {
-            assert!(turn.as_mut().now_or_never().is_none());
+        for permit in &mut waiting {
+            assert!(permit.as_mut().now_or_never().is_none());
         }
-        assert_eq!(line.turn("a", "h").await.unwrap_err(), Full);
-        assert!(line.turn("b", "other").await.is_ok());
+        assert_eq!(queue.permit("a", "h").await.unwrap_err(), Full);
+        assert!(queue.permit("b", "other").await.is_ok());
         drop(waiting);
-        assert!(line.turn("a", "other").await.is_ok());
+        assert!(queue.permit("a", "other").await.is_ok());
     }
 }

@@ -1,0 +1,218 @@
+//! What Azure and the API server do in this world, and when they fail.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Pod, World, key, wall};
+use crate::azure::model::ContainerGroup;
+use crate::pods::engine::{Input, Operation, Presence};
+use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary, Listing};
+use crate::translate::PodKey;
+
+const STARTS_AFTER: Duration = Duration::from_secs(3);
+/// Containers end so long after SIGTERM.
+const ENDS_AFTER: Duration = Duration::from_secs(2);
+
+fn failure() -> Failure {
+    Failure {
+        kind: FailureKind::Uncertain,
+        reason: "Simulated",
+        message: "simulated".into(),
+        retry_after: None,
+    }
+}
+
+fn complete(groups: Vec<GroupSummary>) -> Listing {
+    Listing {
+        all: groups.len(),
+        groups,
+        age: Duration::ZERO,
+    }
+}
+
+impl World {
+    /// Whether this call fails, and if so whether it takes effect all the same.
+    fn luck(&mut self) -> Option<bool> {
+        let failing = self.failing > 0;
+        self.failing = self.failing.saturating_sub(1);
+        failing.then_some(self.fails_after_effect)
+    }
+
+    /// Whether a GET of the group is answered 404 although it is there, which happens once.
+    fn is_denied(&mut self, uid: &str) -> bool {
+        self.unseen.remove(uid) && self.lying
+    }
+
+    pub(super) fn list(&mut self) -> Input {
+        if self.luck().is_some() {
+            return Input::GroupsListed(Err(failure()));
+        }
+        let groups = self.groups.iter().map(|(uid, made)| GroupSummary {
+            name: format!("g-{uid}"),
+            key: key(uid),
+            maker: crate::tenure::Maker::Us,
+            provisioning_state: if self.now < *made + STARTS_AFTER {
+                "Creating"
+            } else {
+                "Succeeded"
+            }
+            .into(),
+        });
+        let groups = groups.collect();
+        Input::GroupsListed(Ok(complete(groups)))
+    }
+
+    /// The failure of a create or delete that has to wait for its turn.
+    fn queued(&self) -> Option<Failure> {
+        let wait = self.queue_until.saturating_sub(self.now);
+        (!wait.is_zero()).then(|| Failure {
+            kind: FailureKind::Queued,
+            retry_after: Some(wait),
+            ..failure()
+        })
+    }
+
+    #[expect(clippy::too_many_lines, reason = "a line or two for each operation")]
+    pub(super) fn carry_out(&mut self, key: &PodKey, operation: &Operation) -> Input {
+        match (operation, self.queued()) {
+            (Operation::CreateGroup { .. }, Some(failure)) => {
+                return Input::Created(key.clone(), Err(failure));
+            }
+            (Operation::DeleteGroup, Some(failure)) => {
+                return Input::Deleted(key.clone(), Err(failure));
+            }
+            _ => {}
+        }
+        let luck = self.luck();
+        let happens = luck.is_none_or(|after_effect| after_effect);
+        let uid = key.uid.clone();
+        match operation {
+            Operation::CreateGroup { look_first, .. } => {
+                let there = self.groups.contains_key(&uid);
+                let exists = there && !(*look_first && self.is_denied(&uid));
+                if there && !exists && happens {
+                    self.repeated_puts.push(uid.clone());
+                }
+                // A pod that is gone from the API server cannot be read, so nothing is made for it.
+                let alive = self.pods.contains_key(&uid);
+                if happens && alive {
+                    if exists && !look_first {
+                        self.repeated_puts.push(uid.clone());
+                    }
+                    if !exists && self.ran.contains(&uid) {
+                        self.run_again.push(uid.clone());
+                    }
+                    if !there {
+                        self.unseen.insert(uid.clone());
+                    }
+                    self.groups.entry(uid.clone()).or_insert(self.now);
+                }
+                let result = match (luck, self.group(&uid)) {
+                    (None, Some(group)) => Ok(Ensured {
+                        group,
+                        adopted: false,
+                        notes: Vec::new(),
+                    }),
+                    _ => Err(failure()),
+                };
+                Input::Created(key.clone(), result)
+            }
+            Operation::GetGroup if luck.is_some() => Input::Observed(key.clone(), Err(failure())),
+            Operation::GetGroup if self.is_denied(&uid) => Input::Observed(key.clone(), Ok(None)),
+            Operation::GetGroup => Input::Observed(key.clone(), Ok(self.group(&uid))),
+            Operation::DeleteGroup => {
+                let now = self.wall();
+                let lives_on = |pod: &Pod| !pod.deleting && !pod.is_overdue(now);
+                match self.pods.get(&uid) {
+                    Some(pod) if lives_on(pod) => self.wrong_deletes.push(uid.clone()),
+                    Some(_) => {}
+                    None if self.deleting.contains(&uid) || self.confirmed.contains(&uid) => {}
+                    None => self.unconfirmed_deletes.push(uid.clone()),
+                }
+                if let Some(pod) = self.pods.get(&uid)
+                    && pod.deleting
+                    && self.now < pod.grace.0
+                    && self.signals.contains(&uid)
+                    && self.ended.get(&uid).is_some_and(|ended| *ended > self.now)
+                {
+                    self.cut_short.push(uid.clone());
+                }
+                let existed = if happens {
+                    self.groups.remove(&uid).is_some()
+                } else {
+                    false
+                };
+                let result = match luck {
+                    Some(_) => Err(failure()),
+                    None if existed => Ok(Deleted::Accepted(None)),
+                    None => Ok(Deleted::Absent),
+                };
+                Input::Deleted(key.clone(), result)
+            }
+            Operation::StopGroup if luck.is_some() => Input::Stopped(key.clone(), Err(failure())),
+            Operation::StopGroup => {
+                self.stopped.insert(uid.clone());
+                Input::Stopped(key.clone(), Ok(()))
+            }
+            Operation::RunPreStop(_) => {
+                self.hooks.push(uid);
+                Input::PreStopEnded(key.clone(), Vec::new())
+            }
+            Operation::SendSignal(_) => {
+                self.signals.push(uid.clone());
+                self.ended.insert(uid, self.now + ENDS_AFTER);
+                Input::Signalled(key.clone(), Vec::new())
+            }
+            Operation::Timer => unreachable!("carried out at once"),
+            Operation::GetPod if luck.is_some() => Input::PodRead(key.clone(), Presence::Unknown),
+            Operation::GetPod => {
+                let alive = self.pods.contains_key(&uid);
+                if !alive {
+                    self.confirmed.insert(uid);
+                }
+                Input::PodRead(
+                    key.clone(),
+                    if alive {
+                        Presence::Alive
+                    } else {
+                        Presence::Gone
+                    },
+                )
+            }
+            Operation::DeletePod => {
+                let removed = luck.is_none() && self.pods.remove(&uid).is_some();
+                if removed {
+                    self.step(Input::PodGone(key.clone()));
+                }
+                Input::PodDeleted(key.clone(), luck.is_none())
+            }
+        }
+    }
+
+    fn group(&self, uid: &str) -> Option<Box<ContainerGroup>> {
+        let made = self.groups.get(uid)?;
+        let running = self.now >= *made + STARTS_AFTER;
+        let mut container = json!({"name": "c", "properties": {"image": "i"}});
+        let ended = self.ended.get(uid).filter(|ended| **ended <= self.now);
+        if let Some(ended) = ended {
+            // It is started again at once.
+            container["properties"]["instanceView"] = json!({
+                "restartCount": 1,
+                "previousState": {"state": "Terminated", "exitCode": 0, "startTime": "2027-01-15T08:00:00Z",
+                                  "finishTime": wall(*ended).to_string(), "detailStatus": "Completed"},
+                "currentState": {"state": "Running", "startTime": wall(*ended).to_string()},
+            });
+        } else if running {
+            container["properties"]["instanceView"] = json!({
+                "restartCount": 0, "currentState": {"state": "Running", "startTime": "2027-01-15T08:00:00Z"},
+            });
+        }
+        let group = json!({"name": format!("g-{uid}"), "properties": {
+            "osType": "Linux", "restartPolicy": "Always", "containers": [container],
+            "provisioningState": if running { "Succeeded" } else { "Creating" },
+            "instanceView": {"state": if running { "Running" } else { "Pending" }},
+        }});
+        Some(Box::new(serde_json::from_value(group).unwrap()))
+    }
+}

@@ -1,0 +1,89 @@
+//! What holds whatever happens.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::World;
+use super::acts::{Act, act};
+use crate::pods::engine::HOLD;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_groups_and_pods_agree_in_the_end(
+        acts in prop::collection::vec(act(), 1..60),
+        lying in any::<bool>(),
+    ) {
+        let mut world = World::new();
+        world.lying = lying;
+        for act in &acts {
+            world.act(act);
+        }
+        world.failing = 0;
+        world.act(&Act::Suspend(false));
+        world.act(&Act::Allow(true));
+        world.take_back_lies();
+        // Long enough for groups that were too many at once.
+        world.pass(HOLD + Duration::from_secs(1200));
+
+        prop_assert!(world.repeated_puts.is_empty(), "PUT of an existing group: {:?}", world.repeated_puts);
+        prop_assert!(world.wrong_deletes.is_empty(), "group of a living pod deleted: {:?}", world.wrong_deletes);
+        prop_assert!(
+            world.unconfirmed_deletes.is_empty(),
+            "group deleted without a live GET of its pod: {:?}", world.unconfirmed_deletes
+        );
+        prop_assert!(
+            world.suspended_creates.is_empty(),
+            "created while suspended: {:?}", world.suspended_creates
+        );
+        prop_assert!(world.cut_short.is_empty(), "not waited for: {:?}", world.cut_short);
+        for (what, done) in [("hooks", &world.hooks), ("signals", &world.signals)] {
+            let once: BTreeSet<_> = done.iter().collect();
+            prop_assert_eq!(once.len(), done.len(), "{} twice: {:?}", what, done);
+        }
+        prop_assert!(world.run_again.is_empty(), "run a second time: {:?}", world.run_again);
+        for (uid, pod) in &world.pods {
+            prop_assert!(!pod.deleting, "{uid} was never removed");
+            let phase = pod.status["phase"].as_str().unwrap_or_default().to_string();
+            if pod.deadline.is_some() {
+                let reason = pod.status["reason"].as_str().unwrap_or_default();
+                prop_assert_eq!(phase, "Failed", "{} lives on", uid);
+                prop_assert!(
+                    reason == "DeadlineExceeded" || world.deleted_behind_our_back.contains(uid),
+                    "{} failed for {}", uid, reason
+                );
+                prop_assert!(!world.groups.contains_key(uid), "the group of {} bills", uid);
+            } else if phase == "Failed" {
+                prop_assert!(pod.once, "{uid} is to run always");
+                prop_assert!(world.deleted_behind_our_back.contains(uid), "{uid} failed for no reason");
+            } else {
+                prop_assert_eq!(phase, "Running");
+                prop_assert!(world.groups.contains_key(uid), "{} has no group", uid);
+            }
+        }
+        for uid in world.groups.keys() {
+            prop_assert!(world.pods.contains_key(uid), "the group of {uid} was left behind");
+        }
+        prop_assert_eq!(world.engine.counts().pods, world.pods.len());
+        prop_assert!(world.stopped.is_empty(), "stopped: {:?}", world.stopped);
+    }
+
+    #[test]
+    fn a_restart_of_a_quiet_world_changes_nothing(pods in prop::collection::btree_set(0u8..12, 0..12)) {
+        let mut world = World::new();
+        for n in &pods {
+            world.act(&Act::Create(*n));
+        }
+        world.pass(Duration::from_secs(60));
+        let before: Vec<_> = world.pods.values().map(|pod| pod.status.clone()).collect();
+        let groups = world.groups.clone();
+        world.act(&Act::KillOperator);
+        world.pass(Duration::from_secs(600));
+        let after: Vec<_> = world.pods.values().map(|pod| pod.status.clone()).collect();
+        prop_assert_eq!(before, after);
+        prop_assert_eq!(groups, world.groups);
+    }
+}
