@@ -3,7 +3,7 @@
 mod anew;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +13,13 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
 use kube::api::{
     DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use vkc::api::{Os, VirtualKubeletConnector, node_name};
-use vkc::kube::client::{Clients, Impersonation};
+use vkc::kube::client::Impersonation;
 use vkc::kube::identity::{self, Acquire as _, NodeIdentity, NodeIdentityError};
 use vkc::node::NodeError;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration, remove};
@@ -29,6 +28,7 @@ use vkc::node::status::Endpoint;
 use xtask::control_plane::{Assets, ControlPlane, Options, shared, stderr_progress};
 
 use crate::support::site::path;
+use crate::support::tools::clients;
 use crate::support::wait::eventually;
 
 /// The control plane with the CRD installed.
@@ -63,14 +63,6 @@ async fn plane() -> &'static ControlPlane {
         })
         .await;
     shared()
-}
-
-async fn clients(kubeconfig: &Path) -> Clients {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .unwrap();
-    Clients::new(config, Arc::new(())).unwrap()
 }
 
 /// One virtual node with its keeper, which ends with it.

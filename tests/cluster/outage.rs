@@ -1,20 +1,17 @@
 //! The API server is away for minutes and comes back, on a control plane of its own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
 use kube::api::PostParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Config};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use vkc::api::{Os, node_name};
-use vkc::kube::client::Clients;
 use vkc::kube::identity;
 use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use vkc::node::spec::{NodeSpec, kubelet_version};
@@ -22,6 +19,7 @@ use vkc::node::status::Endpoint;
 use vkc::pods::watch::{Change, changes};
 use xtask::control_plane::{Assets, ControlPlane, Options};
 
+use crate::support::tools::clients;
 use crate::support::wait::eventually;
 
 /// Two minutes: longer than the grace after which a node without heartbeats is `NotReady`, and than what the API server
@@ -63,10 +61,7 @@ async fn two_minutes_without_the_api_server_and_all_is_as_before_within_five_sec
     let plane = ControlPlane::start(&assets, Options::default())
         .await
         .unwrap();
-    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    let clients = Clients::new(config.unwrap(), Arc::new(())).unwrap();
+    let clients = clients(plane.kubeconfig()).await;
     let admin = plane.client().await.unwrap();
     let name = spec().name;
     let node = identity::acquire(&clients, &name, "v1.36.3", "default").await;

@@ -11,6 +11,7 @@ use xtask::control_plane::{Assets, ControlPlane, Options, stderr_progress};
 use xtask::stack::Operator;
 
 use super::helm::{chart, file, helm, path};
+use crate::support::fixture::credentials;
 
 /// Not the one of `config/`: nothing may depend on its name.
 const NAMESPACE: &str = "azure";
@@ -45,13 +46,7 @@ impl Stage {
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
         })).await;
-        stage.apply(&json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aci", "namespace": NAMESPACE},
-            "stringData": {
-                "AZURE_TENANT_ID": config.tenant_id, "AZURE_CLIENT_ID": config.client_id,
-                "AZURE_CLIENT_SECRET": config.client_secret, "AZURE_SUBSCRIPTION_ID": config.subscription_id,
-            },
-        })).await;
+        stage.apply(&credentials(NAMESPACE, "aci", &config)).await;
         stage
     }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,6 +26,7 @@ use vkc::translate::ClusterDns;
 use xtask::control_plane::{Assets, ControlPlane, Options, stderr_progress};
 
 use crate::support::site::path;
+use crate::support::tools::clients;
 use crate::support::wait::eventually;
 
 /// A control plane of its own: the controller works with every connector there is.
@@ -86,11 +86,7 @@ pub(crate) async fn running() -> Client {
 }
 
 async fn operate(kubeconfig: &Path) {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .unwrap();
-    let clients = Clients::new(config, Arc::new(())).unwrap();
+    let clients = clients(kubeconfig).await;
     let context = Context {
         clients: clients.clone(),
         namespace: super::NAMESPACE.to_owned(),

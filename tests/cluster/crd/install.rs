@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use xtask::control_plane::{ControlPlane, shared};
 
 use super::{eventually, feed, path, plane, run};
+use crate::support::tools::kube_config;
 
 const LINUX: &str = "virtual-kubelet-virtual-kubelet-linux-eastus";
 const OPERATOR: &str = "system:serviceaccount:vkc-system:vkc";
@@ -253,19 +254,14 @@ async fn the_operator_acts_as_its_listed_nodes_and_as_no_other() {
         .kubeconfig_for_service_account("vkc-system", "vkc")
         .await
         .unwrap();
-    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
+    let config = kube_config(&kubeconfig).await;
     // With the group the server can only use the older rules, which are not there: they stand in config/before-1.36, because a
     // server that finds both remembers which one worked last, and then does without the group. Without it only the newer
     // rules name the group.
     for (groups, newer) in [(None, true), (Some(vec!["system:nodes".to_owned()]), false)] {
         for (node, listed) in [(LINUX, true), ("real-node", false)] {
             let allowed = listed && newer;
-            let mut config = kube::Config::from_custom_kubeconfig(
-                kubeconfig.clone(),
-                &kube::config::KubeConfigOptions::default(),
-            )
-            .await
-            .unwrap();
+            let mut config = config.clone();
             config.proxy_url = None;
             config.auth_info.impersonate = Some(format!("system:node:{node}"));
             config.auth_info.impersonate_groups.clone_from(&groups);

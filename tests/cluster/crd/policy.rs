@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::install::installed;
 use super::{connector, eventually, feed};
+use crate::support::tools::kube_config;
 
 /// Creates a namespace with these labels that can take pods.
 async fn namespace(client: &Client, name: &str, labels: Value) {
@@ -173,13 +174,7 @@ async fn the_operators_account_changes_no_real_node_and_deletes_no_pod_there() {
         .kubeconfig_for_service_account("vkc-system", "vkc")
         .await
         .unwrap();
-    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
-    let mut config = kube::Config::from_custom_kubeconfig(
-        kubeconfig,
-        &kube::config::KubeConfigOptions::default(),
-    )
-    .await
-    .unwrap();
+    let mut config = kube_config(&kubeconfig).await;
     config.proxy_url = None;
     let operator = Client::try_from(config).unwrap();
     let virtual_node = "virtual-kubelet-policy-linux-eastus";

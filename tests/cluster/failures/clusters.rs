@@ -10,7 +10,9 @@ use vkc::api::VirtualKubeletConnector;
 use xtask::control_plane::{ControlPlane, Options};
 use xtask::stack::Operator;
 
-use crate::support::fixture::{Fixture, PATIENCE, condition, eventually, is_running, text};
+use crate::support::fixture::{
+    Fixture, PATIENCE, condition, credentials, eventually, is_running, text,
+};
 use crate::support::site::{NAMESPACE, installed, run, shared};
 
 /// Another cluster with an operator and a connector like the fixture's.
@@ -56,17 +58,8 @@ impl Other {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         namespaces.create(&params, &namespace).await.unwrap();
         self.plane.namespace_ready(&self.name).await.unwrap();
-        let config = &fixture.config;
-        let secret: Secret = serde_json::from_value(json!({
-            "metadata": {"name": self.name, "namespace": NAMESPACE},
-            "stringData": {
-                "AZURE_TENANT_ID": config.tenant_id,
-                "AZURE_CLIENT_ID": config.client_id,
-                "AZURE_CLIENT_SECRET": config.client_secret,
-                "AZURE_SUBSCRIPTION_ID": config.subscription_id,
-            },
-        }))
-        .unwrap();
+        let secret = credentials(NAMESPACE, &self.name, &fixture.config);
+        let secret: Secret = serde_json::from_value(secret).unwrap();
         let secrets = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE);
         secrets.create(&params, &secret).await.unwrap();
         let first = fixture.connector().await;

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -15,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use vkc::azure::AzureError;
 use vkc::azure::monitor::Series;
 use vkc::azure::throttle::LogPollScheduler;
-use vkc::kube::client::{Clients, Impersonation};
+use vkc::kube::client::Impersonation;
 use vkc::kube::events::Events;
 use vkc::kubelet::{self, Serving, client_ca};
 use vkc::provider::Containers;
@@ -24,7 +22,7 @@ use vkc::translate::PodKey;
 
 use crate::support::fixture::eventually;
 use crate::support::site::{plane, run};
-use crate::support::tools::{believing, certificate, get};
+use crate::support::tools::{believing, certificate, clients, get};
 
 /// A node without containers.
 struct Nothing;
@@ -74,11 +72,8 @@ impl Node {
             .kubeconfig_for_service_account("vkc-system", "vkc")
             .await
             .unwrap();
-        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-        let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options);
         // With no more than the rights of the operator's manifests.
-        let clients = Clients::new(config.await.unwrap(), Arc::new(())).unwrap();
+        let clients = clients(&kubeconfig).await;
         let (sender, client_cas) = client_ca::channel();
         let follow = client_ca::follow(client_ca::Source::Cluster, clients.operator(), sender);
         let client = clients.as_node(name, Impersonation::Constrained).unwrap();

@@ -3,16 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 use vkc::admin;
 use vkc::admin::scrapes::{self, Access};
-use vkc::kube::client::Clients;
 use vkc::kubelet::client_ca;
 
 use crate::support::fixture::eventually;
 use crate::support::site::{plane, run};
-use crate::support::tools::{certificate, client, get};
+use crate::support::tools::{certificate, client, clients, get};
 
 async fn kubectl(args: &[&str]) -> String {
     let output = plane().await.kubectl_run(args).await.unwrap();
@@ -27,10 +25,7 @@ fn who_may_read_them() {
             .kubeconfig_for_service_account("vkc-system", "vkc")
             .await
             .unwrap();
-        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-        let options = KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
-        let clients = Clients::new(config.await.unwrap(), Arc::new(())).unwrap();
+        let clients = clients(&kubeconfig).await;
         let (sender, cas) = client_ca::channel();
         let follow = client_ca::follow(client_ca::Source::Cluster, clients.operator(), sender);
         let loopback = IpAddr::from([127, 0, 0, 1]);

@@ -11,6 +11,7 @@ use crate::support::fixture::{
     Fixture, PATIENCE, condition, eventually, is_running, merge, text, waiting,
 };
 use crate::support::site::{plane, run, shared};
+use crate::support::tools::kube_config;
 
 const IDENTITIES: &str = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/rg/providers/\
                           Microsoft.ManagedIdentity/userAssignedIdentities";
@@ -380,12 +381,7 @@ fn a_node_may_annotate_its_pods_with_their_status_and_not_label_them() {
         let fixture = Fixture::start(&operator, "rights", "Linux").await;
         fixture.run_pod("mine").await;
         let node = fixture.node_name("linux");
-        let mut config = kube::Config::from_custom_kubeconfig(
-            kube::config::Kubeconfig::read_from(plane().await.kubeconfig()).unwrap(),
-            &kube::config::KubeConfigOptions::default(),
-        )
-        .await
-        .unwrap();
+        let mut config = kube_config(plane().await.kubeconfig()).await;
         config.auth_info.impersonate = Some(format!("system:node:{node}"));
         config.auth_info.impersonate_groups = Some(vec!["system:nodes".to_owned()]);
         let client = kube::Client::try_from(config).unwrap();

@@ -49,6 +49,21 @@ pub(crate) fn waiting(pod: &Value) -> &str {
     text(&pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"])
 }
 
+/// The Secret with the credentials of an emulator's service principal.
+pub(crate) fn credentials(namespace: &str, name: &str, config: &Config) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace},
+        "stringData": {
+            "AZURE_TENANT_ID": config.tenant_id,
+            "AZURE_CLIENT_ID": config.client_id,
+            "AZURE_CLIENT_SECRET": config.client_secret,
+            "AZURE_SUBSCRIPTION_ID": config.subscription_id,
+        },
+    })
+}
+
 impl Fixture {
     /// Brings up an emulator and a connector of the operating system(s) `os`, and waits until it is ready.
     pub(crate) async fn start(operator: &impl Runs, name: &str, os: &str) -> Self {
@@ -114,16 +129,7 @@ impl Fixture {
 
     async fn create_connector(&self, os: &str, patch: &Value) {
         let (name, config) = (&self.name, &self.config);
-        let secret: Secret = serde_json::from_value(json!({
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "stringData": {
-                "AZURE_TENANT_ID": config.tenant_id,
-                "AZURE_CLIENT_ID": config.client_id,
-                "AZURE_CLIENT_SECRET": config.client_secret,
-                "AZURE_SUBSCRIPTION_ID": config.subscription_id,
-            },
-        }))
-        .unwrap();
+        let secret: Secret = serde_json::from_value(credentials(NAMESPACE, name, config)).unwrap();
         Api::<Secret>::namespaced(self.client.clone(), NAMESPACE)
             .create(&PostParams::default(), &secret)
             .await

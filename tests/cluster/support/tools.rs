@@ -1,13 +1,31 @@
 //! kubectl, and a client of the kubelet API that shows what it is told to show.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use reqwest::{Certificate, Client, Identity};
 use serde_json::Value;
+use vkc::kube::client::Clients;
 use xtask::control_plane::Output;
 
 use super::fixture::Fixture;
 use super::site::plane;
+
+/// The configuration of a client, as a file has it.
+pub(crate) async fn kube_config(kubeconfig: &Path) -> Config {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap()
+}
+
+/// The operator's clients, with the rights of a file.
+pub(crate) async fn clients(kubeconfig: &Path) -> Clients {
+    Clients::new(kube_config(kubeconfig).await, Arc::new(())).unwrap()
+}
 
 /// Runs kubectl in the fixture's namespace.
 pub(crate) async fn kubectl(fixture: &Fixture, args: &[&str]) -> Output {
