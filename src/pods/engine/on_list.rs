@@ -86,8 +86,12 @@ impl Engine {
         }
         let settling = is_settling(&summary.provisioning_state);
         match &mut record.stage {
-            Stage::Orphaned(Orphan::Listed { since, twice }) => {
-                *twice |= read_at.saturating_sub(*since) >= ORPHAN_AGE;
+            Stage::Orphaned(orphan) => {
+                // Its pod may come back, and must find it.
+                record.exists = Exists::Yes;
+                if let Orphan::Listed { since, twice } = orphan {
+                    *twice |= read_at.saturating_sub(*since) >= ORPHAN_AGE;
+                }
             }
             // A group that was there before us: adopt it under the name it has.
             Stage::Unsynced => {

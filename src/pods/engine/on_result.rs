@@ -21,14 +21,16 @@ impl Engine {
             return;
         };
         record.learn_of_create(&result);
-        if late || !matches!(record.stage, Stage::Creating) {
+        if !matches!(record.stage, Stage::Creating) {
             return;
         }
         match result {
+            // Nothing else was under way meanwhile: the group is there, whatever the pod has been through.
             Ok(ensured) => {
                 record.started(now, &ensured, effects);
                 self.note_bulk(effects);
             }
+            Err(_) if late => {}
             Err(failure) if failure.kind == FailureKind::Queued => {
                 record.create_queued(now, &failure, effects);
             }

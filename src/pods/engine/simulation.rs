@@ -67,9 +67,10 @@ struct World {
     suspended: bool,
     allowed: bool,
     queue_until: Duration,
-    /// Pods of which a live GET has said that they are gone, and pods that were once seen being deleted.
+    /// Pods of which a live GET has said that they are gone.
     confirmed: BTreeSet<String>,
-    deleting: BTreeSet<String>,
+    /// Pods that were being deleted or past their deadline while they were there: their groups are to go whatever follows.
+    condemned: BTreeSet<String>,
     lies: BTreeSet<String>,
     /// Pods under `restartPolicy: Never` whose status said that they run.
     ran: BTreeSet<String>,
@@ -168,7 +169,7 @@ impl World {
             allowed: true,
             queue_until: Duration::ZERO,
             confirmed: BTreeSet::new(),
-            deleting: BTreeSet::new(),
+            condemned: BTreeSet::new(),
             lies: BTreeSet::new(),
             ran: BTreeSet::new(),
             ended: BTreeMap::new(),

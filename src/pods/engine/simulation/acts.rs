@@ -88,14 +88,17 @@ impl World {
                         pod.grace = (ends, *grace);
                     }
                     pod.deleting = true;
-                    self.deleting.insert(uid.clone());
+                    self.condemned.insert(uid.clone());
                     self.lies.remove(&uid);
                     self.tell_pod(&uid);
                 }
             }
             Act::ForceDelete(n) => {
                 let uid = self.newest(*n);
-                if self.pods.remove(&uid).is_some() {
+                if let Some(pod) = self.pods.remove(&uid) {
+                    if pod.is_overdue(self.wall()) {
+                        self.condemned.insert(uid.clone());
+                    }
                     self.step(Input::PodGone(key(&uid)));
                 }
             }

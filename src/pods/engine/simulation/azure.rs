@@ -127,7 +127,7 @@ impl World {
                 match self.pods.get(&uid) {
                     Some(pod) if lives_on(pod) => self.wrong_deletes.push(uid.clone()),
                     Some(_) => {}
-                    None if self.deleting.contains(&uid) || self.confirmed.contains(&uid) => {}
+                    None if self.condemned.contains(&uid) || self.confirmed.contains(&uid) => {}
                     None => self.unconfirmed_deletes.push(uid.clone()),
                 }
                 if let Some(pod) = self.pods.get(&uid)

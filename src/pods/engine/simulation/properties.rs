@@ -87,3 +87,21 @@ proptest! {
         prop_assert_eq!(groups, world.groups);
     }
 }
+
+#[test]
+fn what_is_condemned_at_its_deadline_may_go_after_its_pod() {
+    let mut world = World::new();
+    world.act(&Act::Create(2));
+    world.act(&Act::Create(0));
+    world.act(&Act::Latency(932));
+    world.act(&Act::CreateWithDeadline(1, 3));
+    world.act(&Act::Queue(11));
+    world.act(&Act::Pass(3051));
+    world.act(&Act::ForceDelete(1));
+    world.pass(Duration::from_secs(60));
+    assert!(
+        world.unconfirmed_deletes.is_empty(),
+        "{:?}",
+        world.unconfirmed_deletes
+    );
+}

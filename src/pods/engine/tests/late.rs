@@ -53,6 +53,17 @@ fn a_look_that_fails_late_does_not_delay_the_delete() {
 }
 
 #[test]
+fn a_group_that_is_made_while_its_pod_is_away_and_back_is_not_made_again() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    assert_eq!(world.begin("a"), create(false));
+    world.step(Input::PodGone(key("a")));
+    world.step(Input::PodApplied(pod("a")));
+    let effects = world.step(ensured("a"));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+}
+
+#[test]
 fn a_suspended_node_does_not_go_on_creating_what_failed() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));

@@ -48,6 +48,19 @@ fn an_orphan_is_deleted_after_two_lists_and_a_live_get_and_a_living_pod_is_left_
 }
 
 #[test]
+fn a_pod_that_the_watch_lost_for_a_while_finds_the_group_that_a_list_has_shown() {
+    // A predecessor's create may have been on its way: one look that finds nothing would not be believed.
+    let mut world = World::new();
+    world.step(Input::PodApplied(pod("a")));
+    world.step(Input::PodsSynced);
+    world.step(Input::PodGone(key("a")));
+    world.step(Input::GroupsListed(Ok(complete(vec![summary("a")]))));
+    world.step(Input::PodRead(key("a"), Presence::Alive));
+    let effects = world.step(Input::PodApplied(pod("a")));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+}
+
+#[test]
 fn the_same_list_twice_is_one_list() {
     let mut world = World::synced();
     let as_it_was = |seconds| {
