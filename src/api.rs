@@ -31,8 +31,9 @@ pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement};
 pub use quantity::parse_quantity;
 pub use spec::{
     CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate, Credentials, CredentialsType,
-    CustomCloud, DeletionPolicy, LogAnalytics, NodeTaint, NodeTemplate, OrphanPolicy, OsType,
-    Priority, SecretReference, TaintEffect, VirtualKubeletConnector, VirtualKubeletConnectorSpec,
+    CustomCloud, DaemonSets, DeletionPolicy, LogAnalytics, NodeTaint, NodeTemplate, OrphanPolicy,
+    OsType, Priority, SecretReference, TaintEffect, VirtualKubeletConnector,
+    VirtualKubeletConnectorSpec,
 };
 pub use status::{AzureScope, IdentityStatus, VirtualKubeletConnectorStatus, VirtualNodeStatus};
 pub use validate::{Problem, certificates, subnet_problem, validate};

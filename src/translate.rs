@@ -6,6 +6,7 @@ mod defaults;
 mod group;
 mod identity;
 mod operator_annotations;
+mod owner;
 mod policy;
 mod status;
 pub mod support;
@@ -20,6 +21,7 @@ pub use group::{
     registry_server, small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
+pub use owner::is_of_daemon_set;
 pub use policy::RestartPolicy;
 pub use status::{
     ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EventCursor, GroupEvent, GroupPhase,

@@ -154,6 +154,11 @@ pub struct VirtualKubeletConnectorSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub compatibility: Compatibility,
 
+    /// Treatment of pods of DaemonSets. Refuse keeps them Pending, because such a pod serves the machine that it runs on and
+    /// would bill here; Run runs them.
+    #[serde(default)]
+    pub daemon_sets: DaemonSets,
+
     /// ARM tags added to every container group. Ten of the fifty tags Azure allows are left to the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
@@ -192,6 +197,15 @@ fn default_drain_timeout() -> String {
 
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What becomes of pods of DaemonSets.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "described on the field")]
+pub enum DaemonSets {
+    #[default]
+    Refuse,
+    Run,
 }
 
 /// Operating systems of a connector.

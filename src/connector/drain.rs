@@ -14,7 +14,7 @@ use crate::api::DeletionPolicy;
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
 use crate::node::NodeError;
 use crate::node::keeper;
-use crate::translate::PodKey;
+use crate::translate::{PodKey, is_of_daemon_set};
 
 /// A deletion that waits for something that nobody puts right is given up so long after the drain's own time.
 pub const GIVE_UP: Duration = Duration::from_hours(1);
@@ -44,15 +44,11 @@ impl NodePod {
             .annotations
             .as_ref()
             .is_some_and(|all| all.contains_key("kubernetes.io/config.mirror"));
-        let owners = meta.owner_references.as_deref().unwrap_or_default();
-        let daemon = owners
-            .iter()
-            .any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet");
         Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),
-            stays: mirror || daemon,
+            stays: mirror || is_of_daemon_set(meta),
             terminating: meta.deletion_timestamp.is_some(),
             over: is_over(pod),
         }

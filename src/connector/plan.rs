@@ -87,6 +87,7 @@ pub fn agent_spec(
             registry_identity_id: template.registry_identity_id.clone(),
             largest: identity.region.largest.get(&os).copied(),
             compatibility: spec.compatibility,
+            daemon_sets: spec.daemon_sets,
         },
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,

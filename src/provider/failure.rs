@@ -15,6 +15,8 @@ pub use table::{Row, follows};
 pub enum FailureKind {
     /// The pod cannot run on ACI as it is written; only a change of the pod helps.
     Refused,
+    /// No node of this kind runs the pod: it fails, as under a kubelet that does not admit it.
+    Rejected,
     /// Something that the pod refers to is missing; heals when it appears.
     Reference,
     Transient,
@@ -86,7 +88,9 @@ impl Failure {
 
 impl From<Refusals> for Failure {
     fn from(refusals: Refusals) -> Self {
-        let kind = if refusals.is_retryable() {
+        let kind = if refusals.is_rejection() {
+            FailureKind::Rejected
+        } else if refusals.is_retryable() {
             FailureKind::Reference
         } else {
             FailureKind::Refused

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::api::{Compatibility, ContainerGroupSku, Os, Priority};
+use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority};
 use crate::azure::model::SecretText;
 
 /// What a connector says about every container group of one of its nodes.
@@ -42,6 +42,8 @@ pub struct GroupDefaults {
     pub largest: Option<Largest>,
     /// What becomes of pods that ask for what ACI cannot enforce.
     pub compatibility: Compatibility,
+    /// What becomes of pods of a `DaemonSet`.
+    pub daemon_sets: DaemonSets,
 }
 
 impl GroupDefaults {
@@ -66,6 +68,7 @@ impl GroupDefaults {
             registry_identity_id: None,
             largest: None,
             compatibility: Compatibility::default(),
+            daemon_sets: DaemonSets::default(),
         }
     }
 }

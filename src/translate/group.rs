@@ -42,6 +42,7 @@ use self::review::{MAX_REFUSALS, Review};
 use super::defaults::GroupDefaults;
 use super::identity::Ownership;
 use super::policy::RestartPolicy;
+use super::support::{POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
 use crate::azure::model::{Container, ContainerGroup, GroupProperties};
 
 /// A pod as ACI runs it.
@@ -83,11 +84,18 @@ pub struct Refusal {
 pub struct Refusals(pub Vec<Refusal>);
 
 impl Refusals {
-    /// The reason for the pod's status: the first refusal's.
+    /// The reason for the pod's status: the first refusal's that decides what becomes of the pod, else the first one's.
     pub fn reason(&self) -> &'static str {
-        self.0
-            .first()
-            .map_or(NOT_SUPPORTED, |refusal| refusal.reason)
+        let decides =
+            |refusal: &&Refusal| refusal.reason == DAEMON_SET || REJECTED.contains(&refusal.reason);
+        let leading = self.0.iter().find(decides).or_else(|| self.0.first());
+        leading.map_or(NOT_SUPPORTED, |refusal| refusal.reason)
+    }
+
+    /// Whether no kubelet of such a node would run the pod: it fails, as there. A pod of a `DaemonSet` would be made again
+    /// and again.
+    pub fn is_rejection(&self) -> bool {
+        REJECTED.contains(&self.reason())
     }
 
     /// Whether a retry can succeed without a change of the pod.
@@ -115,6 +123,10 @@ impl std::error::Error for Refusals {}
 
 /// Reason of a refusal: ACI, or this version of the translation, has no such thing.
 const NOT_SUPPORTED: &str = "NotSupportedOnAci";
+/// Reasons of refusals that a kubelet has, too.
+const REJECTED: [&str; 2] = [POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN];
+/// Reason of a refusal: the connector runs no pods of a `DaemonSet`.
+const DAEMON_SET: &str = "DaemonSetNotAllowed";
 
 /// The container group of `pod`, or every reason why there can be none.
 ///
@@ -198,6 +210,7 @@ fn build(
 ) -> ContainerGroup {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
+    pod::owner(&pod.metadata, defaults.daemon_sets, review);
     pod::review(spec, review);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let links = spec.enable_service_links != Some(false);

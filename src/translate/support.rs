@@ -12,7 +12,7 @@ mod source;
 mod volume;
 mod words;
 
-pub(super) use words::MISSING_CLUSTER_DNS;
+pub(super) use words::{MISSING_CLUSTER_DNS, POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
 
 /// What becomes of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Verdict {
     NotEnforced(Unenforced, &'static str),
     /// The pod is not run: without the field it would do something else, or be weaker. The text says what to do.
     Refused(&'static str),
+    /// No kubelet of such a node runs the pod: it fails with this reason, so that its owner can replace it.
+    Rejected(&'static str, &'static str),
     /// Without effect on ACI, and the pod cannot tell or was never promised more.
     Ignored(&'static str),
 }
@@ -37,6 +39,7 @@ impl Verdict {
             Self::Approximated(_) => "approximated",
             Self::NotEnforced(..) => "not enforced",
             Self::Refused(_) => "refused",
+            Self::Rejected(..) => "rejected",
             Self::Ignored(_) => "ignored",
         }
     }
@@ -47,6 +50,7 @@ impl Verdict {
             Self::Approximated(why)
             | Self::NotEnforced(_, why)
             | Self::Refused(why)
+            | Self::Rejected(_, why)
             | Self::Ignored(why) => why,
         }
     }
@@ -106,6 +110,8 @@ pub fn page() -> String {
          connector's `spec.compatibility` may have such pods refused, field by field: the field's name is in brackets.\n\
          - **refused**: the pod is not run, because without the field it would do something else or be weaker. It stays \
          `Pending`, its status names field and reason.\n\
+         - **rejected**: no kubelet of such a node would run it either. It is `Failed` at once with a kubelet's reason, so that \
+         its owner can replace it.\n\
          - **ignored**: without effect on ACI, for the reason given.\n\n\
          The fields of an init container have the verdicts of a container's, but for those listed under \
          `spec.initContainers[]`. One with `restartPolicy: Always` is a sidecar, which runs along with the containers.\n",

@@ -106,7 +106,7 @@ pub(super) fn after_failure(failure: &Failure, attempt: u32) -> Duration {
         FailureKind::Shared => retry(attempt, SHARED_CAP).max(SLOW_MIN),
         FailureKind::Invalid => retry(attempt, INVALID_CAP).max(SLOW_MIN),
         FailureKind::Transitioning => TRANSITION,
-        FailureKind::Refused => SLOW_CAP,
+        FailureKind::Refused | FailureKind::Rejected => SLOW_CAP,
         FailureKind::Queued => return in_line(failure.retry_after.unwrap_or(QUEUED_POLL)),
     };
     wait.max(failure.retry_after.unwrap_or_default())

@@ -4,7 +4,7 @@ use super::record::Record;
 use super::stage::{Afterwards, Exists, Made, Stage, Stopping};
 use super::{Effect, Engine, Now, cadence};
 use crate::provider::{Deleted, Ensured, Failure, FailureKind};
-use crate::translate::{PodKey, status_of_group, status_unpulled, status_waiting};
+use crate::translate::{PodKey, status_failed, status_of_group, status_unpulled, status_waiting};
 
 impl Engine {
     pub(super) fn created(
@@ -114,7 +114,10 @@ impl Record {
                 }
             }
             // Nothing was sent.
-            Err(failure) if matches!(failure.kind, FailureKind::Queued | FailureKind::Refused) => {}
+            Err(Failure {
+                kind: FailureKind::Queued | FailureKind::Refused | FailureKind::Rejected,
+                ..
+            }) => {}
             Err(failure) => {
                 self.unheard |= failure.kind.may_have_taken_effect();
                 self.look_first |= self.unheard;
@@ -150,15 +153,20 @@ impl Record {
         pod.queued = None;
         pod.refused(failure);
         let (facts, message, host_ip) = (&pod.facts, &failure.message, pod.host_ip());
-        let status = if failure.kind == FailureKind::Image {
-            status_unpulled(facts, self.attempts > 1, message, host_ip, now.wall)
-        } else {
-            status_waiting(facts, failure.reason, message, host_ip, now.wall)
+        let reason = failure.reason;
+        let status = match failure.kind {
+            FailureKind::Image => {
+                status_unpulled(facts, self.attempts > 1, message, host_ip, now.wall)
+            }
+            FailureKind::Rejected => status_failed(facts, None, reason, message, host_ip, now.wall),
+            _ => status_waiting(facts, reason, message, host_ip, now.wall),
         };
         pod.write(status, effects);
         pod.record_failure(now, failure, effects);
-        if failure.kind == FailureKind::Refused {
-            self.enter(now, Stage::Refused);
+        match failure.kind {
+            FailureKind::Refused => self.enter(now, Stage::Refused),
+            FailureKind::Rejected => self.finish(now, Afterwards::Rest),
+            _ => {}
         }
     }
 

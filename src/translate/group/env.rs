@@ -19,6 +19,7 @@ use super::names;
 use super::resolved::{Found, Reference};
 use super::review::{NOT_FOR_ACI, Review};
 use super::services::ServiceVariables;
+use crate::api::Os;
 use crate::azure::model::{EnvironmentVariable, SecretBytes, SecretText};
 
 /// Reason of the Event about keys that are no names, as a kubelet has it.
@@ -31,6 +32,8 @@ const SERVICES: &str =
     "the environment with the variables of services (set enableServiceLinks to false)";
 /// Bytes of a variable in a request without its name and value: `{"name":"","secureValue":""},`.
 const FRAME: usize = 29;
+/// The variable that runtimes set to the pod's host name.
+const HOSTNAME: &str = "HOSTNAME";
 /// Names told in the note about those that are left out.
 const TOLD: usize = 20;
 
@@ -41,6 +44,8 @@ pub(super) struct Environment<'s> {
     variables: Vec<Option<(EnvironmentVariable, Amount)>>,
     places: HashMap<String, usize>,
     services: &'s ServiceVariables,
+    /// What the runtime of a node adds. Kubernetes does not know it when it expands `$(NAME)`.
+    of_runtime: Option<EnvironmentVariable>,
 }
 
 /// A value on its way into the environment, which is paid for.
@@ -74,6 +79,7 @@ pub(super) fn environment<'f>(
         variables: Vec::new(),
         places: HashMap::new(),
         services: &fields.services,
+        of_runtime: None,
     };
     for (n, source) in container.env_from.iter().flatten().enumerate() {
         out.add_all(
@@ -115,6 +121,7 @@ pub(super) fn environment<'f>(
         }
     }
     out.add_services(review);
+    out.add_hostname(fields, review);
     out
 }
 
@@ -264,7 +271,9 @@ impl Environment<'_> {
     /// The variables as ARM gets them.
     pub(super) fn into_variables(self) -> Vec<EnvironmentVariable> {
         let all = self.variables.into_iter().flatten();
-        all.map(|(variable, _)| variable).collect()
+        all.map(|(variable, _)| variable)
+            .chain(self.of_runtime)
+            .collect()
     }
 
     /// Every entry of `source`, by name.
@@ -343,6 +352,25 @@ impl Environment<'_> {
             }
             let text = Text::Plain(value.clone());
             self.set(name.clone(), Value { text, amount });
+        }
+    }
+
+    /// The pod's host name, as every runtime of Linux containers sets it: programs read it there, as ACI gives the
+    /// container another.
+    fn add_hostname(&mut self, fields: &Fields<'_>, review: &mut Review<'_>) {
+        if fields.defaults.os != Os::Linux || self.places.contains_key(HOSTNAME) {
+            return;
+        }
+        let Some(name) = fields.hostname() else {
+            return;
+        };
+        let frame = Amount::own(FRAME + written(HOSTNAME) + written(name));
+        if variable_of(frame, Amount::own(1), ENVIRONMENT, &"spec.hostname", review).is_ok() {
+            self.of_runtime = Some(EnvironmentVariable {
+                name: HOSTNAME.to_owned(),
+                value: Some(name.to_owned()),
+                ..EnvironmentVariable::default()
+            });
         }
     }
 

@@ -48,6 +48,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The host name that a kubelet gives the pod: its own, else its name as far as that is a label of DNS.
+    pub(super) fn hostname(&self) -> Option<&'a str> {
+        const LONGEST: usize = 63;
+        let own = self.pod.spec.as_ref()?.hostname.as_deref();
+        let name = own
+            .filter(|name| !name.is_empty())
+            .or(self.pod.metadata.name.as_deref())?;
+        let cut = name.get(..LONGEST).unwrap_or(name);
+        Some(cut.trim_end_matches(['-', '.']))
+    }
+
     /// The value of `field`, which stands at `path` and is paid for; `None` when it is refused. A label or annotation that
     /// is not there is empty, as a kubelet has it.
     pub(super) fn field(

@@ -1,9 +1,23 @@
 //! The verdicts on the fields of a pod's spec that are not its containers, its volumes, its resources or its DNS.
 
 use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::review::{Review, set, some};
-use super::{security, volumes};
+use super::{DAEMON_SET, security, volumes};
+use crate::api::DaemonSets;
+use crate::translate::owner::is_of_daemon_set;
+
+/// Refuses a pod of a `DaemonSet` unless the connector runs them.
+pub(super) fn owner(meta: &ObjectMeta, daemon_sets: DaemonSets, review: &mut Review) {
+    const PATH: &str = "metadata.ownerReferences";
+    const MESSAGE: &str = "a pod of a DaemonSet serves the machine that it runs on, and this node is none; keep the DaemonSet off \
+                           virtual nodes by a required node affinity ({key: type, operator: NotIn, values: [virtual-kubelet]}), or \
+                           have the connector run such pods (spec.daemonSets: Run)";
+    if daemon_sets == DaemonSets::Refuse && is_of_daemon_set(meta) {
+        review.refuse_as(DAEMON_SET, PATH.to_owned(), MESSAGE.to_owned());
+    }
+}
 
 /// Reviews `spec`, all but its containers, volumes, resources and DNS.
 pub(super) fn review(spec: &PodSpec, review: &mut Review) {

@@ -263,6 +263,9 @@ impl<'a> Review<'a> {
             // A row that nobody wrote fails closed.
             None => self.refuse(path, "has no verdict; please report it".to_owned()),
             Some(Verdict::Refused(why)) => self.refuse(path, why.to_owned()),
+            Some(Verdict::Rejected(reason, why)) => {
+                self.refuse_as(reason, path, why.to_owned());
+            }
             Some(Verdict::Ignored(_)) => return false,
             Some(Verdict::Mapped) => return true,
             Some(Verdict::Approximated(why)) => {

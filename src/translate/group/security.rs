@@ -31,6 +31,7 @@ pub(super) fn pod(context: &PodSecurityContext, has_files: bool, review: &mut Re
         sysctls,
         windows_options,
     } = context;
+    let unsafe_sysctl = sysctls.iter().flatten().any(|it| !is_safe(&it.name));
     let seccomp = seccomp_profile.as_ref().map(|it| it.type_.as_str());
     for (row, present) in [
         (
@@ -65,7 +66,14 @@ pub(super) fn pod(context: &PodSecurityContext, has_files: bool, review: &mut Re
             "spec.securityContext.supplementalGroups",
             some(supplemental_groups.as_deref()),
         ),
-        ("spec.securityContext.sysctls", some(sysctls.as_deref())),
+        (
+            "spec.securityContext.sysctls",
+            some(sysctls.as_deref()) && !unsafe_sysctl,
+        ),
+        (
+            "spec.securityContext.sysctls: one that Kubernetes does not count as safe",
+            unsafe_sysctl,
+        ),
         (
             "spec.securityContext.windowsOptions",
             asks_for_windows(windows_options.as_ref()),
@@ -73,6 +81,28 @@ pub(super) fn pod(context: &PodSecurityContext, has_files: bool, review: &mut Re
     ] {
         review.field(row, present, &[]);
     }
+}
+
+/// Kernel parameters that every node lets a pod set (Kubernetes, "Using sysctls in a Kubernetes Cluster"), in kernels since
+/// 4.15.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+/// Whether every node lets a pod set the kernel parameter `name`, written with dots or with slashes.
+fn is_safe(name: &str) -> bool {
+    SAFE_SYSCTLS.contains(&name.replace('/', ".").as_str())
 }
 
 /// The number of the user that a container of `pod` runs as, where it is said.

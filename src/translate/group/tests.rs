@@ -66,6 +66,9 @@ fn the_walk_through_pod_on_linux() {
                 "name": "aci-helloworld",
                 "properties": {
                     "image": "microsoft/aci-helloworld",
+                    "environmentVariables": [
+                        {"name": "HOSTNAME", "value": "aci-helloworld-5d6f7c8b9d-x7k2p"},
+                    ],
                     "ports": [{"port": 80, "protocol": "TCP"}],
                     "resources": {"requests": {"cpu": 1.0, "memoryInGB": 1.5}},
                     "volumeMounts": [{
@@ -211,6 +214,7 @@ fn command_args_and_environment_are_expanded_in_order() {
         {"name": "EMPTY", "value": ""},
         {"name": "LATER", "value": ""},
         {"name": "DIR", "value": "sh"},
+        {"name": "HOSTNAME", "value": "aci-helloworld-5d6f7c8b9d-x7k2p"},
     ]);
     assert_eq!(container["environmentVariables"], expected);
 }

@@ -1,4 +1,4 @@
-//! The conditions that a node writes, with a kubelet's types, reasons and rules.
+//! The conditions that a node writes, with a kubelet's types, reasons, rules and sentences: other tools match them.
 
 use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::jiff::Timestamp;
@@ -102,8 +102,8 @@ fn initialized(lives: &Lives<'_>) -> Outcome {
     Err((
         "ContainersNotInitialized",
         Some(format!(
-            "not finished: init containers {}",
-            waiting.join(", ")
+            "containers with incomplete status: [{}]",
+            waiting.join(" ")
         )),
     ))
 }
@@ -128,27 +128,30 @@ fn containers_ready(lives: &Lives<'_>) -> Outcome {
     }
     Err((
         "ContainersNotReady",
-        Some(format!("not ready: containers {}", unready.join(", "))),
+        Some(format!(
+            "containers with unready status: [{}]",
+            unready.join(" ")
+        )),
     ))
 }
 
 fn gates(facts: &PodFacts) -> Outcome {
-    let open = |gate: &str| {
-        facts
-            .condition(gate)
-            .is_some_and(|condition| &*condition.status == "True")
-    };
-    let closed: Vec<&str> = facts
+    let closed: Vec<String> = facts
         .readiness_gates
         .iter()
-        .map(|gate| &**gate)
-        .filter(|gate| !open(gate))
+        .filter_map(|gate| match facts.condition(gate) {
+            None => Some(format!(
+                "corresponding condition of pod readiness gate \"{gate}\" does not exist."
+            )),
+            Some(condition) if &*condition.status != "True" => Some(format!(
+                "the status of pod readiness gate \"{gate}\" is not \"True\", but {}",
+                condition.status
+            )),
+            Some(_) => None,
+        })
         .collect();
     if closed.is_empty() {
         return Ok(None);
     }
-    Err((
-        "ReadinessGatesNotReady",
-        Some(format!("not True: readiness gates {}", closed.join(", "))),
-    ))
+    Err(("ReadinessGatesNotReady", Some(closed.join(", "))))
 }

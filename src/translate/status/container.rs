@@ -360,6 +360,11 @@ pub(super) fn is(state: &ArmState, word: &str) -> bool {
         .is_some_and(|state| state.eq_ignore_ascii_case(word))
 }
 
+/// Whether a container has ended with an error in this state.
+pub(super) fn is_failed_end(state: &ArmState) -> bool {
+    is(state, "Terminated") && ended(state).exit_code != 0
+}
+
 /// An ended state of ACI in Kubernetes' words.
 fn ended(state: &ArmState) -> ContainerStateTerminated {
     let detail = state.detail_status.as_deref().unwrap_or_default().trim();

@@ -131,8 +131,6 @@ pub struct PodFacts {
     pub ephemeral_containers: usize,
     /// Condition types of `spec.readinessGates`.
     pub readiness_gates: Box<[Box<str>]>,
-    /// Whether the controlling owner is a `DaemonSet`, which replaces a `Failed` pod for ever.
-    pub daemon_set: bool,
     /// `status.phase` in the API server; `None` when empty.
     pub phase: Option<Box<str>>,
     /// `status.startTime` in the API server.
@@ -248,11 +246,6 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
             .flatten()
             .map(|gate| gate.condition_type.as_str().into())
             .collect(),
-        daemon_set: meta
-            .owner_references
-            .iter()
-            .flatten()
-            .any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet"),
         phase: status
             .phase
             .as_deref()
@@ -334,7 +327,6 @@ mod tests {
 
     #[test]
     fn facts_of_the_walk_through_pod() {
-        let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": true});
         let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": "2026-09-01T10:00:00Z"});
         let conditions = [
             "PodScheduled",
@@ -346,7 +338,6 @@ mod tests {
         let facts = facts(&pod(
             HELLO,
             &[
-                ("/metadata/ownerReferences", json!([owner])),
                 ("/metadata/deletionTimestamp", json!("2026-09-01T10:00:30Z")),
                 ("/metadata/deletionGracePeriodSeconds", json!(30)),
                 ("/spec/readinessGates", json!([{"conditionType": "lb/in"}])),
@@ -363,7 +354,7 @@ mod tests {
             "default/aci-helloworld-5d6f7c8b9d-x7k2p"
         );
         assert_eq!(&*facts.containers[0].image, "microsoft/aci-helloworld");
-        assert!(facts.daemon_set && !facts.is_final());
+        assert!(!facts.is_final());
         let deletion = facts.deletion.unwrap();
         assert_eq!(
             (deletion.at, deletion.grace_seconds),

@@ -1,7 +1,7 @@
 //! Phases: of a container group, and of a pod by its containers.
 
 use super::All;
-use super::container::{Life, Seen};
+use super::container::{self, Life, Seen};
 use crate::azure::model::ContainerGroup;
 use crate::translate::policy::RestartPolicy;
 
@@ -43,8 +43,13 @@ pub fn group_phase(group: &ContainerGroup) -> GroupPhase {
         ("Unhealthy", GroupPhase::Repairing),
         ("NotAccessible", GroupPhase::Repairing),
     ];
-    if let Some((_, phase)) = by_operation.iter().find(|(word, _)| is(operation, word)) {
-        return *phase;
+    match by_operation.iter().find(|(word, _)| is(operation, word)) {
+        // The operation has failed because what it started has; the pod has run, and does not run again.
+        Some((_, GroupPhase::ProvisioningFailed)) if has_failed_init_container(group) => {
+            return GroupPhase::Failed;
+        }
+        Some((_, phase)) => return *phase,
+        None => {}
     }
     let by_state = [
         ("Running", GroupPhase::Running),
@@ -59,6 +64,16 @@ pub fn group_phase(group: &ContainerGroup) -> GroupPhase {
         return GroupPhase::Stopped;
     }
     GroupPhase::Creating
+}
+
+/// Whether an init container of a group that restarts nothing has ended with an error.
+fn has_failed_init_container(group: &ContainerGroup) -> bool {
+    let policy = RestartPolicy::parse(group.properties.restart_policy.as_deref());
+    let inits = group.properties.init_containers.iter();
+    let views = inits.filter_map(|init| init.properties.instance_view.as_ref());
+    let mut states = views.flat_map(|view| [&view.current_state, &view.previous_state]);
+    policy == RestartPolicy::Never
+        && states.any(|state| state.as_ref().is_some_and(container::is_failed_end))
 }
 
 /// A kubelet's rule from container states to phase; `ending` when nothing will be restarted whatever the policy says.

@@ -129,7 +129,10 @@ fn a_group_without_container_views_is_pending() {
         );
         let ready = condition(&status, "ContainersReady");
         assert_eq!(ready.reason.as_deref(), Some("ContainersNotReady"));
-        assert_eq!(ready.message.as_deref(), Some("not ready: containers web"));
+        assert_eq!(
+            ready.message.as_deref(),
+            Some("containers with unready status: [web]")
+        );
     }
 }
 
@@ -393,7 +396,7 @@ fn readiness_gates_hold_back_ready_alone() {
     );
     assert_eq!(
         ready.message.as_deref(),
-        Some("not True: readiness gates lb/in")
+        Some("corresponding condition of pod readiness gate \"lb/in\" does not exist.")
     );
     let open = (
         "/status/conditions/-",

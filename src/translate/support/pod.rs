@@ -1,10 +1,11 @@
 //! Rows of `PodSpec`, all but its containers and volumes.
 
 use super::Row;
-use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused};
+use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused, Rejected};
 use super::words::{
-    APP_ARMOR, HOST, IMAGE_ROOT, MISSING_CLUSTER_DNS, NO_SUBNET, ROOT, SCHEDULER, SE_LINUX,
-    SECCOMP_DEFAULT, SECCOMP_FILE, WIN_DNS, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, per_os,
+    APP_ARMOR, HOST, IMAGE_ROOT, MISSING_CLUSTER_DNS, NO_SUBNET, POD_OS_NOT_SUPPORTED, ROOT,
+    SCHEDULER, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SYSCTL_FORBIDDEN, WIN_DNS, WIN_INIT,
+    WIN_OPTIONS, WIN_SECURITY, both, per_os,
 };
 use crate::api::Unenforced;
 
@@ -85,8 +86,11 @@ pub(super) const ROWS: &[Row] = &[
             "there is no user namespace; a container group has a kernel of its own instead",
         ),
     ),
-    both(
+    per_os(
         "spec.hostname",
+        Approximated(
+            "the containers see a host name that ACI has made; their variable HOSTNAME has this one",
+        ),
         Approximated("the containers see a host name that ACI has made"),
     ),
     both(
@@ -100,7 +104,10 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.os", Mapped),
     both(
         "spec.os: another operating system than the node's",
-        Refused("the node runs the other operating system; fix the node selector"),
+        Rejected(
+            POD_OS_NOT_SUPPORTED,
+            "the node runs the other operating system; fix the node selector",
+        ),
     ),
     both(
         "spec.overhead",
@@ -239,6 +246,13 @@ pub(super) const ROWS: &[Row] = &[
     both(
         "spec.securityContext.sysctls",
         Refused("ACI sets no kernel parameters; remove it"),
+    ),
+    both(
+        "spec.securityContext.sysctls: one that Kubernetes does not count as safe",
+        Rejected(
+            SYSCTL_FORBIDDEN,
+            "a node allows it only where its administrator has named it, and ACI sets no kernel parameters; remove it",
+        ),
     ),
     per_os(
         "spec.securityContext.windowsOptions",

@@ -25,6 +25,10 @@ pub(super) const fn per_os(field: &'static str, linux: Verdict, windows: Verdict
     }
 }
 
+/// A kubelet's reasons for pods that it does not admit.
+pub(in crate::translate) const POD_OS_NOT_SUPPORTED: &str = "PodOSNotSupported";
+pub(in crate::translate) const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
+
 pub(super) const APP_ARMOR: Verdict = NotEnforced(
     Unenforced::AppArmorProfile,
     "the containers run under the profile of ACI's runtime",

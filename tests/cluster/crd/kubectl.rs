@@ -28,7 +28,7 @@ async fn a_new_connector_says_that_it_waits_for_its_controller() {
         json!({
             "region": "eastus", "aciResourceGroup": "aci-rg", "osType": "Linux", "cloud": "AzurePublicCloud",
             "containerInstanceAPIVersion": "2023-05-01", "registerProvider": false, "publicIP": false, "suspend": false,
-            "deletionPolicy": "Drain", "drainTimeout": "5m", "orphanPolicy": "Delete",
+            "daemonSets": "Refuse", "deletionPolicy": "Drain", "drainTimeout": "5m", "orphanPolicy": "Delete",
         })
     );
     let wait = ["wait", "--for=condition=Ready", "--timeout=0", "vkc/fresh"];

@@ -78,19 +78,12 @@ fn stable(put: &Value) -> Value {
     }
     for containers in ["containers", "initContainers"] {
         for container in list(properties.get_mut(containers)) {
-            // Every container has the same of these.
-            let properties = container["properties"].as_object_mut().unwrap();
-            if let Some(variables) = properties.get_mut("environmentVariables") {
-                let variables = variables.as_array_mut().unwrap();
-                variables.retain(|variable| !text(&variable["name"]).starts_with("KUBERNETES_"));
-                if variables.is_empty() {
-                    properties.remove("environmentVariables");
-                }
-            }
+            // Every container has these.
+            let common = |name: &str| name == "HOSTNAME" || name.starts_with("KUBERNETES_");
             let properties = container["properties"].as_object_mut().unwrap();
             let variables = properties.get_mut("environmentVariables");
             if let Some(variables) = variables.and_then(Value::as_array_mut) {
-                variables.retain(|variable| !text(&variable["name"]).starts_with("KUBERNETES_"));
+                variables.retain(|variable| !common(text(&variable["name"])));
                 if variables.is_empty() {
                     properties.remove("environmentVariables");
                 }

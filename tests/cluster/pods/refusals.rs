@@ -1,6 +1,7 @@
 //! Pods that Azure Container Instances cannot run.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::fixture::{Fixture, PATIENCE, eventually, merge, text, waiting};
@@ -31,10 +32,7 @@ fn a_refused_pod_says_why_and_costs_no_call() {
 
         // Nobody can schedule around a DaemonSet that tolerates everything; it must not churn either.
         let mut spec = fixture.pod_spec("example.com/agent");
-        merge(
-            &mut spec,
-            &json!({"hostNetwork": true, "tolerations": [{"operator": "Exists"}]}),
-        );
+        merge(&mut spec, &json!({"tolerations": [{"operator": "Exists"}]}));
         fixture
             .create::<DaemonSet>(&json!({
                 "metadata": {"name": "agent"},
@@ -48,29 +46,74 @@ fn a_refused_pod_says_why_and_costs_no_call() {
             let mut pods = fixture.pods().await;
             pods.retain(|pod| text(&pod["metadata"]["name"]).starts_with("agent-"));
             match pods.as_slice() {
-                [pod] if is_refused(pod) => Ok(pod.clone()),
+                [pod] if waiting(pod) == "DaemonSetNotAllowed" => Ok(pod.clone()),
                 other => Err(format!("{} pods", other.len())),
             }
         })
         .await;
         assert_eq!(agent["status"]["phase"], "Pending");
-        fixture.event(&agent, REASON).await;
+        fixture.event(&agent, "DaemonSetNotAllowed").await;
 
         // A pod that runs proves that time has passed for the node.
         fixture.run_pod("clock").await;
-        for refused in [&pod, &agent] {
+        for (refused, reason) in [(&pod, REASON), (&agent, "DaemonSetNotAllowed")] {
             let name = text(&refused["metadata"]["name"]);
             let live = fixture.pod(name).await;
             assert_eq!(live["metadata"]["uid"], refused["metadata"]["uid"]);
             assert_eq!(live["status"]["phase"], "Pending");
             assert_eq!(fixture.calls(name), []);
-            assert_eq!(fixture.events(refused, REASON).await.len(), 1);
+            assert_eq!(fixture.events(refused, reason).await.len(), 1);
         }
         fixture.delete_pod("hostly").await;
         fixture
             .pod_until("hostly", "it is gone", 5, Value::is_null)
             .await;
         assert_eq!(fixture.calls("hostly"), []);
+
+        let run = json!({"spec": {"daemonSets": "Run"}});
+        fixture
+            .connectors()
+            .patch(&fixture.name, &PatchParams::default(), &Patch::Merge(&run))
+            .await
+            .unwrap();
+        let agent = text(&agent["metadata"]["name"]);
+        fixture
+            .pod_until(agent, "the DaemonSet's pod runs", PATIENCE, |pod| {
+                pod["status"]["phase"] == "Running"
+            })
+            .await;
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_pod_that_no_kubelet_admits_fails_and_costs_no_call() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "rejected", "Linux").await;
+        let sysctls = json!({"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]});
+        for (name, spec, reason) in [
+            (
+                "other-os",
+                json!({"os": {"name": "windows"}}),
+                "PodOSNotSupported",
+            ),
+            (
+                "sysctl",
+                json!({"securityContext": sysctls}),
+                "SysctlForbidden",
+            ),
+        ] {
+            fixture.create_pod(name, "example.com/web", spec).await;
+            let pod = fixture
+                .pod_until(name, "it has failed", PATIENCE, |pod| {
+                    pod["status"]["phase"] == "Failed"
+                })
+                .await;
+            assert_eq!(pod["status"]["reason"], reason);
+            fixture.event(&pod, reason).await;
+            assert_eq!(fixture.calls(name), []);
+        }
         fixture.finish().await;
     });
 }

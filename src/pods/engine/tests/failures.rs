@@ -134,3 +134,22 @@ fn an_error_of_one_look_delays_that_pod_alone() {
     assert!(written(&effects).is_none());
     assert!(wait_of(&effects) >= Duration::from_secs(18));
 }
+
+#[test]
+fn a_pod_that_no_kubelet_admits_fails_at_once_and_for_good() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    let effects = world.step(Input::Created(
+        key("a"),
+        Err(failure(FailureKind::Rejected)),
+    ));
+    let (status, _) = written(&effects).unwrap();
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref()),
+        (Some("Failed"), Some("Test"))
+    );
+    assert_eq!(events(&effects), ["Test"]);
+    assert!(operations(&effects).is_empty());
+    let changed = pod_with("a", |pod| pod["metadata"]["generation"] = json!(2));
+    assert!(operations(&world.step(Input::PodApplied(changed))).is_empty());
+}

@@ -164,3 +164,23 @@ fn after_a_restart_only_what_may_run_again_is_looked_at() {
         }
     }
 }
+
+#[test]
+fn an_init_container_that_fails_is_not_run_again_where_the_pod_says_never() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod_with("a", |pod| {
+        pod["spec"]["restartPolicy"] = json!("Never");
+        pod["spec"]["initContainers"] = json!([{"name": "first", "image": "busybox"}]);
+    })));
+    world.step(ensured("a"));
+    let mut failed = group("Waiting", "Failed");
+    failed.properties.restart_policy = Some("Never".to_owned());
+    failed.properties.init_containers = serde_json::from_value(json!([
+        {"name": "first", "properties": {"image": "busybox", "instanceView": {
+            "restartCount": 0, "currentState": {"state": "Terminated", "exitCode": 1}}}},
+    ]))
+    .unwrap();
+    let effects = world.step(Input::Observed(key("a"), Ok(Some(failed))));
+    assert_eq!(phase(&effects), Some("Failed"));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+}

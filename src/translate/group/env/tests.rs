@@ -21,7 +21,16 @@ fn translate(container: &Value, resolved: &Resolved) -> Result<Translation, Refu
     container_group(&pod, &defaults(Os::Linux), &owner(&pod), resolved)
 }
 
+/// All but what the runtime of a node adds.
 fn variables(group: &ContainerGroup) -> Value {
+    let mut all = all_variables(group);
+    if let Some(all) = all.as_array_mut() {
+        all.retain(|it| it["name"] != "HOSTNAME");
+    }
+    all
+}
+
+fn all_variables(group: &ContainerGroup) -> Value {
     let body = serde_json::to_value(group).unwrap();
     body["properties"]["containers"][0]["properties"]["environmentVariables"].clone()
 }
@@ -297,4 +306,51 @@ fn what_is_missing_heals() {
         &resolved(),
     );
     assert!(!message.unwrap_err().to_string().contains('\u{fffd}'));
+}
+
+#[test]
+fn the_host_name_is_in_the_environment_as_every_runtime_has_it() {
+    let long = "x".repeat(62) + "-y";
+    let table = [
+        (json!({}), "web-0", "HOSTNAME=web-0"),
+        (json!({"hostname": "other"}), "web-0", "HOSTNAME=other"),
+        (
+            json!({}),
+            long.as_str(),
+            &format!("HOSTNAME={}", "x".repeat(62)),
+        ),
+    ];
+    for (spec, name, expected) in table {
+        let container = json!({"name": "c", "image": "i", "command": ["echo", "$(HOSTNAME)"]});
+        let mut changes = vec![
+            ("/metadata/name", json!(name)),
+            ("/spec/containers", json!([container])),
+        ];
+        if let Some(hostname) = spec.get("hostname") {
+            changes.push(("/spec/hostname", hostname.clone()));
+        }
+        let pod = pod(HELLO, &changes);
+        let made = container_group(&pod, &defaults(Os::Linux), &owner(&pod), &resolved()).unwrap();
+        let all = all_variables(&made.group);
+        let last = all.as_array().unwrap().last().unwrap();
+        let told = format!(
+            "{}={}",
+            last["name"].as_str().unwrap(),
+            last["value"].as_str().unwrap()
+        );
+        assert_eq!(told, expected);
+        // It is the runtime's, and no name for Kubernetes to expand.
+        let command = &made.group.properties.containers[0].properties.command;
+        assert_eq!(command, &["echo", "$(HOSTNAME)"]);
+    }
+    let own = json!({"env": [{"name": "HOSTNAME", "value": "mine"}]});
+    let made = translate(&own, &resolved()).unwrap();
+    let all = all_variables(&made.group);
+    let names: Vec<_> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["name"] == "HOSTNAME")
+        .collect();
+    assert_eq!(names, [&json!({"name": "HOSTNAME", "value": "mine"})]);
 }

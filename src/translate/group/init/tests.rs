@@ -38,15 +38,16 @@ fn init_containers_keep_their_order_and_what_aci_has() {
     let translation = translate(HELLO, &changes, Os::Linux).unwrap();
     assert_eq!(translation.notes, []);
     let body = serde_json::to_value(&translation.group).unwrap();
+    let hostname = json!({"name": "HOSTNAME", "value": "aci-helloworld-5d6f7c8b9d-x7k2p"});
     let expected = json!([
         {"name": "b", "properties": {
             "image": "i:1",
             "command": ["sh", "1", "-c"],
-            "environmentVariables": [{"name": "A", "value": "1"}],
+            "environmentVariables": [{"name": "A", "value": "1"}, hostname],
             "volumeMounts": [{"name": "kube-api-access-q9wzc", "mountPath": "/t", "readOnly": true}],
             "securityContext": {"runAsUser": 7},
         }},
-        {"name": "a", "properties": {"image": "i:2"}},
+        {"name": "a", "properties": {"image": "i:2", "environmentVariables": [hostname]}},
     ]);
     assert_eq!(body["properties"]["initContainers"], expected);
     // The volume is there although only an init container mounts it.

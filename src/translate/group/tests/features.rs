@@ -508,6 +508,7 @@ fn azure_reads_secrets_of_a_key_vault_itself() {
     assert_eq!(
         body["properties"]["containers"][0]["properties"]["environmentVariables"],
         json!([
+            {"name": "HOSTNAME", "value": "aci-helloworld-5d6f7c8b9d-x7k2p"},
             {"name": "A", "secureValueReference": "key-vault-0"},
             {"name": "B", "secureValueReference": "key-vault-1"},
             {"name": "C", "secureValueReference": "key-vault-0"},

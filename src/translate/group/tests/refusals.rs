@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{c0, refused, translate};
-use crate::api::Os;
+use super::{Refusals, Translation, c0, container_group, refused, translate};
+use crate::api::{DaemonSets, Os};
+use crate::translate::GroupDefaults;
 use crate::translate::support::{Verdict, rows};
-use crate::translate::testing::{HELLO, IIS, pod};
+use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
 /// What a change of the Linux fixture is refused for.
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -63,7 +64,12 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
         ),
         (
             "securityContext",
-            json!({"sysctls": [{"name": "a", "value": "1"}]}),
+            json!({"sysctls": [{"name": "net/ipv4/tcp_rmem", "value": "1"}]}),
+            "spec.securityContext.sysctls",
+        ),
+        (
+            "securityContext",
+            json!({"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}),
             "spec.securityContext.sysctls",
         ),
     ];
@@ -414,5 +420,69 @@ fn every_refused_row_on_linux_is_reached() {
         if matches!(row.linux, Verdict::Refused(_)) && !elsewhere {
             assert!(tried.iter().any(|tried| tried == field), "{}", row.field);
         }
+    }
+}
+
+fn daemon(
+    os: &str,
+    spec: &[(&str, Value)],
+    daemon_sets: DaemonSets,
+) -> Result<Translation, Refusals> {
+    let owner_reference = json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": true}]);
+    let mut changes = vec![
+        ("/metadata/ownerReferences", owner_reference),
+        ("/spec/os", json!({"name": os})),
+    ];
+    changes.extend_from_slice(spec);
+    let pod = pod(HELLO, &changes);
+    let defaults = GroupDefaults {
+        daemon_sets,
+        ..defaults(Os::Linux)
+    };
+    container_group(&pod, &defaults, &owner(&pod), &resolved())
+}
+
+#[test]
+fn a_pod_of_a_daemon_set_is_refused_with_all_that_keeps_it_off_unless_the_connector_runs_them() {
+    let network = [("/spec/hostNetwork", json!(true))];
+    let refusals = daemon("linux", &network, DaemonSets::Refuse).unwrap_err();
+    assert_eq!(refusals.reason(), "DaemonSetNotAllowed");
+    assert!(!refusals.is_retryable() && !refusals.is_rejection());
+    let fields: Vec<_> = refusals.0.iter().map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["metadata.ownerReferences", "spec.hostNetwork"]);
+    assert!(daemon("linux", &[], DaemonSets::Run).is_ok());
+    let refusals = daemon("linux", &network, DaemonSets::Run).unwrap_err();
+    assert_eq!(refusals.reason(), "NotSupportedOnAci");
+}
+
+#[test]
+fn what_no_kubelet_admits_fails_but_for_a_daemon_set_that_would_make_it_again() {
+    let sysctl = |name: &str| json!({"sysctls": [{"name": name, "value": "1"}]});
+    let table = [
+        ("windows", json!({}), "PodOSNotSupported", true),
+        ("linux", sysctl("kernel.msgmax"), "SysctlForbidden", true),
+        (
+            "linux",
+            sysctl("net.ipv4.tcp_syncookies"),
+            "NotSupportedOnAci",
+            false,
+        ),
+    ];
+    for (os, context, reason, rejected) in table {
+        // What is refused besides does not keep it pending.
+        let changes = [
+            ("/spec/hostNetwork", json!(true)),
+            ("/spec/securityContext", context),
+        ];
+        let refusals = daemon(os, &changes, DaemonSets::Run).unwrap_err();
+        assert_eq!(
+            (refusals.reason(), refusals.is_rejection()),
+            (reason, rejected)
+        );
+        let refusals = daemon(os, &changes, DaemonSets::Refuse).unwrap_err();
+        assert_eq!(
+            (refusals.reason(), refusals.is_rejection()),
+            ("DaemonSetNotAllowed", false)
+        );
     }
 }

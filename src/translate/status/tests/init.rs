@@ -177,3 +177,30 @@ fn an_init_container_that_fails_is_repeated_in_view() {
         assert_eq!(init.restart_count, i32::from(policy != "Never"));
     }
 }
+
+#[test]
+fn an_init_container_that_fails_ends_a_group_that_restarts_nothing_whatever_arm_says() {
+    let (bad, waits) = (state("Terminated", Some(1)), state("Waiting", None));
+    for (policy, code, expected) in [
+        ("Never", 1, GroupPhase::Failed),
+        ("Never", 0, GroupPhase::ProvisioningFailed),
+        ("OnFailure", 1, GroupPhase::ProvisioningFailed),
+    ] {
+        let end = state("Terminated", Some(code));
+        let mut group = shown(&end, &waits, &waits, &waits);
+        group.properties.provisioning_state = Some("Failed".to_owned());
+        group.properties.restart_policy = Some(policy.to_owned());
+        assert_eq!(group_phase(&group), expected, "{policy} {code}");
+    }
+    let mut group = shown(&bad, &waits, &waits, &waits);
+    group.properties.provisioning_state = Some("Failed".to_owned());
+    group.properties.restart_policy = Some("Never".to_owned());
+    let status = observed(&three("Never"), &group);
+    let initialized = condition(&status, "Initialized");
+    assert_eq!(told(&status).0, "Failed");
+    assert_eq!(told(&status).2, Some("PodInitializing"));
+    assert_eq!(
+        initialized.message.as_deref(),
+        Some("containers with incomplete status: [a s b]")
+    );
+}
