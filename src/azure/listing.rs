@@ -56,7 +56,7 @@ impl Listings {
         &self,
         key: String,
         max_age: Duration,
-        read: impl Future<Output = Result<Vec<ContainerGroup>, AzureError>>,
+        read: impl Future<Output = Result<Vec<Listed>, AzureError>>,
     ) -> Result<Listing, AzureError> {
         let asked = Instant::now();
         let slot = self.slot(key);
@@ -71,9 +71,7 @@ impl Listings {
             }
         }
         let started = Instant::now();
-        let result = read
-            .await
-            .map(|groups| groups.into_iter().filter_map(listed).collect());
+        let result = read.await.map(Arc::from);
         let read = Last {
             started,
             ended: Instant::now(),
@@ -100,12 +98,15 @@ impl Last {
     }
 }
 
-fn listed(group: ContainerGroup) -> Option<Listed> {
-    Some(Listed {
-        name: group.name?,
-        tags: group.tags,
-        provisioning_state: group.properties.provisioning_state.unwrap_or_default(),
-    })
+impl Listed {
+    /// What is kept of `group`; nothing of one without a name.
+    pub(super) fn of(group: ContainerGroup) -> Option<Self> {
+        Some(Self {
+            name: group.name?,
+            tags: group.tags,
+            provisioning_state: group.properties.provisioning_state.unwrap_or_default(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -117,10 +118,11 @@ mod tests {
     use super::super::error::ErrorClass;
     use super::*;
 
-    fn group() -> ContainerGroup {
-        ContainerGroup {
-            name: Some("g".to_owned()),
-            ..ContainerGroup::default()
+    fn group() -> Listed {
+        Listed {
+            name: "g".to_owned(),
+            tags: BTreeMap::new(),
+            provisioning_state: String::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::api::conditions::{
     PROVIDER_REGISTERED, QUOTA_SUFFICIENT, RESOURCE_GROUP_READY, SUBNET_READY, Status, Wanted,
     reason,
 };
-use crate::azure::model::ContainerGroup;
+use crate::azure::model::{Container, ContainerGroup, ContainerProperties, GroupProperties};
 use crate::azure::{
     ArmClient, AzureError, Capability, ErrorClass, Permission, Provider, ResourceGroup, SubnetPath,
     Usage,
@@ -189,6 +189,26 @@ impl Report {
     }
 }
 
+/// What the quota is told by: where a container group is, whose, and how large. The rest of it is not kept.
+fn for_quota(group: ContainerGroup) -> ContainerGroup {
+    let slim = |container: Container| Container {
+        properties: ContainerProperties {
+            resources: container.properties.resources,
+            ..ContainerProperties::default()
+        },
+        ..Container::default()
+    };
+    ContainerGroup {
+        location: group.location,
+        tags: group.tags,
+        properties: GroupProperties {
+            containers: group.properties.containers.into_iter().map(slim).collect(),
+            ..GroupProperties::default()
+        },
+        ..ContainerGroup::default()
+    }
+}
+
 /// Asks Azure, in at most ten calls; each has its own time-out in the client.
 pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
     let token = arm.check_token().await;
@@ -214,7 +234,8 @@ pub async fn ask(arm: &ArmClient, subject: &Subject) -> Report {
     // One after the other: a group that is made between the two then counts as somebody else's, for this once.
     let usages = async {
         let groups = if subject.follows_quota {
-            Some(arm.list_groups(&subject.resource_group).await)
+            let keep = |group| Some(for_quota(group));
+            Some(arm.list_groups(&subject.resource_group, keep).await)
         } else {
             None
         };

@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::spdy::{self, Closed, Session, Stream};
+use super::spdy::{self, Closed, Headers, Session, Stream};
 use super::upgrade::{SessionTracker, Times, Upgrade};
 use super::websocket;
 
@@ -28,6 +28,8 @@ const SPDY: &[&str] = &["portforward.k8s.io"];
 const SOCKET: &[&str] = &["SPDY/3.1+portforward.k8s.io"];
 /// Streams of one client: two for each connection.
 const STREAMS: usize = 512;
+/// Streams of one client that wait for their other half.
+const HALVES: usize = 32;
 /// The pod has this long to take a connection.
 const DIAL: Duration = Duration::from_secs(10);
 /// A connection that takes nothing for so long, while the others of the client wait for it, is given up.
@@ -115,7 +117,7 @@ struct Pair {
 
 impl Pairing {
     /// Adds a stream; the pair that it completes. A stream that cannot be one of a pair is reset by being dropped.
-    fn add(&mut self, stream: Stream, until: Instant) -> Option<Pair> {
+    fn add(&mut self, mut stream: Stream, until: Instant) -> Option<Pair> {
         let kind = match stream.headers.get("streamtype") {
             Some("data") => Kind::Data,
             Some("error") => Kind::Error,
@@ -129,7 +131,12 @@ impl Pairing {
             _ if kind == Kind::Data => stream.id.wrapping_sub(2).to_string(),
             _ => stream.id.to_string(),
         };
+        // All has been read of them, and the connection may last.
+        stream.headers = Headers::default();
         let Some(half) = self.waiting.remove(&id) else {
+            if self.waiting.len() >= HALVES {
+                return None;
+            }
             let half = Half {
                 kind,
                 stream,

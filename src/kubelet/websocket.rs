@@ -11,8 +11,9 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
 use super::upgrade::Connection;
 
-/// Longest message that is read. `kubectl` sends 32 KiB at most; others send a file at once.
-const MAX_MESSAGE: usize = 8 << 20;
+/// Longest message that is read. `kubectl` sends 32 KiB at most, and others much at once. A session holds three of them: one
+/// that comes, one that is handed on in parts, and the rest of the one before.
+const MAX_MESSAGE: usize = 2 << 20;
 
 /// Bytes read at a time: a TLS record brings no more. The library fills as many with zeros before each read.
 const READ: usize = 16 << 10;

@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStatus, HostIP, PodIP, PodStatus,
+};
 use k8s_openapi::jiff::Timestamp;
 
 mod billing;
@@ -18,7 +20,9 @@ mod patch;
 mod phase;
 
 pub use events::{EventCursor, GroupEvent, provisioning_failure};
-pub use facts::{ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, PodFacts, facts};
+pub use facts::{
+    ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer, PodFacts, facts,
+};
 
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
@@ -31,6 +35,10 @@ use super::identity::restarts_before;
 use super::policy::RestartPolicy;
 use super::time;
 use crate::azure::model::{ContainerGroup, Event, GroupProperties, InstanceView};
+
+/// What becomes of an ephemeral container.
+pub const NO_EPHEMERAL_CONTAINER: &str =
+    "A container cannot be added to a container group that exists; use kubectl exec";
 
 /// Status of a pod whose group was read with its instance view.
 ///
@@ -422,6 +430,26 @@ enum Ready {
     Ended,
 }
 
+/// The status of an ephemeral container, which has ended before it began: whoever waits for it need not wait longer.
+fn impossible(container: &EphemeralContainer) -> ContainerStatus {
+    const START_ERROR: i32 = 128;
+    let terminated = ContainerStateTerminated {
+        exit_code: START_ERROR,
+        reason: Some("NotSupportedOnAci".to_owned()),
+        message: Some(NO_EPHEMERAL_CONTAINER.to_owned()),
+        ..ContainerStateTerminated::default()
+    };
+    ContainerStatus {
+        name: container.name.to_string(),
+        image: container.image.to_string(),
+        state: Some(ContainerState {
+            terminated: Some(terminated),
+            ..ContainerState::default()
+        }),
+        ..ContainerStatus::default()
+    }
+}
+
 /// A status in the making.
 struct Lives<'a> {
     phase: &'a str,
@@ -442,6 +470,7 @@ impl Lives<'_> {
         let host: Option<IpAddr> = host_ip.and_then(|ip| ip.parse().ok());
         let statuses = |list: Vec<Seen<'_>>| list.into_iter().map(Seen::status).collect::<Vec<_>>();
         let init = statuses(self.seen.init);
+        let ephemeral: Vec<_> = facts.ephemeral_containers.iter().map(impossible).collect();
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         PodStatus {
             phase: Some(self.phase.to_owned()),
@@ -450,6 +479,7 @@ impl Lives<'_> {
             conditions: Some(conditions),
             container_statuses: Some(statuses(self.seen.containers)),
             init_container_statuses: (!init.is_empty()).then_some(init),
+            ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
             pod_ip: ip.map(|ip| ip.to_string()),
             pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
             host_ip: host.map(|ip| ip.to_string()),

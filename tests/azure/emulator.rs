@@ -145,7 +145,7 @@ async fn a_list_has_every_group_of_every_page_and_no_instance_view() {
             .await
             .unwrap();
     }
-    let groups = client.list_groups(RG).await.unwrap();
+    let groups = client.list_groups(RG, Some).await.unwrap();
     let mut names: Vec<_> = groups
         .iter()
         .filter_map(|group| group.name.as_deref())

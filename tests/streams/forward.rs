@@ -205,3 +205,44 @@ async fn half_a_pair_and_a_reset_leave_nothing() {
     drop(client);
     server.is_idle().await;
 }
+
+#[tokio::test]
+async fn few_streams_wait_for_their_other_half() {
+    let server = Server::start().await;
+    let port = pod().await.to_string();
+    let mut client = connect(&server).await;
+    let mut halves = Vec::new();
+    for request in 0..40 {
+        let id = request.to_string();
+        let headers = [
+            ("streamtype", "error"),
+            ("port", &*port),
+            ("requestid", &*id),
+        ];
+        halves.push(client.open(&headers).await);
+    }
+    let (waiting, beyond) = halves.split_at(32);
+    assert_eq!(read(&mut client, beyond).await.1, beyond);
+    // Those that wait are as good as ever.
+    let headers = [
+        ("streamtype", "data"),
+        ("port", &*port),
+        ("requestid", "31"),
+    ];
+    let data = client.open(&headers).await;
+    client.data(data, b"hello", true).await;
+    let (texts, reset) = read(&mut client, &[data, waiting[31]]).await;
+    assert_eq!((texts[&data].as_str(), reset), ("HELLO", Vec::new()));
+    // A block of headers that is longer than any of Kubernetes ends the session.
+    let long = "x".repeat(4096);
+    client
+        .open(&[("streamtype", "error"), ("port", &*port), ("long", &*long)])
+        .await;
+    loop {
+        match client.read().await {
+            Some(Frame::GoAway(_)) | None => break,
+            Some(_) => {}
+        }
+    }
+    server.is_idle().await;
+}

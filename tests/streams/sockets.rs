@@ -101,6 +101,17 @@ async fn base64_is_text() {
     server.is_idle().await;
 }
 
+/// The next `length` bytes of standard output.
+async fn copied(socket: &mut Socket, length: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    while all.len() < length {
+        let message = next(socket).await.into_data();
+        assert_eq!(message[0], 1);
+        all.extend_from_slice(&message[1..]);
+    }
+    all
+}
+
 #[tokio::test]
 async fn v5_ends_standard_input() {
     let server = Server::start().await;
@@ -108,10 +119,9 @@ async fn v5_ends_standard_input() {
     let mut socket = connect(&server, path, Some("v5.channel.k8s.io")).await;
     assert_eq!(next(&mut socket).await, binary(b"\x01"));
     let mut message = vec![0];
-    message.extend(vec![7; 1 << 20]);
+    message.extend((0..1 << 20).map(|n: u32| n.to_le_bytes()[1]));
     socket.send(binary(&message)).await.unwrap();
-    message[0] = 1;
-    assert!(next(&mut socket).await == binary(&message));
+    assert!(copied(&mut socket, 1 << 20).await == message[1..]);
     // Of another channel, or of none: nothing.
     for other in [&[255, 1][..], &[255], &[255, 0, 0], &[], &[9, 9]] {
         socket.send(binary(other)).await.unwrap();
@@ -157,5 +167,29 @@ async fn the_size_and_a_stop_reach_a_session() {
     let text = String::from_utf8_lossy(&status).into_owned();
     assert!(text.contains("the virtual node is being stopped"), "{text}");
     is_closed_well(&mut waiting).await;
+    server.is_idle().await;
+}
+
+#[tokio::test]
+async fn a_large_message_is_handed_on_in_parts_and_a_huge_one_ends_the_session() {
+    let server = Server::start().await;
+    let path = "/exec?command=copy&input=1&output=1";
+    let protocol = Some("v5.channel.k8s.io");
+    let mut socket = connect(&server, path, protocol).await;
+    socket.send(binary(&vec![0; 100_001])).await.unwrap();
+    assert_eq!(next(&mut socket).await, binary(b"\x01"));
+    let part = next(&mut socket).await.into_data();
+    assert_eq!(part.len() - 1, 64 << 10);
+    assert_eq!(
+        copied(&mut socket, 100_000 - (64 << 10)).await.len(),
+        100_000 - (64 << 10)
+    );
+    drop(socket);
+
+    let mut socket = connect(&server, path, protocol).await;
+    let huge = binary(&vec![0; (2 << 20) + 1]);
+    // The server may be gone before all is sent.
+    let _ = socket.send(huge).await;
+    while let Some(Ok(_)) = socket.next().await {}
     server.is_idle().await;
 }

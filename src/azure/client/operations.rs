@@ -7,7 +7,7 @@ use azure_core::http::Url;
 use serde::{Deserialize, Serialize};
 
 use super::super::error::{AzureError, ErrorClass};
-use super::super::listing::Listing;
+use super::super::listing::{Listed, Listing};
 use super::super::model::ContainerGroup;
 use super::super::resources::{Provider, ResourceGroup};
 use super::super::throttle::{CallPriority, Class, PermitRequest, PollDemand, PollInterval};
@@ -21,6 +21,8 @@ const SECRETS_API_VERSION: &str = "2025-09-01";
 pub(super) const RESOURCES_API_VERSION: &str = "2021-04-01";
 /// A LIST with more pages is an error: something answers without end.
 const MAX_PAGES: usize = 500;
+/// Longest LIST of all pages, in bytes: some ten thousand container groups.
+const MAX_LIST_BYTES: usize = 64 << 20;
 const LIST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How ARM took a DELETE.
@@ -127,14 +129,20 @@ impl ArmClient {
         self.session().limiter.plan(self.tenant, node, demand)
     }
 
-    /// Every container group of the resource group, without instance views: all pages or an error, never a part.
-    pub async fn list_groups(&self, rg: &str) -> Result<Vec<ContainerGroup>, AzureError> {
-        tokio::time::timeout(LIST_TIMEOUT, self.list_pages(self.group_url(rg, &[])?))
+    /// What `keep` keeps of every container group of the resource group, which come without instance views: all pages or an
+    /// error, never a part. One page at a time is held as it came.
+    pub async fn list_groups<T>(
+        &self,
+        rg: &str,
+        keep: impl Fn(ContainerGroup) -> Option<T>,
+    ) -> Result<Vec<T>, AzureError> {
+        let pages = self.list_pages(self.group_url(rg, &[])?, keep);
+        tokio::time::timeout(LIST_TIMEOUT, pages)
             .await
             .unwrap_or_else(|_| Err(AzureError::timeout("list_groups", LIST_TIMEOUT)))
     }
 
-    /// [`ArmClient::list_groups`], shared with all who list the same group under the same principal: as it was at most
+    /// The list of all container groups, shared with all who list the same group under the same principal: as it was at most
     /// `max_age` ago.
     pub async fn list_groups_within(
         &self,
@@ -144,18 +152,28 @@ impl ArmClient {
         let principal = self.session().credential.principal();
         let key = format!("{}\n{principal}", self.group_url(rg, &[])?).to_ascii_lowercase();
         let listings = self.limiters.listings();
-        listings.get(key, max_age, self.list_groups(rg)).await
+        let read = self.list_groups(rg, Listed::of);
+        listings.get(key, max_age, read).await
     }
 
-    async fn list_pages(&self, first: Url) -> Result<Vec<ContainerGroup>, AzureError> {
-        let mut groups = Vec::new();
+    async fn list_pages<T>(
+        &self,
+        first: Url,
+        keep: impl Fn(ContainerGroup) -> Option<T>,
+    ) -> Result<Vec<T>, AzureError> {
+        let (mut groups, mut bytes) = (Vec::new(), 0_usize);
         let mut visited = HashSet::from([first.clone()]);
         let mut url = first;
         for _ in 0..MAX_PAGES {
             let call = Call::get("list_groups", url).at(CallPriority::Background);
             let response = self.send(&call).await?;
+            bytes = bytes.saturating_add(response.body().len());
+            if bytes > MAX_LIST_BYTES {
+                let text = format!("the list is longer than {MAX_LIST_BYTES} bytes");
+                return Err(AzureError::protocol(Some(200), &text));
+            }
             let page: Page = parse(&response)?;
-            groups.extend(page.value);
+            groups.extend(page.value.into_iter().filter_map(&keep));
             let Some(link) = page.next_link.filter(|link| !link.is_empty()) else {
                 return Ok(groups);
             };

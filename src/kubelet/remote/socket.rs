@@ -20,6 +20,9 @@ use crate::kubelet::upgrade::{Connection, Times};
 use crate::kubelet::websocket::{self, Incoming, Outgoing};
 use crate::provider::exec::{Output, Streams};
 
+/// Bytes of standard input that are handed on at once.
+const PART: usize = 64 << 10;
+
 /// Channels, as the kubelet numbers them.
 mod channel {
     pub(super) const STDIN: u8 = 0;
@@ -174,11 +177,14 @@ async fn read(
     while let Some(message) = websocket::next(incoming).await {
         *moved.lock() = Instant::now();
         match codec.decode(&message) {
-            Some((channel::STDIN, bytes)) if !bytes.is_empty() => {
-                if let Some(sender) = &stdin
-                    && sender.send(bytes).await.is_err()
+            Some((channel::STDIN, mut bytes)) => {
+                while let Some(sender) = &stdin
+                    && !bytes.is_empty()
                 {
-                    stdin = None;
+                    let part = bytes.split_to(bytes.len().min(PART));
+                    if sender.send(part).await.is_err() {
+                        stdin = None;
+                    }
                 }
             }
             Some((channel::RESIZE, bytes)) => {

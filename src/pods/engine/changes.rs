@@ -3,7 +3,7 @@
 
 use super::Effect;
 use super::record::PodRecord;
-use crate::translate::{ContainerFacts, PodFacts};
+use crate::translate::{ContainerFacts, NO_EPHEMERAL_CONTAINER, PodFacts};
 
 /// What is new in a pod.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,8 @@ impl Changes {
         };
         Self {
             images,
-            ephemeral_container: before.ephemeral_containers < after.ephemeral_containers,
+            ephemeral_container: before.ephemeral_containers.len()
+                < after.ephemeral_containers.len(),
             deadline: before.active_deadline_seconds != after.active_deadline_seconds,
         }
     }
@@ -63,8 +64,7 @@ impl Changes {
 
 impl PodRecord {
     pub(super) fn no_ephemeral_container(&self) -> Effect {
-        let message =
-            "A container cannot be added to a container group that exists; use kubectl exec";
-        self.event(true, "EphemeralContainerIgnored", message.to_owned())
+        let message = NO_EPHEMERAL_CONTAINER.to_owned();
+        self.event(true, "EphemeralContainerIgnored", message)
     }
 }

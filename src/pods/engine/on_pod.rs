@@ -189,7 +189,8 @@ impl Record {
             return;
         }
         effects.extend(news.images_ignored(pod));
-        if foreign || news.deadline() {
+        // The next status says of an ephemeral container that it has ended.
+        if foreign || news.deadline() || news.ephemeral_container() {
             self.poll_soon();
         }
     }

@@ -91,6 +91,13 @@ impl EndStep {
     }
 }
 
+/// A container that somebody wants added to a pod that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EphemeralContainer {
+    pub name: Box<str>,
+    pub image: Box<str>,
+}
+
 /// One condition of the pod as the API server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionFacts {
@@ -127,8 +134,8 @@ pub struct PodFacts {
     pub has_pre_stop: bool,
     /// `spec.activeDeadlineSeconds`.
     pub active_deadline_seconds: Option<i64>,
-    /// How many `spec.ephemeralContainers` there are: they are never taken away again.
-    pub ephemeral_containers: usize,
+    /// `spec.ephemeralContainers`, in order: they are never taken away again.
+    pub ephemeral_containers: Box<[EphemeralContainer]>,
     /// Condition types of `spec.readinessGates`.
     pub readiness_gates: Box<[Box<str>]>,
     /// `status.phase` in the API server; `None` when empty.
@@ -239,7 +246,15 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
             })
         },
         active_deadline_seconds: spec.active_deadline_seconds,
-        ephemeral_containers: spec.ephemeral_containers.iter().flatten().count(),
+        ephemeral_containers: spec
+            .ephemeral_containers
+            .iter()
+            .flatten()
+            .map(|it| EphemeralContainer {
+                name: it.name.as_str().into(),
+                image: it.image.as_deref().unwrap_or_default().into(),
+            })
+            .collect(),
         readiness_gates: spec
             .readiness_gates
             .iter()

@@ -40,6 +40,7 @@ pub fn status_patch(facts: &PodFacts, status: &PodStatus) -> Value {
             "conditions": conditions,
             "containerStatuses": status.container_statuses,
             "initContainerStatuses": status.init_container_statuses,
+            "ephemeralContainerStatuses": status.ephemeral_container_statuses,
             "podIP": status.pod_ip,
             "podIPs": ips(status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).collect()),
             "hostIP": status.host_ip,
@@ -111,7 +112,11 @@ pub fn digest(status: &PodStatus) -> u64 {
             })
             .hash(into);
     }
-    for list in [&status.init_container_statuses, &status.container_statuses] {
+    for list in [
+        &status.init_container_statuses,
+        &status.container_statuses,
+        &status.ephemeral_container_statuses,
+    ] {
         let list = list.as_deref().unwrap_or_default();
         list.len().hash(into);
         for container in list {

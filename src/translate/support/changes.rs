@@ -17,8 +17,8 @@ const CHANGES: &[(&str, Verdict)] = &[
     (
         "spec.ephemeralContainers",
         Ignored(
-            "a container cannot be added to a container group that exists, and an Event `EphemeralContainerIgnored` says so; use \
-             kubectl exec",
+            "a container cannot be added to a container group that exists, and an Event `EphemeralContainerIgnored` and its \
+             status, which has ended, say so; use kubectl exec",
         ),
     ),
     ("spec.initContainers[].image", IMAGE),

@@ -174,7 +174,7 @@ async fn a_list_is_every_page() {
         }
     })
     .await;
-    let groups = client(&server).list_groups("rg").await.unwrap();
+    let groups = client(&server).list_groups("rg", Some).await.unwrap();
     let names: Vec<_> = groups
         .iter()
         .filter_map(|group| group.name.as_deref())
@@ -225,12 +225,28 @@ async fn a_list_that_is_not_whole_is_an_error() {
         let server = Server::start(move |seen| Answer::json(200, &links(seen))).await;
         let client = client(&server);
         client.check_token().await.unwrap();
-        let error = client.list_groups("rg").await.unwrap_err();
+        let error = client.list_groups("rg", Some).await.unwrap_err();
         assert_eq!(error.class, ErrorClass::Protocol, "{name}: {error}");
     }
     let server = answering(vec![Answer::error(404, "ResourceGroupNotFound")]).await;
-    let error = client(&server).list_groups("rg").await.unwrap_err();
+    let error = client(&server).list_groups("rg", Some).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::ResourceGroupNotFound);
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_an_error_before_it_fills_the_memory() {
+    let pad = "x".repeat(4 << 20);
+    let server = Server::start(move |seen| {
+        let page = seen.target.rsplit('=').next().unwrap_or_default();
+        let page = page.parse().unwrap_or(0_u32) + 1;
+        let next = format!("https://{}/any?page={page}", seen.headers["host"]);
+        Answer::json(200, &json!({"value": [], "pad": pad, "nextLink": next}))
+    })
+    .await;
+    let error = client(&server).list_groups("rg", Some).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Protocol);
+    assert!(error.message.contains("longer than"), "{error}");
+    assert!(server.calls().len() <= 17, "{} pages", server.calls().len());
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn replay(call: &str, status: u16, body: &Value) -> Result<Vec<String>, Az
             let mut page = body.clone();
             page["nextLink"] = Value::Null;
             let server = answering(vec![Answer::json(status, &page)]).await;
-            let groups = self::client(&server).list_groups("rg").await?;
+            let groups = self::client(&server).list_groups("rg", Some).await?;
             groups.into_iter().flat_map(name).collect()
         }
         "usages" => {

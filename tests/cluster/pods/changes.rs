@@ -68,6 +68,18 @@ fn what_a_container_group_cannot_follow_is_told_and_not_shown_as_done() {
             .await
             .unwrap();
         fixture.event(&before, "EphemeralContainerIgnored").await;
+        // What waits for it, as `kubectl debug` does, is told that it has ended.
+        fixture
+            .pod_until(
+                "web",
+                "the ephemeral container has ended",
+                PATIENCE,
+                |pod| {
+                    let shown = &pod["status"]["ephemeralContainerStatuses"][0];
+                    text(&shown["state"]["terminated"]["message"]).contains("kubectl exec")
+                },
+            )
+            .await;
 
         let labels = json!({"metadata": {"labels": {"new": "label"}}});
         patch(&fixture, "web", labels).await;

@@ -78,7 +78,15 @@ fn an_ephemeral_container_is_said_to_be_impossible() {
         pod["spec"]["ephemeralContainers"] = json!([{"name": "debug", "image": "busybox"}]);
     }));
     assert_eq!(events(&effects), ["EphemeralContainerIgnored"]);
-    assert!(operations(&effects).is_empty());
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    assert_eq!(wait_of(&effects), Duration::ZERO);
+    let effects = world.step(running("a"));
+    let (status, _) = written(&effects).unwrap();
+    let shown = &status.ephemeral_container_statuses.as_ref().unwrap()[0];
+    let end = shown.state.as_ref().unwrap().terminated.as_ref().unwrap();
+    assert_eq!((shown.name.as_str(), end.exit_code), ("debug", 128));
+    assert!(end.message.as_ref().unwrap().contains("kubectl exec"));
+    assert!(written(&world.step(running("a"))).is_none(), "once");
 }
 
 #[test]
