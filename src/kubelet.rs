@@ -17,6 +17,7 @@ pub mod routes;
 pub mod server;
 pub mod spdy;
 pub mod stats;
+pub mod stream_slots;
 pub mod tls;
 pub mod upgrade;
 pub mod websocket;

@@ -17,7 +17,7 @@ use super::api_error::ApiError;
 use super::logs::Logs;
 use super::portforward::{self, Target};
 use super::remote::{self, Options};
-use super::routes::{Kubelet, permit};
+use super::routes::{Kubelet, slot};
 use super::{logs, pods};
 use crate::azure::{AzureError, ErrorClass};
 use crate::provider::exec::{Command, ExecError, Exit, Output, Streams, remark};
@@ -73,7 +73,7 @@ async fn exec(State(kubelet): Shared, Path(named): Path<Named>, request: Request
     }
     let (pod, key) = named.pod(&kubelet).await?;
     running(&pod, &named.container)?;
-    let permit = permit(&kubelet)?;
+    let slot = slot(&kubelet, &named.namespace)?;
     let containers = kubelet.containers.clone();
     let command = Command {
         argv,
@@ -85,7 +85,7 @@ async fn exec(State(kubelet): Shared, Path(named): Path<Named>, request: Request
             .await
     };
     let sessions = &kubelet.sessions;
-    Ok(remote::serve(request, options, sessions, permit, backend))
+    Ok(remote::serve(request, options, sessions, slot, backend))
 }
 
 async fn attach(State(kubelet): Shared, Path(named): Path<Named>, request: Request) -> Answer {
@@ -94,7 +94,7 @@ async fn attach(State(kubelet): Shared, Path(named): Path<Named>, request: Reque
     let container = running(&pod, &named.container)?;
     // The terminal is the container's own or none; the client cannot wish for one.
     let tty = options.tty && container.tty == Some(true);
-    let permit = permit(&kubelet)?;
+    let slot = slot(&kubelet, &named.namespace)?;
     let (containers, logs) = (kubelet.containers.clone(), kubelet.logs.clone());
     let backend = move |streams: Streams| async move {
         let output = streams.output.clone();
@@ -113,7 +113,7 @@ async fn attach(State(kubelet): Shared, Path(named): Path<Named>, request: Reque
         }
     };
     let sessions = &kubelet.sessions;
-    Ok(remote::serve(request, options, sessions, permit, backend))
+    Ok(remote::serve(request, options, sessions, slot, backend))
 }
 
 /// Shows a container's log from now on, in the place of an attach that Azure did not grant.
@@ -145,7 +145,7 @@ async fn port_forward(
     request: Request,
 ) -> Answer {
     let (pod, _) = named.pod(&kubelet).await?;
-    let permit = permit(&kubelet)?;
+    let slot = slot(&kubelet, &named.namespace)?;
     let name = format!("{}/{}", named.namespace, named.pod);
     let sessions = &kubelet.sessions;
     Ok(portforward::serve(
@@ -153,7 +153,7 @@ async fn port_forward(
         name,
         address(&pod),
         sessions,
-        permit,
+        slot,
     ))
 }
 

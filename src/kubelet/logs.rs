@@ -24,7 +24,6 @@ use futures::future::Either;
 use futures::{Stream, StreamExt as _, stream};
 use http::header;
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +37,7 @@ use self::texts::Room;
 pub use self::texts::Texts;
 use super::api_error::ApiError;
 use super::pods::Pods;
+use super::stream_slots::StreamSlot;
 use crate::azure::{AzureError, ErrorClass};
 use crate::kube::backoff::Backoff;
 use crate::provider::Containers;
@@ -102,7 +102,7 @@ impl Logs {
         self.followers.load(Ordering::Relaxed)
     }
 
-    /// Answers a request. `permit` is held until the reader has all of the answer.
+    /// Answers a request. `slot` is held until the reader has all of the answer.
     ///
     /// # Errors
     /// As a kubelet refuses it.
@@ -110,18 +110,18 @@ impl Logs {
         &self,
         target: Target,
         options: Options,
-        permit: OwnedSemaphorePermit,
+        slot: StreamSlot,
     ) -> Result<Response, ApiError> {
         let body = match self.open(target, &options).await? {
             Log::Ended(whole) => {
-                let chunks = stream::unfold((whole, permit), async |(mut whole, permit)| {
+                let chunks = stream::unfold((whole, slot), async |(mut whole, slot)| {
                     let chunk = whole.next()?;
-                    Some((Ok::<_, Infallible>(chunk), (whole, permit)))
+                    Some((Ok::<_, Infallible>(chunk), (whole, slot)))
                 });
                 Body::from_stream(chunks)
             }
             Log::Followed(mut follower) => {
-                follower.permit = Some(permit);
+                follower.slot = Some(slot);
                 Body::from_stream(follower.stream().map(Ok::<_, Infallible>))
             }
         };
@@ -207,7 +207,7 @@ impl Logs {
             backoff: Backoff::new(RETRY.0, RETRY.1),
             heard: Instant::now(),
             _count: Count::new(&self.followers),
-            permit: None,
+            slot: None,
         })))
     }
 }
@@ -327,7 +327,7 @@ struct Follower {
     heard: Instant,
     _count: Count,
     /// A place among the node's streams.
-    permit: Option<OwnedSemaphorePermit>,
+    slot: Option<StreamSlot>,
 }
 
 impl Follower {

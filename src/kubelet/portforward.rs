@@ -15,11 +15,11 @@ use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::spdy::{self, Closed, Headers, Session, Stream};
+use super::stream_slots::StreamSlot;
 use super::upgrade::{SessionTracker, Times, Upgrade};
 use super::websocket;
 
@@ -42,14 +42,14 @@ const PARTS: usize = 8;
 /// Where the ports are: the pod's address, or why there is none to reach.
 pub type Target = Result<IpAddr, String>;
 
-/// Answers `request` and forwards what it becomes to `target`. `pod` names the pod in messages. `permit` is held until
+/// Answers `request` and forwards what it becomes to `target`. `pod` names the pod in messages. `slot` is held until
 /// the client goes.
 pub fn serve(
     request: Request,
     pod: String,
     target: Target,
     sessions: &SessionTracker,
-    permit: OwnedSemaphorePermit,
+    slot: StreamSlot,
 ) -> Response {
     let upgrade = match Upgrade::of(request.headers(), SPDY, SOCKET) {
         Ok(upgrade) => upgrade,
@@ -57,7 +57,7 @@ pub fn serve(
     };
     let (times, stop) = (sessions.times, sessions.stop().clone());
     let tunnelled = matches!(upgrade, Upgrade::WebSocket { .. });
-    sessions.start(request, &upgrade, permit, move |connection| async move {
+    sessions.start(request, &upgrade, slot, move |connection| async move {
         if tunnelled {
             let tunnel = websocket::tunnel(websocket::accept(connection).await);
             forward(tunnel, pod, target, times, stop).await;

@@ -11,12 +11,13 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use options::{Options, command};
 pub use status::Status;
 
+use super::stream_slots::StreamSlot;
 use super::upgrade::{SessionTracker, Upgrade};
 use crate::provider::exec::{ExecError, Exit, Output, Streams, TerminalSize};
 
@@ -44,13 +45,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sizes that wait; more than the first have no use.
 const SIZES: usize = 4;
 
-/// Answers `request` and runs `backend` on what it becomes. `permit` is held until the session ends; when the client
+/// Answers `request` and runs `backend` on what it becomes. `slot` is held until the session ends; when the client
 /// goes away first, the backend is told, and dropped a moment later.
 pub fn serve<B, F>(
     request: Request,
     options: Options,
     sessions: &SessionTracker,
-    permit: OwnedSemaphorePermit,
+    slot: StreamSlot,
     backend: B,
 ) -> Response
 where
@@ -63,7 +64,7 @@ where
     };
     let (times, stop) = (sessions.times, sessions.stop().clone());
     let chosen = upgrade.clone();
-    sessions.start(request, &upgrade, permit, move |connection| async move {
+    sessions.start(request, &upgrade, slot, move |connection| async move {
         let gone = stop.child_token();
         let work = move |streams: Streams| async move {
             let given_up = async {

@@ -10,7 +10,6 @@ use axum::{Extension, Json, Router};
 use http::request::Parts;
 use http::{StatusCode, header};
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::api_error::ApiError;
@@ -22,6 +21,7 @@ use super::logs::{Logs, Target, options};
 use super::pods::{self, Pods};
 use super::server::Observer;
 use super::stats::{Stats, resource, summary};
+use super::stream_slots::{StreamSlot, StreamSlots};
 use super::upgrade::SessionTracker;
 use crate::pods::snapshot::{NodePods, Receiver};
 use crate::provider::Containers;
@@ -42,7 +42,7 @@ pub struct Kubelet {
     /// Exec and attach sessions, and forwarded ports.
     pub sessions: SessionTracker,
     /// Bounds what goes on at once.
-    pub streams: Arc<Semaphore>,
+    pub streams: StreamSlots,
     pub observer: Arc<dyn Observer>,
 }
 
@@ -212,28 +212,21 @@ async fn logs(
     request: Request,
 ) -> Result<Response, ApiError> {
     let options = options::parse(request.uri().query().unwrap_or_default(), Timestamp::now())?;
-    let permit = permit(&kubelet)?;
+    let slot = slot(&kubelet, &namespace)?;
     let target = Target {
         namespace,
         pod,
         container,
     };
-    kubelet.logs.answer(target, options, permit).await
+    kubelet.logs.answer(target, options, slot).await
 }
 
-/// A place among the streams of the node.
-pub(super) fn permit(kubelet: &Kubelet) -> Result<OwnedSemaphorePermit, ApiError> {
-    kubelet
-        .streams
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| ApiError {
-            retry_after: Some(5),
-            ..ApiError::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many logs, exec sessions and forwarded ports of this node at once",
-            )
-        })
+/// A place among the streams of the node, for a pod of `namespace`.
+pub(super) fn slot(kubelet: &Kubelet, namespace: &str) -> Result<StreamSlot, ApiError> {
+    kubelet.streams.take(namespace).map_err(|full| ApiError {
+        retry_after: Some(5),
+        ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, full.to_string())
+    })
 }
 
 #[cfg(test)]

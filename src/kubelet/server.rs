@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::authn::Authenticator;
@@ -19,15 +19,13 @@ use super::logs::{Logs, Texts};
 use super::pods::Pods;
 use super::routes::{self, Kubelet};
 use super::stats::Stats;
+use super::stream_slots::StreamSlots;
 use super::tls::{self, ServingCertificate};
 use super::upgrade::SessionTracker;
 use crate::kube::backoff::Backoff;
 use crate::kube::events::Events;
 use crate::pods::snapshot::Receiver;
 use crate::provider::Containers;
-
-/// Logs, exec sessions and forwarded ports of one node at once.
-const STREAMS: usize = 256;
 
 /// Sessions of a node that ends get this long to tell their clients.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -179,7 +177,7 @@ fn kubelet(
         pods,
         containers: dependencies.containers.clone(),
         sessions: sessions.clone(),
-        streams: Arc::new(Semaphore::new(STREAMS)),
+        streams: StreamSlots::default(),
         observer: dependencies.shared.observer.clone(),
         node,
     }

@@ -12,13 +12,13 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::api_error::ApiError;
 use super::spdy;
+use super::stream_slots::StreamSlot;
 
 /// What a SPDY client can speak on the streams, and what was chosen.
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
@@ -102,12 +102,12 @@ impl SessionTracker {
         self.tasks.wait().await;
     }
 
-    /// Answers `request` with `upgrade` and runs `session` on the connection. `permit` is held as long as it runs.
+    /// Answers `request` with `upgrade` and runs `session` on the connection. `slot` is held as long as it runs.
     pub(super) fn start<F>(
         &self,
         mut request: Request,
         upgrade: &Upgrade,
-        permit: OwnedSemaphorePermit,
+        slot: StreamSlot,
         session: impl FnOnce(Connection) -> F + Send + 'static,
     ) -> Response
     where
@@ -116,7 +116,7 @@ impl SessionTracker {
         let upgraded = hyper::upgrade::on(&mut request);
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            let _permit = permit;
+            let _slot = slot;
             let upgraded = tokio::select! {
                 upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgraded) => upgraded,
                 () = stop.cancelled() => return,

@@ -11,21 +11,21 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vkc::kubelet::portforward::{self, Target};
 use vkc::kubelet::remote::{self, Options};
+use vkc::kubelet::stream_slots::StreamSlots;
 use vkc::kubelet::upgrade::{SessionTracker, Times};
 use vkc::provider::exec::{ExecError, Exit, Output, Streams};
 
-pub(crate) const PERMITS: usize = 2000;
+pub(crate) const SLOTS: usize = 2000;
 
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) sessions: SessionTracker,
     pub(crate) stop: CancellationToken,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) slots: StreamSlots,
     /// Backends that run now.
     pub(crate) running: Arc<AtomicUsize>,
     /// Backends that were told that their client has gone.
@@ -56,7 +56,7 @@ impl Server {
             address: listener.local_addr().unwrap(),
             sessions,
             stop,
-            permits: Arc::new(Semaphore::new(PERMITS)),
+            slots: StreamSlots::new(SLOTS, SLOTS),
             running: Arc::default(),
             told: Arc::default(),
             target,
@@ -76,14 +76,14 @@ impl Server {
             let left = (
                 self.sessions.count(),
                 self.running.load(Ordering::SeqCst),
-                PERMITS - self.permits.available_permits(),
+                self.slots.taken(),
             );
             if left == (0, 0, 0) {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "sessions, backends, permits: {left:?}"
+                "sessions, backends, slots: {left:?}"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -109,13 +109,13 @@ async fn exec(State(server): State<Server>, request: Request) -> Response {
         Err(refusal) => return refusal.into_response(),
     };
     let argv = remote::command(request.uri()).unwrap();
-    let permit = server.permits.clone().try_acquire_owned().unwrap();
+    let slot = server.slots.take("ns").unwrap();
     let (running, told) = (server.running.clone(), server.told.clone());
     remote::serve(
         request,
         options,
         &server.sessions,
-        permit,
+        slot,
         |streams| async move {
             running.fetch_add(1, Ordering::SeqCst);
             let _running = Running(running);
@@ -125,15 +125,9 @@ async fn exec(State(server): State<Server>, request: Request) -> Response {
 }
 
 async fn forward(State(server): State<Server>, request: Request) -> Response {
-    let permit = server.permits.clone().try_acquire_owned().unwrap();
+    let slot = server.slots.take("ns").unwrap();
     let target = server.target.clone();
-    portforward::serve(
-        request,
-        "ns/web".to_owned(),
-        target,
-        &server.sessions,
-        permit,
-    )
+    portforward::serve(request, "ns/web".to_owned(), target, &server.sessions, slot)
 }
 
 async fn backend(

@@ -8,11 +8,11 @@ use http_body_util::BodyExt as _;
 use kube::client::Body as KubeBody;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use super::*;
 use crate::azure::monitor::Series;
 use crate::azure::throttle::LogPollScheduler;
+use crate::kubelet::stream_slots::StreamSlots;
 use crate::provider::exec::{Command, ExecError, Exit, Streams};
 
 const T: &str = "2026-01-02T03:04:05Z";
@@ -97,7 +97,7 @@ struct Rig {
     script: Arc<Script>,
     state: Arc<Mutex<Value>>,
     restarts: Arc<AtomicUsize>,
-    permits: Arc<Semaphore>,
+    slots: StreamSlots,
     cancel: CancellationToken,
 }
 
@@ -109,7 +109,7 @@ impl Rig {
     /// With room for so many streams, and the turns of somebody else, too.
     fn with(
         answers: Vec<Result<String, AzureError>>,
-        permits: usize,
+        slots: usize,
         turns: Arc<LogPollScheduler>,
     ) -> Self {
         let state = Arc::new(Mutex::new(json!({"running": {}})));
@@ -126,7 +126,7 @@ impl Rig {
             script,
             state,
             restarts,
-            permits: Arc::new(Semaphore::new(permits)),
+            slots: StreamSlots::new(slots, slots),
             cancel,
         }
     }
@@ -138,8 +138,8 @@ impl Rig {
             container: "c".to_owned(),
         };
         let options = options::parse(query, Timestamp::now()).unwrap();
-        let permit = self.permits.clone().try_acquire_owned().unwrap();
-        self.logs.answer(target, options, permit).await
+        let slot = self.slots.take("ns").unwrap();
+        self.logs.answer(target, options, slot).await
     }
 
     async fn all(&self, query: &str) -> String {
@@ -148,7 +148,7 @@ impl Rig {
     }
 
     fn is_idle(&self) -> bool {
-        self.permits.available_permits() == 1 && self.logs.followers() == 0
+        self.slots.taken() == 0 && self.logs.followers() == 0
     }
 }
 

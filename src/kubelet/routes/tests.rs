@@ -101,7 +101,7 @@ fn kubelet(client: &Client) -> State<Arc<Kubelet>> {
         node_pods,
         containers,
         sessions: SessionTracker::new(cancel),
-        streams: Arc::new(Semaphore::new(1)),
+        streams: StreamSlots::new(1, 1),
         observer: Arc::new(()),
     }))
 }
