@@ -22,8 +22,9 @@ use crate::kube::client::Clients;
 use crate::kube::namespaces;
 use crate::kubelet::{self, client_ca};
 use crate::metrics::Metrics;
+use crate::net::Networks;
 use crate::ownership::api::ApiLeases;
-use crate::registry::{Networks, Registries};
+use crate::registry::Registries;
 use crate::settings::{ServingCert, Settings};
 use crate::{ownership, process, shutdown, telemetry};
 

@@ -15,6 +15,7 @@ pub mod fence;
 pub mod kube;
 pub mod kubelet;
 pub mod metrics;
+pub mod net;
 pub mod node;
 pub mod ownership;
 pub mod places;

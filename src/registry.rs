@@ -14,9 +14,9 @@ mod challenge;
 mod digest;
 mod error;
 mod manifest;
-mod network;
 mod queue;
 mod reference;
+mod resolver;
 mod session;
 
 use std::collections::HashMap;
@@ -30,17 +30,17 @@ use tokio::time::Instant;
 use self::breaker::Breaker;
 use self::cache::Cache;
 use self::manifest::Next;
-use self::network::Resolver;
 use self::queue::{Full, Queue};
+use self::resolver::Resolver;
 use self::session::{Session, Wanted};
 use crate::azure::error::{AzureError, chain};
 use crate::azure::model::SecretText;
 use crate::azure::transport;
+use crate::net::Networks;
 
 pub use self::digest::Digest;
 pub use self::error::RegistryError;
 pub use self::manifest::{Configuration, Platform};
-pub use self::network::{Network, Networks};
 pub use self::reference::{ImageReference, Version};
 
 /// A look that is not over by then has failed, the wait for its permit included.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::registry::Network;
+use crate::net::Network;
 use crate::telemetry::LogFormat;
 use crate::translate::ClusterDns;
 

@@ -20,6 +20,7 @@ use super::remote::{self, Options};
 use super::routes::{Kubelet, slot};
 use super::{logs, pods};
 use crate::azure::{AzureError, ErrorClass};
+use crate::net::is_local;
 use crate::provider::exec::{Command, ExecError, Exit, Output, Streams, remark};
 use crate::translate::PodKey;
 
@@ -198,9 +199,16 @@ fn address(pod: &Pod) -> Target {
             "{needs}: the pod has none; give the connector a subnetID, or publicIP: true"
         ));
     }
-    address
-        .parse::<IpAddr>()
-        .map_err(|_| format!("{needs}: {address:?} is none"))
+    let ip: IpAddr = address
+        .parse()
+        .map_err(|_| format!("{needs}: {address:?} is none"))?;
+    // Whoever may write a status could have the operator talk to the metadata service of its machine. On loopback nothing of
+    // it answers without a credential.
+    let ip = ip.to_canonical();
+    if is_local(ip) && !ip.is_loopback() {
+        return Err(format!("{needs}: {address} is no address of a pod"));
+    }
+    Ok(ip)
 }
 
 #[cfg(test)]
@@ -271,6 +279,16 @@ mod tests {
             of("Pending", "10.0.0.4"),
             Err("the pod is not running".to_owned())
         );
+        for local in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "168.63.129.16",
+            "0.0.0.0",
+            "fe80::1",
+        ] {
+            let refused = of("Running", local).unwrap_err();
+            assert!(refused.ends_with("is no address of a pod"), "{refused}");
+        }
         assert!(of("Running", "").unwrap_err().contains("subnetID"));
         assert!(
             of("Running", "nowhere")

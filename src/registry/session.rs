@@ -17,10 +17,11 @@ use zeroize::Zeroizing;
 
 use super::challenge::{Challenge, is_safe};
 use super::error::RegistryError;
-use super::network::{Networks, NotAsked};
 use super::reference::ImageReference;
+use super::resolver::{NotAsked, permits_literal};
 use super::{Login, chain};
 use crate::azure::model::SecretText;
+use crate::net::Networks;
 
 /// One exchange, its body included.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -219,7 +220,7 @@ impl<'a> Session<'a> {
 
     /// A GET of `url`, unless its host is an address that is not asked.
     fn request(&self, url: &Url) -> Result<reqwest::RequestBuilder, RegistryError> {
-        if self.networks.permit_literal(url) {
+        if permits_literal(self.networks, url) {
             return Ok(self.http.get(url.clone()));
         }
         Err(RegistryError::Unreachable {

@@ -7,7 +7,8 @@ use aci_emulator::{Access, Config, Emulator, Fault, Image, ImagePlatform};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use vkc::azure::model::SecretText;
-use vkc::registry::{Login, Networks, Observer, Platform, Registries, Registry, RegistryError};
+use vkc::net::Networks;
+use vkc::registry::{Login, Observer, Platform, Registries, Registry, RegistryError};
 
 mod hostile;
 

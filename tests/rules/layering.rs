@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("fence", &[]),
     ("azure", &["fence"]),
-    ("registry", &["azure"]),
+    ("net", &[]),
+    ("registry", &["azure", "net"]),
     ("api", &["azure"]),
     ("watched", &[]),
     ("kube", &["fence"]),
@@ -18,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("telemetry", &[]),
     ("translate", &["api", "azure", "tenure"]),
-    ("settings", &["registry", "telemetry", "translate"]),
+    ("settings", &["net", "telemetry", "translate"]),
     ("node", &["api", "kube", "watched"]),
     (
         "provider",
@@ -38,7 +39,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "kubelet",
-        &["azure", "translate", "provider", "places", "pods", "kube"],
+        &[
+            "azure",
+            "translate",
+            "provider",
+            "places",
+            "pods",
+            "kube",
+            "net",
+        ],
     ),
     (
         "agent",
@@ -97,6 +106,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kube",
             "kubelet",
             "metrics",
+            "net",
             "node",
             "ownership",
             "process",

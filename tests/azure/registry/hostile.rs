@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
-use vkc::registry::{Networks, Platform, Registry, RegistryError};
+use vkc::net::Networks;
+use vkc::registry::{Platform, Registry, RegistryError};
 
 use super::{PASSWORD, login, loopback};
 use crate::server::{Answer, Seen, Server};

@@ -1,13 +1,10 @@
-//! Where a registry may be: not on this machine, and not among the services that a cloud has for its machines.
+//! Addresses, and which of them belong to this machine, its link or its cloud. PURE.
 //!
-//! The operator asks whatever host a pod's image names, from its own place in the network. Loopback and link-local addresses
-//! mean other things there than for the pod's author, metadata services give out credentials, and neither has a registry.
+//! The operator connects to hosts that pods name, from its own place in the network. Loopback and link-local addresses mean
+//! other things there than for the pod's author, and metadata services give out credentials.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-
-use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Services of clouds for their machines that are not link-local: Azure's `WireServer`, and the metadata services of Alibaba
 /// Cloud, Oracle Cloud and AWS.
@@ -68,14 +65,14 @@ impl Network {
     }
 }
 
-/// Which addresses are asked.
+/// Which addresses may be asked.
 #[derive(Debug, Clone, Default)]
 pub struct Networks {
     allowed: Arc<[Network]>,
 }
 
 impl Networks {
-    /// All but those that no registry has; `allowed` are exceptions, whatever they are.
+    /// All but those of the machine, its link and its cloud's services; `allowed` are exceptions, whatever they are.
     pub fn new(allowed: impl IntoIterator<Item = Network>) -> Self {
         Self {
             allowed: allowed.into_iter().collect(),
@@ -87,17 +84,10 @@ impl Networks {
         let address = address.to_canonical();
         self.allowed.iter().any(|network| network.has(address)) || !is_local(address)
     }
-
-    /// The same of the host of `url`, where that is an address: names are checked when they are resolved.
-    pub(super) fn permit_literal(&self, url: &Url) -> bool {
-        let host = url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host.parse().map_or(true, |address| self.permit(address))
-    }
 }
 
 /// Whether the address is this machine's own, or one of its link, of many machines, or of its cloud's services.
-fn is_local(address: IpAddr) -> bool {
+pub fn is_local(address: IpAddr) -> bool {
     if PLATFORM.contains(&address) {
         return true;
     }
@@ -125,30 +115,6 @@ fn is_local_v4(address: Ipv4Addr) -> bool {
         || address.is_link_local()
         || address.is_multicast()
         || address.is_broadcast()
-}
-
-/// Nothing is left of what a name stands for.
-#[derive(Debug, thiserror::Error)]
-#[error("the host has only addresses that are not asked for images")]
-pub(super) struct NotAsked;
-
-/// The system's resolver, without the addresses that are not asked: what is checked is what is connected to.
-#[derive(Debug)]
-pub(super) struct Resolver(pub(super) Networks);
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let networks = self.0.clone();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let asked: Vec<SocketAddr> = found.filter(|it| networks.permit(it.ip())).collect();
-            if asked.is_empty() {
-                return Err(NotAsked.into());
-            }
-            let asked: Addrs = Box::new(asked.into_iter());
-            Ok(asked)
-        })
-    }
 }
 
 #[cfg(test)]
@@ -199,26 +165,6 @@ mod tests {
             ("0.0.0.0", false),
         ] {
             assert_eq!(some.permit(address.parse().unwrap()), asked, "{address}");
-        }
-    }
-
-    #[test]
-    fn a_host_that_is_an_address_is_checked_without_a_resolver() {
-        let none = Networks::default();
-        for (url, asked) in [
-            ("https://127.0.0.1:5000/v2", false),
-            ("https://[::1]/v2", false),
-            // The URL parser reads them as browsers do.
-            ("https://2130706433/", false),
-            ("https://0x7f.1/", false),
-            ("https://10.0.0.1/", true),
-            ("https://localhost/", true),
-        ] {
-            assert_eq!(
-                none.permit_literal(&Url::parse(url).unwrap()),
-                asked,
-                "{url}"
-            );
         }
     }
 
