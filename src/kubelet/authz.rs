@@ -19,8 +19,15 @@ const KEPT: Kept = Kept {
     answers: 1024,
 };
 
-/// The RBAC verb of a method; empty for one that RBAC has no word for. PURE.
-pub fn verb(method: &Method) -> &'static str {
+/// The RBAC verb of a request; empty for a method that RBAC has no word for. What runs a command or opens a connection is
+/// `create` whatever the method: a `WebSocket` begins with GET, and whoever may read is not to run commands for that. PURE.
+pub fn verb(method: &Method, path: &str) -> &'static str {
+    if ["/exec", "/attach", "/portForward"]
+        .iter()
+        .any(|root| below(path, root))
+    {
+        return "create";
+    }
     match *method {
         Method::GET => "get",
         Method::POST => "create",
@@ -31,12 +38,15 @@ pub fn verb(method: &Method) -> &'static str {
     }
 }
 
+/// Whether `path` is `root` or below it.
+fn below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The subresources of the node of which one must be allowed, in the order in which they are asked. PURE.
 pub fn subresources(path: &str) -> &'static [&'static str] {
-    let below = |root: &str| {
-        path.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let below = |root| below(path, root);
     if below("/stats") {
         &["stats"]
     } else if below("/metrics") {
@@ -137,9 +147,19 @@ mod tests {
         ] {
             assert_eq!(subresources(path), expected, "{path}");
         }
-        assert_eq!(verb(&Method::GET), "get");
-        assert_eq!(verb(&Method::POST), "create");
-        assert_eq!(verb(&Method::OPTIONS), "");
+        for (method, path, expected) in [
+            (Method::GET, "/pods", "get"),
+            (Method::POST, "/pods", "create"),
+            (Method::OPTIONS, "/pods", ""),
+            (Method::GET, "/containerLogs/a/b/c", "get"),
+            (Method::GET, "/exec/a/b/c", "create"),
+            (Method::DELETE, "/exec/a/b/c", "create"),
+            (Method::GET, "/attach/a/b/c", "create"),
+            (Method::GET, "/portForward/a/b", "create"),
+            (Method::GET, "/execs", "get"),
+        ] {
+            assert_eq!(verb(&method, path), expected, "{method} {path}");
+        }
     }
 
     fn user() -> User {

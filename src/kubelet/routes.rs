@@ -146,7 +146,7 @@ async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, 
             AuthnError::Kube(error) => ApiError::kube(&error),
         })?
         .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
-    let verb = authz::verb(&request.method);
+    let verb = authz::verb(&request.method, request.uri.path());
     let subresources = authz::subresources(request.uri.path());
     let about = || {
         format!(
