@@ -75,6 +75,8 @@ pub struct Settings {
     pub approved_orphans: Option<String>,
     /// Which namespaces' pods may have groups; all without it.
     pub allowed_namespaces: Option<Arc<AllowedNamespaces>>,
+    /// How often it has changed what container groups are made with: pods that were refused may run now.
+    pub edits: u64,
 }
 
 /// How the pods are doing.

@@ -39,7 +39,7 @@ pub(super) async fn run(
         observer: parts.observer(),
     };
     let node_ip = parts.node_ip().to_string();
-    let (settings, settings_rx) = watch::channel(state::settings(&spec));
+    let (settings, settings_rx) = watch::channel(state::settings(&spec, 0));
     let (report_tx, mut report) = watch::channel(Report::default());
     let (port_tx, mut port) = watch::channel(None);
     let mut refused = parts.refused();
@@ -77,7 +77,7 @@ pub(super) async fn run(
         running.push(supervise("node", owner, stop.clone(), move || {
             of.node(wanted_rx.clone(), registration_tx.clone(), token.clone())
         }));
-        let mut defaults = spec.groups;
+        let (mut defaults, mut edits) = (spec.groups, 0);
         loop {
             let spec = specs.borrow_and_update().clone();
             let report_now = report.borrow_and_update().clone();
@@ -85,7 +85,13 @@ pub(super) async fn run(
             let health = azure.borrow_and_update().clone();
             let now = Instant::now();
             let reach = health.reach(now);
-            set_if_changed(&settings, state::settings(&spec));
+            // Before the pods hear of it.
+            if defaults != spec.groups {
+                parts.set_defaults(spec.groups.clone());
+                defaults.clone_from(&spec.groups);
+                edits += 1;
+            }
+            set_if_changed(&settings, state::settings(&spec, edits));
             set_if_changed(&wanted, want(&spec, &report_now, &reach, port_now));
             set_if_changed(
                 &status,
@@ -96,10 +102,6 @@ pub(super) async fn run(
                     reach,
                 ),
             );
-            if defaults != spec.groups {
-                parts.set_defaults(spec.groups.clone());
-                defaults = spec.groups;
-            }
             let grace = (!report_now.synced && now < started_until).then_some(started_until);
             let due = health.due(now).into_iter().chain(grace).min();
             // The senders of all but the specs are held by the parts.

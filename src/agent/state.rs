@@ -10,12 +10,13 @@ use crate::node::status::{AzureInput, Endpoint};
 use crate::pods::{Report, Settings};
 
 /// What the pods' loop has to know of the spec.
-pub(super) fn settings(spec: &AgentSpec) -> Settings {
+pub(super) fn settings(spec: &AgentSpec, edits: u64) -> Settings {
     Settings {
         suspended: spec.suspended,
         delete_orphans: spec.delete_orphans,
         approved_orphans: spec.approved_orphans.clone(),
         allowed_namespaces: spec.allowed_namespaces.clone(),
+        edits,
     }
 }
 

@@ -113,6 +113,8 @@ pub(super) struct Driver<B> {
     /// When the snapshot is published next, if it is not up to date, and when it may be at the earliest.
     snapshot_due: Option<Instant>,
     snapshot_from: Instant,
+    /// [`Settings::edits`] that the pods know of.
+    edits: u64,
 }
 
 impl<B: Backend> Driver<B> {
@@ -141,6 +143,7 @@ impl<B: Backend> Driver<B> {
             unreported: true,
             snapshot_due: None,
             snapshot_from: now,
+            edits: 0,
         }
     }
 
@@ -274,6 +277,9 @@ impl<B: Backend> Driver<B> {
             self.carry_out(effects);
         }
         self.step(Input::Suspended(settings.suspended));
+        if std::mem::replace(&mut self.edits, settings.edits) != settings.edits {
+            self.step(Input::Edited);
+        }
     }
 
     /// Starts what is due, as far as the bounds allow.

@@ -101,6 +101,8 @@ pub enum Input {
     Suspended(bool),
     /// Which namespaces' pods may have groups.
     Tenants(Tenants),
+    /// Groups are made with something else now.
+    Edited,
 }
 
 impl Input {
@@ -333,6 +335,7 @@ impl Engine {
             Input::StatusWritten(key, digest) => self.status_written(&key, digest),
             Input::Suspended(suspended) => self.set_suspended(suspended),
             Input::Tenants(tenants) => self.set_tenants(tenants),
+            Input::Edited => self.review_refused(now),
         }
         self.settle(now, fx);
         effects

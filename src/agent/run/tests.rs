@@ -212,6 +212,7 @@ async fn all_that_changes_at_once_is_taken_over() {
         assert!(wanted.ready && wanted.spec.unschedulable, "round {round}");
         assert_eq!(wanted.endpoint.kubelet_port, Some(10250), "round {round}");
         assert!(settings.borrow().suspended, "round {round}");
+        assert_eq!(settings.borrow().edits, 1, "round {round}");
         let status = stage.status.borrow().clone();
         assert!(status.ready && status.pods == 3, "round {round}");
         assert_eq!(stage.fake.defaults.load(Ordering::Relaxed), before + 1);

@@ -261,6 +261,7 @@ impl Rig {
             delete_orphans: true,
             approved_orphans: None,
             allowed_namespaces: None,
+            edits: 0,
         });
         let (namespaces, namespaces_rx) = channel::channel(Namespaces::default());
         let (report_tx, report) = channel::channel(Report::default());

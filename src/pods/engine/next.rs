@@ -133,6 +133,9 @@ fn finished(record: &Record, afterwards: Afterwards) -> Option<Next> {
 }
 
 fn remove(record: &Record, removal: &Removal) -> Next {
+    if removal.looks_first() {
+        return at(record, Operation::GetGroup);
+    }
     if removal.stop == Stopping::Wanted {
         return at(record, Operation::StopGroup);
     }

@@ -73,7 +73,15 @@ impl Record {
         effects: &mut Vec<Effect>,
     ) {
         match &mut self.stage {
+            Stage::Removing(removal)
+                if removal.looks_first() && !late && has_started(group_phase(&group)) =>
+            {
+                self.exists = Exists::Yes;
+                self.enter(now, Stage::starting(now, true));
+                self.saw_active(now, &group, bulk, effects);
+            }
             Stage::Removing(removal) => {
+                removal.unseen &= late;
                 removal.last = Some(group);
                 if !late {
                     self.attempts = self.attempts.saturating_add(1);
@@ -114,7 +122,7 @@ impl Record {
         let phase = group_phase(group);
         if phase == GroupPhase::ProvisioningFailed {
             pod.not_provisioned(now, group, effects);
-            self.remove_group(now, Why::Replace);
+            self.remove_group(now, Why::Unprovisioned);
             return;
         }
         pod.facts.told.learn(group);
@@ -243,6 +251,7 @@ impl Record {
             && lasts
         {
             removal.accepted = false;
+            removal.unseen = false;
             // Nor can anything be run or signalled there.
             removal.ending = Ending::Over;
         }
@@ -325,6 +334,20 @@ fn known_reason(reason: &str) -> &'static str {
 fn settles(group: &ContainerGroup) -> bool {
     let state = group.properties.provisioning_state.as_deref();
     state.is_some_and(is_settling)
+}
+
+/// Whether a container of a group in this phase has been started.
+fn has_started(phase: GroupPhase) -> bool {
+    match phase {
+        GroupPhase::Running
+        | GroupPhase::Succeeded
+        | GroupPhase::Failed
+        | GroupPhase::Repairing => true,
+        GroupPhase::Creating
+        | GroupPhase::ProvisioningFailed
+        | GroupPhase::Stopped
+        | GroupPhase::Deleting => false,
+    }
 }
 
 /// Whether nothing of a group in this phase runs.

@@ -88,6 +88,16 @@ impl Engine {
         }
     }
 
+    /// What pods were refused for may not be so any more.
+    pub(super) fn review_refused(&mut self, now: Now) {
+        for record in self.records.values_mut() {
+            if matches!(record.stage, Stage::Refused) {
+                record.enter(now, Stage::Creating);
+                self.touched.push(record.key.clone());
+            }
+        }
+    }
+
     /// A poll of a running pod is due now.
     pub(super) fn refresh(&mut self, key: &PodKey) {
         if let Some(record) = self.records.get_mut(key)

@@ -71,10 +71,14 @@ impl Engine {
                 record.poll_soon();
             }
             Err(_) if late => {}
-            Err(failure) if failure.kind == FailureKind::Queued => {
-                record.delete_queued(now, &failure, effects);
+            Err(failure) => {
+                removal.unseen = true;
+                if failure.kind == FailureKind::Queued {
+                    record.delete_queued(now, &failure, effects);
+                } else {
+                    record.end_failed(now, &failure, effects);
+                }
             }
-            Err(failure) => record.end_failed(now, &failure, effects),
         }
     }
 

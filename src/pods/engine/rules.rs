@@ -239,7 +239,7 @@ impl Record {
                 pod.write(status, effects);
                 self.finish(now, Afterwards::Rest);
             }
-            Why::Replace => self.make_again(now),
+            Why::Replace | Why::Unprovisioned => self.make_again(now),
             // Its pod has come back meanwhile.
             Why::PodGone => self.group_lost(now, effects),
         }

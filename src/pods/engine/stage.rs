@@ -61,9 +61,10 @@ pub(super) enum Afterwards {
 /// Why a group is deleted. Each is a fact that justifies the delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// Provisioning failed, or nothing of it has started and the pod has another image: the group might start late and
-    /// bill. Another one is made afterwards.
+    /// Nothing of it has started, and the pod has another image. Another one is made afterwards.
     Replace,
+    /// Azure has failed to provision it; it might start late and bill. Another one is made afterwards.
+    Unprovisioned,
     /// The pod has been active for too long. It is `Failed` when nothing of it runs any more, as with a kubelet.
     Deadline,
     /// The pod is being deleted.
@@ -80,6 +81,8 @@ pub(super) struct Removal {
     pub(super) had_group: bool,
     /// Azure has accepted a delete.
     pub(super) accepted: bool,
+    /// A delete has failed or waits since the group was last seen: it may have started meanwhile.
+    pub(super) unseen: bool,
     /// What the end of the pod waits for before its group is deleted.
     pub(super) ending: Ending,
     /// The delete has to wait for its turn for long: what runs is stopped meanwhile, once.
@@ -102,10 +105,16 @@ impl Removal {
             why,
             had_group,
             accepted: false,
+            unseen: false,
             ending: Ending::Over,
             stop: Stopping::No,
             last: None,
         }
+    }
+
+    /// Whether a look comes before the next delete: what has started after all is not run a second time.
+    pub(super) fn looks_first(&self) -> bool {
+        self.why == Why::Unprovisioned && self.unseen && !self.accepted
     }
 
     /// Names of the containers that ran when it was looked last.

@@ -136,6 +136,16 @@ fn an_error_of_one_look_delays_that_pod_alone() {
 }
 
 #[test]
+fn a_refused_pod_is_tried_again_when_its_connector_was_edited() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    world.step(Input::Created(key("a"), Err(failure(FailureKind::Refused))));
+    let effects = world.step(Input::Edited);
+    assert_eq!(only_operation(&effects), create(false));
+    assert!(operations(&world.step(Input::Edited)).is_empty());
+}
+
+#[test]
 fn a_pod_that_no_kubelet_admits_fails_at_once_and_for_good() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));

@@ -99,6 +99,33 @@ fn a_group_that_is_never_provisioned_is_made_less_and_less_often() {
 }
 
 #[test]
+fn what_starts_late_while_its_delete_fails_is_not_run_a_second_time() {
+    for kind in [FailureKind::Transient, FailureKind::Queued] {
+        let mut world = World::synced();
+        let once = pod_with("a", |pod| pod["spec"]["restartPolicy"] = json!("Never"));
+        world.step(Input::PodApplied(once));
+        world.step(ensured("a"));
+        let failed = || Input::Observed(key("a"), Ok(Some(group("Pending", "Failed"))));
+        let throttled = || Input::Deleted(key("a"), Err(failure(kind)));
+        assert_eq!(
+            only_operation(&world.step(failed())),
+            Operation::DeleteGroup
+        );
+        // It is as it was: the delete goes on.
+        let effects = world.step(throttled());
+        assert_eq!(only_operation(&effects), Operation::GetGroup, "{kind:?}");
+        assert_eq!(
+            only_operation(&world.after(5).step(failed())),
+            Operation::DeleteGroup
+        );
+        world.step(throttled());
+        let effects = world.after(5).step(running("a"));
+        assert_eq!(phase(&effects), Some("Running"), "{kind:?}");
+        assert_eq!(only_operation(&effects), Operation::GetGroup);
+    }
+}
+
+#[test]
 fn a_delete_that_never_ends_is_said_and_costs_little() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));

@@ -17,6 +17,7 @@ fn stage() -> impl Strategy<Value = Stage> {
     ];
     let why = prop_oneof![
         Just(Why::Replace),
+        Just(Why::Unprovisioned),
         Just(Why::Deadline),
         Just(Why::PodDeleted),
         Just(Why::PodGone)
@@ -33,13 +34,15 @@ fn stage() -> impl Strategy<Value = Stage> {
         (0i64..8000).prop_map(|at| Ending::Drain(Timestamp::from_second(START + at).unwrap())),
         Just(Ending::Over),
     ];
-    let removal =
-        (why, any::<bool>(), stop, ending).prop_map(|(why, accepted, stop, ending)| Removal {
+    let removal = (why, any::<(bool, bool)>(), stop, ending).prop_map(
+        |(why, (accepted, unseen), stop, ending)| Removal {
             accepted,
+            unseen,
             ending,
             stop,
             ..Removal::new(why, true)
-        });
+        },
+    );
     let orphan = prop_oneof![
         (since.clone(), any::<bool>()).prop_map(|(since, twice)| Orphan::Listed { since, twice }),
         since.clone().prop_map(|at| Orphan::Vanished { at }),
