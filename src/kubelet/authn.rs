@@ -23,6 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::cache::Cache;
 use super::client_ca::ClientCas;
+use super::shares::Shares;
 use crate::kube::call::{KubeError, TIMEOUT, call};
 
 /// A kubelet's own life of an answer (`--authentication-token-webhook-cache-ttl`).
@@ -77,25 +78,8 @@ pub struct Authenticator {
     questions: Arc<Semaphore>,
     /// Questions on their way, by the same key: equal ones are asked once.
     asking: Mutex<HashMap<[u8; 32], WeakShared<Review>>>,
-    waiting: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// A place among those who wait.
-struct Place {
-    network: IpAddr,
-    waiting: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut waiting = self.waiting.lock();
-        if let Some(count) = waiting.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.remove(&self.network);
-            }
-        }
-    }
+    /// Those who wait, by address.
+    waiting: Shares<IpAddr>,
 }
 
 impl Authenticator {
@@ -108,7 +92,7 @@ impl Authenticator {
             answers: Mutex::new(Cache::new(ANSWERS)),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             asking: Mutex::default(),
-            waiting: Arc::default(),
+            waiting: Shares::new(WAITING, WAITING_OF_ONE),
         }
     }
 
@@ -152,26 +136,12 @@ impl Authenticator {
         if let Some(answer) = self.answers.lock().get(&key, self.epoch.elapsed()) {
             return Ok(answer);
         }
-        let _place = self.wait(network)?;
+        let _place = self.waiting.take(network).map_err(|_| AuthnError::Busy)?;
         let user = self.asking(key, token).await?;
         let life = if user.is_some() { KNOWN } else { UNKNOWN };
         let now = self.epoch.elapsed();
         self.answers.lock().put(key, user.clone(), now, life);
         Ok(user)
-    }
-
-    fn wait(&self, network: IpAddr) -> Result<Place, AuthnError> {
-        let mut waiting = self.waiting.lock();
-        let all: usize = waiting.values().sum();
-        let of_one = waiting.entry(network).or_default();
-        if all >= WAITING || *of_one >= WAITING_OF_ONE {
-            return Err(AuthnError::Busy);
-        }
-        *of_one += 1;
-        Ok(Place {
-            network,
-            waiting: self.waiting.clone(),
-        })
     }
 
     /// The question about `token`: the one that is on its way, or a new one. It ends when nobody waits for it.

@@ -20,6 +20,7 @@ use super::listener::Peer;
 use super::logs::{Logs, Target, options};
 use super::pods::{self, Pods};
 use super::server::Observer;
+use super::shares::Full;
 use super::stats::{Stats, resource, summary};
 use super::stream_slots::{StreamSlot, StreamSlots};
 use super::upgrade::SessionTracker;
@@ -223,9 +224,16 @@ async fn logs(
 
 /// A place among the streams of the node, for a pod of `namespace`.
 pub(super) fn slot(kubelet: &Kubelet, namespace: &str) -> Result<StreamSlot, ApiError> {
-    kubelet.streams.take(namespace).map_err(|full| ApiError {
-        retry_after: Some(5),
-        ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, full.to_string())
+    kubelet.streams.take(namespace.to_owned()).map_err(|full| {
+        let whose = match full {
+            Full::All => "this node",
+            Full::Own => "this namespace on this node",
+        };
+        let text = format!("too many logs, exec sessions and forwarded ports of {whose} at once");
+        ApiError {
+            retry_after: Some(5),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, text)
+        }
     })
 }
 

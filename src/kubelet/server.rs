@@ -19,7 +19,7 @@ use super::logs::{Logs, Texts};
 use super::pods::Pods;
 use super::routes::{self, Kubelet};
 use super::stats::Stats;
-use super::stream_slots::StreamSlots;
+use super::stream_slots;
 use super::tls::{self, ServingCertificate};
 use super::upgrade::SessionTracker;
 use crate::kube::backoff::Backoff;
@@ -177,7 +177,7 @@ fn kubelet(
         pods,
         containers: dependencies.containers.clone(),
         sessions: sessions.clone(),
-        streams: StreamSlots::default(),
+        streams: stream_slots::of_node(),
         observer: dependencies.shared.observer.clone(),
         node,
     }

@@ -138,7 +138,7 @@ impl Rig {
             container: "c".to_owned(),
         };
         let options = options::parse(query, Timestamp::now()).unwrap();
-        let slot = self.slots.take("ns").unwrap();
+        let slot = self.slots.take("ns".to_owned()).unwrap();
         self.logs.answer(target, options, slot).await
     }
 
