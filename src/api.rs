@@ -11,6 +11,7 @@ mod defaults;
 mod duration;
 pub mod names;
 mod namespaces;
+mod probes;
 mod quantity;
 mod schema;
 mod spec;
@@ -28,6 +29,7 @@ pub use defaults::{
 };
 pub use duration::parse_duration;
 pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement};
+pub use probes::{ProbedBy, Probes};
 pub use quantity::parse_quantity;
 pub use spec::{
     CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate, Credentials, CredentialsType,

@@ -107,6 +107,13 @@ pub fn is_local(address: IpAddr) -> bool {
     }
 }
 
+/// Whether this can be the address of a pod that the operator dials. Whoever may write a pod's status could have it talk to
+/// the metadata service of its machine; on loopback nothing of it answers without a credential.
+pub fn may_be_a_pod(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    !is_local(address) || address.is_loopback()
+}
+
 fn is_local_v4(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
     // All of 0.0.0.0/8 is "this network" (RFC 1122), which Linux takes for this machine.

@@ -3,6 +3,7 @@
 pub mod backend;
 mod driver;
 pub mod engine;
+mod prober;
 pub mod queue;
 mod slots;
 pub mod snapshot;
@@ -21,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use self::backend::Live;
 use self::driver::{Driver, Sinks, Sources};
 use self::engine::{Held, PodEvent};
-use crate::api::AllowedNamespaces;
+pub use self::prober::ProbeCounts;
+use crate::api::{AllowedNamespaces, Probes};
 use crate::kube::events::{Event, EventType, Events};
 use crate::kube::namespaces::Namespaces;
 use crate::provider::{Aci, RefreshRequests};
@@ -60,6 +62,8 @@ pub struct Dependencies {
     pub observer: Arc<dyn Observer>,
     /// Where it is published which pods run.
     pub snapshot: Arc<snapshot::Sender>,
+    /// Where it is counted how probes go.
+    pub probes: ProbeCounts,
     /// The labels of all namespaces.
     pub namespaces: channel::Receiver<Namespaces>,
 }
@@ -75,6 +79,8 @@ pub struct Settings {
     pub approved_orphans: Option<String>,
     /// Which namespaces' pods may have groups; all without it.
     pub allowed_namespaces: Option<Arc<AllowedNamespaces>>,
+    /// Who runs the probes of containers.
+    pub probes: Probes,
     /// How often it has changed what container groups are made with: pods that were refused may run now.
     pub edits: u64,
 }
@@ -112,6 +118,7 @@ pub async fn run(
         events,
         observer,
         snapshot,
+        probes,
         namespaces,
     } = dependencies;
     let changes = watch::changes(client.clone(), node).boxed();
@@ -132,6 +139,7 @@ pub async fn run(
         observer,
         report,
         snapshot,
+        probes,
     };
     Driver::new(node, host_ip, backend, sinks)
         .run(sources, cancel)

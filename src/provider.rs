@@ -6,6 +6,7 @@ pub mod exec;
 mod failure;
 mod hook;
 mod images;
+mod probe;
 mod references;
 mod refresh;
 mod zones;
@@ -19,6 +20,7 @@ pub use containers::Containers;
 pub use failure::{Failure, FailureKind, Row, follows};
 pub use hook::Unreached;
 pub use images::{Images, RegistryImages};
+pub use probe::{ProbeAnswer, ProbeCall};
 pub use references::{KubeReferences, References};
 pub use refresh::RefreshRequests;
 

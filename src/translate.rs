@@ -8,6 +8,7 @@ mod identity;
 mod operator_annotations;
 mod owner;
 mod policy;
+mod probes;
 mod status;
 pub mod support;
 #[cfg(test)]
@@ -17,16 +18,19 @@ mod time;
 pub use defaults::{ClusterDns, GroupDefaults, Largest, Workspace};
 pub use group::{
     Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
-    Refusals, Resolved, Service, ServicePort, Translation, container_group, port_number,
-    registry_server, small_group,
+    Refusals, Resolved, Service, ServicePort, Translation, container_group, registry_server,
+    small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub use owner::is_of_daemon_set;
 pub use policy::RestartPolicy;
+pub use probes::{
+    ContainerProbes, Handler, Kinds, Means, Ports, ProbeKind, ProbeSpec, port_number,
+};
 pub use status::{
     ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer, EventCursor,
-    GroupEvent, GroupPhase, NO_EPHEMERAL_CONTAINER, PodFacts, digest, facts, group_phase,
-    has_ended, is_final, provisioning_failure, running_containers, status_failed,
-    status_group_gone, status_group_lost, status_of_group, status_patch, status_terminated,
-    status_unpulled, status_waiting,
+    GroupEvent, GroupPhase, NO_EPHEMERAL_CONTAINER, PodFacts, ProbeTarget, Probed, ProbedContainer,
+    Probing, digest, facts, group_phase, has_ended, is_final, probe_target, provisioning_failure,
+    running_containers, status_failed, status_group_gone, status_group_lost, status_of_group,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };

@@ -235,6 +235,7 @@ struct Options {
     text: String,
     provisioning_state: Option<String>,
     state: Option<String>,
+    status: Option<u16>,
 }
 
 async fn fail_next(State(shared): Emulated, Json(options): Json<Options>) -> StatusCode {
@@ -268,6 +269,7 @@ async fn group_verb(
         "platformRestart" => control.platform_restart(&group),
         "repair" => control.repair(&group),
         "stop" => control.stop_group(&group),
+        "page" => control.set_page_status(&group, options.status.unwrap_or(200)),
         "fail" => control.fail_group(&group, options.late_start),
         "force" => control
             .set_provisioning_state(&group, options.provisioning_state.as_deref())

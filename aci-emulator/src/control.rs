@@ -335,6 +335,11 @@ impl Control {
         })?
     }
 
+    /// The page of a group answers with this HTTP status from now on; its gRPC health is SERVING with 200 only.
+    pub fn set_page_status(&self, group: &str, status: u16) -> Result<(), ControlError> {
+        self.with(group, |group, _| group.page_status = status)
+    }
+
     /// Sets what a container uses while it runs, in millicores and bytes; `None`: Azure Monitor has no figures of it.
     pub fn set_usage(
         &self,

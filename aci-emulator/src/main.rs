@@ -31,6 +31,7 @@ const ADMIN: &str = "ADMIN ENDPOINT (same listener, no token; every duration is 
                                             \"platforms\":[{\"os\":\"linux\",\"entrypoint\":[\"/app\"],\"cmd\":[]}]}
   POST   /_emulator/failNextPuts           {\"count\":1,\"lateStart\":30}
   POST   /_emulator/groups/{group}/platformRestart | repair | stop | fail {\"lateStart\":30} | force {\"provisioningState\":…,\"state\":…}
+  POST   /_emulator/groups/{group}/page    {\"status\":503}: what its page answers; gRPC health is SERVING with 200
   POST   /_emulator/groups/{group}/containers/{container}/exit {\"exitCode\":3} | crash {\"exitCode\":1} | heal | log {\"text\":\"…\"}
 
 REGISTRY (same listener; images are named by its host: 127.0.0.1:8443/hello:1)

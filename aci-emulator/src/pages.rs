@@ -1,4 +1,5 @@
-//! A small page for every running group with TCP ports, on the group's own loopback address.
+//! A small page for every running group with TCP ports, on the group's own loopback address; who speaks gRPC there gets the
+//! answers of a health service.
 //!
 //! One task owns all listeners. It sleeps until the next moment at which a group changes by itself
 //! and is woken by everything that changes one; nothing is polled.
@@ -10,6 +11,11 @@ use std::{
     time::Duration,
 };
 
+use hyper::server::conn::http2;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -82,16 +88,26 @@ impl Pages {
 }
 
 /// What a group is to serve.
-#[derive(PartialEq, Eq)]
 struct Wanted {
     ip: Ipv4Addr,
     ports: Vec<u16>,
-    page: String,
+    page: Page,
+}
+
+/// What is answered.
+#[derive(Clone)]
+struct Page {
+    status: u16,
+    html: Arc<str>,
 }
 
 struct Served {
-    wanted: Wanted,
-    _stop: DropGuard,
+    ip: Ipv4Addr,
+    ports: Vec<u16>,
+    page: Arc<Mutex<Page>>,
+    /// Ends its listeners.
+    #[expect(dead_code, reason = "dropped with the rest")]
+    stop: DropGuard,
 }
 
 /// Runs until the emulator stops.
@@ -109,23 +125,30 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 shared.pages.due.lock().insert((at, key.clone()));
                 shared.pages.wake.notify_one();
             }
-            if served.get(&key).map(|served| &served.wanted) == wanted.as_ref() {
+            let Some(Wanted { ip, ports, page }) = wanted else {
+                served.remove(&key);
+                continue;
+            };
+            if let Some(served) = served.get(&key)
+                && served.ip == ip
+                && served.ports == ports
+            {
+                *served.page.lock() = page;
                 continue;
             }
             served.remove(&key);
-            if let Some(wanted) = wanted {
-                let stop = shared.stop.child_token();
-                for port in &wanted.ports {
-                    listen(&shared, &wanted, *port, stop.clone()).await;
-                }
-                served.insert(
-                    key,
-                    Served {
-                        wanted,
-                        _stop: stop.drop_guard(),
-                    },
-                );
+            let (page, stop) = (Arc::new(Mutex::new(page)), shared.stop.child_token());
+            for port in &ports {
+                listen(&shared, (ip, *port), &page, stop.clone()).await;
             }
+            let stop = stop.drop_guard();
+            let now_served = Served {
+                ip,
+                ports,
+                page,
+                stop,
+            };
+            served.insert(key, now_served);
         }
         let pause = next.map_or(IDLE, |next| {
             between(shared.clock.now(), next) + Duration::from_millis(1)
@@ -166,7 +189,10 @@ fn look(shared: &Shared, key: &Key, now: Time) -> (Option<Wanted>, Option<Time>)
         Some(Wanted {
             ip: group.life.ip,
             ports,
-            page,
+            page: Page {
+                status: group.page_status,
+                html: page.into(),
+            },
         }),
         again,
     )
@@ -178,16 +204,21 @@ fn escape(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-async fn listen(shared: &Arc<Shared>, wanted: &Wanted, port: u16, stop: CancellationToken) {
-    match TcpListener::bind((wanted.ip, port)).await {
+async fn listen(
+    shared: &Arc<Shared>,
+    (ip, port): (Ipv4Addr, u16),
+    page: &Arc<Mutex<Page>>,
+    stop: CancellationToken,
+) {
+    match TcpListener::bind((ip, port)).await {
         Ok(listener) => {
-            let page: Arc<str> = wanted.page.as_str().into();
+            let page = Arc::clone(page);
             shared
                 .tasks
                 .spawn(serve(Arc::clone(shared), listener, page, stop));
         }
         Err(error) => {
-            tracing::debug!(ip = %wanted.ip, port, %error, "no page: the address cannot be bound");
+            tracing::warn!(%ip, port, %error, "no page: the address cannot be bound, so that probes of this port fail");
         }
     }
 }
@@ -195,7 +226,7 @@ async fn listen(shared: &Arc<Shared>, wanted: &Wanted, port: u16, stop: Cancella
 async fn serve(
     shared: Arc<Shared>,
     listener: TcpListener,
-    page: Arc<str>,
+    page: Arc<Mutex<Page>>,
     stop: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -210,7 +241,7 @@ async fn serve(
         };
         match accepted {
             Some((Ok((stream, _)), slot)) => {
-                let (page, stop) = (Arc::clone(&page), stop.clone());
+                let (page, stop) = (page.lock().clone(), stop.clone());
                 shared.tasks.spawn(async move {
                     let _slot = slot;
                     tokio::select! {
@@ -228,8 +259,37 @@ async fn serve(
     }
 }
 
-/// Reads one request's head, whatever it asks, and answers with the page.
-async fn answer(mut stream: TcpStream, page: &str) -> std::io::Result<()> {
+/// The first bytes of every HTTP/2 connection.
+const HTTP2: &[u8] = b"PRI";
+
+/// Answers one request, whatever it asks, with the page; over HTTP/2 with the health service.
+async fn answer(stream: TcpStream, page: &Page) -> std::io::Result<()> {
+    let mut first = [0; HTTP2.len()];
+    stream.peek(&mut first).await?;
+    if first == HTTP2 {
+        health(stream, page.status == 200).await;
+        return Ok(());
+    }
+    write_page(stream, page).await
+}
+
+/// The gRPC health service, for one connection.
+async fn health(stream: TcpStream, serves: bool) {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    if !serves {
+        let status = tonic_health::ServingStatus::NotServing;
+        reporter.set_service_status("", status).await;
+    }
+    let service = TowerToHyperService::new(service);
+    let connection = http2::Builder::new(TokioExecutor::new());
+    let connection = connection.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a gRPC connection broke");
+    }
+}
+
+/// Reads one request's head and answers with the page.
+async fn write_page(mut stream: TcpStream, page: &Page) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut chunk = [0; 1024];
     while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < 16 * 1024 {
@@ -240,10 +300,11 @@ async fn answer(mut stream: TcpStream, page: &str) -> std::io::Result<()> {
         head.extend_from_slice(chunk.get(..n).unwrap_or_default());
     }
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        page.len()
+        "HTTP/1.1 {}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        page.status,
+        page.html.len()
     );
     stream.write_all(head.as_bytes()).await?;
-    stream.write_all(page.as_bytes()).await?;
+    stream.write_all(page.html.as_bytes()).await?;
     stream.shutdown().await
 }

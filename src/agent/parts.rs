@@ -86,6 +86,7 @@ impl VirtualNode {
         let azure = arm.health();
         let provider = Arc::new(provider(spec, &shared, &client, arm));
         let (snapshot, node_pods) = pods::snapshot::channel();
+        let probes = pods::ProbeCounts::default();
         Self {
             pods: pods::Dependencies {
                 node: client.clone(),
@@ -95,6 +96,7 @@ impl VirtualNode {
                 events: events.clone(),
                 observer: shared.pods.clone(),
                 snapshot: Arc::new(snapshot),
+                probes: probes.clone(),
                 namespaces: shared.namespaces.clone(),
             },
             kubelet: kubelet::Dependencies {
@@ -103,6 +105,7 @@ impl VirtualNode {
                 client: client.clone(),
                 containers: provider.clone(),
                 node_pods,
+                probes,
                 events,
                 shared: shared.kubelet.clone(),
             },

@@ -16,6 +16,7 @@ pub(super) fn settings(spec: &AgentSpec, edits: u64) -> Settings {
         delete_orphans: spec.delete_orphans,
         approved_orphans: spec.approved_orphans.clone(),
         allowed_namespaces: spec.allowed_namespaces.clone(),
+        probes: spec.groups.probes,
         edits,
     }
 }

@@ -40,7 +40,8 @@ pub struct Compatibility {
     #[serde(default)]
     pub memory_volumes: Treatment,
 
-    /// Probes by TCP and gRPC, and startup probes. The containers are not probed so, and are ready when they run.
+    /// Probes by TCP and gRPC, and startup probes, that the operator does not run: see spec.probes. The containers are not
+    /// probed so, and are ready when they run.
     #[serde(default)]
     pub probes: Treatment,
 

@@ -15,7 +15,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AllowedNamespaces, Compatibility, quantity, schema};
+use super::{AllowedNamespaces, Compatibility, Probes, quantity, schema};
 
 /// Desired state of the connector: which virtual nodes to register and where their pods run in Azure.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,6 +158,11 @@ pub struct VirtualKubeletConnectorSpec {
     /// would bill here; Run runs them.
     #[serde(default)]
     pub daemon_sets: DaemonSets,
+
+    /// Who runs the probes of containers. Omit to have those by HTTP, TCP and gRPC run by the operator, and those by command
+    /// by Azure.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probes: Probes,
 
     /// ARM tags added to every container group. Ten of the fifty tags Azure allows are left to the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -88,6 +88,7 @@ pub fn agent_spec(
             largest: identity.region.largest.get(&os).copied(),
             compatibility: spec.compatibility,
             daemon_sets: spec.daemon_sets,
+            probes: spec.probes,
         },
         suspended: quiet,
         delete_orphans: spec.orphan_policy == OrphanPolicy::Delete,

@@ -24,6 +24,7 @@ use super::shares::Full;
 use super::stats::{Stats, resource, summary};
 use super::stream_slots::{StreamSlot, StreamSlots};
 use super::upgrade::SessionTracker;
+use crate::pods::ProbeCounts;
 use crate::pods::snapshot::{NodePods, Receiver};
 use crate::provider::Containers;
 
@@ -36,6 +37,8 @@ pub struct Kubelet {
     pub pods: Pods,
     /// Those that run, as the pods' loop has them.
     pub node_pods: Receiver,
+    /// How their probes go.
+    pub probes: ProbeCounts,
     /// Logs of their containers.
     pub logs: Logs,
     pub stats: Stats,
@@ -69,11 +72,7 @@ pub fn router(kubelet: Arc<Kubelet>) -> Router {
         .route("/metrics", get(metrics))
         .route("/metrics/resource", get(metrics_resource))
         .route("/metrics/resource/", get(metrics_resource))
-        // Azure runs the probes, and tells no figures of them.
-        .route(
-            "/metrics/probes",
-            get(|| async { prometheus(String::new()) }),
-        )
+        .route("/metrics/probes", get(metrics_probes))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
         .merge(exec_routes::router())
         .fallback(|| async { ApiError::not_found("404 page not found") })
@@ -201,6 +200,10 @@ async fn metrics_resource(State(kubelet): Shared) -> Response {
 
 async fn metrics(State(kubelet): Shared) -> Response {
     prometheus(resource::own(&kubelet.node, &kubelet.running()))
+}
+
+async fn metrics_probes(State(kubelet): Shared) -> Response {
+    prometheus(kubelet.probes.text())
 }
 
 fn prometheus(text: String) -> Response {

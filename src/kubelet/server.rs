@@ -24,6 +24,7 @@ use super::tls::{self, ServingCertificate};
 use super::upgrade::SessionTracker;
 use crate::kube::backoff::Backoff;
 use crate::kube::events::Events;
+use crate::pods::ProbeCounts;
 use crate::pods::snapshot::Receiver;
 use crate::provider::Containers;
 
@@ -94,6 +95,8 @@ pub struct Dependencies {
     pub containers: Arc<dyn Containers>,
     /// The pods that run, as the pods' loop publishes them.
     pub node_pods: Receiver,
+    /// How their probes go.
+    pub probes: ProbeCounts,
     /// What happens to the node's serving certificate is told here.
     pub events: Events,
     /// What all nodes share.
@@ -174,6 +177,7 @@ fn kubelet(
             dependencies.containers.clone(),
         ),
         node_pods: dependencies.node_pods.clone(),
+        probes: dependencies.probes.clone(),
         pods,
         containers: dependencies.containers.clone(),
         sessions: sessions.clone(),

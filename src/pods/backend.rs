@@ -12,7 +12,9 @@ use super::engine::Presence;
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
-use crate::provider::{Aci, Deleted, Ensured, Failure, Listing, Slot, Unreached};
+use crate::provider::{
+    Aci, Deleted, Ensured, Failure, Listing, ProbeAnswer, ProbeCall, Slot, Unreached,
+};
 use crate::translate::{PodFacts, PodKey, status_patch};
 
 const CALL: Duration = call::TIMEOUT;
@@ -48,6 +50,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn delete(&self, group: &str) -> Result<Deleted, Failure>;
     /// Stops what runs in the group; the group stays.
     async fn stop(&self, group: &str) -> Result<(), Failure>;
+    /// Starts the containers of the group anew.
+    async fn restart(&self, group: &str) -> Result<(), Failure>;
+    /// Asks a container by one of its probes.
+    async fn probe(&self, ask: ProbeCall) -> ProbeAnswer;
     /// Runs the `preStop` hooks of those of `containers` that have one, until the pod's grace period ends at the latest. Those
     /// that failed.
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
@@ -133,6 +139,14 @@ impl Backend for Live {
 
     async fn stop(&self, group: &str) -> Result<(), Failure> {
         self.aci.stop(group).await
+    }
+
+    async fn restart(&self, group: &str) -> Result<(), Failure> {
+        self.aci.restart(group).await
+    }
+
+    async fn probe(&self, ask: ProbeCall) -> ProbeAnswer {
+        self.aci.probe(ask).await
     }
 
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::operations::{died, internal, not_written, operate};
 use super::backend::Backend;
 use super::engine::{Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Tenants};
+use super::prober::{News, ProbeCounts, Prober};
 use super::queue::Queue;
 use super::slots::{OperationSlot, Slots};
 use super::watch::Change;
@@ -62,6 +63,7 @@ pub(super) struct Sinks {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) report: channel::Sender<Report>,
     pub(super) snapshot: Arc<snapshot::Sender>,
+    pub(super) probes: ProbeCounts,
 }
 
 /// What comes to the loop from outside.
@@ -96,6 +98,7 @@ pub(super) struct Driver<B> {
     started: Instant,
     engine: Engine,
     queue: Queue<PodKey>,
+    prober: Prober<B>,
     writer: Writer,
     fresh: HashMap<PodKey, (Instant, Arc<Pod>)>,
     tasks: JoinSet<Done>,
@@ -124,6 +127,7 @@ impl<B: Backend> Driver<B> {
         let now = Instant::now();
         Self {
             node: node.to_owned(),
+            prober: Prober::new(Arc::clone(&backend), sinks.probes.clone()),
             backend,
             sinks,
             started: now,
@@ -186,6 +190,10 @@ impl<B: Backend> Driver<B> {
                     Ok(()) => self.step(Input::Tenants(tenants(selector.as_ref(), &mut namespaces))),
                     Err(_) => namespaces_open = false,
                 },
+                news = self.prober.next() => match news {
+                    News::Of(key, news) => self.step(Input::Probed(key, news)),
+                    News::Event(event) => (self.sinks.emit)(event),
+                },
                 pod = refreshes.next() => self.step(Input::Refresh(pod)),
                 () = slots.freed(), if self.waits_for_a_slot() => {}
                 () = tokio::time::sleep_until(wake) => {}
@@ -225,6 +233,10 @@ impl<B: Backend> Driver<B> {
                 } => self.queue.set(key, priority, now + after),
                 Effect::Forget(key) => self.queue.remove(&key),
                 Effect::Abandon(key) => self.abandon(&key),
+                Effect::Probe { key, target } => {
+                    let facts = self.engine.facts(&key);
+                    self.prober.set(&key, target.as_deref(), facts);
+                }
                 Effect::List { after } => {
                     let (due, age) = (now + after, after.mul_f64(LIST_AGE));
                     if self.list_due.is_none_or(|earlier| due < earlier) {
@@ -277,6 +289,7 @@ impl<B: Backend> Driver<B> {
             self.carry_out(effects);
         }
         self.step(Input::Suspended(settings.suspended));
+        self.step(Input::Probes(settings.probes));
         if std::mem::replace(&mut self.edits, settings.edits) != settings.edits {
             self.step(Input::Edited);
         }

@@ -19,6 +19,7 @@ mod on_group;
 mod on_list;
 mod on_pod;
 mod on_result;
+mod probing;
 mod queued;
 mod record;
 mod rules;
@@ -39,14 +40,16 @@ use k8s_openapi::jiff::Timestamp;
 use self::breaker::Breaker;
 pub use self::breaker::HOLD;
 pub use self::namespaces::Tenants;
+pub use self::probing::ProbeNews;
 use self::record::{PodRecord, Record};
 use self::stage::{Flight, Stage};
+use crate::api::Probes;
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{PollDemand, PollInterval};
 use crate::kube::events::Origin;
 use crate::pods::queue::Priority;
 use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing, Unreached};
-use crate::translate::{PodFacts, PodKey};
+use crate::translate::{PodFacts, PodKey, ProbeTarget};
 
 /// The time, twice: by the wall for what people read, and since the agent started for intervals.
 #[derive(Debug, Clone, Copy)]
@@ -83,10 +86,14 @@ pub enum Input {
     Deleted(PodKey, Result<Deleted, Failure>),
     /// A stop of a group ended.
     Stopped(PodKey, Result<(), Failure>),
+    /// A restart of a group ended.
+    Restarted(PodKey, Result<(), Failure>),
     /// The `preStop` hooks of a pod ended; those that failed.
     PreStopEnded(PodKey, Vec<Unreached>),
     /// SIGTERM was sent to the containers of a pod; those that it did not reach.
     Signalled(PodKey, Vec<Unreached>),
+    /// What the probes of a pod have shown.
+    Probed(PodKey, ProbeNews),
     /// A timer is due.
     Timer(PodKey),
     /// An exec or log call observed a state that contradicts the pod's status: poll it.
@@ -101,6 +108,8 @@ pub enum Input {
     Suspended(bool),
     /// Which namespaces' pods may have groups.
     Tenants(Tenants),
+    /// Who runs the probes of containers.
+    Probes(Probes),
     /// Groups are made with something else now.
     Edited,
 }
@@ -114,6 +123,7 @@ impl Input {
             Self::Observed(_, Err(failure)) => ("look", failure),
             Self::Deleted(_, Err(failure)) => ("delete", failure),
             Self::Stopped(_, Err(failure)) => ("stop", failure),
+            Self::Restarted(_, Err(failure)) => ("restart", failure),
             _ => return None,
         };
         (failure.kind != FailureKind::Queued).then_some((operation, failure.reason))
@@ -133,6 +143,8 @@ pub enum Operation {
     DeleteGroup,
     /// Stop the group's containers; the group stays.
     StopGroup,
+    /// Start the group's containers anew.
+    RestartGroup,
     /// Run the `preStop` hooks of these containers.
     RunPreStop(Vec<String>),
     /// Send SIGTERM to these containers.
@@ -180,6 +192,11 @@ pub enum Effect {
     Forget(PodKey),
     /// The hooks or signals of this pod that are under way are not waited for.
     Abandon(PodKey),
+    /// Probe these containers of the pod from now on, and no others.
+    Probe {
+        key: PodKey,
+        target: Option<Arc<ProbeTarget>>,
+    },
     /// LIST the groups of the node.
     List {
         /// How long to wait.
@@ -209,6 +226,8 @@ struct NodeState {
     suspended: bool,
     /// Which namespaces' pods may have groups.
     tenants: Tenants,
+    /// Who runs the probes of containers.
+    probes: Probes,
     /// Groups that a list shows without a pod are deleted, not only counted.
     delete_orphans: bool,
     /// A list tells which groups have been provisioned.
@@ -326,6 +345,9 @@ impl Engine {
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
             Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
+            Input::Restarted(key, result) => self.restarted(now, &key, result, fx),
+            Input::Probed(key, news) => self.probed(now, &key, news, fx),
+            Input::Probes(probes) => self.set_probes(now, probes, fx),
             Input::PreStopEnded(key, failed) => self.pre_stop_ended(now, &key, &failed, fx),
             Input::Signalled(key, unreached) => self.signalled(now, &key, &unreached, fx),
             Input::PodRead(key, presence) => self.pod_read(now, &key, presence),
@@ -384,6 +406,12 @@ impl Engine {
                 effects.push(Effect::Forget(key));
                 continue;
             };
+            let target = record.probe_target().cloned();
+            if record.told_probes != target {
+                record.told_probes.clone_from(&target);
+                let key = key.clone();
+                effects.push(Effect::Probe { key, target });
+            }
             let next = next::next(record, &self.node, now);
             if record.planned == next {
                 continue;

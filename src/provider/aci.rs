@@ -143,6 +143,8 @@ pub struct Aci {
     /// Groups that are ours and have other names than we would give them, as the last list shows them.
     adopted: RwLock<HashMap<PodKey, String>>,
     full_zones: FullZones,
+    /// Asks containers for probes and hooks.
+    pub(super) client: super::probe::Client,
 }
 
 impl Aci {
@@ -163,6 +165,7 @@ impl Aci {
             refreshes: Arc::default(),
             adopted: RwLock::default(),
             full_zones: FullZones::default(),
+            client: super::probe::Client::new(),
         }
     }
 
@@ -351,6 +354,12 @@ impl Aci {
             .arm
             .stop_group(&self.scope.resource_group, name)
             .await?)
+    }
+
+    /// Starts the containers of the group `name` anew.
+    pub async fn restart(&self, name: &str) -> Result<(), Failure> {
+        let resource_group = &self.scope.resource_group;
+        Ok(self.arm.restart_group(resource_group, name).await?)
     }
 
     /// Every group in the resource group that belongs to this node, at most `max_age` ago: complete, or an error.

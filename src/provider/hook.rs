@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Aci;
 use super::exec::{Command, ExecError, Exit, Streams};
+use super::probe::Got;
 use crate::api::Os;
-use crate::azure::error::chain;
+use crate::net::may_be_a_pod;
 use crate::translate::{PodKey, port_number};
 
 /// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
@@ -89,13 +90,32 @@ impl Aci {
                 tokio::time::sleep(time).await;
                 Ok(())
             }
-            Hook::Exec(argv) => self.run_in(key, container, argv).await,
-            Hook::Get { url, headers } => get(&url, &headers).await,
+            Hook::Exec(argv) => match self.run_in(key, container, argv).await {
+                Ok((Exit::Code(0) | Exit::Unknown, _)) => Ok(()),
+                Ok((Exit::Code(code), said)) => Err(format!("it exited with {code}: {said}")),
+                Err(error) => Err(error.to_string()),
+            },
+            Hook::Get { url, headers } => self.get(&url, &headers).await,
         }
     }
 
-    /// Runs a command to its end; an error unless it exits with 0.
-    async fn run_in(&self, key: &PodKey, container: &str, argv: Vec<String>) -> Result<(), String> {
+    /// A GET as a kubelet sends it; the answer is not read.
+    async fn get(&self, url: &str, headers: &[(String, String)]) -> Result<(), String> {
+        let headers = headers.iter().map(|(name, value)| (&**name, &**value));
+        match self.client.get(url, headers, HTTP).await? {
+            Got::Status(status, _) if status.is_success() || status.is_redirection() => Ok(()),
+            Got::Status(status, _) => Err(format!("the container answered {status}")),
+            Got::Nothing => Err(format!("no answer within {} s", HTTP.as_secs())),
+        }
+    }
+
+    /// Runs a command to its end. How it ended, and the beginning of what it wrote.
+    pub(super) async fn run_in(
+        &self,
+        key: &PodKey,
+        container: &str,
+        argv: Vec<String>,
+    ) -> Result<(Exit, String), ExecError> {
         let command = Command { argv, tty: false };
         let (output, mut written) = mpsc::channel(16);
         let gone = CancellationToken::new();
@@ -117,14 +137,8 @@ impl Aci {
             kept
         };
         let (ended, kept) = tokio::join!(run, keep);
-        match ended {
-            Ok(Exit::Code(0) | Exit::Unknown) => Ok(()),
-            Ok(Exit::Code(code)) => {
-                let said = String::from_utf8_lossy(&kept);
-                Err(format!("it exited with {code}: {}", said.trim()))
-            }
-            Err(error) => Err(error.to_string()),
-        }
+        let said = String::from_utf8_lossy(&kept).trim().to_owned();
+        Ok((ended?, said))
     }
 
     /// Sends SIGTERM to the programs of `containers`, all at once. Those that it did not reach.
@@ -208,6 +222,9 @@ fn request(
     ip: Option<IpAddr>,
 ) -> Result<Hook, String> {
     let ip = ip.ok_or("the pod has no address")?;
+    if !may_be_a_pod(ip) {
+        return Err(format!("{ip} is no address of a pod"));
+    }
     let host = action.host.as_deref().filter(|host| !host.is_empty());
     if host.is_some_and(|host| host.parse::<IpAddr>() != Ok(ip)) {
         return Err("its httpGet.host is not the pod's address".to_owned());
@@ -227,30 +244,6 @@ fn request(
             .map(|header| (header.name.clone(), header.value.clone()))
             .collect(),
     })
-}
-
-/// A GET as a kubelet sends it: any certificate will do, redirects are not followed, the answer is not read.
-async fn get(url: &str, headers: &[(String, String)]) -> Result<(), String> {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .tls_danger_accept_invalid_certs(true)
-        .timeout(HTTP)
-        .build()
-        .map_err(|error| chain(&error))?;
-    let mut request = client.get(url);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    let answer = request
-        .send()
-        .await
-        .map_err(|error| chain(&error.without_url()))?;
-    if answer.status().is_success() || answer.status().is_redirection() {
-        Ok(())
-    } else {
-        Err(format!("the container answered {}", answer.status()))
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority};
+use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority, Probes};
 use crate::azure::model::SecretText;
 
 /// What a connector says about every container group of one of its nodes.
@@ -44,6 +44,8 @@ pub struct GroupDefaults {
     pub compatibility: Compatibility,
     /// What becomes of pods of a `DaemonSet`.
     pub daemon_sets: DaemonSets,
+    /// Who runs the probes of containers.
+    pub probes: Probes,
 }
 
 impl GroupDefaults {
@@ -69,6 +71,7 @@ impl GroupDefaults {
             largest: None,
             compatibility: Compatibility::default(),
             daemon_sets: DaemonSets::default(),
+            probes: Probes::default(),
         }
     }
 }

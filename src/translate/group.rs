@@ -28,7 +28,6 @@ mod small;
 mod volumes;
 
 pub use budget::MAX_REQUEST;
-pub use probes::port_number;
 pub use registry_credentials::registry_server;
 pub use resolved::{Image, Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
@@ -217,6 +216,7 @@ fn build(
     let fields = Fields::new(pod, defaults, services::variables(namespace, links, review));
     let asked = Asked::read(pod, review);
     let features = Features::read(&asked, &fields, review);
+    review.means = network::means(spec, &features.network).within(defaults.probes);
     let sidecars = init::sidecars(spec, defaults.os);
     containers::names(spec, review);
     containers::count(spec.containers.len() + sidecars, review);
@@ -266,6 +266,7 @@ fn build(
     )) {
         container.properties.resources = Some(resources);
     }
+    network::open_for_probes(spec, &mut containers, &features.network, review);
     network::take_once(&mut containers, &places, review);
     let (ip_address, subnet_ids) =
         network::address(pod, &containers, &places, &features.network, review);

@@ -18,6 +18,7 @@ mod events;
 mod facts;
 mod patch;
 mod phase;
+mod probed;
 
 pub use events::{EventCursor, GroupEvent, provisioning_failure};
 pub use facts::{
@@ -26,6 +27,7 @@ pub use facts::{
 
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
+pub use probed::{ProbeTarget, Probed, ProbedContainer, Probing, probe_target};
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};
@@ -53,6 +55,10 @@ pub fn status_of_group(
 ) -> PodStatus {
     let phase = group_phase(group);
     let mut seen = seen(facts, Some(group));
+    let means = facts.probing.means(group);
+    for container in seen.init.iter_mut().chain(&mut seen.containers) {
+        container.follow_probes(&means);
+    }
     let by_containers = phase_of(facts.restart_policy, &seen, false);
     // A group that was stopped after its containers had ended has ended as they did.
     if phase == GroupPhase::Stopped && !matches!(by_containers, "Succeeded" | "Failed") {

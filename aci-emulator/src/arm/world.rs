@@ -58,6 +58,8 @@ pub(crate) struct Group {
     pub(crate) cores: f64,
     pub(crate) life: Life,
     pub(crate) operation: String,
+    /// The HTTP status of its page.
+    pub(crate) page_status: u16,
 }
 
 impl Group {

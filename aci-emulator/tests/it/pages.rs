@@ -75,6 +75,28 @@ async fn a_running_group_serves_a_page_on_its_own_address() {
         "{page}"
     );
 
+    let grpc = |status: &'static str| async move {
+        let endpoint = tonic::transport::Endpoint::new(format!("http://{address}")).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let mut client = tonic_health::pb::health_client::HealthClient::new(channel);
+        let answer = client.check(tonic_health::pb::HealthCheckRequest::default());
+        let answer = answer.await.unwrap().into_inner();
+        assert_eq!(answer.status().as_str_name(), status);
+    };
+    grpc("SERVING").await;
+    test.control.set_page_status("web", 503).unwrap();
+    let begin = Instant::now();
+    loop {
+        let answer = plain.get(format!("http://{address}/")).send().await;
+        if answer.unwrap().status() == 503 {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "it goes on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    grpc("NOT_SERVING").await;
+    test.control.set_page_status("web", 200).unwrap();
+
     test.control.stop_group("web").unwrap();
     answers(address, false).await;
     assert_eq!(test.post("web", "/start", None).await.status, 202);

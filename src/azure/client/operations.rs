@@ -215,6 +215,12 @@ impl ArmClient {
         }
     }
 
+    /// Starts the containers of a container group anew; done when ARM has taken it.
+    pub async fn restart_group(&self, rg: &str, name: &str) -> Result<(), AzureError> {
+        let call = Call::post("restart_group", self.group_url(rg, &[name, "restart"])?);
+        self.send(&call).await.map(drop)
+    }
+
     /// Replaces the whole tag map of a container group; its containers go on undisturbed.
     pub async fn patch_tags(
         &self,

@@ -99,6 +99,7 @@ fn kubelet(client: &Client) -> State<Arc<Kubelet>> {
         stats: Stats::new("n".into(), node_pods.clone(), containers.clone()),
         pods,
         node_pods,
+        probes: crate::pods::ProbeCounts::default(),
         containers,
         sessions: SessionTracker::new(cancel),
         streams: StreamSlots::new(1, 1),

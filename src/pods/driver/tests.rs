@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::api::Probes;
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::pods::backend::Create;
 use crate::pods::engine::Presence;
-use crate::provider::{Deleted, Ensured, GroupSummary, Unreached};
+use crate::provider::{Deleted, Ensured, GroupSummary, ProbeAnswer, ProbeCall, Unreached};
 use crate::translate::{PodFacts, facts};
 
 /// Azure and the API server in memory. Each call takes `latency`, and what it did is on record.
@@ -132,6 +133,16 @@ impl Backend for Fake {
     async fn stop(&self, name: &str) -> Result<(), Failure> {
         self.call("stop", name).await;
         Ok(())
+    }
+
+    async fn restart(&self, name: &str) -> Result<(), Failure> {
+        self.call("restart", name).await;
+        Ok(())
+    }
+
+    async fn probe(&self, call: ProbeCall) -> ProbeAnswer {
+        self.call("probe", &call.key.uid).await;
+        ProbeAnswer::Success
     }
 
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
@@ -261,6 +272,7 @@ impl Rig {
             delete_orphans: true,
             approved_orphans: None,
             allowed_namespaces: None,
+            probes: Probes::default(),
             edits: 0,
         });
         let (namespaces, namespaces_rx) = channel::channel(Namespaces::default());
@@ -276,6 +288,7 @@ impl Rig {
             observer: Arc::new(()),
             report: report_tx,
             snapshot: Arc::new(snapshot),
+            probes: ProbeCounts::default(),
         };
         let driver = Driver::new("node", None, Arc::clone(&fake), sinks);
         let sources = Sources {

@@ -72,6 +72,9 @@ impl Engine {
         let Some((record, _)) = self.land(now, key) else {
             return;
         };
+        if matches!(record.stage, Stage::Running { .. }) {
+            return record.condemned_signalled(now, unreached);
+        }
         let Some(pod) = &record.pod else { return };
         let (Stage::Removing(removal), Some(deletion)) = (&record.stage, pod.facts.deletion) else {
             return;
@@ -123,6 +126,7 @@ impl Record {
         under_way.is_some_and(|flight| flight.operation.is_hook())
             && match &self.stage {
                 Stage::Removing(removal) => step(self, removal, now).is_none(),
+                Stage::Running { .. } => self.condemned.is_none(),
                 _ => true,
             }
     }

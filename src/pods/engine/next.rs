@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::stage::{Afterwards, Orphan, Removal, Stage, Stopping};
-use super::{NodeState, Now, Operation, breaker, cadence, ending};
+use super::{NodeState, Now, Operation, breaker, cadence, ending, probing};
 use crate::pods::queue::Priority;
 
 /// Added to a wait for a deadline: the wall clock and the queue's need not agree to the millisecond.
@@ -49,7 +49,7 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
             } else {
                 Priority::Poll
             };
-            Some(poll(record, priority, wait))
+            Some(probing::end_container(record).unwrap_or_else(|| poll(record, priority, wait)))
         }
         Stage::Finished(afterwards) => finished(record, *afterwards),
         // A person brings these forward.

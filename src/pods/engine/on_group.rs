@@ -137,6 +137,8 @@ impl Record {
             pod.record_slow_start(now, age, (&name, group), &mut status, effects);
         }
         let ended = is_final(&status);
+        self.saw_probed(group, &status);
+        let Some(pod) = &mut self.pod else { return };
         let changed = pod.write(status, effects);
         pod.events_before = None;
         pod.record_group_events(group, effects);

@@ -9,7 +9,7 @@ use super::changes::Changes;
 use super::record::{PodRecord, Record};
 use super::stage::{Afterwards, Exists, Made, Orphan, Stage, Why};
 use super::{Effect, Engine, Now, Presence, cadence};
-use crate::translate::{EventCursor, PodFacts, PodKey};
+use crate::translate::{EventCursor, PodFacts, PodKey, Probing};
 
 /// Longest wait between two tries to remove a pod, or to ask whether it exists.
 const ASK_CAP: Duration = Duration::from_secs(30);
@@ -26,7 +26,11 @@ impl Engine {
     }
 
     /// A pod that is new to us: it may find its group here already.
-    fn claim(&mut self, now: Now, key: &PodKey, facts: PodFacts) {
+    fn claim(&mut self, now: Now, key: &PodKey, mut facts: PodFacts) {
+        facts.probing = Probing {
+            by: self.node.probes,
+            no_route: false,
+        };
         let synced = self.node.is_synced();
         let name = &self.group_name;
         let record = self.records.entry(key.clone()).or_insert_with(|| {

@@ -7,9 +7,12 @@ use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
 use super::next::Next;
+use super::probing::{Condemned, ProbedPod};
 use super::stage::{Exists, Flight, Made, Orphan, Removal, Stage, Why};
 use super::{Effect, NodeState, Now};
-use crate::translate::{EventCursor as EventsTold, PodFacts, PodKey, RestartPolicy, digest};
+use crate::translate::{
+    EventCursor as EventsTold, PodFacts, PodKey, ProbeTarget, RestartPolicy, digest,
+};
 
 /// One container group, the pod that claims it, or both. All decisions are made from this by `rules` and `next`.
 #[derive(Debug)]
@@ -42,6 +45,10 @@ pub(super) struct Record {
     pub(super) missing_since: Option<Duration>,
     /// When its last GET began to be true, by the wall clock.
     pub(super) observed_at: Option<Timestamp>,
+    /// Which of the pod's containers are probed, as it was told last.
+    pub(super) told_probes: Option<Arc<ProbeTarget>>,
+    /// A container that is to end because it failed a probe.
+    pub(super) condemned: Option<Condemned>,
 }
 
 /// What is remembered of a pod.
@@ -73,6 +80,8 @@ pub(super) struct PodRecord {
     pub(super) events: EventsTold,
     /// Which of them a predecessor has told at least, until it is known that nothing has happened since.
     pub(super) events_before: Option<EventsTold>,
+    /// What of it can be probed while it runs; `None` when the operator runs no probe of it.
+    pub(super) probed: Option<ProbedPod>,
 }
 
 impl Record {
@@ -95,6 +104,8 @@ impl Record {
             poll_now: false,
             missing_since: None,
             observed_at: None,
+            told_probes: None,
+            condemned: None,
         }
     }
 
@@ -226,6 +237,7 @@ impl PodRecord {
             namespace_told: false,
             events: EventsTold::default(),
             events_before: None,
+            probed: None,
         }
     }
 
@@ -276,6 +288,7 @@ impl PodRecord {
         facts.told = std::mem::take(&mut self.facts.told);
         // What we have taken on ourselves stays, whatever the echo is of.
         facts.ending = facts.ending.max(self.facts.ending);
+        self.keep_runs(&mut facts);
         self.facts = facts;
         foreign
     }

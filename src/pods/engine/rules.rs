@@ -81,6 +81,7 @@ impl Engine {
         if record.is_held_back(&self.node) {
             record.tell_held_back(now, effects);
         }
+        record.judge_condemned(now, effects);
         record.tell_namespace(&self.node.tenants, now, effects);
         false
     }

@@ -17,6 +17,7 @@ use crate::pods::queue::Queue;
 use crate::translate::facts;
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "what is the case of a pod")]
 struct Pod {
     deleting: bool,
     /// When its grace period ends, and how many seconds it has.
@@ -25,6 +26,8 @@ struct Pod {
     hook: bool,
     /// Under `restartPolicy: Never`.
     once: bool,
+    /// Whether it has a readiness and a liveness probe.
+    probed: bool,
     deadline: Option<u8>,
     status: serde_json::Value,
 }
@@ -76,6 +79,12 @@ struct World {
     ran: BTreeSet<String>,
     /// When the containers of a pod end that were sent SIGTERM.
     ended: BTreeMap<String, Duration>,
+    /// What of each pod is probed.
+    probing: BTreeMap<String, Arc<ProbeTarget>>,
+    /// When containers were started anew last, and how often that is counted, because they failed a probe.
+    restarted: BTreeMap<String, (Duration, u32)>,
+    /// Groups restarted, or containers signalled, of pods that nothing is probed of.
+    wrong_restarts: Vec<String>,
     /// Pods whose hooks were run, and those whose containers got SIGTERM.
     hooks: Vec<String>,
     signals: Vec<String>,
@@ -173,6 +182,9 @@ impl World {
             lies: BTreeSet::new(),
             ran: BTreeSet::new(),
             ended: BTreeMap::new(),
+            probing: BTreeMap::new(),
+            restarted: BTreeMap::new(),
+            wrong_restarts: Vec::new(),
             hooks: Vec::new(),
             signals: Vec::new(),
             cut_short: Vec::new(),
@@ -192,6 +204,7 @@ impl World {
         self.flying.clear();
         self.listing = None;
         self.lies.clear();
+        self.probing.clear();
         self.step(Input::Suspended(self.suspended));
         self.step(tenants(self.allowed));
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
@@ -221,6 +234,10 @@ impl World {
         if pod.hook {
             object["spec"]["containers"][0]["lifecycle"] =
                 json!({"preStop": {"sleep": {"seconds": 1}}});
+        }
+        if pod.probed {
+            object["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 80}});
+            object["spec"]["containers"][0]["livenessProbe"] = json!({"tcpSocket": {"port": 80}});
         }
         let facts = facts(&serde_json::from_value(object).unwrap()).unwrap();
         self.step(Input::PodApplied(Box::new(facts)));
@@ -270,6 +287,12 @@ impl World {
                 Effect::Abandon(key) => self
                     .flying
                     .retain(|flight| !flight.operation.is_hook() || flight.key != key),
+                Effect::Probe { key, target } => {
+                    match target {
+                        Some(target) => self.probing.insert(key.uid, target),
+                        None => self.probing.remove(&key.uid),
+                    };
+                }
                 Effect::Emit(_) | Effect::Unprovisioned(_) => {}
             }
         }
@@ -332,6 +355,15 @@ impl World {
             if operation == Operation::Timer {
                 self.step(Input::Timer(key));
                 continue;
+            }
+            let deletes = self.pods.get(&key.uid).is_some_and(|pod| pod.deleting);
+            let ends_one = match operation {
+                Operation::RestartGroup => true,
+                Operation::SendSignal(_) => !deletes,
+                _ => false,
+            };
+            if ends_one && !self.probing.contains_key(&key.uid) {
+                self.wrong_restarts.push(key.uid.clone());
             }
             if matches!(operation, Operation::CreateGroup { .. })
                 && (self.suspended || !self.allowed)

@@ -9,6 +9,7 @@ mod lost;
 mod namespaces;
 mod orphans;
 mod page;
+mod probing;
 mod queued;
 mod shared_failures;
 mod slow;
@@ -89,6 +90,7 @@ fn answered(input: &Input) -> Option<(&PodKey, Operation)> {
         Input::Observed(key, _) => (key, Operation::GetGroup),
         Input::Deleted(key, _) => (key, Operation::DeleteGroup),
         Input::Stopped(key, _) => (key, Operation::StopGroup),
+        Input::Restarted(key, _) => (key, Operation::RestartGroup),
         Input::PreStopEnded(key, _) => (key, Operation::RunPreStop(Vec::new())),
         Input::Signalled(key, _) => (key, Operation::SendSignal(Vec::new())),
         Input::PodRead(key, _) => (key, Operation::GetPod),

@@ -11,6 +11,7 @@ use super::review::{Review, some};
 use super::volumes::Volumes;
 use super::{command, env, names, network, probes, security};
 use crate::azure::model::{self, ContainerProperties};
+use crate::translate::probes::ContainerProbes;
 
 /// Containers that a group may have.
 pub(super) const MAX_CONTAINERS: usize = 60;
@@ -76,6 +77,9 @@ pub(super) fn container(
         startup: startup_probe.as_ref(),
         liveness: liveness_probe.as_ref(),
         readiness: readiness_probe.as_ref(),
+        run: ContainerProbes::of(container)
+            .map(|probes| probes.run_by_operator(&review.means))
+            .unwrap_or_default(),
     };
     let (liveness_probe, readiness_probe) = probes::probes(&given, index, ports, review);
     let user = security::user(container.security_context.as_ref(), fields.pod);

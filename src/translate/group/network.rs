@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ContainerPort, Pod};
+use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::features::Network;
@@ -10,6 +10,7 @@ use super::resolved::Reference;
 use super::review::Review;
 use super::services::Service;
 use crate::azure::model::{Container, IpAddress, Port, SubnetId};
+use crate::translate::probes::{ContainerProbes, Means, Ports, ProbeKind};
 
 /// Ports that an address of a container group may open.
 const MAX_PORTS: usize = 5;
@@ -84,6 +85,56 @@ pub(super) fn take_once(containers: &mut [Container], places: &[String], review:
             }
             first
         });
+    }
+}
+
+/// How the operator can ask the containers of a pod in this network: in a subnet at all ports, at a public address at those
+/// that are declared.
+pub(super) fn means(spec: &PodSpec, network: &Network) -> Means {
+    let inits = spec.init_containers.iter().flatten();
+    let declared = spec.containers.iter().chain(inits);
+    let declared = declared.flat_map(|it| it.ports.iter().flatten());
+    let network = match (&network.subnet_id, network.public_ip) {
+        (Some(_), _) => Ports::All,
+        (None, true) => Ports::Some(
+            declared
+                .filter_map(|port| u16::try_from(port.container_port).ok())
+                .collect(),
+        ),
+        (None, false) => Ports::None,
+    };
+    Means {
+        exec: true,
+        network,
+    }
+}
+
+/// Gives a group in a subnet that declares no port one that is probed: it has no address without. Nobody else reaches more
+/// by that, and at a public address nothing is opened.
+pub(super) fn open_for_probes(
+    spec: &PodSpec,
+    containers: &mut [Container],
+    network: &Network,
+    review: &Review,
+) {
+    let declares = |container: &Container| !container.properties.ports.is_empty();
+    if network.subnet_id.is_none() || containers.iter().any(declares) {
+        return;
+    }
+    for (given, container) in spec.containers.iter().zip(containers) {
+        let Some(probes) = ContainerProbes::of(given) else {
+            continue;
+        };
+        let run = probes.run_by_operator(&review.means);
+        let dialled = ProbeKind::ALL.into_iter().filter(|kind| run.has(*kind));
+        let mut ports = dialled.filter_map(|kind| probes.get(kind)?.handler.port());
+        if let Some(port) = ports.find(|port| !is_reserved(i32::from(*port))) {
+            container.properties.ports.push(Port {
+                port: port.into(),
+                protocol: Some("TCP".to_owned()),
+            });
+            return;
+        }
     }
 }
 

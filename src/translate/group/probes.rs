@@ -1,10 +1,12 @@
-//! Liveness and readiness probes: by command and by HTTP, as ACI has them; startup probes by waiting.
+//! Liveness and readiness probes: by command and by HTTP, as ACI has them; startup probes by waiting. What the operator runs
+//! itself needs nothing of ACI.
 
 use k8s_openapi::api::core::v1::{ContainerPort, ExecAction, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::review::{Review, set};
 use crate::azure::model::{self, ContainerExec, ContainerHttpGet, HttpHeader};
+use crate::translate::probes::{Kinds, port_number};
 
 /// What the API server writes into a probe that leaves these out (Kubernetes API reference, `Probe`). They are sent
 /// always, so that ACI's own defaults never count.
@@ -14,15 +16,22 @@ const PERIOD_SECONDS: i32 = 10;
 const SUCCESS_THRESHOLD: i32 = 1;
 const FAILURE_THRESHOLD: i32 = 3;
 
-/// The row of a startup probe that ACI's liveness probe can stand in for, and of one that it cannot.
+/// The row of a startup probe that the operator runs, of another that ACI's liveness probe can stand in for, and of one that
+/// nothing can.
 const STARTUP: &str = "spec.containers[].startupProbe";
-const STARTUP_ALONE: &str = "spec.containers[].startupProbe: without a livenessProbe";
+const STARTUP_BY_WAITING: &str = "spec.containers[].startupProbe: not run by the operator";
+const STARTUP_ALONE: &str =
+    "spec.containers[].startupProbe: not run by the operator, without a livenessProbe";
+const READINESS: &str = "spec.containers[].readinessProbe";
+const READINESS_UNSEEN: &str = "spec.containers[].readinessProbe: not run by the operator";
 
 /// The probes of a container, as the pod has them.
 pub(super) struct Probes<'a> {
     pub(super) startup: Option<&'a Probe>,
     pub(super) liveness: Option<&'a Probe>,
     pub(super) readiness: Option<&'a Probe>,
+    /// Those that the operator runs.
+    pub(super) run: Kinds,
 }
 
 /// ARM's forms of the liveness and the readiness probe of container `index`, which declares `ports`.
@@ -37,26 +46,30 @@ pub(super) fn probes(
     review: &mut Review,
 ) -> (Option<model::Probe>, Option<model::Probe>) {
     let held_back = |probe: &Probe| probe.exec.is_some() || probe.http_get.is_some();
-    let row = if given.liveness.is_some_and(held_back) {
+    let row = if given.run.startup {
         STARTUP
+    } else if given.liveness.is_some_and(held_back) {
+        STARTUP_BY_WAITING
     } else {
         STARTUP_ALONE
     };
     review.field(row, given.startup.is_some(), &[index]);
-    let mut one = |row, member, given: Option<&Probe>| {
-        let arm = probe(given?, member, index, ports, review)?;
+    let mut one = |row, member, given: Option<&Probe>, run| {
+        let arm = probe(given?, member, (index, run), ports, review)?;
         review.field(row, true, &[index]).then_some(arm)
     };
     let mut liveness = one(
         "spec.containers[].livenessProbe",
         "livenessProbe",
         given.liveness,
+        given.run.liveness,
     );
-    let readiness = one(
-        "spec.containers[].readinessProbe",
-        "readinessProbe",
-        given.readiness,
-    );
+    let row = if given.run.readiness {
+        READINESS
+    } else {
+        READINESS_UNSEEN
+    };
+    let readiness = one(row, "readinessProbe", given.readiness, given.run.readiness);
     if let (Some(liveness), Some(startup)) = (&mut liveness, given.startup) {
         let delay = &mut liveness.initial_delay_seconds;
         *delay = (*delay).max(Some(window(startup)));
@@ -78,11 +91,11 @@ fn window(startup: &Probe) -> i32 {
 }
 
 /// ARM's form of the probe `member` (`livenessProbe` or `readinessProbe`) of container `index`, which declares `ports`;
-/// `None` when it is refused.
+/// `None` when it is refused, or ACI has none like it. `run`: by the operator.
 fn probe(
     probe: &Probe,
     member: &str,
-    index: usize,
+    (index, run): (usize, bool),
     ports: &[ContainerPort],
     review: &mut Review,
 ) -> Option<model::Probe> {
@@ -100,12 +113,21 @@ fn probe(
     } = probe;
     let place = format!("spec.containers[{index}].{member}");
     if grpc.is_some() {
-        review.at("spec.containers[].*Probe.grpc", format!("{place}.grpc"));
+        let row = if run {
+            "spec.containers[].*Probe.grpc"
+        } else {
+            "spec.containers[].*Probe.grpc: not run by the operator"
+        };
+        review.at(row, format!("{place}.grpc"));
         return None;
     }
     if tcp_socket.is_some() {
-        let path = format!("{place}.tcpSocket");
-        review.at("spec.containers[].*Probe.tcpSocket", path);
+        let row = if run {
+            "spec.containers[].*Probe.tcpSocket"
+        } else {
+            "spec.containers[].*Probe.tcpSocket: not run by the operator"
+        };
+        review.at(row, format!("{place}.tcpSocket"));
         return None;
     }
     let (exec, http_get) = match (exec, http_get) {
@@ -188,22 +210,6 @@ fn http(
             })
             .collect(),
     })
-}
-
-/// The port of a probe or hook as a number; `None` when it is none. A kubelet looks for a name among the ports of the same
-/// container, and reads it as a number when none has it.
-pub fn port_number(port: &IntOrString, ports: &[ContainerPort]) -> Option<u16> {
-    let number = match port {
-        IntOrString::Int(port) => Some(*port),
-        IntOrString::String(name) => ports
-            .iter()
-            .find(|port| !name.is_empty() && port.name.as_deref() == Some(name))
-            .map(|port| port.container_port)
-            .or_else(|| name.parse().ok()),
-    };
-    number
-        .and_then(|port| u16::try_from(port).ok())
-        .filter(|port| *port != 0)
 }
 
 #[cfg(test)]

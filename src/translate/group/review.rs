@@ -11,6 +11,7 @@ use super::resolved::{Found, Image, Object, Reference, Resolved};
 use super::{NOT_SUPPORTED, Note, Refusal, Refusals};
 use crate::api::{Compatibility, Os, Treatment, Unenforced};
 use crate::azure::model::SecretBytes;
+use crate::translate::probes::Means;
 use crate::translate::support::{Verdict, verdict};
 
 /// Reason of a refusal: more than a container group can have.
@@ -40,6 +41,8 @@ pub(super) struct Review<'a> {
     pub(super) init: bool,
     /// What becomes of pods that ask for what ACI cannot enforce.
     pub(super) compatibility: Compatibility,
+    /// How the operator can ask the containers.
+    pub(super) means: Means,
     /// What this one asks for of that: why, the first field, and how many more there are.
     not_enforced: BTreeMap<(Unenforced, &'static str), (String, usize)>,
     refusals: Vec<Refusal>,
@@ -58,6 +61,7 @@ impl<'a> Review<'a> {
             budget: Budget::full(),
             init: false,
             compatibility: Compatibility::default(),
+            means: Means::default(),
             not_enforced: BTreeMap::new(),
             refusals: Vec::new(),
             notes: Vec::new(),

@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
-use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts, running_since};
+use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts, run_of, running_since};
 
 impl PodFacts {
     /// Takes over what `status` says, as if the API server had it.
@@ -53,6 +53,7 @@ fn remember_states(containers: &mut [ContainerFacts], statuses: Option<&[Contain
         container.ended = status.and_then(Ended::of);
         container.restarts = status.map_or(0, |status| status.restart_count.max(0));
         container.running = status.and_then(running_since);
+        container.last_run = status.and_then(run_of).or(container.last_run);
     }
 }
 
@@ -62,5 +63,6 @@ fn recall_states(containers: &mut [ContainerFacts], newer: &[ContainerFacts]) {
         container.ended = found.and_then(|it| it.ended.clone());
         container.restarts = found.map_or(0, |it| it.restarts);
         container.running = found.and_then(|it| it.running);
+        container.last_run = found.and_then(|it| it.last_run);
     }
 }

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::azure::model::{ContainerState as ArmState, Event, InstanceView};
 use crate::translate::policy::RestartPolicy;
+use crate::translate::probes::Means;
 use crate::translate::status::events::{line, pull_trouble};
 use crate::translate::status::facts::ContainerFacts;
 use crate::translate::{identity, time};
@@ -55,6 +56,8 @@ pub(super) struct Seen<'a> {
     /// How it was before its last restart.
     pub(super) last: Option<ContainerStateTerminated>,
     pub(super) ready: bool,
+    /// Whether its startup probe, if that is run, has succeeded.
+    started: bool,
     restarts: i32,
     id: Option<String>,
     /// The image that it has in Azure, where that is known: a pod's may be changed, a group's not.
@@ -79,6 +82,7 @@ impl<'a> Seen<'a> {
             life: Life::Waiting { reason, message },
             last: None,
             ready: false,
+            started: true,
             restarts: facts.restarts,
             id: None,
             image: None,
@@ -101,11 +105,8 @@ impl<'a> Seen<'a> {
             let (reason, message) = waiting_for(None, &[], trouble, false);
             return Self::waiting(facts, Some(&reason), message.as_deref());
         };
-        let restarts = view
-            .restart_count
-            .unwrap_or(0)
-            .max(0)
-            .saturating_add(before);
+        let counted = view.restart_count.unwrap_or(0).max(0);
+        let restarts = counted.saturating_add(before);
         let previous = view
             .previous_state
             .as_ref()
@@ -120,6 +121,7 @@ impl<'a> Seen<'a> {
                 life,
                 last: None,
                 ready: false,
+                started: true,
                 restarts,
                 id: None,
                 image: None,
@@ -140,13 +142,15 @@ impl<'a> Seen<'a> {
             }
         };
         let ready = matches!(life, Life::Running { .. });
-        // The end of the life before was in a group that is gone.
-        let previous = previous.or_else(|| (before > 0 && restarts == before).then(unseen_end));
+        let restarts = facts.restarts_now(restarts, &life);
+        // The end of the life before was in a group that is gone, or Azure has not kept it.
+        let previous = previous.or_else(|| (restarts > 0 && counted == 0).then(unseen_end));
         Self {
             facts,
             life,
             last: previous,
             ready,
+            started: true,
             restarts,
             id: None,
             image: None,
@@ -181,6 +185,7 @@ impl<'a> Seen<'a> {
             life,
             last,
             ready: false,
+            started: true,
             restarts: status.restart_count,
             id: status.container_id.clone(),
             image: None,
@@ -253,6 +258,19 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Lets the probes that the operator runs by these `means` say whether it has started and is ready.
+    pub(super) fn follow_probes(&mut self, means: &Means) {
+        let Some(probes) = &self.facts.probes else {
+            return;
+        };
+        let run = probes.run_by_operator(means);
+        let known = self.facts.probed.as_ref();
+        let known = known.filter(|known| self.id.as_deref() == Some(&*known.id));
+        self.started = !run.startup || known.is_some_and(|known| known.started);
+        let is_ready = !run.readiness || known.is_some_and(|known| known.ready);
+        self.ready &= self.started && is_ready;
+    }
+
     pub(super) fn status(self) -> ContainerStatus {
         let running = matches!(self.life, Life::Running { .. });
         let state = match self.life {
@@ -285,7 +303,7 @@ impl<'a> Seen<'a> {
             image,
             container_id: self.id,
             ready: self.ready,
-            started: Some(running),
+            started: Some(running && self.started),
             restart_count: self.restarts,
             state: Some(state),
             last_state: self.last.map(|end| ContainerState {
@@ -330,6 +348,22 @@ impl<'a> Seen<'a> {
     }
 }
 
+impl ContainerFacts {
+    /// Its restarts when Azure counts `counted`. Azure begins again at 0 when it restarts or moves the whole group: a run that
+    /// it does not count is one all the same.
+    fn restarts_now(&self, counted: i32, life: &Life) -> i32 {
+        let counted = match (life, self.last_run) {
+            (Life::Running { since: Some(since) }, Some((before, then)))
+                if since.0.as_second() > before.as_second() =>
+            {
+                counted.max(then.saturating_add(1))
+            }
+            _ => counted,
+        };
+        counted.max(self.restarts)
+    }
+}
+
 /// The end of a container that is on record and that Kubernetes would let stand under `policy`.
 fn recorded(facts: &ContainerFacts, policy: RestartPolicy) -> Option<Seen<'_>> {
     let end = facts.ended.as_deref()?;
@@ -338,6 +372,7 @@ fn recorded(facts: &ContainerFacts, policy: RestartPolicy) -> Option<Seen<'_>> {
         life: Life::Ended(end.state.clone()),
         last: None,
         ready: false,
+        started: true,
         restarts: end.restarts,
         id: end.state.container_id.clone(),
         image: None,

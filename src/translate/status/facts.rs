@@ -1,6 +1,8 @@
 //! The slim record that a node agent keeps for each of its pods instead of the pod.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
@@ -9,8 +11,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::billing::BilledNoted;
 use super::digest;
+use super::probed::{Probed, Probing};
 use crate::translate::identity::PodKey;
 use crate::translate::policy::{RestartPolicy, is_sidecar};
+use crate::translate::probes::ContainerProbes;
 
 /// What is needed of a container to write its status.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +30,12 @@ pub struct ContainerFacts {
     pub restarts: i32,
     /// Since when it runs, by the status in the API server; `None` unless it is `Running` there.
     pub running: Option<Timestamp>,
+    /// When its last run that is known began, and `restartCount` then.
+    pub last_run: Option<(Timestamp, i32)>,
+    /// Its probes; `None` without any, and for an init container that ends.
+    pub probes: Option<Arc<ContainerProbes>>,
+    /// What they have shown last.
+    pub probed: Option<Probed>,
 }
 
 /// Since when the container of `status` runs; 1970 when the API server does not know that.
@@ -33,6 +43,11 @@ pub(super) fn running_since(status: &ContainerStatus) -> Option<Timestamp> {
     let running = status.state.as_ref()?.running.as_ref()?;
     let started = running.started_at.as_ref();
     Some(started.map_or(Timestamp::UNIX_EPOCH, |time| time.0))
+}
+
+/// When the run that `status` shows began, and `restartCount` then.
+pub(super) fn run_of(status: &ContainerStatus) -> Option<(Timestamp, i32)> {
+    Some((running_since(status)?, status.restart_count.max(0)))
 }
 
 /// An end that the API server has on record.
@@ -132,6 +147,8 @@ pub struct PodFacts {
     pub ending: Option<EndStep>,
     /// Whether a container or a sidecar has a `lifecycle.preStop` hook.
     pub has_pre_stop: bool,
+    /// `spec.terminationGracePeriodSeconds`.
+    pub termination_grace: Duration,
     /// `spec.activeDeadlineSeconds`.
     pub active_deadline_seconds: Option<i64>,
     /// `spec.ephemeralContainers`, in order: they are never taken away again.
@@ -150,6 +167,8 @@ pub struct PodFacts {
     pub told: BilledNoted,
     /// [`digest`] of the status in the API server.
     pub status_digest: u64,
+    /// Which of its probes the operator runs.
+    pub probing: Probing,
 }
 
 impl PodFacts {
@@ -211,16 +230,21 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         containers: spec
             .containers
             .iter()
-            .map(|it| container(it, false, status.container_statuses.as_deref()))
+            .map(|it| {
+                let probes = ContainerProbes::of(it);
+                container(it, false, probes, status.container_statuses.as_deref())
+            })
             .collect(),
         init_containers: spec
             .init_containers
             .iter()
             .flatten()
             .map(|it| {
+                let sidecar = is_sidecar(it);
                 container(
                     it,
-                    is_sidecar(it),
+                    sidecar,
+                    ContainerProbes::of(it).filter(|_| sidecar),
                     status.init_container_statuses.as_deref(),
                 )
             })
@@ -244,6 +268,10 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
                 let hooks = container.lifecycle.as_ref();
                 hooks.is_some_and(|hooks| hooks.pre_stop.is_some())
             })
+        },
+        termination_grace: {
+            let given = spec.termination_grace_period_seconds;
+            Duration::from_secs(given.map_or(30, |it| u64::try_from(it).unwrap_or(0)))
         },
         active_deadline_seconds: spec.active_deadline_seconds,
         ephemeral_containers: spec
@@ -271,12 +299,14 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         conditions: status.conditions.iter().flatten().map(condition).collect(),
         told: BilledNoted::default(),
         status_digest: digest(status),
+        probing: Probing::default(),
     })
 }
 
 fn container(
     container: &Container,
     sidecar: bool,
+    probes: Option<Arc<ContainerProbes>>,
     statuses: Option<&[ContainerStatus]>,
 ) -> ContainerFacts {
     let status = statuses
@@ -290,6 +320,9 @@ fn container(
         ended: status.and_then(Ended::of),
         restarts: status.map_or(0, |status| status.restart_count.max(0)),
         running: status.and_then(running_since),
+        last_run: status.and_then(run_of),
+        probed: status.filter(|_| probes.is_some()).and_then(Probed::of),
+        probes,
     }
 }
 

@@ -55,11 +55,13 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].livenessProbe", Mapped),
     both("spec.containers[].name", Mapped),
     both("spec.containers[].ports", Mapped),
+    both("spec.containers[].readinessProbe", Mapped),
     both(
-        "spec.containers[].readinessProbe",
+        "spec.containers[].readinessProbe: not run by the operator",
         Approximated(
-            "ACI probes, and sends traffic only to what is ready, but does not tell the outcome: the pod is Ready when its \
-             containers run",
+            "ACI probes, and sends traffic only to what is ready, but does not tell the outcome: the container counts as ready \
+             while it runs. The operator runs probes by HTTP, TCP and gRPC of pods with an address, and those by command where \
+             the connector says so (spec.probes)",
         ),
     ),
     both(
@@ -76,15 +78,16 @@ pub(super) const ROWS: &[Row] = &[
         Refused("ACI has one restart policy for the group; use spec.restartPolicy"),
     ),
     both("spec.containers[].securityContext", Mapped),
+    both("spec.containers[].startupProbe", Mapped),
     both(
-        "spec.containers[].startupProbe",
+        "spec.containers[].startupProbe: not run by the operator",
         Approximated(
             "ACI has no startup probe: the liveness probe begins when the startup probe would have given up (initialDelaySeconds \
              + periodSeconds × failureThreshold); its handler is not run, and readiness does not wait for it",
         ),
     ),
     both(
-        "spec.containers[].startupProbe: without a livenessProbe",
+        "spec.containers[].startupProbe: not run by the operator, without a livenessProbe",
         NotEnforced(
             Unenforced::Probes,
             "ACI has no startup probe, and without a liveness probe nothing restarts a container that does not come up",
@@ -158,7 +161,11 @@ pub(super) const ROWS: &[Row] = &[
     // Probe
     both("spec.containers[].*Probe.exec", Mapped),
     both("spec.containers[].*Probe.failureThreshold", Mapped),
-    both("spec.containers[].*Probe.grpc", PROBE),
+    both("spec.containers[].*Probe.grpc", Mapped),
+    both(
+        "spec.containers[].*Probe.grpc: not run by the operator",
+        PROBE,
+    ),
     both("spec.containers[].*Probe.httpGet", Mapped),
     both(
         "spec.containers[].*Probe.httpGet.host",
@@ -171,10 +178,14 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].*Probe.initialDelaySeconds", Mapped),
     both("spec.containers[].*Probe.periodSeconds", Mapped),
     both("spec.containers[].*Probe.successThreshold", Mapped),
-    both("spec.containers[].*Probe.tcpSocket", PROBE),
+    both("spec.containers[].*Probe.tcpSocket", Mapped),
+    both(
+        "spec.containers[].*Probe.tcpSocket: not run by the operator",
+        PROBE,
+    ),
     both(
         "spec.containers[].*Probe.terminationGracePeriodSeconds",
-        Ignored("ACI documents no grace period"),
+        Ignored("it holds where the operator runs the probe; ACI documents no grace period"),
     ),
     both("spec.containers[].*Probe.timeoutSeconds", Mapped),
     // ContainerPort

@@ -52,7 +52,8 @@ pub(super) const SECCOMP_FILE: Verdict =
 pub(super) const INIT: Verdict = Refused("an init container of ACI has none; remove it");
 pub(super) const PROBE: Verdict = NotEnforced(
     Unenforced::Probes,
-    "ACI probes with exec and httpGet only: the container is not probed so, and counts as live and ready while it runs",
+    "ACI probes with exec and httpGet only, and the operator only a pod with an address, as long as the connector's \
+     spec.probes says so: the container is not probed so, and counts as live and ready while it runs",
 );
 pub(super) const SIDECAR: Verdict = Approximated(
     "ACI starts a sidecar together with the containers, after the other init containers, and ends it with them",

@@ -84,6 +84,7 @@ impl Node {
             client,
             containers: Arc::new(Nothing),
             node_pods: vkc::pods::snapshot::channel().1,
+            probes: vkc::pods::ProbeCounts::default(),
             events,
             shared: kubelet::Shared {
                 ports: 0..=0,

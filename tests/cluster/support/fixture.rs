@@ -88,6 +88,29 @@ impl Fixture {
         patch: &Value,
         change: impl FnOnce(&Control),
     ) -> Self {
+        let config = Config {
+            serve_pages: false,
+            ..Config::default()
+        };
+        Self::start_from(operator, (name, os), patch, change, config).await
+    }
+
+    /// A connector for Linux whose groups answer at the ports that they declare.
+    pub(crate) async fn start_answering(operator: &impl Runs, name: &str, patch: &Value) -> Self {
+        let config = Config {
+            serve_pages: true,
+            ..Config::default()
+        };
+        Self::start_from(operator, (name, "Linux"), patch, |_| {}, config).await
+    }
+
+    async fn start_from(
+        operator: &impl Runs,
+        (name, os): (&str, &str),
+        patch: &Value,
+        change: impl FnOnce(&Control),
+        config: Config,
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         assert!(!operator.metrics_url().is_empty());
         let plane = operator.plane();
@@ -100,9 +123,8 @@ impl Fixture {
             resource_groups: vec![(format!("{name}-rg"), "eastus".to_owned())],
             start_delay: Duration::from_millis(300),
             throttle: false,
-            serve_pages: false,
             host_shell: true,
-            ..Config::default()
+            ..config
         };
         let emulator = Emulator::start(config.clone()).await.unwrap();
         let fixture = Self {

@@ -93,6 +93,7 @@ pub(super) fn put(call: &mut Call<'_>, version: &str, resource_group: &str, name
         cores,
         life,
         operation: operation.1.clone(),
+        page_status: world.groups.get(&key).map_or(200, |old| old.page_status),
     };
     let answer = render(&group, Look::Accepted, now);
     let status = if old.is_some() {

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Input, Pod, World, key, tenants};
+use crate::pods::engine::ProbeNews;
+use crate::translate::{ProbeKind, Probed};
 
 /// What may happen to the world.
 #[derive(Debug, Clone)]
@@ -31,6 +33,10 @@ pub(super) enum Act {
     Queue(u8),
     /// The watch says that a pod is gone which is not, and takes it back later.
     WatchLies(u8),
+    /// The readiness probe of a pod succeeds or fails from now on.
+    Ready(u8, bool),
+    /// A container fails its liveness probe.
+    Unhealthy(u8),
 }
 
 pub(super) fn act() -> impl Strategy<Value = Act> {
@@ -48,6 +54,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => any::<bool>().prop_map(Act::Allow),
         1 => (1u8..25).prop_map(Act::Queue),
         1 => (0u8..12).prop_map(Act::WatchLies),
+        3 => (0u8..12, any::<bool>()).prop_map(|(n, ready)| Act::Ready(n, ready)),
+        2 => (0u8..12).prop_map(Act::Unhealthy),
     ]
 }
 
@@ -68,6 +76,7 @@ impl World {
             grace: (Duration::ZERO, 0),
             hook: n.is_multiple_of(2),
             once: n.is_multiple_of(3),
+            probed: n % 4 < 2,
             deadline,
             status: json!({"phase": "Pending"}),
         };
@@ -129,6 +138,20 @@ impl World {
             Act::Queue(seconds) => {
                 self.queue_until = self.now + Duration::from_secs(u64::from(*seconds));
             }
+            Act::Ready(n, ready) => self.probed(&self.newest(*n), *ready),
+            Act::Unhealthy(n) => {
+                let uid = self.newest(*n);
+                if let Some(target) = self.probing.get(&uid) {
+                    let container = &target.containers[0];
+                    let news = ProbeNews::Failed {
+                        name: container.name.clone(),
+                        id: container.id.clone(),
+                        kind: ProbeKind::Liveness,
+                        grace: Some(Duration::from_secs(5)),
+                    };
+                    self.step(Input::Probed(key(&uid), news));
+                }
+            }
             Act::WatchLies(n) => {
                 let uid = self.newest(*n);
                 if self.pods.get(&uid).is_some_and(|pod| !pod.deleting)
@@ -137,6 +160,22 @@ impl World {
                     self.step(Input::PodGone(key(&uid)));
                 }
             }
+        }
+    }
+
+    /// What is probed of the pod is ready, or not.
+    pub(super) fn probed(&mut self, uid: &str, ready: bool) {
+        if let Some(target) = self.probing.get(uid) {
+            let container = &target.containers[0];
+            let news = ProbeNews::Container {
+                name: container.name.clone(),
+                probed: Probed {
+                    id: container.id.clone(),
+                    started: true,
+                    ready,
+                },
+            };
+            self.step(Input::Probed(key(uid), news));
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Pod, World, key, wall};
 use crate::azure::model::ContainerGroup;
 use crate::pods::engine::{Input, Operation, Presence};
-use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary, Listing};
+use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary, Listing, Unreached};
 use crate::translate::PodKey;
 
 const STARTS_AFTER: Duration = Duration::from_secs(3);
@@ -159,6 +159,22 @@ impl World {
                 self.hooks.push(uid);
                 Input::PreStopEnded(key.clone(), Vec::new())
             }
+            Operation::SendSignal(names) if self.lives(&uid) => {
+                // Some ignore it, and some have no shell.
+                let unreached = luck.map_or_else(Vec::new, |_| Unreached::all(names, "no shell"));
+                if happens && self.started.is_multiple_of(3) {
+                    let restarts = self.restarted.get(&uid).map_or(0, |(_, count)| *count);
+                    self.restarted.insert(uid, (self.now, restarts + 1));
+                }
+                Input::Signalled(key.clone(), unreached)
+            }
+            Operation::RestartGroup => {
+                if happens && self.groups.contains_key(&uid) {
+                    self.restarted.insert(uid, (self.now, 0));
+                }
+                let result = luck.map_or(Ok(()), |_| Err(failure()));
+                Input::Restarted(key.clone(), result)
+            }
             Operation::SendSignal(_) => {
                 self.signals.push(uid.clone());
                 self.ended.insert(uid, self.now + ENDS_AFTER);
@@ -190,6 +206,11 @@ impl World {
         }
     }
 
+    /// Whether the pod is there and not being deleted.
+    fn lives(&self, uid: &str) -> bool {
+        self.pods.get(uid).is_some_and(|pod| !pod.deleting)
+    }
+
     fn group(&self, uid: &str) -> Option<Box<ContainerGroup>> {
         let made = self.groups.get(uid)?;
         let running = self.now >= *made + STARTS_AFTER;
@@ -203,6 +224,10 @@ impl World {
                                   "finishTime": wall(*ended).to_string(), "detailStatus": "Completed"},
                 "currentState": {"state": "Running", "startTime": wall(*ended).to_string()},
             });
+        } else if let Some((at, count)) = self.restarted.get(uid).filter(|_| running) {
+            container["properties"]["instanceView"] = json!({
+                "restartCount": count, "currentState": {"state": "Running", "startTime": wall(*at).to_string()},
+            });
         } else if running {
             container["properties"]["instanceView"] = json!({
                 "restartCount": 0, "currentState": {"state": "Running", "startTime": "2027-01-15T08:00:00Z"},
@@ -210,6 +235,7 @@ impl World {
         }
         let group = json!({"name": format!("g-{uid}"), "properties": {
             "osType": "Linux", "restartPolicy": "Always", "containers": [container],
+            "ipAddress": {"type": "Private", "ip": "10.0.0.9", "ports": []},
             "provisioningState": if running { "Succeeded" } else { "Creating" },
             "instanceView": {"state": if running { "Running" } else { "Pending" }},
         }});

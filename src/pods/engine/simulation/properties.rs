@@ -28,6 +28,9 @@ proptest! {
         world.take_back_lies();
         // Long enough for groups that were too many at once.
         world.pass(HOLD + Duration::from_secs(1200));
+        for uid in world.probing.keys().cloned().collect::<Vec<_>>() {
+            world.probed(&uid, true);
+        }
 
         prop_assert!(world.repeated_puts.is_empty(), "PUT of an existing group: {:?}", world.repeated_puts);
         prop_assert!(world.wrong_deletes.is_empty(), "group of a living pod deleted: {:?}", world.wrong_deletes);
@@ -39,6 +42,7 @@ proptest! {
             world.suspended_creates.is_empty(),
             "created while suspended: {:?}", world.suspended_creates
         );
+        prop_assert!(world.wrong_restarts.is_empty(), "restarted: {:?}", world.wrong_restarts);
         prop_assert!(world.cut_short.is_empty(), "not waited for: {:?}", world.cut_short);
         for (what, done) in [("hooks", &world.hooks), ("signals", &world.signals)] {
             let once: BTreeSet<_> = done.iter().collect();
@@ -61,8 +65,20 @@ proptest! {
                 prop_assert!(world.deleted_behind_our_back.contains(uid), "{uid} failed for no reason");
             } else {
                 prop_assert_eq!(phase, "Running");
+                let container = &pod.status["containerStatuses"][0];
+                let target = world.probing.get(uid);
+                prop_assert_eq!(target.is_some(), pod.probed, "{} is probed or not", uid);
+                if let Some(target) = target {
+                    prop_assert_eq!(&container["containerID"], &*target.containers[0].id);
+                    prop_assert_eq!(&container["ready"], true, "{} has been ready since", uid);
+                } else {
+                    prop_assert_eq!(&container["ready"], true);
+                }
                 prop_assert!(world.groups.contains_key(uid), "{} has no group", uid);
             }
+        }
+        for uid in world.probing.keys() {
+            prop_assert!(world.pods.contains_key(uid), "{uid} is gone and probed");
         }
         for uid in world.groups.keys() {
             prop_assert!(world.pods.contains_key(uid), "the group of {uid} was left behind");

@@ -199,6 +199,10 @@ proptest! {
             Operation::DeletePod => {
                 prop_assert!(matches!(record.stage, Stage::Gone) && !record.is_unwritten());
             }
+            Operation::SendSignal(_) | Operation::RestartGroup if matches!(record.stage, Stage::Running { .. }) => {
+                prop_assert!(record.condemned.is_some() && !deleting, "{:?}", record);
+            }
+            Operation::RestartGroup => return Err(TestCaseError::fail(format!("it does not run: {record:?}"))),
             Operation::RunPreStop(_) | Operation::SendSignal(_) => {
                 prop_assert!(deleting && !record.is_unwritten(), "not on record: {:?}", record);
                 prop_assert!(matches!(&record.stage, Stage::Removing(removal) if !removal.accepted

@@ -1,9 +1,12 @@
-use crate::translate::Resolved;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::{Probes, probe, probes};
+use super::{Kinds, Probes, probe, probes};
 use crate::api::Os;
+use crate::translate::group::container_group;
 use crate::translate::group::review::Review;
+use crate::translate::testing::owner;
+use crate::translate::{GroupDefaults, Resolved};
 
 const BOTH: [Os; 2] = [Os::Linux, Os::Windows];
 
@@ -14,7 +17,7 @@ fn arm(given: &Value, os: Os) -> Result<Value, (String, String)> {
     let given = serde_json::from_value(given.clone()).unwrap();
     let resolved = Resolved::default();
     let mut review = Review::new(os, &resolved);
-    let probe = probe(&given, "livenessProbe", 2, &ports, &mut review);
+    let probe = probe(&given, "livenessProbe", (2, false), &ports, &mut review);
     match review.finish() {
         Ok((notes, _)) => {
             assert_eq!(notes, []);
@@ -140,6 +143,7 @@ fn delayed(startup: &Value, liveness: &Value) -> (i64, Vec<&'static str>) {
         startup: given.first(),
         liveness: given.get(1),
         readiness: given.get(1),
+        run: Kinds::default(),
     };
     let resolved = Resolved::default();
     let mut review = Review::new(Os::Linux, &resolved);
@@ -189,4 +193,55 @@ fn a_startup_probe_holds_the_liveness_probe_back() {
         let got = delayed(&startup, &exec(liveness));
         assert_eq!(got, (expected, vec!["ApproximatedOnAci"]), "{startup}");
     }
+}
+
+/// What ARM gets of the probes of a pod of a connector in a subnet, or without an address, and the fields that are told.
+fn in_network(subnet: bool, container: &Value) -> (Value, Vec<String>) {
+    let mut pod = json!({
+        "metadata": {"name": "p", "namespace": "n", "uid": "u"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let given = container.as_object().unwrap().clone();
+    let first = pod["spec"]["containers"][0].as_object_mut().unwrap();
+    first.extend(given);
+    let mut defaults = GroupDefaults::new(Os::Linux, "eastus".to_owned());
+    let network =
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/a";
+    defaults.subnet_id = subnet.then(|| network.to_owned());
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let group = container_group(&pod, &defaults, &owner(&pod), &Resolved::default()).unwrap();
+    let notes = group.notes.into_iter().map(|note| note.field);
+    let notes = notes.filter(|field| field.contains("robe")).collect();
+    (serde_json::to_value(group.group).unwrap(), notes)
+}
+
+#[test]
+fn what_the_operator_runs_needs_nothing_of_aci_and_nothing_is_told() {
+    let (tcp, grpc) = (
+        json!({"tcpSocket": {"port": 80}}),
+        json!({"grpc": {"port": 81}}),
+    );
+    let http = json!({"httpGet": {"port": 82}});
+    let container = json!({"livenessProbe": tcp, "readinessProbe": grpc, "startupProbe": http});
+    let (group, notes) = in_network(true, &container);
+    assert_eq!(notes, Vec::<String>::new());
+    let main = &group["properties"]["containers"][0]["properties"];
+    assert_eq!(main["livenessProbe"], json!(null));
+    assert_eq!(main["readinessProbe"], json!(null));
+    // Without a port it would have no address to be dialled at.
+    assert_eq!(group["properties"]["ipAddress"]["ports"][0]["port"], 82);
+    let (group, notes) = in_network(false, &container);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert_eq!(group["properties"]["ipAddress"], json!(null));
+    // ACI goes on with what it has, and the operator tells what comes of it.
+    let (group, notes) = in_network(
+        true,
+        &json!({"readinessProbe": http, "startupProbe": tcp, "livenessProbe": http}),
+    );
+    assert_eq!(notes, Vec::<String>::new());
+    let main = &group["properties"]["containers"][0]["properties"];
+    assert_eq!(main["livenessProbe"]["initialDelaySeconds"], 30);
+    assert_eq!(main["readinessProbe"]["httpGet"]["port"], 82);
+    let (_, notes) = in_network(false, &json!({"readinessProbe": http}));
+    assert_eq!(notes, ["spec.containers[0].readinessProbe"]);
 }

@@ -69,12 +69,12 @@ fn cases() -> Vec<Case> {
             "memoryVolumes",
         ),
         (
-            vec![probe("livenessProbe", json!({"tcpSocket": {"port": 80}}))],
+            vec![probe("livenessProbe", json!({"tcpSocket": {"port": 81}}))],
             "spec.containers[0].livenessProbe.tcpSocket",
             "probes",
         ),
         (
-            vec![probe("readinessProbe", json!({"grpc": {"port": 80}}))],
+            vec![probe("readinessProbe", json!({"grpc": {"port": 81}}))],
             "spec.containers[0].readinessProbe.grpc",
             "probes",
         ),

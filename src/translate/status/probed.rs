@@ -1,0 +1,145 @@
+//! What probes have shown, and which containers of a pod are to be probed.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
+use k8s_openapi::jiff::Timestamp;
+
+use super::facts::{PodFacts, running_since};
+use super::ip_of;
+use crate::api::{ProbedBy, Probes};
+use crate::azure::model::ContainerGroup;
+use crate::translate::probes::{ContainerProbes, Kinds, Means, Ports};
+
+/// What the probes of one run of a container have shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// `containerID` of the run.
+    pub id: Box<str>,
+    pub started: bool,
+    pub ready: bool,
+}
+
+impl Probed {
+    /// What the API server has on record of a container that runs: it holds until a probe shows something else.
+    pub fn of(status: &ContainerStatus) -> Option<Self> {
+        running_since(status)?;
+        Some(Self {
+            id: status.container_id.as_deref()?.into(),
+            started: status.started == Some(true),
+            ready: status.ready,
+        })
+    }
+}
+
+/// Which of a pod's probes the operator runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probing {
+    /// By the connector.
+    pub by: Probes,
+    /// The pod's address cannot be reached: nothing is known from there.
+    pub no_route: bool,
+}
+
+impl Default for Probing {
+    /// None.
+    fn default() -> Self {
+        let by = Probes {
+            network: ProbedBy::Azure,
+            exec: ProbedBy::Azure,
+        };
+        Self {
+            by,
+            no_route: false,
+        }
+    }
+}
+
+impl Probing {
+    /// What the containers of `group` can be asked by.
+    pub(super) fn means(self, group: &ContainerGroup) -> Means {
+        let network = match ports_of(group) {
+            _ if self.no_route => Ports::None,
+            ports => ports,
+        };
+        Means {
+            exec: true,
+            network,
+        }
+        .within(self.by)
+    }
+}
+
+/// The ports of the group that can be dialled. In a subnet all can.
+fn ports_of(group: &ContainerGroup) -> Ports {
+    let Some(address) = &group.properties.ip_address else {
+        return Ports::None;
+    };
+    if address.ip.is_none() {
+        return Ports::None;
+    }
+    if address.kind.eq_ignore_ascii_case("Private") {
+        return Ports::All;
+    }
+    let ports = address.ports.iter();
+    Ports::Some(ports.filter_map(|it| u16::try_from(it.port).ok()).collect())
+}
+
+/// A run of a container that is to be probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbedContainer {
+    pub name: Box<str>,
+    /// `containerID`.
+    pub id: Box<str>,
+    /// When it began; 1970 when that is not known.
+    pub since: Timestamp,
+    pub probes: Arc<ContainerProbes>,
+    /// Those that are run.
+    pub run: Kinds,
+}
+
+/// The containers of a pod that are to be probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeTarget {
+    pub ip: Option<IpAddr>,
+    /// Never empty.
+    pub containers: Vec<ProbedContainer>,
+}
+
+/// What is to be probed of a pod whose `group` shows this `status`; `None` when nothing is. An address that cannot be reached
+/// is dialled all the same: that may change.
+pub fn probe_target(
+    facts: &PodFacts,
+    group: &ContainerGroup,
+    status: &PodStatus,
+) -> Option<ProbeTarget> {
+    let all = facts.init_containers.iter().chain(&facts.containers);
+    let mut asked = all.clone().filter(|it| it.probes.is_some()).peekable();
+    asked.peek()?;
+    let reachable = Probing {
+        no_route: false,
+        ..facts.probing
+    };
+    let means = reachable.means(group);
+    let statuses = || {
+        let inits = status.init_container_statuses.iter().flatten();
+        inits.chain(status.container_statuses.iter().flatten())
+    };
+    let containers: Vec<_> = asked
+        .filter_map(|container| {
+            let probes = container.probes.clone()?;
+            let run = probes.run_by_operator(&means);
+            let status = statuses().find(|status| *status.name == *container.name)?;
+            run.any().then_some(ProbedContainer {
+                name: container.name.clone(),
+                id: status.container_id.as_deref()?.into(),
+                since: running_since(status)?,
+                probes,
+                run,
+            })
+        })
+        .collect();
+    let ip = ip_of(group);
+    (!containers.is_empty()).then_some(ProbeTarget { ip, containers })
+}
