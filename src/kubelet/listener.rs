@@ -1,6 +1,7 @@
 //! Connections of one node's kubelet API: accepted, encrypted, bounded, and ended when the node's agent ends.
 
 mod idle;
+mod read_ahead;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -11,15 +12,16 @@ use axum::{Extension, Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
-use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::idle::{Answers, Limits};
+use self::read_ahead::ReadAhead;
+use super::client_ca::{self, ClientCas};
 use crate::places::{Most, Seat, Seats, network};
 
 /// A client that has not said hello, or has not sent a whole header, is given up after this; one that has asked nothing
@@ -35,21 +37,47 @@ const CONNECTIONS: Most = Most {
     known: 448,
     known_of_one: 256,
 };
-/// Streams of one HTTP/2 connection: the API server sends everything through one.
-const HTTP2_STREAMS: u32 = 512;
-/// What of a request is kept before it is known whose it is: its header, which has the command of an exec in HTTP/1.1, and what
-/// it sends behind it.
-const HEADER: usize = 128 << 10;
-const HEADER_LIST: u32 = 32 << 10;
+/// What a client may have in memory by what it sends.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    /// The header of a request in HTTP/1.1, with its first line.
+    header: usize,
+    /// The header of a request in HTTP/2.
+    header_list: u32,
+    /// Requests at once in HTTP/2.
+    streams: u32,
+    /// Of the body of each in HTTP/2.
+    window: u32,
+    /// Bytes read from a connection at a time; as few as TLS takes with 0.
+    read: usize,
+}
+
+/// Of one who has not shown who he is: his header and one record of TLS, 32 KB together. A token of a service account has one
+/// kilobyte, one of Entra ID with two hundred groups eleven.
+const STRANGER: Allowance = Allowance {
+    header: 16 << 10,
+    header_list: 16 << 10,
+    streams: 8,
+    window: 16 << 10,
+    read: 0,
+};
+/// Of one with a certificate of the client CA, such as the API server, who sends everything through one connection of HTTP/2, and
+/// each exec through one of HTTP/1.1 with its command in the URL. Neither kubectl nor the API server limits that (Go's servers
+/// take headers of 1 MB); the longest URL that can be read here has 64 KB.
+const KNOWN: Allowance = Allowance {
+    header: 80 << 10,
+    header_list: 32 << 10,
+    streams: 512,
+    window: 64 << 10,
+    read: 64 << 10,
+};
+/// Fields of a header.
 const HEADERS: usize = 64;
-const WINDOW: u32 = 64 << 10;
 /// What of an answer waits for its reader, for each.
 const SEND: usize = 64 << 10;
 /// A peer that does not answer a ping has gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Bytes read from a connection at a time. By itself TLS reads 4 KiB, a quarter of a record.
-const READ: usize = 64 * 1024;
 /// What runs when the node ends gets this long to say goodbye.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -140,11 +168,13 @@ pub async fn bind(
     })
 }
 
-/// Serves until `cancel`; then takes nothing new, and what runs gets a moment to end.
+/// Serves until `cancel`; then takes nothing new, and what runs gets a moment to end. Who has a certificate of `cas` may send more
+/// than a stranger.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     router: Router,
+    cas: ClientCas,
     cancel: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
@@ -164,13 +194,13 @@ pub async fn serve(
             },
         };
         let seat = Arc::new(seats.take(address.ip()));
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let (acceptor, router, cas) = (acceptor.clone(), router.clone(), cas.clone());
         let (cancel, cut) = (cancel.clone(), cut.clone());
         connections.spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
                 () = seat.cut() => {}
-                () = connection((stream, address.ip(), &seat), acceptor, router, LIMITS, cancel) => {}
+                () = connection((stream, address.ip(), &seat), acceptor, (router, &cas), LIMITS, cancel) => {}
             }
         });
     }
@@ -188,15 +218,15 @@ pub async fn serve(
 async fn connection(
     (stream, address, seat): (TcpStream, IpAddr, &Arc<Seat>),
     acceptor: TlsAcceptor,
-    router: Router,
+    (router, cas): (Router, &ClientCas),
     limits: Limits,
     cancel: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let stream = BufReader::with_capacity(READ, stream);
-    let stream = match tokio::time::timeout(limits.header, acceptor.accept(stream)).await {
+    let stream = ReadAhead::new(stream);
+    let mut stream = match tokio::time::timeout(limits.header, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake with the kubelet API failed");
@@ -205,11 +235,13 @@ async fn connection(
         Err(_) => return,
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificates = certificates.iter().map(|der| der.clone().into_owned());
+    let certificates: Arc<[_]> = certificates.collect();
+    let known = client_ca::vouches(cas, &certificates, UnixTime::now());
+    let allowed = if known { KNOWN } else { STRANGER };
+    stream.get_mut().0.grow(allowed.read);
     let peer = Peer {
-        certificates: certificates
-            .iter()
-            .map(|der| der.clone().into_owned())
-            .collect(),
+        certificates,
         network: network(address),
         seat: seat.clone(),
     };
@@ -220,16 +252,16 @@ async fn connection(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .max_buf_size(HEADER)
+        .max_buf_size(allowed.header)
         .max_headers(HEADERS)
         .header_read_timeout(limits.header);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_header_list_size(HEADER_LIST)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(allowed.streams)
+        .max_header_list_size(allowed.header_list)
+        .initial_stream_window_size(allowed.window)
+        .initial_connection_window_size(allowed.window)
         .max_send_buf_size(SEND)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
@@ -330,7 +362,15 @@ mod tests {
             let (stream, address) = listener.accept().await.unwrap();
             let seat = Arc::new(Seats::new(CONNECTIONS).take(address.ip()));
             let place = (stream, address.ip(), &seat);
-            connection(place, acceptor, router, limits, CancellationToken::new()).await;
+            let (_, cas) = client_ca::channel();
+            connection(
+                place,
+                acceptor,
+                (router, &cas),
+                limits,
+                CancellationToken::new(),
+            )
+            .await;
         };
         let both = Box::pin(async { tokio::join!(client, server).0 });
         let limit = Duration::from_secs(20);
@@ -374,7 +414,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "served" }));
         let cancel = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, config, router, cancel.clone()));
+        let (_, cas) = client_ca::channel();
+        let server = tokio::spawn(serve(listener, config, router, cas, cancel.clone()));
         let mut kept = Vec::new();
         for _ in 0..4 {
             for _ in 0..100 {
