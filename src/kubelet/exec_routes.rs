@@ -125,7 +125,8 @@ async fn show_log(
     output: &mpsc::Sender<(Output, Bytes)>,
 ) -> Result<Exit, ExecError> {
     let text = format!(
-        "Azure did not attach ({error}); this is what the log gets from now on, seconds late and without any input"
+        "Azure did not attach ({}); this is what the log gets from now on, seconds late and without any input",
+        error.told()
     );
     // Who is gone is noticed below.
     let _ = output.send(remark(&text)).await;

@@ -261,8 +261,8 @@ impl Follower {
     async fn failed(&mut self, error: &AzureError) -> Option<Bytes> {
         if self.heard.elapsed() >= GIVE_UP {
             let mut bytes = Vec::new();
-            let text =
-                format!("[virtual-kubelet] the log cannot be followed any longer: {error}\n");
+            let why = error.told();
+            let text = format!("[virtual-kubelet] the log cannot be followed any longer: {why}\n");
             self.out.limit.write(&mut bytes, &text);
             return Some(Bytes::from(bytes));
         }
