@@ -20,7 +20,7 @@ use super::remote::{self, Options};
 use super::routes::{Kubelet, slot};
 use super::{logs, pods};
 use crate::azure::{AzureError, ErrorClass};
-use crate::net::is_local;
+use crate::net::can_be_a_pods;
 use crate::provider::exec::{Command, ExecError, Exit, Output, Streams, remark};
 use crate::translate::PodKey;
 
@@ -203,13 +203,10 @@ fn address(pod: &Pod) -> Target {
     let ip: IpAddr = address
         .parse()
         .map_err(|_| format!("{needs}: {address:?} is none"))?;
-    // Whoever may write a status could have the operator talk to the metadata service of its machine. On loopback nothing of
-    // it answers without a credential.
-    let ip = ip.to_canonical();
-    if is_local(ip) && !ip.is_loopback() {
+    if !can_be_a_pods(ip) {
         return Err(format!("{needs}: {address} is no address of a pod"));
     }
-    Ok(ip)
+    Ok(ip.to_canonical())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::Aci;
 use super::exec::{Command, ExecError, Exit, Streams};
 use crate::api::Os;
 use crate::azure::error::chain;
+use crate::net::can_be_a_pods;
 use crate::translate::{PodKey, port_number};
 
 /// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
@@ -208,6 +209,9 @@ fn request(
     ip: Option<IpAddr>,
 ) -> Result<Hook, String> {
     let ip = ip.ok_or("the pod has no address")?;
+    if !can_be_a_pods(ip) {
+        return Err(format!("{ip} is no address of a pod"));
+    }
     let host = action.host.as_deref().filter(|host| !host.is_empty());
     if host.is_some_and(|host| host.parse::<IpAddr>() != Ok(ip)) {
         return Err("its httpGet.host is not the pod's address".to_owned());

@@ -23,7 +23,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("node", &["api", "kube", "watched"]),
     (
         "provider",
-        &["api", "azure", "registry", "translate", "kube", "tenure"],
+        &[
+            "api",
+            "azure",
+            "registry",
+            "translate",
+            "kube",
+            "net",
+            "tenure",
+        ],
     ),
     (
         "pods",
