@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::RwLock;
@@ -210,19 +211,28 @@ impl Aci {
             if unknown.is_empty() {
                 return Ok(translation);
             }
-            let (later, now): (Vec<_>, Vec<_>) = unknown
+            let (tokens, others): (Vec<_>, Vec<_>) =
+                unknown.into_iter().partition(Reference::is_token);
+            let (images, objects): (Vec<_>, Vec<_>) = others
                 .into_iter()
-                .partition(|reference| reference.is_token() || reference.image().is_some());
-            if !now.is_empty() {
+                .partition(|reference| reference.image().is_some());
+            let resource_group = &self.scope.resource_group;
+            if !objects.is_empty() {
+                let mut now = objects;
+                // Where no create waits there is one round less to wait for.
+                if !tokens.is_empty() && images.is_empty() {
+                    let turn = self.arm.line_up(resource_group, name).now_or_never();
+                    now.extend(tokens.into_iter().filter(|_| matches!(turn, Some(Ok(())))));
+                }
                 self.references.resolve(pod, &now, &mut resolved).await?;
                 continue;
             }
-            let images: Vec<&str> = later.iter().filter_map(Reference::image).collect();
             if images.is_empty() {
-                self.arm.line_up(&self.scope.resource_group, name).await?;
-                self.references.resolve(pod, &later, &mut resolved).await?;
+                self.arm.line_up(resource_group, name).await?;
+                self.references.resolve(pod, &tokens, &mut resolved).await?;
                 continue;
             }
+            let images: Vec<&str> = images.iter().filter_map(Reference::image).collect();
             // Only now are the pull secrets known.
             let credentials = &translation.group.properties.image_registry_credentials;
             // A registry may take half a minute, or never answer: others' operations do not wait for that.

@@ -22,6 +22,7 @@ struct World {
     objects: AtomicU32,
     images: AtomicU32,
     tokens: AtomicU32,
+    rounds: AtomicU32,
 }
 
 #[async_trait]
@@ -32,6 +33,7 @@ impl References for World {
         references: &[Reference],
         resolved: &mut Resolved,
     ) -> Result<(), Failure> {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         if references.iter().any(Reference::is_token) {
             self.tokens.fetch_add(1, Ordering::Relaxed);
         }
@@ -339,8 +341,11 @@ async fn a_create_that_waits_for_its_turn_costs_no_token() {
     };
     ask(Class::Delete, "another").await.unwrap().observe(&more);
     assert_eq!(aci.queue_position("g"), None);
+    let rounds = world.rounds.load(Ordering::Relaxed);
     aci.ensure("g", &pod, false, 0, &()).await.unwrap();
     assert_eq!(tokens(), 1);
+    let more = world.rounds.load(Ordering::Relaxed) - rounds;
+    assert_eq!(more, 1, "all at once when its turn is there");
 }
 
 #[tokio::test]
