@@ -86,8 +86,15 @@ impl Networks {
     }
 }
 
+/// Whether an address that the status of a pod tells is one that the operator connects to. Whoever may write a status could have it
+/// talk to the metadata service of its machine; on loopback nothing of it answers without a credential.
+pub fn can_be_a_pods(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || !is_local(address)
+}
+
 /// Whether the address is this machine's own, or one of its link, of many machines, or of its cloud's services.
-pub fn is_local(address: IpAddr) -> bool {
+fn is_local(address: IpAddr) -> bool {
     if PLATFORM.contains(&address) {
         return true;
     }
@@ -105,13 +112,6 @@ pub fn is_local(address: IpAddr) -> bool {
                 || translated
         }
     }
-}
-
-/// Whether this can be the address of a pod that the operator dials. Whoever may write a pod's status could have it talk to
-/// the metadata service of its machine; on loopback nothing of it answers without a credential.
-pub fn may_be_a_pod(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    !is_local(address) || address.is_loopback()
 }
 
 fn is_local_v4(address: Ipv4Addr) -> bool {
@@ -161,7 +161,10 @@ mod tests {
             ("fd12::1", true),
             ("2603:1030::1", true),
         ] {
-            assert_eq!(none.permit(address.parse().unwrap()), asked, "{address}");
+            let ip: IpAddr = address.parse().unwrap();
+            assert_eq!(none.permit(ip), asked, "{address}");
+            let asked = asked || ip.to_canonical().is_loopback();
+            assert_eq!(can_be_a_pods(ip), asked, "{address}");
         }
         let some = Networks::new(["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
         for (address, asked) in [

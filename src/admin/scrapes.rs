@@ -106,8 +106,9 @@ pub async fn serve(
     let certificate = Arc::new(ServingCertificate::default());
     certificate.set(Arc::new(certified(names)?));
     let tls = server_config(certificate)?;
+    let cas = access.authenticator.cas();
     let guarded = router.layer(middleware::from_fn_with_state(Arc::new(access), guard));
-    listener::serve(listener, tls, guarded, cancel).await;
+    listener::serve(listener, tls, guarded, cas, cancel).await;
     Ok(())
 }
 

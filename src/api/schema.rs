@@ -72,6 +72,10 @@ pub(super) fn node_labels(_: &mut SchemaGenerator) -> Schema {
          node.kubernetes.io/exclude-from-external-load-balancers and labels under virtual-kubelet.io/ are set by the \
          operator",
     ));
+    rules.push(rule(
+        r"self.all(k, !k.matches('^(.*\\.)?node-restriction\\.kubernetes\\.io/'))",
+        "labels under node-restriction.kubernetes.io/ say which nodes the administrators of the cluster trust; they set them themselves",
+    ));
     string_map(64, 63, &rules)
 }
 

@@ -14,6 +14,7 @@ mod discreet;
 pub(super) mod entra;
 mod lacking;
 
+pub use discreet::without_scopes;
 pub use lacking::Lacking;
 
 /// Longest message kept, in characters.
@@ -110,7 +111,7 @@ impl ErrorClass {
     ];
 }
 
-/// A failed call. `Display` is safe to show: `code: message`.
+/// A failed call. `Display` is `code: message`, without secrets, for administrators; [`AzureError::told`] is for everybody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct AzureError {
@@ -183,6 +184,11 @@ impl AzureError {
     /// The message for people with rights on one namespace: without subscription, resource group, principal and address.
     pub fn discreet(&self) -> String {
         discreet::discreet(&self.message)
+    }
+
+    /// The code, and the message as in [`AzureError::discreet`].
+    pub fn told(&self) -> String {
+        format!("{}: {}", self.code, self.discreet())
     }
 
     /// The right that is missing, when that is what ARM says.

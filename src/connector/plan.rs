@@ -59,7 +59,7 @@ pub fn agent_spec(
             region: spec.region.clone(),
             connector: identity.name.clone(),
             connector_uid: identity.uid.clone(),
-            labels: spec.node.labels.clone(),
+            labels: labels(&spec.node.labels),
             annotations: spec.node.annotations.clone(),
             taints: spec.taints(),
             capacity,
@@ -175,6 +175,22 @@ pub fn steps(
         .collect()
 }
 
+/// Workloads are kept apart by these labels, which no node may give itself (admission plugin `NodeRestriction`).
+const NODE_RESTRICTION: &str = "node-restriction.kubernetes.io";
+
+/// The labels of a template. A connector that is older than its schema may have some that are refused now.
+fn labels(template: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let restricted = |key: &str| {
+        let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+        let above = prefix.strip_suffix(NODE_RESTRICTION);
+        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    };
+    let labels = template.iter().filter(|(key, _)| !restricted(key));
+    labels
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::validate::tests::spec;
@@ -201,6 +217,27 @@ pub(super) mod tests {
         connector.metadata.uid = Some("uid-1".to_owned());
         connector.metadata.generation = Some(3);
         connector
+    }
+
+    #[test]
+    fn labels_that_isolate_workloads_are_for_administrators() {
+        let template = json!({"node": {"labels": {
+            "node-restriction.kubernetes.io/trusted": "true",
+            "team.node-restriction.kubernetes.io/pci": "true",
+            "not-node-restriction.kubernetes.io/x": "y",
+            "node-restriction.kubernetes.io": "a name",
+            "team": "platform",
+        }}});
+        let made = labels(&spec(&template).node.labels);
+        let made: Vec<&str> = made.keys().map(String::as_str).collect();
+        assert_eq!(
+            made,
+            [
+                "node-restriction.kubernetes.io",
+                "not-node-restriction.kubernetes.io/x",
+                "team"
+            ]
+        );
     }
 
     fn with_nodes(mut connector: VirtualKubeletConnector, nodes: &[Os]) -> VirtualKubeletConnector {

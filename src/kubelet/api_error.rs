@@ -71,11 +71,13 @@ impl ApiError {
             | C::Identity
             | C::Protocol => StatusCode::BAD_GATEWAY,
         };
+        // In full here: who asked may read one namespace.
+        tracing::debug!(doing, %error, "a call to Azure failed");
         Self {
             retry_after: error.retry_after.map(|wait| wait.as_secs().max(1)),
             ..Self::new(
                 status,
-                format!("{doing}: Azure Container Instances: {error}"),
+                format!("{doing}: Azure Container Instances: {}", error.told()),
             )
         }
     }
@@ -98,5 +100,36 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::exec::ExecError;
+
+    #[test]
+    fn whoever_may_read_a_log_learns_nothing_about_the_subscription() {
+        let id = "11111111-2222-3333-4444-55555555abcd";
+        let error = AzureError {
+            class: ErrorClass::Forbidden,
+            status: Some(403),
+            code: "AuthorizationFailed".to_owned(),
+            message: format!(
+                "The client '{id}' has no right over scope '/subscriptions/{id}/resourceGroups/team-rg' \
+                 (https://arm.example/subscriptions/{id})"
+            ),
+            retry_after: None,
+            request_id: None,
+        };
+        let told =
+            "AuthorizationFailed: The client '[ID]' has no right over scope '[scope]' ([address])";
+        for text in [
+            ApiError::azure("logs", &error).text,
+            ExecError::Azure(error.clone()).to_string(),
+            ExecError::Attach(error).to_string(),
+        ] {
+            assert!(text.ends_with(told), "{text}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::cache::Cache;
-use super::client_ca::ClientCas;
+use super::client_ca::{self, ClientCas};
 use super::shares::Shares;
 use crate::kube::call::{KubeError, TIMEOUT, call};
 
@@ -96,6 +96,11 @@ impl Authenticator {
         }
     }
 
+    /// Whose certificates are believed.
+    pub fn cas(&self) -> ClientCas {
+        self.cas.clone()
+    }
+
     /// The caller, or `None` when he has shown nothing that proves who he is. `chain` is what he showed in the TLS
     /// handshake, where he proved that its key is his; whose word the certificate is gets decided here. `network` is
     /// where he is.
@@ -118,17 +123,10 @@ impl Authenticator {
     }
 
     fn by_certificate(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Option<User> {
-        let (own, intermediates) = chain.split_first()?;
-        let cas = self.cas.borrow().clone();
-        let Some(cas) = cas else {
-            tracing::debug!("a client certificate was shown, but the client CA is not known (yet)");
-            return None;
-        };
-        if let Err(error) = cas.verify_client_cert(own, intermediates, now) {
-            tracing::debug!(%error, "a client certificate is not of the client CA");
-            return None;
-        }
-        user_of(own)
+        let own = chain.first()?;
+        client_ca::vouches(&self.cas, chain, now)
+            .then(|| user_of(own))
+            .flatten()
     }
 
     async fn by_token(&self, network: IpAddr, token: &str) -> Result<Option<User>, AuthnError> {

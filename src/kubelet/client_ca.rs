@@ -11,8 +11,8 @@ use kube::{Api, Client};
 use kube_runtime::WatchStreamExt as _;
 use kube_runtime::watcher::{self, watcher};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::watch;
@@ -75,6 +75,24 @@ fn verifier(pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, ClientCaError> {
 /// A place for the CA, empty at first, and what [`follow`] fills it through.
 pub fn channel() -> (Sender, ClientCas) {
     watch::channel(None)
+}
+
+/// Whether the CA says at `now` that the certificate is its holder's: `chain` begins with it.
+pub fn vouches(cas: &ClientCas, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+    let Some((own, intermediates)) = chain.split_first() else {
+        return false;
+    };
+    let Some(cas) = cas.borrow().clone() else {
+        tracing::debug!("a client certificate was shown, but the client CA is not known (yet)");
+        return false;
+    };
+    match cas.verify_client_cert(own, intermediates, now) {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::debug!(%error, "a client certificate is not of the client CA");
+            false
+        }
+    }
 }
 
 /// Keeps the CA up to date, for ever. A CA that becomes unreadable stays as it was.

@@ -20,7 +20,7 @@ use super::remote::{self, Options};
 use super::routes::{Kubelet, slot};
 use super::{logs, pods};
 use crate::azure::{AzureError, ErrorClass};
-use crate::net::may_be_a_pod;
+use crate::net::can_be_a_pods;
 use crate::provider::exec::{Command, ExecError, Exit, Output, Streams, remark};
 use crate::translate::PodKey;
 
@@ -125,7 +125,8 @@ async fn show_log(
     output: &mpsc::Sender<(Output, Bytes)>,
 ) -> Result<Exit, ExecError> {
     let text = format!(
-        "Azure did not attach ({error}); this is what the log gets from now on, seconds late and without any input"
+        "Azure did not attach ({}); this is what the log gets from now on, seconds late and without any input",
+        error.told()
     );
     // Who is gone is noticed below.
     let _ = output.send(remark(&text)).await;
@@ -202,7 +203,7 @@ fn address(pod: &Pod) -> Target {
     let ip: IpAddr = address
         .parse()
         .map_err(|_| format!("{needs}: {address:?} is none"))?;
-    if !may_be_a_pod(ip) {
+    if !can_be_a_pods(ip) {
         return Err(format!("{needs}: {address} is no address of a pod"));
     }
     Ok(ip.to_canonical())

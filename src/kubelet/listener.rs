@@ -1,6 +1,7 @@
 //! Connections of one node's kubelet API: accepted, encrypted, bounded, and ended when the node's agent ends.
 
 mod idle;
+mod read_ahead;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -11,15 +12,16 @@ use axum::{Extension, Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
-use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::idle::{Answers, Limits};
+use self::read_ahead::ReadAhead;
+use super::client_ca::{self, ClientCas};
 use crate::places::{Most, Seat, Seats, network};
 
 /// A client that has not said hello, or has not sent a whole header, is given up after this; one that has asked nothing
@@ -35,21 +37,47 @@ const CONNECTIONS: Most = Most {
     known: 448,
     known_of_one: 256,
 };
-/// Streams of one HTTP/2 connection: the API server sends everything through one.
-const HTTP2_STREAMS: u32 = 512;
-/// What of a request is kept before it is known whose it is: its header, which has the command of an exec in HTTP/1.1, and what
-/// it sends behind it.
-const HEADER: usize = 128 << 10;
-const HEADER_LIST: u32 = 32 << 10;
+/// What a client may have in memory by what it sends.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    /// The header of a request in HTTP/1.1, with its first line.
+    header: usize,
+    /// The header of a request in HTTP/2.
+    header_list: u32,
+    /// Requests at once in HTTP/2.
+    streams: u32,
+    /// Of the body of each in HTTP/2.
+    window: u32,
+    /// Bytes read from a connection at a time; as few as TLS takes with 0.
+    read: usize,
+}
+
+/// Of one who has not shown who he is: his header and one record of TLS, 32 KB together. A token of a service account has one
+/// kilobyte, one of Entra ID with two hundred groups eleven.
+const STRANGER: Allowance = Allowance {
+    header: 16 << 10,
+    header_list: 16 << 10,
+    streams: 8,
+    window: 16 << 10,
+    read: 0,
+};
+/// Of one with a certificate of the client CA, such as the API server, who sends everything through one connection of HTTP/2, and
+/// each exec through one of HTTP/1.1 with its command in the URL. Neither kubectl nor the API server limits that (Go's servers
+/// take headers of 1 MB); the longest URL that can be read here has 64 KB.
+const KNOWN: Allowance = Allowance {
+    header: 80 << 10,
+    header_list: 32 << 10,
+    streams: 512,
+    window: 64 << 10,
+    read: 64 << 10,
+};
+/// Fields of a header.
 const HEADERS: usize = 64;
-const WINDOW: u32 = 64 << 10;
 /// What of an answer waits for its reader, for each.
 const SEND: usize = 64 << 10;
 /// A peer that does not answer a ping has gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Bytes read from a connection at a time. By itself TLS reads 4 KiB, a quarter of a record.
-const READ: usize = 64 * 1024;
 /// What runs when the node ends gets this long to say goodbye.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -140,11 +168,13 @@ pub async fn bind(
     })
 }
 
-/// Serves until `cancel`; then takes nothing new, and what runs gets a moment to end.
+/// Serves until `cancel`; then takes nothing new, and what runs gets a moment to end. Who has a certificate of `cas` may send more
+/// than a stranger.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     router: Router,
+    cas: ClientCas,
     cancel: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
@@ -164,13 +194,13 @@ pub async fn serve(
             },
         };
         let seat = Arc::new(seats.take(address.ip()));
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let (acceptor, router, cas) = (acceptor.clone(), router.clone(), cas.clone());
         let (cancel, cut) = (cancel.clone(), cut.clone());
         connections.spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
                 () = seat.cut() => {}
-                () = connection((stream, address.ip(), &seat), acceptor, router, LIMITS, cancel) => {}
+                () = connection((stream, address.ip(), &seat), acceptor, (router, &cas), LIMITS, cancel) => {}
             }
         });
     }
@@ -188,15 +218,15 @@ pub async fn serve(
 async fn connection(
     (stream, address, seat): (TcpStream, IpAddr, &Arc<Seat>),
     acceptor: TlsAcceptor,
-    router: Router,
+    (router, cas): (Router, &ClientCas),
     limits: Limits,
     cancel: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let stream = BufReader::with_capacity(READ, stream);
-    let stream = match tokio::time::timeout(limits.header, acceptor.accept(stream)).await {
+    let stream = ReadAhead::new(stream);
+    let mut stream = match tokio::time::timeout(limits.header, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake with the kubelet API failed");
@@ -205,11 +235,13 @@ async fn connection(
         Err(_) => return,
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificates = certificates.iter().map(|der| der.clone().into_owned());
+    let certificates: Arc<[_]> = certificates.collect();
+    let known = client_ca::vouches(cas, &certificates, UnixTime::now());
+    let allowed = if known { KNOWN } else { STRANGER };
+    stream.get_mut().0.grow(allowed.read);
     let peer = Peer {
-        certificates: certificates
-            .iter()
-            .map(|der| der.clone().into_owned())
-            .collect(),
+        certificates,
         network: network(address),
         seat: seat.clone(),
     };
@@ -220,16 +252,16 @@ async fn connection(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .max_buf_size(HEADER)
+        .max_buf_size(allowed.header)
         .max_headers(HEADERS)
         .header_read_timeout(limits.header);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_header_list_size(HEADER_LIST)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(allowed.streams)
+        .max_header_list_size(allowed.header_list)
+        .initial_stream_window_size(allowed.window)
+        .initial_connection_window_size(allowed.window)
         .max_send_buf_size(SEND)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
@@ -253,165 +285,4 @@ async fn connection(
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::routing::get;
-    use rustls::pki_types::{PrivateKeyDer, ServerName};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-    use crate::kubelet::tls::{ServingCertificate, server_config};
-
-    #[test]
-    fn a_node_tries_its_own_port_first_and_then_all_others() {
-        let ports = 10260..=10359;
-        let tried = candidates("virtual-kubelet-a-linux-eastus", &ports);
-        assert_eq!(tried, candidates("virtual-kubelet-a-linux-eastus", &ports));
-        assert_ne!(
-            tried.first(),
-            candidates("virtual-kubelet-b-linux-eastus", &ports).first()
-        );
-        let mut sorted = tried.clone();
-        sorted.sort_unstable();
-        assert_eq!(sorted, ports.collect::<Vec<_>>());
-        assert_eq!(candidates("any", &(0..=0)), [0]);
-        assert_eq!(candidates("any", &(7..=7)), [7]);
-    }
-
-    /// Both sides of a TLS connection with a node, over this protocol.
-    fn tls(alpn: &str) -> (Arc<rustls::ServerConfig>, tokio_rustls::TlsConnector) {
-        let serving = rcgen::generate_simple_self_signed(vec!["node".to_owned()]).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let key = PrivateKeyDer::try_from(serving.signing_key.serialize_der()).unwrap();
-        let chain = vec![serving.cert.der().clone()];
-        let key = rustls::sign::CertifiedKey::from_der(chain.clone(), key, &provider).unwrap();
-        let certificate = Arc::new(ServingCertificate::default());
-        certificate.set(Arc::new(key));
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(chain[0].clone()).unwrap();
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        (server_config(certificate).unwrap(), connector)
-    }
-
-    /// What a client that says `words` after its handshake gets, until it is cut off.
-    async fn answered(alpn: &str, words: &[u8], pause: Duration) -> Vec<u8> {
-        let (server, connector) = tls(alpn);
-        let acceptor = TlsAcceptor::from(server);
-
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new().route(
-            "/slow",
-            get(move || async move {
-                tokio::time::sleep(pause).await;
-                "done"
-            }),
-        );
-        let limits = Limits {
-            header: Duration::from_millis(200),
-            idle: Duration::from_millis(300),
-        };
-        let client = async {
-            let tcp = TcpStream::connect(address).await.unwrap();
-            let name = ServerName::try_from("node").unwrap();
-            let mut tls = connector.connect(name, tcp).await.unwrap();
-            tls.write_all(words).await.unwrap();
-            let mut answer = Vec::new();
-            // The end may come without TLS' own goodbye.
-            let _ = tls.read_to_end(&mut answer).await;
-            answer
-        };
-        let server = async {
-            let (stream, address) = listener.accept().await.unwrap();
-            let seat = Arc::new(Seats::new(CONNECTIONS).take(address.ip()));
-            let place = (stream, address.ip(), &seat);
-            connection(place, acceptor, router, limits, CancellationToken::new()).await;
-        };
-        let both = Box::pin(async { tokio::join!(client, server).0 });
-        let limit = Duration::from_secs(20);
-        tokio::time::timeout(limit, both).await.expect("an end")
-    }
-
-    #[tokio::test]
-    async fn who_asks_nothing_is_cut_off() {
-        let none = Duration::ZERO;
-        for (alpn, words) in [
-            ("http/1.1", &b""[..]),
-            ("http/1.1", b"GET /sl"),
-            ("h2", b""),
-            ("h2", b"PRI * HTT"),
-            (
-                "h2",
-                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
-            ),
-        ] {
-            let answer = answered(alpn, words, none).await;
-            assert!(!answer.starts_with(b"HTTP/1.1 2"), "{alpn} {words:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_answer_takes_the_time_it_needs() {
-        let request = b"GET /slow HTTP/1.1\r\nHost: node\r\n\r\n";
-        let answer = answered("http/1.1", request, Duration::from_secs(1)).await;
-        let answer = String::from_utf8(answer).unwrap();
-        assert!(
-            answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
-            "{answer}"
-        );
-    }
-
-    /// Whoever opens connections and says nothing takes them from himself: another address is served.
-    #[tokio::test]
-    async fn who_keeps_connections_does_not_keep_others_out() {
-        let (config, connector) = tls("http/1.1");
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/", get(|| async { "served" }));
-        let cancel = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, config, router, cancel.clone()));
-        let mut kept = Vec::new();
-        for _ in 0..4 {
-            for _ in 0..100 {
-                kept.push(TcpStream::connect(address).await.unwrap());
-            }
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
-            let tcp = socket.connect(address).await.unwrap();
-            let name = ServerName::try_from("node").unwrap();
-            let mut tls = connector.connect(name, tcp).await.unwrap();
-            let request = b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-            tls.write_all(request).await.unwrap();
-            let mut answer = String::new();
-            let _ = tls.read_to_string(&mut answer).await;
-            assert!(answer.ends_with("served"), "{answer:?}");
-        }
-        // Most of them have been ended.
-        let mut open = 0;
-        for mut stream in kept {
-            let mut byte = [0];
-            let read = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut byte));
-            open += usize::from(read.await.is_err());
-        }
-        assert!(open <= CONNECTIONS.strangers, "{open} are open");
-        cancel.cancel();
-        server.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_taken_port_is_passed_over_and_a_full_range_is_an_error() {
-        let ip = IpAddr::from([127, 0, 0, 1]);
-        let first = bind("n", ip, &(0..=0)).await.unwrap();
-        let port = first.local_addr().unwrap().port();
-        let error = bind("n", ip, &(port..=port)).await.unwrap_err();
-        assert!(
-            error.to_string().contains("--kubelet-port-range"),
-            "{error}"
-        );
-    }
-}
+mod tests;

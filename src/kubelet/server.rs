@@ -130,6 +130,7 @@ pub async fn run(
     }
     let sessions = SessionTracker::new(cancel.clone());
     let router = routes::router(Arc::new(kubelet(&dependencies, &sessions, &cancel)));
+    let cas = dependencies.shared.client_cas.clone();
     let observer = dependencies.shared.observer.clone();
     let sink = CertificateSink {
         node,
@@ -141,7 +142,7 @@ pub async fn run(
     };
     let keeper = certificate::run(&dependencies.shared.serving, &sink);
     tokio::select! {
-        () = listener::serve(listener, tls, router, cancel.clone()) => {}
+        () = listener::serve(listener, tls, router, cas, cancel.clone()) => {}
         () = keeper => {}
     }
     if tokio::time::timeout(DRAIN_TIMEOUT, sessions.ended())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::RwLock;
@@ -14,7 +15,8 @@ use tokio::time::Instant;
 use super::failure::follows;
 use super::zones::FullZones;
 use super::{
-    Deleted, Ensured, Failure, GroupSummary, Images, Listing, References, RefreshRequests, Slot,
+    Deleted, Ensured, Failure, FailureKind, GroupSummary, Images, Listing, References,
+    RefreshRequests, Slot,
 };
 use crate::api::Os;
 use crate::azure::ErrorClass;
@@ -27,9 +29,9 @@ use crate::translate::{
     container_group, group_name, group_phase, ownership, provisioning_failure, small_group,
 };
 
-/// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret. The
-/// images come last.
-const ROUNDS: usize = 6;
+/// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret. Then come
+/// the images, and the tokens last.
+const ROUNDS: usize = 7;
 
 /// Large pods of this process that are translated at once. The threads that run everything else, such as leases and the
 /// answers to probes, share the same few cores, and are not to meet many of these there.
@@ -184,10 +186,11 @@ impl Aci {
         self.defaults.read().os
     }
 
-    /// Translates `pod`, fetching what it refers to, and what that refers to in turn. Refusals come first: a pod that
-    /// cannot run costs no call.
+    /// Translates `pod` for the group `name`, fetching what it refers to, and what that refers to in turn. Refusals come first: a
+    /// pod that cannot run costs no call. Tokens come when it is the create's turn: one that waits for it asks for none.
     async fn translate(
         &self,
+        name: &str,
         pod: &Arc<Pod>,
         defaults: &Arc<GroupDefaults>,
         owner: Ownership,
@@ -211,13 +214,28 @@ impl Aci {
             if unknown.is_empty() {
                 return Ok(translation);
             }
-            let images: Vec<&str> = unknown.iter().filter_map(Reference::image).collect();
-            if images.len() < unknown.len() {
-                self.references
-                    .resolve(pod, &unknown, &mut resolved)
-                    .await?;
+            let (tokens, others): (Vec<_>, Vec<_>) =
+                unknown.into_iter().partition(Reference::is_token);
+            let (images, objects): (Vec<_>, Vec<_>) = others
+                .into_iter()
+                .partition(|reference| reference.image().is_some());
+            let resource_group = &self.scope.resource_group;
+            if !objects.is_empty() {
+                let mut now = objects;
+                // Where no create waits there is one round less to wait for.
+                if !tokens.is_empty() && images.is_empty() {
+                    let turn = self.arm.line_up(resource_group, name).now_or_never();
+                    now.extend(tokens.into_iter().filter(|_| matches!(turn, Some(Ok(())))));
+                }
+                self.references.resolve(pod, &now, &mut resolved).await?;
                 continue;
             }
+            if images.is_empty() {
+                self.arm.line_up(resource_group, name).await?;
+                self.references.resolve(pod, &tokens, &mut resolved).await?;
+                continue;
+            }
+            let images: Vec<&str> = images.iter().filter_map(Reference::image).collect();
             // Only now are the pull secrets known.
             let credentials = &translation.group.properties.image_registry_credentials;
             // A registry may take half a minute, or never answer: others' operations do not wait for that.
@@ -245,7 +263,7 @@ impl Aci {
             return Ok(Some(group));
         }
         Err(Failure {
-            kind: super::FailureKind::Slow,
+            kind: FailureKind::Slow,
             reason: "AciNameTaken",
             message: format!("container group {name} exists and is not ours; delete or rename it"),
             retry_after: None,
@@ -283,11 +301,15 @@ impl Aci {
             Arc::make_mut(&mut defaults).full_zones = full_zones;
         }
         let owner = self.scope.ownership(key, restarts);
-        let translation = self.translate(pod, &defaults, owner, slot).await?;
-        let put = self
-            .arm
-            .put_group(&self.scope.resource_group, name, &translation.group)
-            .await;
+        let resource_group = &self.scope.resource_group;
+        let translation = self.translate(name, pod, &defaults, owner, slot).await;
+        let translation = translation.inspect_err(|failure| {
+            if failure.kind != FailureKind::Queued {
+                self.arm.leave_line(resource_group, name);
+            }
+        })?;
+        let put = self.arm.put_group(resource_group, name, &translation.group);
+        let put = put.await;
         if put
             .as_ref()
             .is_err_and(|error| error.class == ErrorClass::Capacity)

@@ -92,10 +92,10 @@ pub struct Command {
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// Azure refused or could not be reached.
-    #[error(transparent)]
+    #[error("{}", .0.told())]
     Azure(#[from] AzureError),
     /// Azure did not attach; nothing was shown.
-    #[error("{0}")]
+    #[error("{}", .0.told())]
     Attach(AzureError),
     /// The log that was shown in the place of an attach ended before its time.
     #[error("{0}")]

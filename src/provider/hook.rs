@@ -17,7 +17,7 @@ use super::Aci;
 use super::exec::{Command, ExecError, Exit, Streams};
 use super::probe::Got;
 use crate::api::Os;
-use crate::net::may_be_a_pod;
+use crate::net::can_be_a_pods;
 use crate::translate::{PodKey, port_number};
 
 /// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
@@ -222,7 +222,7 @@ fn request(
     ip: Option<IpAddr>,
 ) -> Result<Hook, String> {
     let ip = ip.ok_or("the pod has no address")?;
-    if !may_be_a_pod(ip) {
+    if !can_be_a_pods(ip) {
         return Err(format!("{ip} is no address of a pod"));
     }
     let host = action.host.as_deref().filter(|host| !host.is_empty());

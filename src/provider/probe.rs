@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Aci;
 use super::exec::Exit;
-use crate::net::may_be_a_pod;
+use crate::net::can_be_a_pods;
 use crate::translate::{ContainerProbes, Handler, PodKey, ProbeKind};
 
 pub(super) use self::http::{Client, Got};
@@ -58,7 +58,7 @@ impl Aci {
             (_, None) => return ProbeAnswer::Unknown("the probe has no port".to_owned()),
         };
         let address = match call.ip {
-            Some(ip) if may_be_a_pod(ip) => SocketAddr::new(ip.to_canonical(), port),
+            Some(ip) if can_be_a_pods(ip) => SocketAddr::new(ip.to_canonical(), port),
             Some(ip) => return ProbeAnswer::Silence(format!("{ip} is no address of a pod")),
             None => return ProbeAnswer::Silence("the pod has no address".to_owned()),
         };

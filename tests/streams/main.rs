@@ -9,6 +9,7 @@
 )]
 
 mod abuse;
+mod before_auth;
 mod forward;
 mod remote;
 mod server;

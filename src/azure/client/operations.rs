@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use azure_core::http::Url;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::super::error::{AzureError, ErrorClass};
 use super::super::listing::{Listed, Listing};
@@ -12,7 +13,7 @@ use super::super::model::ContainerGroup;
 use super::super::resources::{Provider, ResourceGroup};
 use super::super::throttle::{CallPriority, Class, PermitRequest, PollDemand, PollInterval};
 use super::call::{CONTAINER_INSTANCE, Call};
-use super::{ArmClient, parse};
+use super::{ArmClient, TURN_TIMEOUT, parse};
 
 /// The first version that has references to Key Vault secrets; only groups with such are sent in it where the spoken one
 /// is older, because not every cloud knows it.
@@ -104,15 +105,42 @@ impl ArmClient {
         }
     }
 
+    /// Waits in the line of creates and deletes for the turn of a create of this group, not for long, and keeps it for a PUT that
+    /// follows soon.
+    ///
+    /// # Errors
+    /// Code [`QUEUED`](super::QUEUED) when it is not near: ask for it again then.
+    pub async fn line_up(&self, rg: &str, name: &str) -> Result<(), AzureError> {
+        let url = self.group_url(rg, &[name])?;
+        let deadline = Instant::now() + TURN_TIMEOUT;
+        let session = self.session();
+        session.limiter.line_up(self.create(&url), deadline).await
+    }
+
+    /// No PUT follows.
+    pub fn leave_line(&self, rg: &str, name: &str) {
+        if let Ok(url) = self.group_url(rg, &[name]) {
+            self.session().limiter.leave(self.create(&url));
+        }
+    }
+
+    /// A create, as it is known in the line.
+    fn create<'a>(&self, url: &'a Url) -> PermitRequest<'a> {
+        PermitRequest {
+            class: Class::Create,
+            tenant: self.tenant,
+            priority: CallPriority::default(),
+            group: url.path(),
+        }
+    }
+
     /// The error of a create or delete of this group that is queued and has to wait. `None` when it may be sent, or is not
     /// queued.
     pub fn queue_position(&self, rg: &str, name: &str, class: Class) -> Option<AzureError> {
         let url = self.group_url(rg, &[name]).ok()?;
         self.session().limiter.queue_position(PermitRequest {
             class,
-            tenant: self.tenant,
-            priority: CallPriority::default(),
-            group: url.path(),
+            ..self.create(&url)
         })
     }
 

@@ -1,32 +1,53 @@
-//! What of an error's text is for people with rights on one namespace: no subscription, resource group, principal or address.
-//! PURE.
+//! What of Azure's texts is for people with rights on one namespace: no subscription, resource group, principal or address of
+//! ARM's. PURE.
 
 /// Between words that may be an address or an ID.
 const EDGES: &[char] = &[
     ' ', '\'', '"', '`', '(', ')', '[', ']', '{', '}', '<', '>', ',', ';',
 ];
 const GROUP: &str = "resource group";
+/// Where a scope begins.
+const SCOPES: [&str; 2] = ["/subscriptions/", "/resourcegroups/"];
+/// Length of a GUID, and of its part up to the first dash, by which one is known that was cut off.
+const GUID: usize = 36;
+const GUIDS_BEGIN: usize = 9;
 
-/// `text` without what tells about the subscription: addresses, scopes, IDs and the name of the resource group.
+/// The text of an error without what tells about the subscription: addresses, scopes, IDs and the name of the resource group.
 pub(super) fn discreet(text: &str) -> String {
+    without(text, |_| true)
+}
+
+/// What Azure tells about a container group, such as an event, without what tells about the subscription. Other addresses may be
+/// the pod's own, of its image or its repository.
+pub fn without_scopes(text: &str) -> String {
+    without(text, |address| {
+        address.to_ascii_lowercase().contains("subscriptions")
+    })
+}
+
+fn without(text: &str, hides: impl Fn(&str) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
-    for piece in text.split_inclusive(EDGES) {
+    let mut pieces = text.split_inclusive(EDGES).peekable();
+    while let Some(piece) = pieces.next() {
         let word = piece.trim_end_matches(EDGES);
         // A sentence's end is not the word's.
         let bare = word.trim_end_matches(['.', ':']);
-        out.push_str(&of_word(bare));
+        let cut = pieces.peek().is_none();
+        out.push_str(&of_word(bare, cut, &hides));
         out.push_str(piece.get(bare.len()..).unwrap_or_default());
     }
     without_groups(&out)
 }
 
-fn of_word(word: &str) -> String {
-    if word.contains("://") {
+/// `cut`: the text ends with the word, which may have been longer.
+fn of_word(word: &str, cut: bool, hides: impl Fn(&str) -> bool) -> String {
+    let lower = word.to_ascii_lowercase();
+    if lower.contains("%2fsubscriptions%2f") || word.contains("://") && hides(word) {
         return "[address]".to_owned();
     }
-    let lower = word.to_ascii_lowercase();
-    let Some(scope) = lower.find("/subscriptions/") else {
-        return without_ids(word);
+    let scope = SCOPES.iter().filter_map(|scope| lower.find(scope)).min();
+    let Some(scope) = scope else {
+        return without_ids(word, cut);
     };
     let before = word.get(..scope).unwrap_or_default();
     // What kind of thing it is, and its own name: a lock, a policy.
@@ -34,21 +55,24 @@ fn of_word(word: &str) -> String {
         .rfind("/providers/")
         .map(|at| at + "/providers/".len());
     let tail = tail.and_then(|at| word.get(at..)).unwrap_or("[scope]");
-    without_ids(&format!("{before}{tail}"))
+    without_ids(&format!("{before}{tail}"), cut)
 }
 
 /// GUIDs become `[ID]`.
-fn without_ids(word: &str) -> String {
-    const LENGTH: usize = 36;
+fn without_ids(word: &str, cut: bool) -> String {
     let mut out = String::new();
     let mut rest = word;
     while let Some(first) = rest.chars().next() {
-        if let Some(candidate) = rest.get(..LENGTH)
+        if let Some(candidate) = rest.get(..GUID)
             && is_guid(candidate)
         {
             out.push_str("[ID]");
-            rest = rest.get(LENGTH..).unwrap_or_default();
+            rest = rest.get(GUID..).unwrap_or_default();
             continue;
+        }
+        if cut && (GUIDS_BEGIN..GUID).contains(&rest.len()) && is_guid(rest) {
+            out.push_str("[ID]");
+            break;
         }
         out.push(first);
         rest = rest.get(first.len_utf8()..).unwrap_or_default();
@@ -56,6 +80,7 @@ fn without_ids(word: &str) -> String {
     out
 }
 
+/// Whether `text` is a GUID, or as much of one as its length allows.
 fn is_guid(text: &str) -> bool {
     let dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
     text.bytes().enumerate().all(|(at, byte)| {
@@ -77,11 +102,10 @@ fn without_groups(text: &str) -> String {
         out.push_str(text.get(from..end).unwrap_or_default());
         from = end;
         let rest = text.get(from..).unwrap_or_default();
-        let quoted = rest
-            .strip_prefix(" '")
-            .and_then(|name| name.split_once('\''));
-        if let Some((name, _)) = quoted {
-            from += name.len() + 3;
+        if let Some(name) = rest.strip_prefix(" '") {
+            // One that was cut off has no end.
+            let name = name.find('\'').map_or(name.len(), |end| end + 1);
+            from += name + 2;
         }
     }
     out.push_str(text.get(from..).unwrap_or_default());
@@ -148,6 +172,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_pods_own_addresses_stay_in_what_azure_tells_of_a_group() {
+        let portal = format!(
+            "https://portal.azure.com/#resource%2Fsubscriptions%2F{ID}%2FresourceGroups%2Fteam-rg"
+        );
+        for (said, told) in [
+            (
+                "Get \"https://r.io/v2/a/manifests/1\": unauthorized".to_owned(),
+                "Get \"https://r.io/v2/a/manifests/1\": unauthorized",
+            ),
+            (format!("see {portal}."), "see [address]."),
+            (
+                format!("see id={}", portal.rsplit('#').next().unwrap()),
+                "see [address]",
+            ),
+            (
+                format!("no token for https://vault.example/{ID}"),
+                "no token for https://vault.example/[ID]",
+            ),
+            (
+                "in /resourceGroups/team-rg/providers/A.B/c/d, /resourceGroups/team-rg".to_owned(),
+                "in A.B/c/d, [scope]",
+            ),
+        ] {
+            assert_eq!(without_scopes(&said), told);
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_known_by_its_beginning() {
+        let said = format!("The client {ID}");
+        for length in "The client 11111111-".len()..=said.len() {
+            assert_eq!(discreet(&said[..length]), "The client [ID]");
+        }
+        assert_eq!(discreet("container web-deadbeef"), "container web-deadbeef");
+        assert_eq!(discreet("Resource group 'team-r"), "Resource group");
+    }
+
     proptest! {
         #[test]
         fn no_id_and_no_address_survives(text in "(?s).{0,200}", before in "[ '\"(/=]?", after in "[ '\").,/]?") {
@@ -155,6 +217,8 @@ mod tests {
             let told = discreet(&said);
             prop_assert!(!told.contains(ID), "{told}");
             prop_assert!(!told.contains("://a.b"), "{told}");
+            let told = without_scopes(&said);
+            prop_assert!(!told.contains(ID), "{told}");
         }
     }
 }

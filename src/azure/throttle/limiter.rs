@@ -12,28 +12,22 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::super::error::{AzureError, ErrorClass};
-use super::budget::{Budget, Class, Limit, Observed, QueuePosition, Reservation, Settings};
+use super::budget::{Budget, Class, Observed, QueuePosition, Reservation, Settings};
 use super::fair_queue::FairQueue;
 use super::log_polls::LogPollScheduler;
 use super::plan::{self, Planner, Turns};
 use super::poll_interval::{PollDemand, PollInterval};
 
+mod line;
+
+use line::Ticket;
+
 /// Code of the error that gives a create or delete its position in the queue.
 pub const QUEUED: &str = "WaitingInLine";
 /// A queued create or delete polls at least this often, or it loses its position.
 pub const QUEUED_POLL: Duration = Duration::from_secs(10);
-/// A position in the queue is kept for this long after the last poll.
-const KEPT: Duration = Duration::from_secs(35);
-/// A create or delete whose turn is nearer than this waits for it instead of polling.
-const SHORT_WAIT: Duration = Duration::from_millis(500);
-/// The same while calls are in flight whose answers may show a larger limit.
-const UNSETTLED_WAIT: Duration = Duration::from_secs(3);
-/// How often it checks for such an answer meanwhile.
-const UNSETTLED_POLL: Duration = Duration::from_millis(25);
 /// Callers of one connector that may wait at once; more are refused.
 const MAX_WAITING: usize = 512;
-/// Queued creates and deletes of one connector; more are refused.
-const MAX_QUEUED: usize = 5000;
 /// A read of a lower priority has a turn after this many of higher ones.
 const PATIENCE: u32 = 4;
 /// The same for metrics, which can wait longest.
@@ -76,13 +70,6 @@ impl PermitRequest<'_> {
             Class::Write | Class::Delete => 0,
         }
     }
-}
-
-/// A queued create or delete.
-#[derive(Debug)]
-struct Ticket {
-    since: Instant,
-    seen: Instant,
 }
 
 #[derive(Debug)]
@@ -172,21 +159,6 @@ impl Limiter {
         }
     }
 
-    /// The error of a create or delete that is queued and has to wait; `None` when it may be sent, or is not queued.
-    pub fn queue_position(&self, request: PermitRequest<'_>) -> Option<AzureError> {
-        let mut state = self.state.lock();
-        let key = request.group.to_owned();
-        let ticket = state
-            .counted
-            .get_mut(request.lane(), request.tenant, &key)?;
-        ticket.seen = Instant::now();
-        let since = ticket.since;
-        match self.place(&mut state, request, since) {
-            (wait, ..) if wait <= SHORT_WAIT => None,
-            (wait, number, limit) => Some(queued(request.class, wait, number, limit)),
-        }
-    }
-
     /// Notes what polling the running pods of `node` costs, and returns the intervals at which to poll.
     pub fn plan(&self, tenant: u64, node: &str, demand: PollDemand) -> PollInterval {
         let (now, logs) = (self.now(), self.log_polls.demand());
@@ -225,66 +197,6 @@ impl Limiter {
         tokio::time::sleep(wait).await;
         turn.use_up();
         Ok(())
-    }
-
-    async fn wait_in_queue(
-        self: &Arc<Self>,
-        request: PermitRequest<'_>,
-        deadline: Instant,
-    ) -> Result<Permit, AzureError> {
-        let key = request.group.to_owned();
-        let (lane, tenant) = (request.lane(), request.tenant);
-        let patience = deadline.min(Instant::now() + SHORT_WAIT);
-        let settled = deadline.min(Instant::now() + UNSETTLED_WAIT);
-        loop {
-            let wait = {
-                let mut state = self.state.lock();
-                let now = Instant::now();
-                state.counted.retain(|ticket| now < ticket.seen + KEPT);
-                let since = if let Some(ticket) = state.counted.get_mut(lane, tenant, &key) {
-                    ticket.seen = now;
-                    ticket.since
-                } else {
-                    now
-                };
-                let (wait, number, limit) = self.place(&mut state, request, since);
-                if wait.is_zero() {
-                    let place = state.position_of(request, since.elapsed());
-                    let place = QueuePosition { ahead: 0, ..place };
-                    if let Ok(taken) = state.budget.take(request.class, place, self.now()) {
-                        state.counted.serve(lane, tenant, &key);
-                        return Ok(self.permit(request.class, taken, now - since));
-                    }
-                }
-                if state.counted.get_mut(lane, tenant, &key).is_none() {
-                    if state.counted.waiting(tenant) >= MAX_QUEUED {
-                        return Err(no_turn(request.class, wait.max(QUEUED_POLL)));
-                    }
-                    let ticket = Ticket { since, seen: now };
-                    state.counted.push(lane, tenant, key.clone(), ticket);
-                }
-                if now + wait <= patience {
-                    wait.max(Duration::from_millis(1))
-                } else if state.budget.is_unsettled() && now < settled {
-                    UNSETTLED_POLL
-                } else {
-                    return Err(queued(request.class, wait, number, limit));
-                }
-            };
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// How long a create or delete has to wait, its number in the queue, and for which limit.
-    fn place(
-        &self,
-        state: &mut State,
-        request: PermitRequest<'_>,
-        since: Instant,
-    ) -> (Duration, usize, Limit) {
-        let place = state.position_of(request, since.elapsed());
-        let (wait, limit) = state.budget.wait(request.class, place, self.now());
-        (wait, place.ahead + 1, limit)
     }
 
     async fn wait_for_turn(
@@ -370,18 +282,6 @@ impl Limiter {
 
     fn now(&self) -> Duration {
         self.epoch.elapsed()
-    }
-}
-
-impl State {
-    fn position_of(&self, request: PermitRequest<'_>, waited: Duration) -> QueuePosition {
-        let (lane, tenant) = (request.lane(), request.tenant);
-        let known = self.counted.ahead(lane, tenant, &request.group.to_owned());
-        QueuePosition {
-            delete: request.class == Class::Delete,
-            ahead: known.unwrap_or_else(|| self.counted.ahead_of_new(lane, tenant)),
-            waited,
-        }
     }
 }
 
@@ -487,39 +387,5 @@ fn no_turn(class: Class, wait: Duration) -> AzureError {
     AzureError {
         retry_after: Some(wait),
         ..AzureError::local(ErrorClass::Throttled, "BudgetUsedUp", &text)
-    }
-}
-
-fn queued(class: Class, wait: Duration, number: usize, limit: Limit) -> AzureError {
-    let limit = match limit {
-        Limit::Counter(limit, window) => {
-            let minutes = window.as_secs() / 60;
-            let time = match minutes {
-                60 => "an hour".to_owned(),
-                minutes => format!("{minutes} minutes"),
-            };
-            format!("Azure allows {limit} creates and deletes in {time} in this subscription")
-        }
-        Limit::Arm => format!(
-            "Azure allows no more {} calls in this subscription for now",
-            class.name()
-        ),
-        Limit::Pause => format!(
-            "Azure has refused {} calls in this subscription for a while",
-            class.name()
-        ),
-    };
-    let at = chrono::Utc::now() + wait;
-    let what = match class {
-        Class::Delete => "delete",
-        _ => "create",
-    };
-    let text = format!(
-        "{limit}; this {what} is number {number} in line; next try about {}",
-        at.format("%H:%M:%SZ")
-    );
-    AzureError {
-        retry_after: Some(wait),
-        ..AzureError::local(ErrorClass::Throttled, QUEUED, &text)
     }
 }

@@ -164,6 +164,41 @@ async fn a_burst_waits_for_the_first_answers_before_it_is_told_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_its_turn_keeps_it_while_it_fetches_what_it_needs() {
+    let limiter = limiter();
+    for i in 0..89 {
+        let name = i.to_string();
+        drop(limiter.acquire(create(1, &name), within(1)).await.unwrap());
+    }
+    limiter.line_up(create(1, "g"), within(1)).await.unwrap();
+    assert_eq!(limiter.queue_position(create(1, "g")), None);
+    let later = limiter.acquire(create(1, "later"), within(1)).await;
+    assert_eq!(later.unwrap_err().code, QUEUED, "the last turn is taken");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let permit = limiter.acquire(create(1, "g"), within(1)).await.unwrap();
+    assert_eq!(permit.waited(), Duration::ZERO, "it has not waited here");
+    drop(permit);
+
+    let next = limiter.line_up(create(1, "next"), within(1)).await;
+    assert!(next.unwrap_err().message.contains("number 2 in line"));
+    limiter.leave(create(1, "later"));
+    let next = limiter.line_up(create(1, "next"), within(1)).await;
+    assert!(next.unwrap_err().message.contains("number 1 in line"));
+}
+
+#[tokio::test]
+async fn a_turn_that_is_there_has_not_been_waited_for() {
+    let limiter = limiter();
+    let request = create(1, "g");
+    let permit = limiter.acquire(request, within(1)).await.unwrap();
+    assert_eq!(permit.waited(), Duration::ZERO);
+    drop(permit);
+    limiter.line_up(request, within(1)).await.unwrap();
+    let permit = limiter.acquire(request, within(1)).await.unwrap();
+    assert_eq!(permit.waited(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_line_says_the_place_and_the_time_and_forgets_who_does_not_ask() {
     let limiter = limiter();
     for i in 0..90 {

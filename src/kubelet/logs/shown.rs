@@ -1,4 +1,5 @@
-//! A log's text on its way to the reader: written out chunk by chunk from the one buffer that it came in.
+//! A log's text on its way to the reader: written out chunk by chunk from the one buffer that it came in, which becomes smaller
+//! as its reader goes on.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use super::{Writer, lines};
 
 /// Bytes of a chunk, about.
-const CHUNK: usize = 32 << 10;
+pub(super) const CHUNK: usize = 32 << 10;
 
 /// What is left to be written of a text.
 #[derive(Debug)]
@@ -31,20 +32,42 @@ impl Shown {
         finished_only: bool,
     ) -> Self {
         let at = content.len() - lines::end_of(&content, timed, tail).len();
-        Self {
+        let mut shown = Self {
             content,
             timed,
             at,
             rest: None,
             finished_only,
-        }
+        };
+        shown.let_go();
+        shown
+    }
+
+    /// Bytes in memory.
+    pub(super) fn held(&self) -> usize {
+        self.content.len()
     }
 
     /// The next chunk; `None` at the end.
     pub(super) fn next(&mut self, writer: &mut Writer) -> Option<Bytes> {
         let mut out = Vec::new();
         while out.len() < CHUNK && !writer.limit.is_reached() && self.step(writer, &mut out) {}
+        self.let_go();
         (!out.is_empty()).then(|| Bytes::from(out))
+    }
+
+    /// Forgets what is written when that is half of what is there, so that no byte is moved often.
+    fn let_go(&mut self) {
+        let rest = self.rest.as_ref().map(|(range, _)| range.start);
+        let written = rest.unwrap_or(self.at);
+        if written < CHUNK || written < self.content.len() / 2 {
+            return;
+        }
+        self.content = self.content.get(written..).unwrap_or_default().to_owned();
+        self.at -= written;
+        if let Some((range, _)) = &mut self.rest {
+            *range = range.start - written..range.end - written;
+        }
     }
 
     /// Writes a line, or a chunk of it; false at the end.

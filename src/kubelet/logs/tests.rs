@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -9,9 +10,11 @@ use kube::client::Body as KubeBody;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::follower::GIVE_UP;
 use super::*;
 use crate::azure::monitor::Series;
 use crate::azure::throttle::LogPollScheduler;
+use crate::azure::{AzureError, ErrorClass};
 use crate::kubelet::stream_slots::StreamSlots;
 use crate::provider::exec::{Command, ExecError, Exit, Streams};
 
@@ -303,4 +306,65 @@ async fn a_follower_ends_where_another_run_begins() {
         let (all, ()) = tokio::join!(rig.all("follow=true"), ending);
         assert_eq!(all, expected);
     }
+}
+
+/// Two megabytes of lines after the first one.
+fn long() -> Result<String, AzureError> {
+    let line = format!("{T} {}\n", "x".repeat(1023));
+    lines(&["a"]).map(|first| first + &line.repeat(2 << 10))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_follower_has_not_read_counts_until_it_reads_it() {
+    let rig = Rig::new(vec![lines(&["a"]), long()]);
+    let body = rig.ask("follow=true").await.unwrap().into_body();
+    let mut body = body.into_data_stream();
+    assert_eq!(body.next().await.unwrap().unwrap(), "a\n");
+    let all = rig.logs.texts.free();
+    let mut read = 0;
+    while read < 2 << 20 {
+        let chunk = body.next().await.unwrap().unwrap();
+        assert!(chunk.len() <= 64 << 10, "{}", chunk.len());
+        read += chunk.len();
+        let kept = all - rig.logs.texts.free();
+        let left = (2 << 20) - read;
+        assert!(kept >= left / 2, "{left} bytes wait, {kept} count");
+    }
+    drop(body);
+    assert_eq!(rig.logs.texts.free(), 96 << 20);
+    assert!(rig.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_been_read_makes_room_for_others() {
+    for query in ["", "timestamps=true", "follow=true"] {
+        let rig = Rig::new(vec![long()]);
+        let all = rig.logs.texts.free();
+        let mut body = rig.ask(query).await.unwrap().into_body().into_data_stream();
+        let kept = all - rig.logs.texts.free();
+        assert!(kept >= 3 << 19, "{query}: {kept}");
+        let mut read = 0;
+        while read < 3 << 19 {
+            read += body.next().await.unwrap().unwrap().len();
+        }
+        let kept = all - rig.logs.texts.free();
+        assert!(kept <= 3 << 19, "{query}: {kept} after {read}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_who_stand_still_keep_no_other_namespace_out() {
+    let rig = Rig::with(vec![long()], 100, Arc::default());
+    let mut still = Vec::new();
+    let refusal = loop {
+        match rig.ask("").await {
+            Ok(answer) => still.push(answer),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal.status.as_u16(), 429);
+    assert!(refusal.text.contains("namespace"), "{}", refusal.text);
+    assert!(rig.logs.texts.free() >= 48 << 20, "for the others");
+    still.clear();
+    rig.ask("").await.unwrap();
 }

@@ -22,7 +22,10 @@ impl Status {
         match result {
             Ok(Exit::Code(0) | Exit::Unknown) => Self::Success,
             Ok(Exit::Code(code)) => Self::ExitCode(code),
-            Err(error) => Self::Error(error.to_string()),
+            Err(error) => {
+                tracing::debug!(?error, "a session failed");
+                Self::Error(error.to_string())
+            }
         }
     }
 

@@ -11,15 +11,18 @@ use super::super::exec::{Command, Streams};
 use super::*;
 use crate::api::Os;
 use crate::azure::model::{RegistryCredential, SecretBytes};
+use crate::azure::throttle::{Observed, PermitRequest};
 use crate::azure::{Credential, Endpoints, Limiters};
 use crate::translate::testing::defaults;
 use crate::translate::{Image, Object};
 
-/// A cluster with one pull secret, and a registry that opens to it only.
+/// A cluster with one pull secret, and a registry that opens to it only; how often each was asked for.
 #[derive(Default)]
 struct World {
-    objects_asked: AtomicU32,
-    images_asked: AtomicU32,
+    objects: AtomicU32,
+    images: AtomicU32,
+    tokens: AtomicU32,
+    rounds: AtomicU32,
 }
 
 #[async_trait]
@@ -30,7 +33,13 @@ impl References for World {
         references: &[Reference],
         resolved: &mut Resolved,
     ) -> Result<(), Failure> {
-        self.objects_asked.fetch_add(1, Ordering::Relaxed);
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        if references.iter().any(Reference::is_token) {
+            self.tokens.fetch_add(1, Ordering::Relaxed);
+        }
+        if !references.iter().all(Reference::is_token) {
+            self.objects.fetch_add(1, Ordering::Relaxed);
+        }
         let config = json!({"auths": {"r.io": {"username": "u", "password": "p"}}}).to_string();
         let data = [(
             ".dockerconfigjson".to_owned(),
@@ -47,6 +56,17 @@ impl References for World {
                 let secret = Some(secret.clone());
                 resolved.objects.insert(reference.clone(), secret);
             }
+            if reference.is_token() {
+                let token = SecretBytes::new(b"t".to_vec());
+                let data = [(Reference::TOKEN.to_owned(), token)].into();
+                let token = Object {
+                    data,
+                    ..Object::default()
+                };
+                resolved
+                    .objects
+                    .insert(reference.clone(), Some(Arc::new(token)));
+            }
         }
         Ok(())
     }
@@ -62,7 +82,7 @@ impl Images for World {
         credentials: &[RegistryCredential],
         resolved: &mut Resolved,
     ) -> Result<(), Failure> {
-        self.images_asked.fetch_add(1, Ordering::Relaxed);
+        self.images.fetch_add(1, Ordering::Relaxed);
         assert_eq!(os, Os::Linux);
         let user = credentials.iter().find(|it| it.server == "r.io");
         if user.is_none() {
@@ -82,13 +102,20 @@ impl Images for World {
 /// A provider that calls nobody.
 fn provider(world: &Arc<World>) -> Aci {
     let credential = ["t", "c", "s"].map(str::to_owned);
-    provider_at(Endpoints::public(), "s", credential, world)
+    provider_at(
+        Endpoints::public(),
+        "s",
+        credential,
+        &Limiters::new(),
+        world,
+    )
 }
 
 fn provider_at(
     endpoints: Endpoints,
     subscription: &str,
     [tenant_id, client_id, secret]: [String; 3],
+    limiters: &Limiters,
     world: &Arc<World>,
 ) -> Aci {
     // It may be there already.
@@ -104,7 +131,7 @@ fn provider_at(
         endpoints,
         subscription.to_owned(),
         credential,
-        &Limiters::new(),
+        limiters,
         Arc::new(()),
     );
     let scope = GroupOwner {
@@ -134,14 +161,14 @@ async fn translate(world: &Arc<World>, spec: &Value) -> Result<Translation, Fail
     let owner = provider.scope.ownership(PodKey::of(&pod).unwrap(), 0);
     let defaults = provider.defaults.read().clone();
     provider
-        .translate(&Arc::new(pod), &defaults, owner, &())
+        .translate("g", &Arc::new(pod), &defaults, owner, &())
         .await
 }
 
 fn asked(world: &World) -> (u32, u32) {
     (
-        world.objects_asked.load(Ordering::Relaxed),
-        world.images_asked.load(Ordering::Relaxed),
+        world.objects.load(Ordering::Relaxed),
+        world.images.load(Ordering::Relaxed),
     )
 }
 
@@ -247,11 +274,10 @@ async fn a_bomb_is_refused_before_anything_is_looked_up() {
     assert_eq!(asked(&world), (0, 0));
 }
 
-#[tokio::test]
-async fn whoever_misses_a_container_raises_a_doubt() {
+/// A provider of an Azure that answers, whose calls wait for their turns in `limiters`.
+async fn emulated(limiters: &Limiters, world: &Arc<World>) -> (Aci, aci_emulator::Emulator) {
     // Before the emulator, which needs it.
-    let world = Arc::new(World::default());
-    provider(&world);
+    provider(world);
     let config = aci_emulator::Config::default();
     let credential = [
         config.tenant_id.clone(),
@@ -262,7 +288,70 @@ async fn whoever_misses_a_container_raises_a_doubt() {
     let emulator = aci_emulator::Emulator::start(config).await.unwrap();
     let ca = STANDARD.encode(emulator.ca_pem());
     let endpoints = Endpoints::custom(emulator.url(), emulator.url(), None, Some(&ca)).unwrap();
-    let aci = provider_at(endpoints, &subscription, credential, &world);
+    let aci = provider_at(endpoints, &subscription, credential, limiters, world);
+    (aci, emulator)
+}
+
+#[tokio::test]
+async fn a_create_that_waits_for_its_turn_costs_no_token() {
+    let world = Arc::new(World::default());
+    let limiters = Limiters::new();
+    let (aci, _emulator) = emulated(&limiters, &world).await;
+    let config = aci_emulator::Config::default();
+    let principal = format!("sp/{}/{}", config.tenant_id, config.client_id);
+    let limiter = limiters.get(&config.subscription_id, &principal);
+    let ask = async |class, group: &str| {
+        let request = PermitRequest {
+            class,
+            tenant: u64::MAX,
+            priority: CallPriority::default(),
+            group,
+        };
+        limiter.acquire(request, Instant::now()).await
+    };
+    for n in 0..90 {
+        drop(ask(Class::Create, &n.to_string()).await.unwrap());
+    }
+    let token = json!({"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}});
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "p", "namespace": "d", "uid": "u"},
+        "spec": {
+            "containers": [{
+                "name": "c",
+                "image": "r.io/a",
+                "volumeMounts": [{"name": "token", "mountPath": "/token"}],
+            }],
+            "volumes": [{"name": "token", "projected": {"sources": [token]}}],
+        },
+    }))
+    .unwrap();
+    let pod = Arc::new(pod);
+    let tokens = || world.tokens.load(Ordering::Relaxed);
+
+    for _ in 0..3 {
+        let waits = aci.ensure("g", &pod, false, 0, &()).await.unwrap_err();
+        assert_eq!(waits.kind, FailureKind::Queued, "{waits}");
+        assert_eq!(aci.queue_position("g").unwrap().kind, FailureKind::Queued);
+        assert_eq!(tokens(), 0);
+    }
+    let more = Observed {
+        remaining_5m: Some(800),
+        remaining_1h: Some(1700),
+        ..Observed::default()
+    };
+    ask(Class::Delete, "another").await.unwrap().observe(&more);
+    assert_eq!(aci.queue_position("g"), None);
+    let rounds = world.rounds.load(Ordering::Relaxed);
+    aci.ensure("g", &pod, false, 0, &()).await.unwrap();
+    assert_eq!(tokens(), 1);
+    let more = world.rounds.load(Ordering::Relaxed) - rounds;
+    assert_eq!(more, 1, "all at once when its turn is there");
+}
+
+#[tokio::test]
+async fn whoever_misses_a_container_raises_a_doubt() {
+    let world = Arc::new(World::default());
+    let (aci, _emulator) = emulated(&Limiters::new(), &world).await;
     let pod = |name: &str| PodKey {
         namespace: "d".to_owned(),
         name: name.to_owned(),

@@ -73,6 +73,18 @@ fn a_hook_is_read_as_a_kubelet_reads_it() {
 }
 
 #[test]
+fn a_hook_asks_no_service_of_the_operators_machine() {
+    for address in ["169.254.169.254", "168.63.129.16", "::ffff:169.254.169.254"] {
+        let mut pod =
+            pod(&json!({"httpGet": {"port": 80, "path": "/metadata/identity/oauth2/token"}}));
+        pod.status.as_mut().unwrap().pod_ip = Some(address.to_owned());
+        let hooks = pre_stop_hooks(&pod, &["c".to_owned()]);
+        let why = hooks[0].1.as_ref().unwrap_err();
+        assert_eq!(why, &format!("{address} is no address of a pod"));
+    }
+}
+
+#[test]
 fn the_grace_period_ends_when_the_api_server_says() {
     let mut pod = pod(&json!({"sleep": {"seconds": 5}}));
     let now = chrono::DateTime::parse_from_rfc3339("2026-09-01T10:00:00Z").unwrap();

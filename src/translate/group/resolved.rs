@@ -49,6 +49,11 @@ impl Reference {
         }
     }
 
+    /// Whether it is a token, which is made when it is asked for.
+    pub fn is_token(&self) -> bool {
+        matches!(self, Self::ServiceAccountToken { .. })
+    }
+
     /// The words for a key or an object that is not there.
     pub(super) fn reasons(&self) -> &'static Reasons {
         match self {

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::jiff::Timestamp;
 
+use crate::azure::error::without_scopes;
 use crate::azure::model::{ContainerGroup, Event};
 use crate::translate::identity::hash_hex;
 use crate::translate::time;
@@ -202,9 +203,10 @@ fn word(name: &str) -> String {
     }
 }
 
-/// Azure's text is not ours: one line, bounded, without control characters.
+/// Azure's text is not ours: one line, bounded, without control characters and without what tells about the subscription.
 pub(super) fn line(text: &str) -> String {
-    text.chars()
+    without_scopes(text)
+        .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(MAX_MESSAGE)
         .collect::<String>()

@@ -9,6 +9,7 @@ use crate::azure::model::ContainerGroup;
 use crate::translate::testing::{HELLO, PENDING, RUNNING, TERMINATED, at, changed, group, pod};
 use crate::translate::{PodFacts, facts};
 
+mod discreet;
 mod echo;
 mod ends;
 mod init;

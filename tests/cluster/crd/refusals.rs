@@ -238,6 +238,7 @@ async fn node_templates_that_no_node_could_have_are_refused() {
     let ours = "spec.node.labels: type, kubernetes.io/os, kubernetes.io/arch, kubernetes.io/hostname, kubernetes.io/role, \
                 topology.kubernetes.io/region, kubernetes.azure.com/managed, \
                 node.kubernetes.io/exclude-from-external-load-balancers and labels under virtual-kubelet.io/ are set by the operator";
+    let trusted = "spec.node.labels: labels under node-restriction.kubernetes.io/ say which nodes the administrators of the cluster trust; they set them themselves";
     let theirs = "spec.node.taints: taints under node.kubernetes.io/ and node.cloudprovider.kubernetes.io/ belong to Kubernetes";
     let capacity =
         "spec.node.capacity: capacity keys must be among cpu, memory, pods and ephemeral-storage";
@@ -249,6 +250,8 @@ async fn node_templates_that_no_node_could_have_are_refused() {
         ("label-type", spec(&json!({"node": {"labels": {"type": "mine"}}})), &[ours]),
         ("label-region", spec(&json!({"node": {"labels": {"topology.kubernetes.io/region": "eastus"}}})), &[ours]),
         ("label-own", spec(&json!({"node": {"labels": {"virtual-kubelet.io/connector": "x"}}})), &[ours]),
+        ("label-trusted", spec(&json!({"node": {"labels": {"node-restriction.kubernetes.io/pci": "true"}}})), &[trusted]),
+        ("label-trusted-by-a-team", spec(&json!({"node": {"labels": {"a.node-restriction.kubernetes.io/pci": "true"}}})), &[trusted]),
         ("label-key", spec(&json!({"node": {"labels": {"-a": "x"}}})), &[&format!("spec.node.labels: {key}")]),
         ("label-long", spec(&json!({"node": {"labels": {"k".repeat(64): "x"}}})), &[&format!("spec.node.labels: {key}")]),
         ("label-value", spec(&json!({"node": {"labels": {"a": "b c"}}})), &[&format!("spec.node.labels: {value}")]),

@@ -37,6 +37,15 @@ fn commands_streams_and_exit_codes() {
                 (0, format!("{odd}||b c|")),
                 "{wire:?}"
             );
+            // All of it is in the URL, of which a client that the operator does not know may have a quarter.
+            let long = "x".repeat(60_000);
+            let ended = exec(&[], &["sh", "-c", "echo ${#1}", "sh", &long], None).await;
+            assert_eq!(
+                (ended.code, ended.text().as_str()),
+                (0, "60000\n"),
+                "{wire:?}: {}",
+                ended.stderr
+            );
             // Three megabytes of every byte, there and back.
             let bytes: Vec<u8> = (0..3_u32 << 20)
                 .map(|n| (n ^ (n >> 8)).to_le_bytes()[0])

@@ -9,8 +9,12 @@ use anyhow::{Context as _, Result};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-/// Requests by who acted and what was asked, for example `node patch pods/status`.
+/// Requests by who acted and what was asked, for example `node patch pods/status`; those that were forbidden apart.
 pub(super) type Counts = BTreeMap<String, usize>;
+
+/// Behind what was asked for in vain. The Node authorizer learns of a pod a little later than its node does, which then asks
+/// again.
+const FORBIDDEN: &str = " (forbidden)";
 
 /// When a request came, and what it was: see [`Counts`].
 pub(super) type Request = (DateTime<Utc>, String);
@@ -31,6 +35,13 @@ struct Record {
     user: User,
     impersonated_user: Option<User>,
     object_ref: Option<Object>,
+    response_status: Option<Answer>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    code: u16,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +113,9 @@ fn parse(text: &str, user: &str) -> Vec<Request> {
             Some(object) => format!("{}/{}", object.resource, object.subresource),
             None => "other".to_owned(),
         };
-        let what = format!("{who} {} {what}", record.verb);
+        let forbidden = record.response_status.is_some_and(|it| it.code == 403);
+        let forbidden = if forbidden { FORBIDDEN } else { "" };
+        let what = format!("{who} {} {what}{forbidden}", record.verb);
         requests.push((record.request_received_timestamp, what));
     }
     requests
@@ -118,6 +131,7 @@ pub(super) fn is_read(request: &str) -> bool {
 pub(super) fn is_write(request: &str) -> bool {
     let verb = request.split(' ').nth(1).unwrap_or_default();
     ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
+        && !request.ends_with(FORBIDDEN)
         && !request.ends_with("reviews")
         && !request.ends_with("serviceaccounts/token")
 }
@@ -138,6 +152,7 @@ mod tests {
         let patch = r#""user":{"username":"sa"},"impersonatedUser":{"username":"system:node:n"},"objectRef":{"resource":"pods","subresource":"status"}"#;
         let pods = r#""user":{"username":"sa"},"objectRef":{"resource":"pods"}"#;
         let of_another = r#""user":{"username":"somebody"},"objectRef":{"resource":"pods"}"#;
+        let answered = |code: u16| format!(r#"{patch},"responseStatus":{{"code":{code}}}"#);
         let log = [
             line(1, "ResponseComplete", "patch", patch),
             line(2, "ResponseComplete", "patch", patch),
@@ -146,6 +161,8 @@ mod tests {
             line(4, "ResponseStarted", "watch", pods),
             line(4, "ResponseComplete", "watch", pods),
             line(5, "ResponseComplete", "get", r#""user":{"username":"sa"}"#),
+            line(6, "ResponseComplete", "patch", &answered(200)),
+            line(6, "ResponseComplete", "patch", &answered(403)),
             r#"{"verb":"ge"#.to_owned(),
         ];
         let requests = parse(&log.concat(), "sa");
@@ -153,7 +170,8 @@ mod tests {
         assert_eq!(
             counted,
             [
-                ("node patch pods/status".to_owned(), 2),
+                ("node patch pods/status".to_owned(), 3),
+                ("node patch pods/status (forbidden)".to_owned(), 1),
                 ("operator get other".to_owned(), 1),
                 ("operator get pods".to_owned(), 1),
                 ("operator watch pods".to_owned(), 1),
@@ -168,6 +186,7 @@ mod tests {
     fn writes_are_what_is_stored_and_reads_what_asks_for_it() {
         assert!(is_write("node patch pods/status"));
         assert!(is_write("node create events"));
+        assert!(!is_write("node create events (forbidden)"));
         assert!(!is_write("node get pods"));
         assert!(!is_write("node create serviceaccounts/token"));
         assert!(!is_write("node create selfsubjectreviews"));
