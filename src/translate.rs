@@ -24,9 +24,9 @@ pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, sh
 pub use owner::is_of_daemon_set;
 pub use policy::RestartPolicy;
 pub use status::{
-    ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer, EventCursor,
-    GroupEvent, GroupPhase, NO_EPHEMERAL_CONTAINER, PodFacts, digest, facts, group_phase,
-    has_ended, is_final, provisioning_failure, running_containers, status_failed,
-    status_group_gone, status_group_lost, status_of_group, status_patch, status_terminated,
-    status_unpulled, status_waiting,
+    ConditionFacts, ContainerEnd, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer,
+    EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER, PodFacts,
+    TerminationMessage, digest, ends_without_message, facts, group_phase, has_ended, is_final,
+    provisioning_failure, running_containers, status_failed, status_group_gone, status_group_lost,
+    status_of_group, status_patch, status_terminated, status_unpulled, status_waiting,
 };

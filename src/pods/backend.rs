@@ -12,8 +12,8 @@ use super::engine::Presence;
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
-use crate::provider::{Aci, Deleted, Ensured, Failure, Listing, Slot, Unreached};
-use crate::translate::{PodFacts, PodKey, status_patch};
+use crate::provider::{Aci, Deleted, EndLogs, Ensured, Failure, Listing, Slot, Unreached};
+use crate::translate::{ContainerEnd, PodFacts, PodKey, status_patch};
 
 const CALL: Duration = call::TIMEOUT;
 
@@ -48,6 +48,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn delete(&self, group: &str) -> Result<Deleted, Failure>;
     /// Stops what runs in the group; the group stays.
     async fn stop(&self, group: &str) -> Result<(), Failure>;
+    /// The end of the logs of `ends`, as far as they could be read, and then the group.
+    async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure>;
     /// Runs the `preStop` hooks of those of `containers` that have one, until the pod's grace period ends at the latest. Those
     /// that failed.
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
@@ -133,6 +135,10 @@ impl Backend for Live {
 
     async fn stop(&self, group: &str) -> Result<(), Failure> {
         self.aci.stop(group).await
+    }
+
+    async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure> {
+        self.aci.read_logs(group, ends).await
     }
 
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {

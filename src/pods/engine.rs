@@ -12,6 +12,7 @@ mod breaker;
 mod cadence;
 mod changes;
 mod ending;
+mod messages;
 mod namespaces;
 mod next;
 mod notices;
@@ -45,8 +46,8 @@ use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{PollDemand, PollInterval};
 use crate::kube::events::Origin;
 use crate::pods::queue::Priority;
-use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing, Unreached};
-use crate::translate::{PodFacts, PodKey};
+use crate::provider::{Deleted, EndLogs, Ensured, Failure, FailureKind, Listing, Unreached};
+use crate::translate::{ContainerEnd, PodFacts, PodKey};
 
 /// The time, twice: by the wall for what people read, and since the agent started for intervals.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +84,8 @@ pub enum Input {
     Deleted(PodKey, Result<Deleted, Failure>),
     /// A stop of a group ended.
     Stopped(PodKey, Result<(), Failure>),
+    /// The logs of containers that have ended were read.
+    LogsRead(PodKey, Result<EndLogs, Failure>),
     /// The `preStop` hooks of a pod ended; those that failed.
     PreStopEnded(PodKey, Vec<Unreached>),
     /// SIGTERM was sent to the containers of a pod; those that it did not reach.
@@ -114,6 +117,7 @@ impl Input {
             Self::Observed(_, Err(failure)) => ("look", failure),
             Self::Deleted(_, Err(failure)) => ("delete", failure),
             Self::Stopped(_, Err(failure)) => ("stop", failure),
+            Self::LogsRead(_, Err(failure)) => ("logs", failure),
             _ => return None,
         };
         (failure.kind != FailureKind::Queued).then_some((operation, failure.reason))
@@ -133,6 +137,8 @@ pub enum Operation {
     DeleteGroup,
     /// Stop the group's containers; the group stays.
     StopGroup,
+    /// Read the end of the logs of these ends, and the group after that.
+    ReadLogs(Vec<ContainerEnd>),
     /// Run the `preStop` hooks of these containers.
     RunPreStop(Vec<String>),
     /// Send SIGTERM to these containers.
@@ -326,6 +332,7 @@ impl Engine {
             Input::Observed(key, result) => self.observed(now, &key, result, fx),
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
             Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
+            Input::LogsRead(key, result) => self.logs_read(now, &key, result, fx),
             Input::PreStopEnded(key, failed) => self.pre_stop_ended(now, &key, &failed, fx),
             Input::Signalled(key, unreached) => self.signalled(now, &key, &unreached, fx),
             Input::PodRead(key, presence) => self.pod_read(now, &key, presence),

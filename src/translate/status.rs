@@ -16,6 +16,7 @@ mod conditions;
 mod container;
 mod events;
 mod facts;
+mod messages;
 mod patch;
 mod phase;
 
@@ -23,7 +24,7 @@ pub use events::{EventCursor, GroupEvent, provisioning_failure};
 pub use facts::{
     ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer, PodFacts, facts,
 };
-
+pub use messages::{ContainerEnd, MESSAGE_LINES, TerminationMessage, ends_without_message};
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
 
@@ -360,6 +361,7 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     });
     for container in all.init.iter_mut().chain(&mut all.containers) {
         container.name_id(&facts.key.uid);
+        container.add_messages();
     }
     all
 }

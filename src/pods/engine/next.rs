@@ -30,6 +30,9 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
     if record.in_flight.is_some() {
         return None;
     }
+    if let Some(awaited) = &record.awaited {
+        return Some(awaited.next(record));
+    }
     let next = match &record.stage {
         Stage::Unsynced | Stage::Refused => None,
         Stage::Creating => create(record, node),

@@ -110,7 +110,7 @@ impl Record {
     }
 
     /// The group of a pod that should run.
-    fn saw_active(
+    pub(super) fn saw_active(
         &mut self,
         now: Now,
         group: &ContainerGroup,
@@ -137,6 +137,10 @@ impl Record {
             pod.record_slow_start(now, age, (&name, group), &mut status, effects);
         }
         let ended = is_final(&status);
+        if self.awaits_messages(now, group, ended) {
+            return;
+        }
+        let Some(pod) = &mut self.pod else { return };
         let changed = pod.write(status, effects);
         pod.events_before = None;
         pod.record_group_events(group, effects);

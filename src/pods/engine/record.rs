@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
+use super::messages::Awaited;
 use super::next::Next;
 use super::stage::{Exists, Flight, Made, Orphan, Removal, Stage, Why};
 use super::{Effect, NodeState, Now};
@@ -42,6 +43,8 @@ pub(super) struct Record {
     pub(super) missing_since: Option<Duration>,
     /// When its last GET began to be true, by the wall clock.
     pub(super) observed_at: Option<Timestamp>,
+    /// Logs that are read before anything else, for the messages of containers that have ended.
+    pub(super) awaited: Option<Awaited>,
 }
 
 /// What is remembered of a pod.
@@ -95,6 +98,7 @@ impl Record {
             poll_now: false,
             missing_since: None,
             observed_at: None,
+            awaited: None,
         }
     }
 
@@ -107,6 +111,7 @@ impl Record {
         self.base = now.mono;
         self.poll_now = false;
         self.missing_since = None;
+        self.awaited = None;
         if let Some(pod) = &mut self.pod {
             pod.queued = None;
         }
@@ -114,7 +119,12 @@ impl Record {
 
     pub(super) fn remove_group(&mut self, now: Now, why: Why) {
         let had_group = self.exists != Exists::No;
-        self.enter(now, Stage::Removing(Removal::new(why, had_group)));
+        let last = self.awaited.take().and_then(|awaited| awaited.last);
+        let removal = Removal {
+            last,
+            ..Removal::new(why, had_group)
+        };
+        self.enter(now, Stage::Removing(removal));
     }
 
     /// Ends the operation on its way; true when it began in an earlier stage.
@@ -174,6 +184,10 @@ impl Record {
     /// How long the pod may still be active; `None` when nobody says, or when the deadline cannot end it where it is.
     pub(super) fn time_left(&self, now: Now) -> Option<Duration> {
         let facts = self.facts().filter(|facts| facts.deletion.is_none())?;
+        // It has ended by itself.
+        if self.awaited.as_ref().is_some_and(Awaited::is_last) {
+            return None;
+        }
         match self.stage {
             Stage::Creating | Stage::Refused | Stage::Starting { .. } | Stage::Running { .. } => {}
             Stage::Unsynced
@@ -274,6 +288,7 @@ impl PodRecord {
             self.unwritten = false;
         }
         facts.told = std::mem::take(&mut self.facts.told);
+        facts.keep_messages(&mut self.facts);
         // What we have taken on ourselves stays, whatever the echo is of.
         facts.ending = facts.ending.max(self.facts.ending);
         self.facts = facts;

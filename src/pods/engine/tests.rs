@@ -6,6 +6,7 @@ mod finished;
 mod group_events;
 mod late;
 mod lost;
+mod messages;
 mod namespaces;
 mod orphans;
 mod page;
@@ -89,6 +90,7 @@ fn answered(input: &Input) -> Option<(&PodKey, Operation)> {
         Input::Observed(key, _) => (key, Operation::GetGroup),
         Input::Deleted(key, _) => (key, Operation::DeleteGroup),
         Input::Stopped(key, _) => (key, Operation::StopGroup),
+        Input::LogsRead(key, _) => (key, Operation::ReadLogs(Vec::new())),
         Input::PreStopEnded(key, _) => (key, Operation::RunPreStop(Vec::new())),
         Input::Signalled(key, _) => (key, Operation::SendSignal(Vec::new())),
         Input::PodRead(key, _) => (key, Operation::GetPod),

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::billing::BilledNoted;
 use super::digest;
+use super::messages::TerminationMessage;
 use crate::translate::identity::PodKey;
 use crate::translate::policy::{RestartPolicy, is_sidecar};
 
@@ -26,6 +27,10 @@ pub struct ContainerFacts {
     pub restarts: i32,
     /// Since when it runs, by the status in the API server; `None` unless it is `Running` there.
     pub running: Option<Timestamp>,
+    /// Whether the end of its log is its termination message when it fails.
+    pub message_from_log: bool,
+    /// Its termination messages that were read from its log, the newest last.
+    pub messages: Vec<TerminationMessage>,
 }
 
 /// Since when the container of `status` runs; 1970 when the API server does not know that.
@@ -283,14 +288,25 @@ fn container(
         .unwrap_or_default()
         .iter()
         .find(|status| status.name == container.name);
-    ContainerFacts {
+    let mut facts = ContainerFacts {
         name: container.name.as_str().into(),
         image: container.image.as_deref().unwrap_or_default().into(),
         sidecar,
         ended: status.and_then(Ended::of),
         restarts: status.map_or(0, |status| status.restart_count.max(0)),
         running: status.and_then(running_since),
+        message_from_log: container.termination_message_policy.as_deref()
+            == Some("FallbackToLogsOnError"),
+        messages: Vec::new(),
+    };
+    if facts.message_from_log {
+        let states = status.map(|status| [&status.last_state, &status.state]);
+        for state in states.into_iter().flatten().flatten() {
+            let message = state.terminated.as_ref().and_then(TerminationMessage::of);
+            message.into_iter().for_each(|it| facts.learn(it));
+        }
     }
+    facts
 }
 
 fn condition(condition: &PodCondition) -> ConditionFacts {

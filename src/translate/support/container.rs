@@ -100,8 +100,19 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].terminationMessagePath",
         Ignored("ACI does not show files of an ended container"),
     ),
+    both("spec.containers[].terminationMessagePolicy", Mapped),
     both(
-        "spec.containers[].terminationMessagePolicy",
+        "spec.containers[].terminationMessagePolicy: FallbackToLogsOnError of a container that is restarted",
+        Ignored(
+            "ACI shows the log of the current run only: a run has its message when its end is seen before the next one starts",
+        ),
+    ),
+    both(
+        "spec.containers[].terminationMessagePolicy: FallbackToLogsOnError of a container that is ended with its pod",
+        Ignored("the pod goes without waiting for a log"),
+    ),
+    both(
+        "spec.containers[].terminationMessagePolicy: File",
         Ignored("ACI does not show files of an ended container"),
     ),
     both("spec.containers[].tty", Mapped),

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Pod, World, key, wall};
 use crate::azure::model::ContainerGroup;
 use crate::pods::engine::{Input, Operation, Presence};
-use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary, Listing};
+use crate::provider::{Deleted, EndLogs, Ensured, Failure, FailureKind, GroupSummary, Listing};
 use crate::translate::PodKey;
 
 const STARTS_AFTER: Duration = Duration::from_secs(3);
@@ -154,6 +154,19 @@ impl World {
             Operation::StopGroup => {
                 self.stopped.insert(uid.clone());
                 Input::Stopped(key.clone(), Ok(()))
+            }
+            Operation::ReadLogs(_) if luck.is_some() => {
+                Input::LogsRead(key.clone(), Err(failure()))
+            }
+            Operation::ReadLogs(ends) => {
+                let logs = ends
+                    .iter()
+                    .map(|end| (end.clone(), "last words".to_owned()));
+                let read = EndLogs {
+                    logs: logs.collect(),
+                    group: self.group(&uid),
+                };
+                Input::LogsRead(key.clone(), Ok(read))
             }
             Operation::RunPreStop(_) => {
                 self.hooks.push(uid);

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pods::engine::ending::Ending;
+use crate::pods::engine::messages::Awaited;
 use crate::pods::engine::next::{is_at_rest, next};
 use crate::pods::engine::record::{PodRecord, Record};
 use crate::pods::engine::stage::{Afterwards, Exists, Made, Orphan, Removal, Stopping, Why};
@@ -72,7 +73,7 @@ prop_compose! {
         exists in prop_oneof![Just(Exists::No), Just(Exists::Maybe), Just(Exists::Yes)],
         flying in prop::option::weighted(0.2, 0u32..3),
         numbers in (0u32..30, 0u64..8000, 0u64..4000, any::<bool>(), any::<bool>()),
-        missing in any::<bool>(),
+        (missing, awaited) in any::<(bool, bool)>(),
         grace in prop_oneof![Just(0i64), 0i64..8000],
         made in prop_oneof![Just(Made::Here), Just(Made::Before), Just(Made::Predecessor), Just(Made::Elsewhere)],
     ) -> Record {
@@ -113,6 +114,8 @@ prop_compose! {
         record.poll_now = poll_now;
         record.look_first = look_first;
         record.missing_since = missing.then_some(now.mono);
+        let active = matches!(record.stage, Stage::Starting { .. } | Stage::Running { .. });
+        record.awaited = (awaited && active).then(|| Awaited::new(now));
         record
     }
 }
@@ -195,6 +198,10 @@ proptest! {
             Operation::StopGroup => {
                 let condemned = matches!(record.stage, Stage::Removing(_));
                 prop_assert!(condemned || !record.is_unwritten(), "its end is not on record: {:?}", record);
+            }
+            Operation::ReadLogs(_) => {
+                let active = matches!(record.stage, Stage::Starting { .. } | Stage::Running { .. });
+                prop_assert!(active && !deleting, "{:?}", record);
             }
             Operation::DeletePod => {
                 prop_assert!(matches!(record.stage, Stage::Gone) && !record.is_unwritten());
