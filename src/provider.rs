@@ -6,6 +6,7 @@ mod end_logs;
 pub mod exec;
 mod failure;
 mod hook;
+mod image_names;
 mod images;
 mod references;
 mod refresh;

@@ -3,6 +3,7 @@
 //! The two rooms do not use each other; what both need is beside them.
 
 mod defaults;
+mod fault;
 mod group;
 mod identity;
 mod operator_annotations;
@@ -15,6 +16,7 @@ pub(crate) mod testing;
 mod time;
 
 pub use defaults::{ClusterDns, GroupDefaults, Largest, Workspace};
+pub use fault::ContainerFault;
 pub use group::{
     Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
     Refusals, Resolved, Service, ServicePort, Translation, container_group, port_number,
@@ -28,5 +30,6 @@ pub use status::{
     EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER, PodFacts,
     TerminationMessage, digest, ends_without_message, facts, group_phase, has_ended, is_final,
     provisioning_failure, running_containers, status_failed, status_group_gone, status_group_lost,
-    status_of_group, status_patch, status_terminated, status_unpulled, status_waiting,
+    status_not_started, status_of_group, status_patch, status_terminated, status_unpulled,
+    status_waiting,
 };

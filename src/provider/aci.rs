@@ -15,6 +15,7 @@ use super::failure::follows;
 use super::zones::FullZones;
 use super::{
     Deleted, Ensured, Failure, GroupSummary, Images, Listing, References, RefreshRequests, Slot,
+    image_names,
 };
 use crate::api::Os;
 use crate::azure::ErrorClass;
@@ -198,6 +199,7 @@ impl Aci {
         for _ in 0..ROUNDS {
             let (translation, looked_up) = translated(pod, defaults, &owner, resolved).await?;
             let translation = translation?;
+            image_names::check(pod)?;
             resolved = looked_up;
             let unknown: Vec<Reference> = translation
                 .references
@@ -246,6 +248,7 @@ impl Aci {
             reason: "AciNameTaken",
             message: format!("container group {name} exists and is not ours; delete or rename it"),
             retry_after: None,
+            faults: None,
         })
     }
 }

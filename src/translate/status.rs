@@ -32,6 +32,7 @@ use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};
 use self::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
 use self::phase::phase_of;
+use super::fault::ContainerFault;
 use super::identity::restarts_before;
 use super::policy::RestartPolicy;
 use super::time;
@@ -94,6 +95,35 @@ pub fn status_waiting(
 ) -> PodStatus {
     let seen = All::of(facts, |container, _| {
         Seen::waiting(container, Some(reason), Some(message))
+    });
+    let lives = Lives {
+        phase: not_back(facts, "Pending"),
+        ready: Ready::ByContainers,
+        seen,
+    };
+    lives.status(facts, None, None, host_ip, now)
+}
+
+/// Status of a pod that has no group because containers of it cannot be started, as a kubelet has it: those wait for their
+/// first fault, the others for nothing in particular.
+pub fn status_not_started(
+    facts: &PodFacts,
+    faults: &[ContainerFault],
+    host_ip: Option<&str>,
+    now: Timestamp,
+) -> PodStatus {
+    let seen = All::of(facts, |container, kind| {
+        let list = match kind {
+            Kind::Init => &facts.init_containers,
+            Kind::Main => &facts.containers,
+        };
+        let is_it = |fault: &&ContainerFault| {
+            let found = list.get(fault.index);
+            fault.init == (kind == Kind::Init) && found.is_some_and(|it| it.name == container.name)
+        };
+        let fault = faults.iter().find(is_it);
+        let (reason, message) = fault.map(|it| (it.reason, it.message.as_str())).unzip();
+        Seen::waiting(container, reason, message)
     });
     let lives = Lives {
         phase: not_back(facts, "Pending"),

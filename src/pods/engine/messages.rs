@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Logs that are to be read.
 #[derive(Debug)]
-pub(super) struct Awaited {
+pub(super) struct UnreadLogs {
     ends: Vec<ContainerEnd>,
     tries: u32,
     due: Duration,
@@ -31,7 +31,7 @@ pub(super) struct Awaited {
     pub(super) last: Option<Box<ContainerGroup>>,
 }
 
-impl Awaited {
+impl UnreadLogs {
     pub(super) fn new(now: Now) -> Self {
         Self {
             ends: Vec::new(),
@@ -92,21 +92,16 @@ impl Engine {
 impl Record {
     /// Asks for the logs of what has ended in `group` and says nothing. True when the pod's last status, which is `ended`,
     /// waits for them.
-    pub(super) fn awaits_messages(
-        &mut self,
-        now: Now,
-        group: &ContainerGroup,
-        ended: bool,
-    ) -> bool {
+    pub(super) fn waits_for_logs(&mut self, now: Now, group: &ContainerGroup, ended: bool) -> bool {
         let ends = self.facts().map(|facts| ends_without_message(facts, group));
         let ends = ends.unwrap_or_default();
         if ends.is_empty() {
-            self.awaited = None;
+            self.unread = None;
             return false;
         }
-        let awaited = self.awaited.get_or_insert_with(|| Awaited::new(now));
-        awaited.ends = ends;
-        awaited.last = ended.then(|| Box::new(group.clone()));
+        let unread = self.unread.get_or_insert_with(|| UnreadLogs::new(now));
+        unread.ends = ends;
+        unread.last = ended.then(|| Box::new(group.clone()));
         ended
     }
 
@@ -126,13 +121,13 @@ impl Record {
     /// One more try has ended. After the last one what has no message yet stands without one; the group whose status has
     /// waited for it.
     fn tried_logs(&mut self, now: Now, gone: bool) -> Option<Box<ContainerGroup>> {
-        let awaited = self.awaited.as_mut()?;
-        awaited.due = now.mono + cadence::jitter(AGAIN * 2u32.saturating_pow(awaited.tries), 0);
-        awaited.tries = awaited.tries.saturating_add(1);
-        if awaited.tries < TRIES && awaited.due < awaited.until && !gone {
+        let unread = self.unread.as_mut()?;
+        unread.due = now.mono + cadence::jitter(AGAIN * 2u32.saturating_pow(unread.tries), 0);
+        unread.tries = unread.tries.saturating_add(1);
+        if unread.tries < TRIES && unread.due < unread.until && !gone {
             return None;
         }
-        let Awaited { ends, last, .. } = self.awaited.take()?;
+        let UnreadLogs { ends, last, .. } = self.unread.take()?;
         if let Some(pod) = &mut self.pod {
             for end in &ends {
                 if pod.facts.lacks_message(end) {

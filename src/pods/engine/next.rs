@@ -30,8 +30,8 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
     if record.in_flight.is_some() {
         return None;
     }
-    if let Some(awaited) = &record.awaited {
-        return Some(awaited.next(record));
+    if let Some(unread) = &record.unread {
+        return Some(unread.next(record));
     }
     let next = match &record.stage {
         Stage::Unsynced | Stage::Refused => None,

@@ -137,7 +137,7 @@ impl Record {
             pod.record_slow_start(now, age, (&name, group), &mut status, effects);
         }
         let ended = is_final(&status);
-        if self.awaits_messages(now, group, ended) {
+        if self.waits_for_logs(now, group, ended) {
             return;
         }
         let Some(pod) = &mut self.pod else { return };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
-use super::messages::Awaited;
+use super::messages::UnreadLogs;
 use super::next::Next;
 use super::stage::{Exists, Flight, Made, Orphan, Removal, Stage, Why};
 use super::{Effect, NodeState, Now};
@@ -44,7 +44,7 @@ pub(super) struct Record {
     /// When its last GET began to be true, by the wall clock.
     pub(super) observed_at: Option<Timestamp>,
     /// Logs that are read before anything else, for the messages of containers that have ended.
-    pub(super) awaited: Option<Awaited>,
+    pub(super) unread: Option<UnreadLogs>,
 }
 
 /// What is remembered of a pod.
@@ -98,7 +98,7 @@ impl Record {
             poll_now: false,
             missing_since: None,
             observed_at: None,
-            awaited: None,
+            unread: None,
         }
     }
 
@@ -111,7 +111,7 @@ impl Record {
         self.base = now.mono;
         self.poll_now = false;
         self.missing_since = None;
-        self.awaited = None;
+        self.unread = None;
         if let Some(pod) = &mut self.pod {
             pod.queued = None;
         }
@@ -119,7 +119,7 @@ impl Record {
 
     pub(super) fn remove_group(&mut self, now: Now, why: Why) {
         let had_group = self.exists != Exists::No;
-        let last = self.awaited.take().and_then(|awaited| awaited.last);
+        let last = self.unread.take().and_then(|unread| unread.last);
         let removal = Removal {
             last,
             ..Removal::new(why, had_group)
@@ -185,7 +185,7 @@ impl Record {
     pub(super) fn time_left(&self, now: Now) -> Option<Duration> {
         let facts = self.facts().filter(|facts| facts.deletion.is_none())?;
         // It has ended by itself.
-        if self.awaited.as_ref().is_some_and(Awaited::is_last) {
+        if self.unread.as_ref().is_some_and(UnreadLogs::is_last) {
             return None;
         }
         match self.stage {

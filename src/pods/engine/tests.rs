@@ -188,6 +188,7 @@ fn failure(kind: FailureKind) -> Failure {
         reason: "Test",
         message: "a test".into(),
         retry_after: None,
+        faults: None,
     }
 }
 

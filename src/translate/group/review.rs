@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 
 use super::budget::{Amount, Budget, Exceeded, Of};
+use super::kubelet::{CONFIG_ERROR, FAILED_MOUNT};
 use super::resolved::{Found, Image, Object, Reference, Resolved};
 use super::{NOT_SUPPORTED, Note, Refusal, Refusals};
 use crate::api::{Compatibility, Os, Treatment, Unenforced};
@@ -38,6 +39,10 @@ pub(super) struct Review<'a> {
     pub(super) budget: Budget,
     /// Whether what is called a container now stands in `spec.initContainers`: its fields have the same verdicts.
     pub(super) init: bool,
+    /// Namespace of the pod.
+    pub(super) namespace: String,
+    /// Name of the pod's volume that is looked at.
+    pub(super) volume: Option<String>,
     /// What becomes of pods that ask for what ACI cannot enforce.
     pub(super) compatibility: Compatibility,
     /// What this one asks for of that: why, the first field, and how many more there are.
@@ -57,6 +62,8 @@ impl<'a> Review<'a> {
             unknown: false,
             budget: Budget::full(),
             init: false,
+            namespace: String::new(),
+            volume: None,
             compatibility: Compatibility::default(),
             not_enforced: BTreeMap::new(),
             refusals: Vec::new(),
@@ -137,14 +144,41 @@ impl<'a> Review<'a> {
     }
 
     fn absent(&mut self, reference: &Reference, optional: bool, path: &str) {
-        let reasons = reference.reasons();
+        let [reason, _] = reference.optional();
         if optional {
             let message = format!("{reference} does not exist; the pod runs without it");
-            self.note(reasons.optional, path, message);
+            self.note(reason, path, message);
         } else {
-            let message = format!("{reference} does not exist; create it and the pod starts");
-            self.refuse_until_present(reasons.mandatory, path.to_owned(), message);
+            self.refuse_missing(reference, None, path);
         }
+    }
+
+    /// Refuses what a kubelet would not start either, with its reason and words, until the reference or its key is there.
+    fn refuse_missing(&mut self, reference: &Reference, key: Option<&str>, path: &str) {
+        let Some((kind, name, of_key)) = reference.object() else {
+            let message = format!("{reference} does not exist; create it and the pod starts");
+            return self.refuse_until_present(reference.missing(), path.to_owned(), message);
+        };
+        let absent = || format!("{} {name:?} not found", kind.to_ascii_lowercase());
+        if self.volume.is_some() {
+            let why = key.map(|key| format!("references non-existent {of_key}: {key}"));
+            return self.refuse_mount(path, &why.unwrap_or_else(absent));
+        }
+        let namespace = &self.namespace;
+        let message =
+            key.map(|key| format!("couldn't find key {key} in {kind} {namespace}/{name}"));
+        self.refuse_until_present(
+            CONFIG_ERROR,
+            path.to_owned(),
+            message.unwrap_or_else(absent),
+        );
+    }
+
+    /// Refuses the volume that is looked at as a kubelet says that it cannot mount it, until that changes.
+    pub(super) fn refuse_mount(&mut self, path: &str, why: &str) {
+        let volume = self.volume.as_deref().unwrap_or_default();
+        let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
+        self.refuse_until_present(FAILED_MOUNT, path.to_owned(), message);
     }
 
     /// The pod refers to this.
@@ -204,16 +238,15 @@ impl<'a> Review<'a> {
     ) -> Option<&'a SecretBytes> {
         let binary = object.binary.get(key).filter(|_| binary);
         let found = object.data.get(key).or(binary);
-        let reasons = reference.reasons();
         if found.is_some() {
             return found;
         }
         if optional {
+            let [_, reason] = reference.optional();
             let message = format!("{reference} has no key {key}; the pod runs without it");
-            self.note(reasons.optional_key, path, message);
+            self.note(reason, path, message);
         } else {
-            let message = format!("{reference} has no key {key}; add it and the pod starts");
-            self.refuse_until_present(reasons.key, path.to_owned(), message);
+            self.refuse_missing(reference, Some(key), path);
         }
         None
     }

@@ -300,9 +300,9 @@ fn container(
         messages: Vec::new(),
     };
     if facts.message_from_log {
-        let states = status.map(|status| [&status.last_state, &status.state]);
-        for state in states.into_iter().flatten().flatten() {
-            let message = state.terminated.as_ref().and_then(TerminationMessage::of);
+        let ends = status.map(|status| [&status.last_state, &status.state]);
+        for end in ends.into_iter().flatten().flatten() {
+            let message = end.terminated.as_ref().and_then(TerminationMessage::of);
             message.into_iter().for_each(|it| facts.learn(it));
         }
     }

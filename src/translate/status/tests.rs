@@ -2,12 +2,13 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use serde_json::{Value, json};
 
 use super::{
-    GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_unpulled, status_waiting,
+    GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone,
+    status_not_started, status_of_group, status_patch, status_terminated, status_unpulled,
+    status_waiting,
 };
 use crate::azure::model::ContainerGroup;
 use crate::translate::testing::{HELLO, PENDING, RUNNING, TERMINATED, at, changed, group, pod};
-use crate::translate::{PodFacts, facts};
+use crate::translate::{ContainerFault, PodFacts, facts};
 
 mod echo;
 mod ends;

@@ -36,6 +36,13 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].imagePullPolicy",
         Ignored("ACI decides when an image is pulled"),
     ),
+    both(
+        "spec.containers[].imagePullPolicy: Never",
+        Refused(
+            "no image is on a virtual node before it is pulled: the container waits with ErrImageNeverPull, as on a node that \
+             has not got it",
+        ),
+    ),
     both("spec.containers[].lifecycle", Mapped),
     both(
         "spec.containers[].lifecycle.postStart",
@@ -394,9 +401,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both("spec.containers[].volumeMounts[].subPathExpr", Mapped),
     both(
-        "spec.containers[].volumeMounts[].subPathExpr: with a name that is no variable, or whose value is from a Secret",
+        "spec.containers[].volumeMounts[].subPathExpr: with a name whose value is from a Secret",
         Refused(
-            "there is no such path, or everyone who may read the container group would see the secret; use other variables",
+            "everyone who may read the container group would see the secret; use other variables",
         ),
     ),
 ];

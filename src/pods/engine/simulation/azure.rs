@@ -20,6 +20,7 @@ fn failure() -> Failure {
         reason: "Simulated",
         message: "simulated".into(),
         retry_after: None,
+        faults: None,
     }
 }
 

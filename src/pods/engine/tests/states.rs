@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pods::engine::ending::Ending;
-use crate::pods::engine::messages::Awaited;
+use crate::pods::engine::messages::UnreadLogs;
 use crate::pods::engine::next::{is_at_rest, next};
 use crate::pods::engine::record::{PodRecord, Record};
 use crate::pods::engine::stage::{Afterwards, Exists, Made, Orphan, Removal, Stopping, Why};
@@ -73,7 +73,7 @@ prop_compose! {
         exists in prop_oneof![Just(Exists::No), Just(Exists::Maybe), Just(Exists::Yes)],
         flying in prop::option::weighted(0.2, 0u32..3),
         numbers in (0u32..30, 0u64..8000, 0u64..4000, any::<bool>(), any::<bool>()),
-        (missing, awaited) in any::<(bool, bool)>(),
+        (missing, unread) in any::<(bool, bool)>(),
         grace in prop_oneof![Just(0i64), 0i64..8000],
         made in prop_oneof![Just(Made::Here), Just(Made::Before), Just(Made::Predecessor), Just(Made::Elsewhere)],
     ) -> Record {
@@ -115,7 +115,7 @@ prop_compose! {
         record.look_first = look_first;
         record.missing_since = missing.then_some(now.mono);
         let active = matches!(record.stage, Stage::Starting { .. } | Stage::Running { .. });
-        record.awaited = (awaited && active).then(|| Awaited::new(now));
+        record.unread = (unread && active).then(|| UnreadLogs::new(now));
         record
     }
 }
