@@ -73,6 +73,9 @@ pub fn status_of_group(
             now,
         );
     }
+    if matches!(by_containers, "Succeeded" | "Failed") {
+        seen.end_sidecars(now);
+    }
     let ready = if phase == GroupPhase::Repairing {
         for container in &mut seen.containers {
             container.ready = false;
@@ -292,6 +295,15 @@ pub fn has_ended(facts: &PodFacts, group: &ContainerGroup) -> bool {
     })
 }
 
+/// Whether nothing runs in a group but sidecars of the pod.
+pub fn only_sidecars_run(facts: &PodFacts, group: &ContainerGroup) -> bool {
+    let running = running_containers(group);
+    !running.is_empty()
+        && running
+            .iter()
+            .all(|name| facts.sidecars().any(|it| it == name))
+}
+
 /// Names of the containers of a group that run.
 pub fn running_containers(group: &ContainerGroup) -> Vec<String> {
     let runs = |container: &&crate::azure::model::Container| {
@@ -353,6 +365,15 @@ impl<'a> All<'a> {
             }
         }
         all
+    }
+
+    /// Ends the sidecars of a pod that has ended: they are being ended, and no later status says how.
+    fn end_sidecars(&mut self, now: Timestamp) {
+        let message = "the sidecar is ended with its pod and its exit code is not known";
+        let started = |it: &&mut Seen<'_>| it.is_sidecar() && it.has_started();
+        for sidecar in self.init.iter_mut().filter(started) {
+            sidecar.lost(message, now);
+        }
     }
 
     /// Ends every container that has not ended, in a way that nobody saw.

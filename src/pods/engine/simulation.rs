@@ -25,6 +25,8 @@ struct Pod {
     hook: bool,
     /// Under `restartPolicy: Never`.
     once: bool,
+    /// Its container ends by itself, with this exit code, and it has a sidecar.
+    job: Option<u8>,
     deadline: Option<u8>,
     status: serde_json::Value,
 }
@@ -58,6 +60,8 @@ struct World {
     wrong_deletes: Vec<String>,
     deleted_behind_our_back: BTreeSet<String>,
     stopped: BTreeSet<String>,
+    /// Pods that end by themselves, and their exit codes.
+    jobs: BTreeMap<String, u8>,
     /// What is on its way: when it answers, and the answer where it is decided already.
     flying: Vec<Flight>,
     /// When it answers, when it began, and the answer.
@@ -161,6 +165,7 @@ impl World {
             wrong_deletes: Vec::new(),
             deleted_behind_our_back: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            jobs: BTreeMap::new(),
             flying: Vec::new(),
             listing: None,
             latency: Duration::ZERO,
@@ -210,6 +215,12 @@ impl World {
             "spec": {"nodeName": "node", "restartPolicy": policy, "containers": [{"name": "c", "image": "i"}]},
             "status": pod.status,
         });
+        if pod.job.is_some() {
+            object["spec"]["initContainers"] =
+                json!([{"name": "proxy", "image": "p", "restartPolicy": "Always"}]);
+            object["spec"]["containers"][0]["terminationMessagePolicy"] =
+                json!("FallbackToLogsOnError");
+        }
         if let Some(seconds) = pod.deadline {
             object["spec"]["activeDeadlineSeconds"] = json!(seconds);
         }

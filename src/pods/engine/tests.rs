@@ -12,6 +12,7 @@ mod orphans;
 mod page;
 mod queued;
 mod shared_failures;
+mod sidecars;
 mod slow;
 mod states;
 

@@ -177,6 +177,12 @@ impl PodFacts {
         self.start_time?.checked_add(allowed).ok()
     }
 
+    /// Names of its sidecars.
+    pub fn sidecars(&self) -> impl Iterator<Item = &str> {
+        let sidecars = self.init_containers.iter().filter(|it| it.sidecar);
+        sidecars.map(|it| &*it.name)
+    }
+
     /// The greatest `restartCount` of the pod's containers.
     pub fn restarts(&self) -> i32 {
         let all = self.init_containers.iter().chain(&self.containers);

@@ -3,8 +3,8 @@
 use super::Row;
 use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused};
 use super::words::{
-    APP_ARMOR, ENDLESS, IMAGE_ROOT, INIT, PROBE, ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE,
-    SIDECAR, TERMINAL, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
+    APP_ARMOR, IMAGE_ROOT, INIT, PROBE, ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SIDECAR,
+    SIDECAR_OF_JOB, TERMINAL, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
 };
 use crate::api::Unenforced;
 
@@ -158,9 +158,10 @@ pub(super) const ROWS: &[Row] = &[
         SIDECAR,
         WIN_INIT,
     ),
-    both(
+    per_os(
         "spec.initContainers[].restartPolicy: Always in a pod that ends",
-        ENDLESS,
+        SIDECAR_OF_JOB,
+        WIN_INIT,
     ),
     both("spec.initContainers[].startupProbe", INIT),
     // EnvVar

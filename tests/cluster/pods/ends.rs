@@ -151,6 +151,59 @@ fn the_end_of_a_log_is_the_message_of_a_container_that_failed() {
 }
 
 #[test]
+fn a_job_with_a_sidecar_completes_and_its_group_ends_by_itself() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "sidecarjob", "Linux").await;
+        let mut spec = fixture.pod_spec("example.com/exit:0");
+        merge(
+            &mut spec,
+            &json!({
+                "restartPolicy": "Never",
+                "initContainers": [{"name": "proxy", "image": "example.com/web", "restartPolicy": "Always"}],
+            }),
+        );
+        fixture
+            .create::<Job>(&json!({
+                "metadata": {"name": "works"},
+                "spec": {"backoffLimit": 0, "template": {"spec": spec}},
+            }))
+            .await;
+        eventually("the Job is complete", PATIENCE, || async {
+            let job = fixture.api::<Job>().get("works").await.unwrap();
+            let job = serde_json::to_value(job).unwrap();
+            if condition(&job, "Complete")["status"] == "True" {
+                Ok(())
+            } else {
+                Err(job["status"].to_string())
+            }
+        })
+        .await;
+        let pod = only_pod(&fixture, "the Job's pod succeeded", |pod| {
+            pod["status"]["phase"] == "Succeeded"
+        })
+        .await;
+        assert_eq!(terminated(&pod)["exitCode"], 0);
+        let sidecar = &pod["status"]["initContainerStatuses"][0]["state"];
+        assert_eq!(sidecar["terminated"]["reason"], "ContainerStatusUnknown");
+        let group = fixture.group_of(&pod);
+        eventually("the sidecar has ended", PATIENCE, || async {
+            let group = fixture.control.group(&group).unwrap();
+            let state = &group["properties"]["instanceView"]["state"];
+            // Stopped it would have no logs.
+            if *state == "Succeeded" {
+                Ok(())
+            } else {
+                Err(state.to_string())
+            }
+        })
+        .await;
+        assert_eq!(fixture.control.sigterms(&group, "proxy"), Ok(1));
+        fixture.finish().await;
+    });
+}
+
+#[test]
 fn what_the_platform_starts_again_is_stopped_and_stays_ended() {
     run(async {
         let operator = shared().await;

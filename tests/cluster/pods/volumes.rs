@@ -250,8 +250,7 @@ fn what_a_share_needs_is_waited_for_and_another_kind_of_volume_is_refused() {
             })
             .await;
         let event = fixture.event(&keyless, "FailedMount").await;
-        let note =
-            "MountVolume.SetUp failed for volume \"data-volume\" : secret \"unshared/late\" not found";
+        let note = "MountVolume.SetUp failed for volume \"data-volume\" : secret \"unshared/late\" not found";
         assert_eq!(text(&event["note"]), note);
         assert_eq!(fixture.calls("keyless"), []);
         told("disk", "ReferenceNotSupportedOnAci", "disk.csi.azure.com").await;

@@ -11,6 +11,8 @@ use crate::provider::{Deleted, EndLogs, Ensured, Failure, FailureKind, GroupSumm
 use crate::translate::PodKey;
 
 const STARTS_AFTER: Duration = Duration::from_secs(3);
+/// The container of a job ends so long after its start.
+const JOB_TAKES: Duration = Duration::from_secs(4);
 /// Containers end so long after SIGTERM.
 const ENDS_AFTER: Duration = Duration::from_secs(2);
 
@@ -133,6 +135,7 @@ impl World {
                 }
                 if let Some(pod) = self.pods.get(&uid)
                     && pod.deleting
+                    && !matches!(pod.status["phase"].as_str(), Some("Succeeded" | "Failed"))
                     && self.now < pod.grace.0
                     && self.signals.contains(&uid)
                     && self.ended.get(&uid).is_some_and(|ended| *ended > self.now)
@@ -222,11 +225,58 @@ impl World {
                 "restartCount": 0, "currentState": {"state": "Running", "startTime": "2027-01-15T08:00:00Z"},
             });
         }
+        if let Some(code) = self.jobs.get(uid) {
+            return Some(self.group_of_job(uid, *made, *code));
+        }
         let group = json!({"name": format!("g-{uid}"), "properties": {
             "osType": "Linux", "restartPolicy": "Always", "containers": [container],
             "provisioningState": if running { "Succeeded" } else { "Creating" },
             "instanceView": {"state": if running { "Running" } else { "Pending" }},
         }});
         Some(Box::new(serde_json::from_value(group).unwrap()))
+    }
+
+    /// Until when the container of a job runs, and its sidecar.
+    pub(super) fn ends_of_job(&self, uid: &str, made: Duration) -> [Option<Duration>; 2] {
+        let signalled = self.ended.get(uid).copied();
+        let by_itself = made + STARTS_AFTER + JOB_TAKES;
+        // Some do not care for signals.
+        let sidecar = signalled.filter(|_| !uid.starts_with("u5"));
+        [
+            Some(signalled.map_or(by_itself, |at| at.min(by_itself))),
+            sidecar,
+        ]
+    }
+
+    fn group_of_job(&self, uid: &str, made: Duration, code: u8) -> Box<ContainerGroup> {
+        let begun = self.now >= made + STARTS_AFTER;
+        let ends = self.ends_of_job(uid, made);
+        let [main, sidecar] = ends.map(|end| end.filter(|end| *end <= self.now));
+        let view = |end: Option<Duration>, code: u8| match end {
+            _ if !begun => json!(null),
+            Some(end) => {
+                json!({"restartCount": 0, "currentState": {"state": "Terminated", "exitCode": code,
+                    "startTime": wall(made).to_string(), "finishTime": wall(end).to_string()}})
+            }
+            None => {
+                json!({"restartCount": 0, "currentState": {"state": "Running", "startTime": wall(made).to_string()}})
+            }
+        };
+        let state = match (main, sidecar) {
+            _ if self.stopped.contains(uid) => "Stopped",
+            _ if !begun => "Pending",
+            (Some(_), Some(_)) if code == 0 => "Succeeded",
+            (Some(_), Some(_)) => "Failed",
+            _ => "Running",
+        };
+        let group = json!({"name": format!("g-{uid}"), "properties": {
+            "osType": "Linux", "restartPolicy": "Never", "containers": [
+                {"name": "c", "properties": {"image": "i", "instanceView": view(main, code)}},
+                {"name": "proxy", "properties": {"image": "p", "instanceView": view(sidecar, 0)}},
+            ],
+            "provisioningState": if begun { "Succeeded" } else { "Creating" },
+            "instanceView": {"state": state},
+        }});
+        Box::new(serde_json::from_value(group).unwrap())
     }
 }

@@ -13,6 +13,7 @@ fn stage() -> impl Strategy<Value = Stage> {
     let since = (0u64..4000).prop_map(Duration::from_secs);
     let afterwards = prop_oneof![
         Just(Afterwards::Rest),
+        Just(Afterwards::Signal),
         Just(Afterwards::Stop),
         Just(Afterwards::Poll)
     ];
@@ -205,6 +206,9 @@ proptest! {
             }
             Operation::DeletePod => {
                 prop_assert!(matches!(record.stage, Stage::Gone) && !record.is_unwritten());
+            }
+            Operation::SendSignal(_) if matches!(record.stage, Stage::Finished(_)) => {
+                prop_assert!(!record.is_unwritten(), "its end is not on record: {:?}", record);
             }
             Operation::RunPreStop(_) | Operation::SendSignal(_) => {
                 prop_assert!(deleting && !record.is_unwritten(), "not on record: {:?}", record);
