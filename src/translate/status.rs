@@ -17,6 +17,7 @@ mod container;
 mod events;
 mod facts;
 mod messages;
+mod not_started;
 mod patch;
 mod phase;
 
@@ -25,14 +26,14 @@ pub use facts::{
     ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer, PodFacts, facts,
 };
 pub use messages::{ContainerEnd, MESSAGE_LINES, TerminationMessage, ends_without_message};
+pub use not_started::{status_not_started, status_unpulled, status_waiting};
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};
-use self::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
+use self::events::{line, pull_trouble};
 use self::phase::phase_of;
-use super::fault::ContainerFault;
 use super::identity::restarts_before;
 use super::policy::RestartPolicy;
 use super::time;
@@ -86,89 +87,6 @@ pub fn status_of_group(
     };
     let phase = not_back(facts, by_containers);
     Lives { phase, ready, seen }.status(facts, None, ip_of(group), host_ip, now)
-}
-
-/// Status of a pod that has no running group yet: `Pending`, every container `Waiting` for `reason`.
-pub fn status_waiting(
-    facts: &PodFacts,
-    reason: &str,
-    message: &str,
-    host_ip: Option<&str>,
-    now: Timestamp,
-) -> PodStatus {
-    let seen = All::of(facts, |container, _| {
-        Seen::waiting(container, Some(reason), Some(message))
-    });
-    let lives = Lives {
-        phase: not_back(facts, "Pending"),
-        ready: Ready::ByContainers,
-        seen,
-    };
-    lives.status(facts, None, None, host_ip, now)
-}
-
-/// Status of a pod that has no group because containers of it cannot be started, as a kubelet has it: those wait for their
-/// first fault, the others for nothing in particular.
-pub fn status_not_started(
-    facts: &PodFacts,
-    faults: &[ContainerFault],
-    host_ip: Option<&str>,
-    now: Timestamp,
-) -> PodStatus {
-    let seen = All::of(facts, |container, kind| {
-        let list = match kind {
-            Kind::Init => &facts.init_containers,
-            Kind::Main => &facts.containers,
-        };
-        let is_it = |fault: &&ContainerFault| {
-            let found = list.get(fault.index);
-            fault.init == (kind == Kind::Init) && found.is_some_and(|it| it.name == container.name)
-        };
-        let fault = faults.iter().find(is_it);
-        let (reason, message) = fault.map(|it| (it.reason, it.message.as_str())).unzip();
-        Seen::waiting(container, reason, message)
-    });
-    let lives = Lives {
-        phase: not_back(facts, "Pending"),
-        ready: Ready::ByContainers,
-        seen,
-    };
-    lives.status(facts, None, None, host_ip, now)
-}
-
-/// Status of a pod for which ACI makes no group because it cannot pull an image, said in `message`: as a kubelet has it,
-/// `ErrImagePull` after the first try and `ImagePullBackOff` when it was tried `again`. Containers whose image `message` does
-/// not name wait without a reason, when it names one at all.
-pub fn status_unpulled(
-    facts: &PodFacts,
-    again: bool,
-    message: &str,
-    host_ip: Option<&str>,
-    now: Timestamp,
-) -> PodStatus {
-    // ACI puts the image in quotes.
-    let named = |container: &ContainerFacts| message.contains(&format!("'{}'", container.image));
-    let mut all = facts.init_containers.iter().chain(&facts.containers);
-    let names_one = all.any(named);
-    let seen = All::of(facts, |container, _| {
-        if names_one && !named(container) {
-            return Seen::waiting(container, None, None);
-        }
-        if again {
-            let message = format!(
-                "Back-off pulling image \"{}\": {ERR_IMAGE_PULL}: {message}",
-                container.image
-            );
-            return Seen::waiting(container, Some(IMAGE_PULL_BACK_OFF), Some(&message));
-        }
-        Seen::waiting(container, Some(ERR_IMAGE_PULL), Some(message))
-    });
-    let lives = Lives {
-        phase: not_back(facts, "Pending"),
-        ready: Ready::ByContainers,
-        seen,
-    };
-    lives.status(facts, None, None, host_ip, now)
 }
 
 /// Status of a pod that has ended as `Failed` for a reason of ours; `last_group` is its group as it was last read.

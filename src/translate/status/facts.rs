@@ -307,9 +307,10 @@ fn container(
     };
     if facts.message_from_log {
         let ends = status.map(|status| [&status.last_state, &status.state]);
-        for end in ends.into_iter().flatten().flatten() {
-            let message = end.terminated.as_ref().and_then(TerminationMessage::of);
-            message.into_iter().for_each(|it| facts.learn(it));
+        let ends = ends.into_iter().flatten().flatten();
+        let messages = ends.filter_map(|end| TerminationMessage::of(end.terminated.as_ref()?));
+        for message in messages {
+            facts.learn(message);
         }
     }
     facts
