@@ -26,10 +26,10 @@ pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, sh
 pub use owner::is_of_daemon_set;
 pub use policy::RestartPolicy;
 pub use status::{
-    ConditionFacts, ContainerEnd, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer,
-    EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER, PodFacts,
-    TerminationMessage, digest, ends_without_message, facts, group_phase, has_ended, is_final,
-    only_sidecars_run, provisioning_failure, running_containers, status_failed, status_group_gone,
-    status_group_lost, status_not_started, status_of_group, status_patch, status_terminated,
-    status_unpulled, status_waiting,
+    ConditionFacts, ContainerEnd, ContainerFacts, ContainerResources, Deletion, EndStep, Ended,
+    EphemeralContainer, EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER,
+    PodFacts, TerminationMessage, digest, ends_without_message, facts, group_phase, has_ended,
+    is_final, only_sidecars_run, provisioning_failure, running_containers, status_failed,
+    status_group_gone, status_group_lost, status_not_started, status_of_group, status_patch,
+    status_terminated, status_unpulled, status_waiting,
 };

@@ -20,6 +20,7 @@ mod messages;
 mod not_started;
 mod patch;
 mod phase;
+mod resources;
 
 pub use events::{EventCursor, GroupEvent, provisioning_failure};
 pub use facts::{
@@ -29,6 +30,7 @@ pub use messages::{ContainerEnd, MESSAGE_LINES, TerminationMessage, ends_without
 pub use not_started::{status_not_started, status_unpulled, status_waiting};
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
+pub use resources::ContainerResources;
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};

@@ -11,6 +11,7 @@ use crate::azure::model::{ContainerState as ArmState, Event, InstanceView};
 use crate::translate::policy::RestartPolicy;
 use crate::translate::status::events::{line, pull_trouble};
 use crate::translate::status::facts::ContainerFacts;
+use crate::translate::status::resources::ContainerResources;
 use crate::translate::{identity, time};
 
 /// What a kubelet reports for an end that nobody saw.
@@ -293,6 +294,7 @@ impl<'a> Seen<'a> {
 
     pub(super) fn status(self) -> ContainerStatus {
         let running = matches!(self.life, Life::Running { .. });
+        let resources = Some(&self.facts.resources).filter(|_| self.has_started());
         let state = match self.life {
             Life::Waiting { reason, message } => ContainerState {
                 waiting: Some(ContainerStateWaiting {
@@ -325,6 +327,8 @@ impl<'a> Seen<'a> {
             ready: self.ready,
             started: Some(running),
             restart_count: self.restarts,
+            resources: resources.and_then(ContainerResources::resources),
+            allocated_resources: resources.and_then(ContainerResources::allocated),
             state: Some(state),
             last_state: self.last.map(|end| ContainerState {
                 terminated: Some(end),

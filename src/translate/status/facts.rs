@@ -10,6 +10,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::billing::BilledNoted;
 use super::digest;
 use super::messages::TerminationMessage;
+use super::resources::ContainerResources;
 use crate::translate::identity::PodKey;
 use crate::translate::policy::{RestartPolicy, is_sidecar};
 
@@ -27,6 +28,8 @@ pub struct ContainerFacts {
     pub restarts: i32,
     /// Since when it runs, by the status in the API server; `None` unless it is `Running` there.
     pub running: Option<Timestamp>,
+    /// What it has asked for, by its status in the API server once it has been started: a group is not resized.
+    pub resources: ContainerResources,
     /// Whether the end of its log is its termination message when it fails.
     pub message_from_log: bool,
     /// Its termination messages that were read from its log, the newest last.
@@ -301,6 +304,11 @@ fn container(
         ended: status.and_then(Ended::of),
         restarts: status.map_or(0, |status| status.restart_count.max(0)),
         running: status.and_then(running_since),
+        resources: status
+            .and_then(|status| status.resources.as_ref())
+            .or(container.resources.as_ref())
+            .map(ContainerResources::of)
+            .unwrap_or_default(),
         message_from_log: container.termination_message_policy.as_deref()
             == Some("FallbackToLogsOnError"),
         messages: Vec::new(),
@@ -353,7 +361,7 @@ mod tests {
                 .sum::<usize>()
             + facts.node_name.len()
             + containers
-                .map(|it| of(&it.name) + of(&it.image))
+                .map(|it| of(&it.name) + of(&it.image) + it.resources.bytes())
                 .sum::<usize>()
             + facts
                 .readiness_gates

@@ -65,6 +65,35 @@ fn short(status: &PodStatus) -> (String, Value, String) {
 }
 
 #[test]
+fn a_container_that_has_started_repeats_what_it_has_asked_for() {
+    let asks = json!({"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}});
+    let facts = web_facts(&[("/spec/containers/0/resources", asks.clone())]);
+    let status = observed(&facts, &group(RUNNING, &[]));
+    let shown = |status: &PodStatus| {
+        let container = serde_json::to_value(first(status)).unwrap();
+        (
+            container["resources"].clone(),
+            container["allocatedResources"].clone(),
+        )
+    };
+    let expected = (asks.clone(), asks["requests"].clone());
+    assert_eq!(shown(&status), expected);
+    let waiting = observed(&facts, &group(PENDING, &[]));
+    assert_eq!(shown(&waiting), (Value::Null, Value::Null));
+    // A group is not resized, and an API server that does not keep it is not written to again and again.
+    let more = json!({"requests": {"cpu": "2"}});
+    let told = serde_json::to_value(&status.container_statuses).unwrap();
+    let resized = web_facts(&[
+        ("/spec/containers/0/resources", more),
+        ("/status/containerStatuses", told),
+    ]);
+    assert_eq!(shown(&observed(&resized, &group(RUNNING, &[]))), expected);
+    let without = web_facts(&[]);
+    let without = observed(&without, &group(RUNNING, &[]));
+    assert_eq!(digest(&status), digest(&without));
+}
+
+#[test]
 fn a_running_group_is_a_running_pod() {
     let status = observed(&web_facts(&[]), &group(RUNNING, &[]));
     let id = first(&status).container_id.clone().unwrap();
