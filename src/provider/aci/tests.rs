@@ -247,8 +247,8 @@ async fn a_bomb_is_refused_before_anything_is_looked_up() {
     assert_eq!(asked(&world), (0, 0));
 }
 
-#[tokio::test]
-async fn whoever_misses_a_container_raises_a_doubt() {
+/// An emulator, and a provider of it.
+async fn emulated() -> (aci_emulator::Emulator, Aci) {
     // Before the emulator, which needs it.
     let world = Arc::new(World::default());
     provider(&world);
@@ -263,6 +263,23 @@ async fn whoever_misses_a_container_raises_a_doubt() {
     let ca = STANDARD.encode(emulator.ca_pem());
     let endpoints = Endpoints::custom(emulator.url(), emulator.url(), None, Some(&ca)).unwrap();
     let aci = provider_at(endpoints, &subscription, credential, &world);
+    (emulator, aci)
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_is_left_out_and_the_group_is_read_all_the_same() {
+    let (_emulator, aci) = emulated().await;
+    let end = crate::translate::ContainerEnd {
+        container: "c".to_owned(),
+        id: "aci://1".to_owned(),
+    };
+    let read = aci.read_logs("gone", &[end]).await.unwrap();
+    assert_eq!((read.logs, read.group), (Vec::new(), None));
+}
+
+#[tokio::test]
+async fn whoever_misses_a_container_raises_a_doubt() {
+    let (_emulator, aci) = emulated().await;
     let pod = |name: &str| PodKey {
         namespace: "d".to_owned(),
         name: name.to_owned(),
