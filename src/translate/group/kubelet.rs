@@ -1,5 +1,7 @@
 //! What a kubelet would not start either, told in its words: tools know its reasons.
 
+use super::resolved::Reference;
+use super::review::Review;
 use super::{Refusal, Refusals};
 use crate::translate::fault::ContainerFault;
 
@@ -10,7 +12,7 @@ const INVALID_NAME: &str = "InvalidImageName";
 /// The image is not there and must not be pulled.
 pub(super) const NEVER_PULL: &str = "ErrImageNeverPull";
 /// A volume cannot be mounted. No container has it for a reason: all of them wait.
-pub(super) const FAILED_MOUNT: &str = "FailedMount";
+const FAILED_MOUNT: &str = "FailedMount";
 
 impl Refusal {
     /// The refusal of the image of a container whose name no container runtime can read.
@@ -79,6 +81,36 @@ impl Refusals {
     /// The first refusal that no kubelet has.
     pub(super) fn own(&self) -> Option<&Refusal> {
         self.0.iter().find(|refusal| !refusal.is_kubelets())
+    }
+}
+
+impl Review<'_> {
+    /// Refuses what a kubelet would not start either, with its reason and words, until the reference or its key is there.
+    pub(super) fn refuse_missing(&mut self, reference: &Reference, key: Option<&str>, path: &str) {
+        let Some((kind, name, of_key)) = reference.object() else {
+            let message = format!("{reference} does not exist; create it and the pod starts");
+            return self.refuse_until_present(reference.missing(), path.to_owned(), message);
+        };
+        let absent = || format!("{} {name:?} not found", kind.to_ascii_lowercase());
+        if self.volume.is_some() {
+            let why = key.map(|key| format!("references non-existent {of_key}: {key}"));
+            return self.refuse_mount(path, &why.unwrap_or_else(absent));
+        }
+        let namespace = &self.namespace;
+        let message =
+            key.map(|key| format!("couldn't find key {key} in {kind} {namespace}/{name}"));
+        self.refuse_until_present(
+            CONFIG_ERROR,
+            path.to_owned(),
+            message.unwrap_or_else(absent),
+        );
+    }
+
+    /// Refuses the volume that is looked at as a kubelet says that it cannot mount it, until that changes.
+    pub(super) fn refuse_mount(&mut self, path: &str, why: &str) {
+        let volume = self.volume.as_deref().unwrap_or_default();
+        let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
+        self.refuse_until_present(FAILED_MOUNT, path.to_owned(), message);
     }
 }
 

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 
 use super::budget::{Amount, Budget, Exceeded, Of};
-use super::kubelet::{CONFIG_ERROR, FAILED_MOUNT};
 use super::resolved::{Found, Image, Object, Reference, Resolved};
 use super::{NOT_SUPPORTED, Note, Refusal, Refusals};
 use crate::api::{Compatibility, Os, Treatment, Unenforced};
@@ -151,34 +150,6 @@ impl<'a> Review<'a> {
         } else {
             self.refuse_missing(reference, None, path);
         }
-    }
-
-    /// Refuses what a kubelet would not start either, with its reason and words, until the reference or its key is there.
-    fn refuse_missing(&mut self, reference: &Reference, key: Option<&str>, path: &str) {
-        let Some((kind, name, of_key)) = reference.object() else {
-            let message = format!("{reference} does not exist; create it and the pod starts");
-            return self.refuse_until_present(reference.missing(), path.to_owned(), message);
-        };
-        let absent = || format!("{} {name:?} not found", kind.to_ascii_lowercase());
-        if self.volume.is_some() {
-            let why = key.map(|key| format!("references non-existent {of_key}: {key}"));
-            return self.refuse_mount(path, &why.unwrap_or_else(absent));
-        }
-        let namespace = &self.namespace;
-        let message =
-            key.map(|key| format!("couldn't find key {key} in {kind} {namespace}/{name}"));
-        self.refuse_until_present(
-            CONFIG_ERROR,
-            path.to_owned(),
-            message.unwrap_or_else(absent),
-        );
-    }
-
-    /// Refuses the volume that is looked at as a kubelet says that it cannot mount it, until that changes.
-    pub(super) fn refuse_mount(&mut self, path: &str, why: &str) {
-        let volume = self.volume.as_deref().unwrap_or_default();
-        let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
-        self.refuse_until_present(FAILED_MOUNT, path.to_owned(), message);
     }
 
     /// The pod refers to this.

@@ -51,12 +51,12 @@ pub(super) struct Trouble {
 /// A container as ACI shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Seen<'a> {
-    facts: &'a ContainerFacts,
+    pub(super) facts: &'a ContainerFacts,
     pub(super) life: Life,
     /// How it was before its last restart.
     pub(super) last: Option<ContainerStateTerminated>,
     pub(super) ready: bool,
-    restarts: i32,
+    pub(super) restarts: i32,
     id: Option<String>,
     /// The image that it has in Azure, where that is known: a pod's may be changed, a group's not.
     pub(super) image: Option<String>,
@@ -254,44 +254,6 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Gives the ends that say nothing the messages that were read from the container's log.
-    pub(super) fn add_messages(&mut self) {
-        let end = match &mut self.life {
-            Life::Ended(end) => Some(end),
-            Life::Waiting { .. } | Life::Running { .. } => None,
-        };
-        for end in end.into_iter().chain(&mut self.last) {
-            let message = self.facts.message(end.container_id.as_deref());
-            let message = message.filter(|message| end.message.is_none() && !message.is_empty());
-            end.message = message.map(str::to_owned).or(end.message.take());
-        }
-    }
-
-    /// The container ID of an end with an error whose message is to come from the log that ACI shows of it; `view` is of the
-    /// group, `before` as in [`Seen::of_view`].
-    pub(super) fn end_without_message(&self, view: &InstanceView, before: i32) -> Option<&str> {
-        let Life::Ended(end) = &self.life else {
-            return None;
-        };
-        let id = end.container_id.as_deref()?;
-        let wanted = self.facts.message_from_log
-            && end.exit_code != 0
-            && end.message.is_none()
-            && self.facts.message(Some(id)).is_none();
-        let current = view.current_state.as_ref();
-        let current = ended(current.filter(|state| is(state, "Terminated"))?);
-        let second = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_second());
-        let is_last_run = second(&current.started_at) == second(&end.started_at)
-            && second(&current.finished_at) == second(&end.finished_at)
-            && view
-                .restart_count
-                .unwrap_or(0)
-                .max(0)
-                .saturating_add(before)
-                == self.restarts;
-        (wanted && is_last_run).then_some(id)
-    }
-
     pub(super) fn status(self) -> ContainerStatus {
         let running = matches!(self.life, Life::Running { .. });
         let resources = Some(&self.facts.resources).filter(|_| self.has_started());
@@ -408,7 +370,7 @@ pub(super) fn is_failed_end(state: &ArmState) -> bool {
 }
 
 /// An ended state of ACI in Kubernetes' words.
-fn ended(state: &ArmState) -> ContainerStateTerminated {
+pub(super) fn ended(state: &ArmState) -> ContainerStateTerminated {
     let detail = state.detail_status.as_deref().unwrap_or_default().trim();
     let completed = detail.eq_ignore_ascii_case("Completed");
     let (exit_code, known) = match state.exit_code {

@@ -4,11 +4,12 @@
 //! run, and a log belongs to it only when a group that was read after the log still shows that end.
 
 use k8s_openapi::api::core::v1::ContainerStateTerminated;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::container::Seen;
+use super::container::{Life, Seen, ended, is};
 use super::facts::{ContainerFacts, PodFacts};
 use super::{Kind, find, seen};
-use crate::azure::model::ContainerGroup;
+use crate::azure::model::{ContainerGroup, InstanceView};
 use crate::translate::identity::restarts_before;
 
 /// What a kubelet takes of a log (Kubernetes, "Determine the Reason for Pod Failure").
@@ -115,6 +116,46 @@ impl ContainerFacts {
         let mut messages = self.messages.iter();
         let message = messages.find(|message| Some(&*message.id) == id)?;
         Some(&message.text)
+    }
+}
+
+impl Seen<'_> {
+    /// Gives the ends that say nothing the messages that were read from the container's log.
+    pub(super) fn add_messages(&mut self) {
+        let end = match &mut self.life {
+            Life::Ended(end) => Some(end),
+            Life::Waiting { .. } | Life::Running { .. } => None,
+        };
+        for end in end.into_iter().chain(&mut self.last) {
+            let message = self.facts.message(end.container_id.as_deref());
+            let message = message.filter(|message| end.message.is_none() && !message.is_empty());
+            end.message = message.map(str::to_owned).or(end.message.take());
+        }
+    }
+
+    /// The container ID of an end with an error whose message is to come from the log that ACI shows of it; `view` is of the
+    /// group, `before` as in [`Seen::of_view`].
+    pub(super) fn end_without_message(&self, view: &InstanceView, before: i32) -> Option<&str> {
+        let Life::Ended(end) = &self.life else {
+            return None;
+        };
+        let id = end.container_id.as_deref()?;
+        let wanted = self.facts.message_from_log
+            && end.exit_code != 0
+            && end.message.is_none()
+            && self.facts.message(Some(id)).is_none();
+        let current = view.current_state.as_ref();
+        let current = ended(current.filter(|state| is(state, "Terminated"))?);
+        let second = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_second());
+        let is_last_run = second(&current.started_at) == second(&end.started_at)
+            && second(&current.finished_at) == second(&end.finished_at)
+            && view
+                .restart_count
+                .unwrap_or(0)
+                .max(0)
+                .saturating_add(before)
+                == self.restarts;
+        (wanted && is_last_run).then_some(id)
     }
 }
 
