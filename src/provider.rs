@@ -2,9 +2,11 @@
 
 mod aci;
 mod containers;
+mod end_logs;
 pub mod exec;
 mod failure;
 mod hook;
+mod image_names;
 mod images;
 mod probe;
 mod references;
@@ -17,6 +19,7 @@ use async_trait::async_trait;
 
 pub use aci::{Aci, GroupOwner};
 pub use containers::Containers;
+pub use end_logs::EndLogs;
 pub use failure::{Failure, FailureKind, Row, follows};
 pub use hook::Unreached;
 pub use images::{Images, RegistryImages};

@@ -3,6 +3,7 @@
 //! The two rooms do not use each other; what both need is beside them.
 
 mod defaults;
+mod fault;
 mod group;
 mod identity;
 mod operator_annotations;
@@ -16,6 +17,7 @@ pub(crate) mod testing;
 mod time;
 
 pub use defaults::{ClusterDns, GroupDefaults, Largest, Workspace};
+pub use fault::ContainerFault;
 pub use group::{
     Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
     Refusals, Resolved, Service, ServicePort, Translation, container_group, registry_server,
@@ -28,9 +30,11 @@ pub use probes::{
     ContainerProbes, Handler, Kinds, Means, Ports, ProbeKind, ProbeSpec, port_number,
 };
 pub use status::{
-    ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer, EventCursor,
-    GroupEvent, GroupPhase, NO_EPHEMERAL_CONTAINER, PodFacts, ProbeTarget, Probed, ProbedContainer,
-    Probing, digest, facts, group_phase, has_ended, is_final, probe_target, provisioning_failure,
-    running_containers, status_failed, status_group_gone, status_group_lost, status_of_group,
-    status_patch, status_terminated, status_unpulled, status_waiting,
+    ConditionFacts, ContainerEnd, ContainerFacts, ContainerResources, Deletion, EndStep, Ended,
+    EphemeralContainer, EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER,
+    PodFacts, ProbeTarget, Probed, ProbedContainer, Probing, TerminationMessage, digest,
+    ends_without_message, facts, group_phase, has_ended, is_final, only_sidecars_run, probe_target,
+    provisioning_failure, running_containers, status_failed, status_group_gone, status_group_lost,
+    status_not_started, status_of_group, status_patch, status_terminated, status_unpulled,
+    status_waiting,
 };

@@ -13,9 +13,9 @@ use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
 use crate::provider::{
-    Aci, Deleted, Ensured, Failure, Listing, ProbeAnswer, ProbeCall, Slot, Unreached,
+    Aci, Deleted, EndLogs, Ensured, Failure, Listing, ProbeAnswer, ProbeCall, Slot, Unreached,
 };
-use crate::translate::{PodFacts, PodKey, status_patch};
+use crate::translate::{ContainerEnd, PodFacts, PodKey, status_patch};
 
 const CALL: Duration = call::TIMEOUT;
 
@@ -54,6 +54,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn restart(&self, group: &str) -> Result<(), Failure>;
     /// Asks a container by one of its probes.
     async fn probe(&self, ask: ProbeCall) -> ProbeAnswer;
+    /// The end of the logs of `ends`, as far as they could be read, and then the group.
+    async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure>;
     /// Runs the `preStop` hooks of those of `containers` that have one, until the pod's grace period ends at the latest. Those
     /// that failed.
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
@@ -147,6 +149,10 @@ impl Backend for Live {
 
     async fn probe(&self, ask: ProbeCall) -> ProbeAnswer {
         self.aci.probe(ask).await
+    }
+
+    async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure> {
+        self.aci.read_logs(group, ends).await
     }
 
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {

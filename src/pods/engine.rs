@@ -12,6 +12,7 @@ mod breaker;
 mod cadence;
 mod changes;
 mod ending;
+mod messages;
 mod namespaces;
 mod next;
 mod notices;
@@ -48,8 +49,8 @@ use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{PollDemand, PollInterval};
 use crate::kube::events::Origin;
 use crate::pods::queue::Priority;
-use crate::provider::{Deleted, Ensured, Failure, FailureKind, Listing, Unreached};
-use crate::translate::{PodFacts, PodKey, ProbeTarget};
+use crate::provider::{Deleted, EndLogs, Ensured, Failure, FailureKind, Listing, Unreached};
+use crate::translate::{ContainerEnd, PodFacts, PodKey, ProbeTarget};
 
 /// The time, twice: by the wall for what people read, and since the agent started for intervals.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +89,8 @@ pub enum Input {
     Stopped(PodKey, Result<(), Failure>),
     /// A restart of a group ended.
     Restarted(PodKey, Result<(), Failure>),
+    /// The logs of containers that have ended were read.
+    LogsRead(PodKey, Result<EndLogs, Failure>),
     /// The `preStop` hooks of a pod ended; those that failed.
     PreStopEnded(PodKey, Vec<Unreached>),
     /// SIGTERM was sent to the containers of a pod; those that it did not reach.
@@ -124,6 +127,7 @@ impl Input {
             Self::Deleted(_, Err(failure)) => ("delete", failure),
             Self::Stopped(_, Err(failure)) => ("stop", failure),
             Self::Restarted(_, Err(failure)) => ("restart", failure),
+            Self::LogsRead(_, Err(failure)) => ("logs", failure),
             _ => return None,
         };
         (failure.kind != FailureKind::Queued).then_some((operation, failure.reason))
@@ -145,6 +149,8 @@ pub enum Operation {
     StopGroup,
     /// Start the group's containers anew.
     RestartGroup,
+    /// Read the end of the logs of these ends, and the group after that.
+    ReadLogs(Vec<ContainerEnd>),
     /// Run the `preStop` hooks of these containers.
     RunPreStop(Vec<String>),
     /// Send SIGTERM to these containers.
@@ -348,6 +354,7 @@ impl Engine {
             Input::Restarted(key, result) => self.restarted(now, &key, result, fx),
             Input::Probed(key, news) => self.probed(now, &key, news, fx),
             Input::Probes(probes) => self.set_probes(now, probes, fx),
+            Input::LogsRead(key, result) => self.logs_read(now, &key, result, fx),
             Input::PreStopEnded(key, failed) => self.pre_stop_ended(now, &key, &failed, fx),
             Input::Signalled(key, unreached) => self.signalled(now, &key, &unreached, fx),
             Input::PodRead(key, presence) => self.pod_read(now, &key, presence),

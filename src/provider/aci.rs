@@ -16,7 +16,7 @@ use super::failure::follows;
 use super::zones::FullZones;
 use super::{
     Deleted, Ensured, Failure, FailureKind, GroupSummary, Images, Listing, References,
-    RefreshRequests, Slot,
+    RefreshRequests, Slot, image_names,
 };
 use crate::api::Os;
 use crate::azure::ErrorClass;
@@ -204,6 +204,7 @@ impl Aci {
         for _ in 0..ROUNDS {
             let (translation, looked_up) = translated(pod, defaults, &owner, resolved).await?;
             let translation = translation?;
+            image_names::check(pod)?;
             resolved = looked_up;
             let unknown: Vec<Reference> = translation
                 .references
@@ -267,6 +268,7 @@ impl Aci {
             reason: "AciNameTaken",
             message: format!("container group {name} exists and is not ours; delete or rename it"),
             retry_after: None,
+            faults: None,
         })
     }
 }

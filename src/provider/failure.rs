@@ -1,10 +1,11 @@
 //! Why an operation on a container group failed, as far as the pod state machine must know.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::azure::error::AzureError;
 use crate::azure::throttle::QUEUED;
-use crate::translate::Refusals;
+use crate::translate::{ContainerFault, Refusals};
 
 mod table;
 
@@ -62,6 +63,8 @@ pub struct Failure {
     pub message: String,
     /// Wait that the server asked for.
     pub retry_after: Option<Duration>,
+    /// What a kubelet shows of the containers for the same; `None` where all of them wait for the failure itself.
+    pub faults: Option<Vec<ContainerFault>>,
 }
 
 impl Failure {
@@ -72,6 +75,7 @@ impl Failure {
             reason,
             message,
             retry_after: None,
+            faults: None,
         }
     }
 
@@ -82,6 +86,18 @@ impl Failure {
             reason,
             message,
             retry_after: None,
+            faults: None,
+        }
+    }
+}
+
+impl Failure {
+    /// Reason and message of the Event about it: a kubelet's Event has another reason than the container's state.
+    pub fn event(&self) -> (&'static str, Cow<'_, str>) {
+        match self.reason {
+            "CreateContainerConfigError" => ("Failed", format!("Error: {}", self.message).into()),
+            "InvalidImageName" => ("InspectFailed", self.message.as_str().into()),
+            reason => (reason, self.message.as_str().into()),
         }
     }
 }
@@ -98,8 +114,11 @@ impl From<Refusals> for Failure {
         Self {
             kind,
             reason: refusals.reason(),
-            message: refusals.to_string(),
+            message: refusals
+                .as_kubelet()
+                .map_or_else(|| refusals.to_string(), |it| it.message.clone()),
             retry_after: None,
+            faults: refusals.as_kubelet().map(|_| refusals.faults()),
         }
     }
 }
@@ -112,6 +131,7 @@ impl From<AzureError> for Failure {
                 reason: "WaitingForAzureLimit",
                 message: error.message,
                 retry_after: error.retry_after,
+                faults: None,
             };
         }
         let row = follows(error.class);
@@ -140,6 +160,7 @@ impl From<AzureError> for Failure {
             reason: row.reason,
             message,
             retry_after: (!retry_after.is_zero()).then_some(retry_after),
+            faults: None,
         }
     }
 }

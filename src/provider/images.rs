@@ -132,6 +132,7 @@ fn failure(
         reason: UNREADABLE,
         message,
         retry_after: error.retry_after(),
+        faults: None,
     }
 }
 

@@ -14,6 +14,7 @@ mod expand;
 mod features;
 mod fields;
 mod init;
+mod kubelet;
 mod names;
 mod network;
 mod pod;
@@ -83,11 +84,13 @@ pub struct Refusal {
 pub struct Refusals(pub Vec<Refusal>);
 
 impl Refusals {
-    /// The reason for the pod's status: the first refusal's that decides what becomes of the pod, else the first one's.
+    /// The reason for the pod's status: the first refusal's that decides what becomes of the pod, else the first one's that no
+    /// kubelet has, else what a kubelet would tell.
     pub fn reason(&self) -> &'static str {
         let decides =
             |refusal: &&Refusal| refusal.reason == DAEMON_SET || REJECTED.contains(&refusal.reason);
-        let leading = self.0.iter().find(decides).or_else(|| self.0.first());
+        let leading = self.0.iter().find(decides).or_else(|| self.own());
+        let leading = leading.or_else(|| self.as_kubelet());
         leading.map_or(NOT_SUPPORTED, |refusal| refusal.reason)
     }
 
@@ -212,6 +215,7 @@ fn build(
     pod::owner(&pod.metadata, defaults.daemon_sets, review);
     pod::review(spec, review);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    namespace.clone_into(&mut review.namespace);
     let links = spec.enable_service_links != Some(false);
     let fields = Fields::new(pod, defaults, services::variables(namespace, links, review));
     let asked = Asked::read(pod, review);

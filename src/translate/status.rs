@@ -16,22 +16,27 @@ mod conditions;
 mod container;
 mod events;
 mod facts;
+mod messages;
+mod not_started;
 mod patch;
 mod phase;
 mod probed;
+mod resources;
 
 pub use events::{EventCursor, GroupEvent, provisioning_failure};
 pub use facts::{
     ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer, PodFacts, facts,
 };
-
+pub use messages::{ContainerEnd, MESSAGE_LINES, TerminationMessage, ends_without_message};
+pub use not_started::{status_not_started, status_unpulled, status_waiting};
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
 pub use probed::{ProbeTarget, Probed, ProbedContainer, Probing, probe_target};
+pub use resources::ContainerResources;
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};
-use self::events::{ERR_IMAGE_PULL, IMAGE_PULL_BACK_OFF, line, pull_trouble};
+use self::events::{line, pull_trouble};
 use self::phase::phase_of;
 use super::identity::restarts_before;
 use super::policy::RestartPolicy;
@@ -77,6 +82,9 @@ pub fn status_of_group(
             now,
         );
     }
+    if matches!(by_containers, "Succeeded" | "Failed") {
+        seen.end_sidecars(now);
+    }
     let ready = if phase == GroupPhase::Repairing {
         for container in &mut seen.containers {
             container.ready = false;
@@ -87,60 +95,6 @@ pub fn status_of_group(
     };
     let phase = not_back(facts, by_containers);
     Lives { phase, ready, seen }.status(facts, None, ip_of(group), host_ip, now)
-}
-
-/// Status of a pod that has no running group yet: `Pending`, every container `Waiting` for `reason`.
-pub fn status_waiting(
-    facts: &PodFacts,
-    reason: &str,
-    message: &str,
-    host_ip: Option<&str>,
-    now: Timestamp,
-) -> PodStatus {
-    let seen = All::of(facts, |container, _| {
-        Seen::waiting(container, Some(reason), Some(message))
-    });
-    let lives = Lives {
-        phase: not_back(facts, "Pending"),
-        ready: Ready::ByContainers,
-        seen,
-    };
-    lives.status(facts, None, None, host_ip, now)
-}
-
-/// Status of a pod for which ACI makes no group because it cannot pull an image, said in `message`: as a kubelet has it,
-/// `ErrImagePull` after the first try and `ImagePullBackOff` when it was tried `again`. Containers whose image `message` does
-/// not name wait without a reason, when it names one at all.
-pub fn status_unpulled(
-    facts: &PodFacts,
-    again: bool,
-    message: &str,
-    host_ip: Option<&str>,
-    now: Timestamp,
-) -> PodStatus {
-    // ACI puts the image in quotes.
-    let named = |container: &ContainerFacts| message.contains(&format!("'{}'", container.image));
-    let mut all = facts.init_containers.iter().chain(&facts.containers);
-    let names_one = all.any(named);
-    let seen = All::of(facts, |container, _| {
-        if names_one && !named(container) {
-            return Seen::waiting(container, None, None);
-        }
-        if again {
-            let message = format!(
-                "Back-off pulling image \"{}\": {ERR_IMAGE_PULL}: {message}",
-                container.image
-            );
-            return Seen::waiting(container, Some(IMAGE_PULL_BACK_OFF), Some(&message));
-        }
-        Seen::waiting(container, Some(ERR_IMAGE_PULL), Some(message))
-    });
-    let lives = Lives {
-        phase: not_back(facts, "Pending"),
-        ready: Ready::ByContainers,
-        seen,
-    };
-    lives.status(facts, None, None, host_ip, now)
 }
 
 /// Status of a pod that has ended as `Failed` for a reason of ours; `last_group` is its group as it was last read.
@@ -267,6 +221,15 @@ pub fn has_ended(facts: &PodFacts, group: &ContainerGroup) -> bool {
     })
 }
 
+/// Whether nothing runs in a group but sidecars of the pod.
+pub fn only_sidecars_run(facts: &PodFacts, group: &ContainerGroup) -> bool {
+    let running = running_containers(group);
+    !running.is_empty()
+        && running
+            .iter()
+            .all(|name| facts.sidecars().any(|it| it == name))
+}
+
 /// Names of the containers of a group that run.
 pub fn running_containers(group: &ContainerGroup) -> Vec<String> {
     let runs = |container: &&crate::azure::model::Container| {
@@ -330,6 +293,15 @@ impl<'a> All<'a> {
         all
     }
 
+    /// Ends the sidecars of a pod that has ended: they are being ended, and no later status says how.
+    fn end_sidecars(&mut self, now: Timestamp) {
+        let message = "the sidecar is ended with its pod and its exit code is not known";
+        let started = |it: &&mut Seen<'_>| it.is_sidecar() && it.has_started();
+        for sidecar in self.init.iter_mut().filter(started) {
+            sidecar.lost(message, now);
+        }
+    }
+
     /// Ends every container that has not ended, in a way that nobody saw.
     fn lost(&mut self, message: &str, now: Timestamp) {
         for container in self.init.iter_mut().chain(&mut self.containers) {
@@ -366,6 +338,7 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     });
     for container in all.init.iter_mut().chain(&mut all.containers) {
         container.name_id(&facts.key.uid);
+        container.add_messages();
     }
     all
 }

@@ -72,6 +72,10 @@ pub(super) async fn operate<B: Backend>(
             let result = backend.restart(&group).await;
             Input::Restarted(key, result)
         }
+        Operation::ReadLogs(ends) => {
+            let result = backend.read_logs(&group, &ends).await;
+            Input::LogsRead(key, result)
+        }
         Operation::RunPreStop(containers) => {
             let failed = backend.run_pre_stop(&key, &containers).await;
             Input::PreStopEnded(key, failed)
@@ -108,6 +112,7 @@ pub(super) fn died(key: PodKey, operation: &Operation) -> Option<Input> {
         Operation::DeleteGroup => Input::Deleted(key, Err(internal())),
         Operation::StopGroup => Input::Stopped(key, Err(internal())),
         Operation::RestartGroup => Input::Restarted(key, Err(internal())),
+        Operation::ReadLogs(_) => Input::LogsRead(key, Err(internal())),
         Operation::RunPreStop(_) => Input::PreStopEnded(key, Vec::new()),
         Operation::SendSignal(containers) => {
             Input::Signalled(key, Unreached::all(containers, &internal().message))

@@ -17,8 +17,8 @@ use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::pods::backend::Create;
 use crate::pods::engine::Presence;
-use crate::provider::{Deleted, Ensured, GroupSummary, ProbeAnswer, ProbeCall, Unreached};
-use crate::translate::{PodFacts, facts};
+use crate::provider::{Deleted, EndLogs, Ensured, GroupSummary, ProbeAnswer, ProbeCall, Unreached};
+use crate::translate::{ContainerEnd, PodFacts, facts};
 
 /// Azure and the API server in memory. Each call takes `latency`, and what it did is on record.
 #[derive(Default)]
@@ -77,6 +77,18 @@ fn failure() -> Failure {
     Failure::transient("Test", "a test".to_owned())
 }
 
+/// The group `name`; its container has failed when the name says that it ends.
+fn group_called(name: &str) -> Box<ContainerGroup> {
+    let mut group = group();
+    if name.starts_with("g-ends") {
+        let view = json!({"restartCount": 0, "currentState": {"state": "Terminated", "exitCode": 3,
+            "startTime": "2027-01-15T08:00:00Z", "finishTime": "2027-01-15T08:00:01Z"}});
+        let container = &mut group.properties.containers[0].properties;
+        container.instance_view = serde_json::from_value(view).unwrap();
+    }
+    group
+}
+
 fn group() -> Box<ContainerGroup> {
     let group = json!({"name": "g", "properties": {
         "osType": "Linux", "restartPolicy": "Always", "provisioningState": "Succeeded",
@@ -115,7 +127,8 @@ impl Backend for Fake {
         if self.call("get", name).await {
             return Err(failure());
         }
-        Ok(self.groups.lock().contains(name).then(group))
+        let there = self.groups.lock().contains(name);
+        Ok(there.then(|| group_called(name)))
     }
 
     async fn delete(&self, name: &str) -> Result<Deleted, Failure> {
@@ -143,6 +156,19 @@ impl Backend for Fake {
     async fn probe(&self, call: ProbeCall) -> ProbeAnswer {
         self.call("probe", &call.key.uid).await;
         ProbeAnswer::Success
+    }
+
+    async fn read_logs(&self, name: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure> {
+        if self.call("read logs", name).await {
+            return Err(failure());
+        }
+        Ok(EndLogs {
+            logs: ends
+                .iter()
+                .map(|end| (end.clone(), "its last words\n".to_owned()))
+                .collect(),
+            group: Some(group_called(name)),
+        })
     }
 
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
@@ -417,6 +443,27 @@ async fn an_operation_that_dies_is_tried_again() {
         assert!(rig.fake.count(call) >= 2, "{call}: {:?}", rig.fake.calls);
         assert!(rig.fake.groups.lock().is_empty(), "{call}");
         assert!(rig.fake.count("delete pod a") >= 1, "{call}");
+        rig.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_are_read_once_more_and_an_end_waits_for_them() {
+    for trouble in [Trouble::Dies, Trouble::Fails] {
+        let fake = Fake::default();
+        fake.cause("read logs", trouble, 1);
+        let rig = Rig::synced(fake).await;
+        rig.send(applied_with("ends", |pod| {
+            pod["spec"]["restartPolicy"] = json!("Never");
+            pod["spec"]["containers"][0]["terminationMessagePolicy"] =
+                json!("FallbackToLogsOnError");
+        }));
+        rig.pass(10).await;
+        assert_eq!(rig.fake.count("read logs g-ends"), 2);
+        assert_eq!(rig.fake.phase("ends").as_deref(), Some("Failed"));
+        let status = serde_json::to_value(&rig.fake.statuses.lock()["ends"]).unwrap();
+        let end = &status["containerStatuses"][0]["state"]["terminated"];
+        assert_eq!(end["message"], "its last words\n");
         rig.stop().await;
     }
 }

@@ -241,6 +241,7 @@ mod tests {
                 reason: "Test",
                 message: String::new(),
                 retry_after: None,
+                faults: None,
             };
             let wait = |attempt, crowd| after_refusal(&failure, attempt, crowd).as_secs();
             assert_eq!((wait(1, 1), wait(99, 1)), (first, last), "{kind:?}");

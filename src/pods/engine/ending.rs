@@ -11,7 +11,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::next::{Next, at, poll, timer};
 use super::record::Record;
-use super::stage::{Removal, Stage, Why};
+use super::stage::{Afterwards, Removal, Stage, Why};
 use super::{Effect, Engine, Now, Operation, cadence};
 use crate::pods::queue::Priority;
 use crate::provider::Unreached;
@@ -75,6 +75,10 @@ impl Engine {
         if matches!(record.stage, Stage::Running { .. }) {
             return record.condemned_signalled(now, unreached);
         }
+        if matches!(record.stage, Stage::Finished(Afterwards::Signal)) {
+            record.signalled_sidecars(now, unreached);
+            return;
+        }
         let Some(pod) = &record.pod else { return };
         let (Stage::Removing(removal), Some(deletion)) = (&record.stage, pod.facts.deletion) else {
             return;
@@ -127,8 +131,21 @@ impl Record {
             && match &self.stage {
                 Stage::Removing(removal) => step(self, removal, now).is_none(),
                 Stage::Running { .. } => self.condemned.is_none(),
+                Stage::Finished(Afterwards::Signal) => false,
                 _ => true,
             }
+    }
+
+    /// SIGTERM was sent to the sidecars of a pod that has ended. The next look stops what still runs; where nobody could be
+    /// told there is nothing to wait for.
+    fn signalled_sidecars(&mut self, now: Now, unreached: &[Unreached]) {
+        let sidecars = self.facts().map_or(0, |facts| facts.sidecars().count());
+        let afterwards = if unreached.len() < sidecars {
+            Afterwards::Poll
+        } else {
+            Afterwards::Stop
+        };
+        self.finish(now, afterwards);
     }
 
     fn ending(&self) -> Option<Ending> {

@@ -9,6 +9,7 @@ use super::record::Record;
 use super::stage::{Afterwards, Orphan, Removal, Stage, Stopping};
 use super::{NodeState, Now, Operation, breaker, cadence, ending, probing};
 use crate::pods::queue::Priority;
+use crate::translate::PodFacts;
 
 /// Added to a wait for a deadline: the wall clock and the queue's need not agree to the millisecond.
 pub(super) const MARGIN: Duration = Duration::from_millis(50);
@@ -29,6 +30,9 @@ pub(super) struct Next {
 pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> {
     if record.in_flight.is_some() {
         return None;
+    }
+    if let Some(unread) = &record.unread {
+        return Some(unread.next(record));
     }
     let next = match &record.stage {
         Stage::Unsynced | Stage::Refused => None,
@@ -122,6 +126,13 @@ fn starting(record: &Record, node: &NodeState, since: Duration, polls: u32) -> D
 fn finished(record: &Record, afterwards: Afterwards) -> Option<Next> {
     match afterwards {
         Afterwards::Rest => None,
+        Afterwards::Signal => (!record.is_unwritten()).then(|| {
+            let sidecars = record.facts().into_iter().flat_map(PodFacts::sidecars);
+            at(
+                record,
+                Operation::SendSignal(sidecars.map(str::to_owned).collect()),
+            )
+        }),
         // How the pod ended is only safe in the API server: a stopped group tells nothing any more.
         Afterwards::Stop => (!record.is_unwritten()).then(|| at(record, Operation::StopGroup)),
         Afterwards::Poll => Some(poll(
@@ -206,7 +217,9 @@ pub(super) fn is_at_rest(record: &Record, node: &NodeState) -> bool {
         // The lists, the end of the suspension, the next list or the status writer bring these forward.
         Stage::Unsynced => !node.is_synced(),
         Stage::Creating => node.suspended || !node.tenants.allow(&record.key.namespace),
-        Stage::Finished(Afterwards::Stop) | Stage::Gone => record.is_unwritten(),
+        Stage::Finished(Afterwards::Signal | Afterwards::Stop) | Stage::Gone => {
+            record.is_unwritten()
+        }
         _ => record.is_held_back(node),
     }
 }

@@ -57,7 +57,8 @@ impl PodRecord {
         failure: &Failure,
         effects: &mut Vec<Effect>,
     ) {
-        self.record_trouble(now, failure.reason, &failure.message, effects);
+        let (reason, message) = failure.event();
+        self.record_trouble(now, reason, &message, effects);
     }
 
     /// A delete or stop that failed for the `attempts`th time, unless that passes: ACI is often still busy with the group.

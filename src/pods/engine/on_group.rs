@@ -13,8 +13,8 @@ use super::{Effect, Engine, Now, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::provider::Failure;
 use crate::translate::{
-    GroupPhase, PodKey, RestartPolicy, group_phase, is_final, provisioning_failure,
-    status_of_group, status_waiting,
+    GroupPhase, PodKey, RestartPolicy, group_phase, is_final, only_sidecars_run,
+    provisioning_failure, status_of_group, status_waiting,
 };
 
 /// A group may be missing from GET for this long after its PUT.
@@ -110,7 +110,7 @@ impl Record {
     }
 
     /// The group of a pod that should run.
-    fn saw_active(
+    pub(super) fn saw_active(
         &mut self,
         now: Now,
         group: &ContainerGroup,
@@ -138,12 +138,15 @@ impl Record {
         }
         let ended = is_final(&status);
         self.saw_probed(group, &status);
+        if self.waits_for_logs(now, group, ended) {
+            return;
+        }
         let Some(pod) = &mut self.pod else { return };
         let changed = pod.write(status, effects);
         pod.events_before = None;
         pod.record_group_events(group, effects);
         if ended {
-            self.ended(now, phase);
+            self.ended(now, group);
             return;
         }
         match &mut self.stage {
@@ -166,9 +169,13 @@ impl Record {
         }
     }
 
-    /// The pod has ended with its group in `phase`.
-    fn ended(&mut self, now: Now, phase: GroupPhase) {
-        let afterwards = if !is_at_rest(phase) {
+    /// The pod has ended, and its group is as it is.
+    fn ended(&mut self, now: Now, group: &ContainerGroup) {
+        let phase = group_phase(group);
+        let only_sidecars = self.facts().is_some_and(|it| only_sidecars_run(it, group));
+        let afterwards = if !is_at_rest(phase) && only_sidecars {
+            Afterwards::Signal
+        } else if !is_at_rest(phase) {
             Afterwards::Stop
         } else if phase == GroupPhase::Stopped || !self.may_be_started_again() {
             Afterwards::Rest

@@ -4,7 +4,9 @@ use super::record::Record;
 use super::stage::{Afterwards, Exists, Made, Stage, Stopping};
 use super::{Effect, Engine, Now, cadence};
 use crate::provider::{Deleted, Ensured, Failure, FailureKind};
-use crate::translate::{PodKey, status_failed, status_of_group, status_unpulled, status_waiting};
+use crate::translate::{
+    PodKey, status_failed, status_not_started, status_of_group, status_unpulled, status_waiting,
+};
 
 impl Engine {
     pub(super) fn created(
@@ -163,7 +165,10 @@ impl Record {
                 status_unpulled(facts, self.attempts > 1, message, host_ip, now.wall)
             }
             FailureKind::Rejected => status_failed(facts, None, reason, message, host_ip, now.wall),
-            _ => status_waiting(facts, reason, message, host_ip, now.wall),
+            _ => match &failure.faults {
+                Some(faults) => status_not_started(facts, faults, host_ip, now.wall),
+                None => status_waiting(facts, reason, message, host_ip, now.wall),
+            },
         };
         pod.write(status, effects);
         pod.record_failure(now, failure, effects);

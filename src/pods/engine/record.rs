@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
+use super::messages::UnreadLogs;
 use super::next::Next;
 use super::probing::{Condemned, ProbedPod};
 use super::stage::{Exists, Flight, Made, Orphan, Removal, Stage, Why};
@@ -49,6 +50,8 @@ pub(super) struct Record {
     pub(super) told_probes: Option<Arc<ProbeTarget>>,
     /// A container that is to end because it failed a probe.
     pub(super) condemned: Option<Condemned>,
+    /// Logs that are read before anything else, for the messages of containers that have ended.
+    pub(super) unread: Option<UnreadLogs>,
 }
 
 /// What is remembered of a pod.
@@ -106,6 +109,7 @@ impl Record {
             observed_at: None,
             told_probes: None,
             condemned: None,
+            unread: None,
         }
     }
 
@@ -118,6 +122,7 @@ impl Record {
         self.base = now.mono;
         self.poll_now = false;
         self.missing_since = None;
+        self.unread = None;
         if let Some(pod) = &mut self.pod {
             pod.queued = None;
         }
@@ -125,7 +130,12 @@ impl Record {
 
     pub(super) fn remove_group(&mut self, now: Now, why: Why) {
         let had_group = self.exists != Exists::No;
-        self.enter(now, Stage::Removing(Removal::new(why, had_group)));
+        let last = self.unread.take().and_then(|unread| unread.last);
+        let removal = Removal {
+            last,
+            ..Removal::new(why, had_group)
+        };
+        self.enter(now, Stage::Removing(removal));
     }
 
     /// Ends the operation on its way; true when it began in an earlier stage.
@@ -185,6 +195,10 @@ impl Record {
     /// How long the pod may still be active; `None` when nobody says, or when the deadline cannot end it where it is.
     pub(super) fn time_left(&self, now: Now) -> Option<Duration> {
         let facts = self.facts().filter(|facts| facts.deletion.is_none())?;
+        // It has ended by itself.
+        if self.unread.as_ref().is_some_and(UnreadLogs::is_last) {
+            return None;
+        }
         match self.stage {
             Stage::Creating | Stage::Refused | Stage::Starting { .. } | Stage::Running { .. } => {}
             Stage::Unsynced
@@ -286,6 +300,7 @@ impl PodRecord {
             self.unwritten = false;
         }
         facts.told = std::mem::take(&mut self.facts.told);
+        facts.keep_messages(&mut self.facts);
         // What we have taken on ourselves stays, whatever the echo is of.
         facts.ending = facts.ending.max(self.facts.ending);
         self.keep_runs(&mut facts);

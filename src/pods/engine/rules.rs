@@ -166,8 +166,10 @@ impl Record {
         let failed = pod.facts.phase.as_deref() == Some("Failed");
         let never = pod.facts.restart_policy == RestartPolicy::Never;
         if pod.facts.is_final() {
-            let may_start = self.exists == Exists::Yes && failed && never;
-            let afterwards = if may_start {
+            // A predecessor may not have come to ending the sidecars.
+            let has_sidecars = pod.facts.sidecars().next().is_some();
+            let may_run = failed && never || has_sidecars;
+            let afterwards = if self.exists == Exists::Yes && may_run {
                 Afterwards::Poll
             } else {
                 Afterwards::Rest

@@ -28,6 +28,8 @@ struct Pod {
     once: bool,
     /// Whether it has a readiness and a liveness probe.
     probed: bool,
+    /// Its container ends by itself, with this exit code, and it has a sidecar.
+    job: Option<u8>,
     deadline: Option<u8>,
     status: serde_json::Value,
 }
@@ -61,6 +63,8 @@ struct World {
     wrong_deletes: Vec<String>,
     deleted_behind_our_back: BTreeSet<String>,
     stopped: BTreeSet<String>,
+    /// Pods that end by themselves, and their exit codes.
+    jobs: BTreeMap<String, u8>,
     /// What is on its way: when it answers, and the answer where it is decided already.
     flying: Vec<Flight>,
     /// When it answers, when it began, and the answer.
@@ -170,6 +174,7 @@ impl World {
             wrong_deletes: Vec::new(),
             deleted_behind_our_back: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            jobs: BTreeMap::new(),
             flying: Vec::new(),
             listing: None,
             latency: Duration::ZERO,
@@ -223,6 +228,12 @@ impl World {
             "spec": {"nodeName": "node", "restartPolicy": policy, "containers": [{"name": "c", "image": "i"}]},
             "status": pod.status,
         });
+        if pod.job.is_some() {
+            object["spec"]["initContainers"] =
+                json!([{"name": "proxy", "image": "p", "restartPolicy": "Always"}]);
+            object["spec"]["containers"][0]["terminationMessagePolicy"] =
+                json!("FallbackToLogsOnError");
+        }
         if let Some(seconds) = pod.deadline {
             object["spec"]["activeDeadlineSeconds"] = json!(seconds);
         }
@@ -359,7 +370,8 @@ impl World {
             let deletes = self.pods.get(&key.uid).is_some_and(|pod| pod.deleting);
             let ends_one = match operation {
                 Operation::RestartGroup => true,
-                Operation::SendSignal(_) => !deletes,
+                // The sidecars of a job get one when it has ended.
+                Operation::SendSignal(_) => !deletes && !self.jobs.contains_key(&key.uid),
                 _ => false,
             };
             if ends_one && !self.probing.contains_key(&key.uid) {

@@ -52,6 +52,8 @@ impl Stage {
 pub(super) enum Afterwards {
     /// Nothing: it costs nothing.
     Rest,
+    /// Nothing runs but its sidecars. They get SIGTERM as soon as the pod's last status is in the API server.
+    Signal,
     /// Something of it runs. It is stopped as soon as the pod's last status is in the API server.
     Stop,
     /// The platform might start it again: it is polled, more and more rarely.

@@ -6,12 +6,14 @@ mod finished;
 mod group_events;
 mod late;
 mod lost;
+mod messages;
 mod namespaces;
 mod orphans;
 mod page;
 mod probing;
 mod queued;
 mod shared_failures;
+mod sidecars;
 mod slow;
 mod states;
 
@@ -91,6 +93,7 @@ fn answered(input: &Input) -> Option<(&PodKey, Operation)> {
         Input::Deleted(key, _) => (key, Operation::DeleteGroup),
         Input::Stopped(key, _) => (key, Operation::StopGroup),
         Input::Restarted(key, _) => (key, Operation::RestartGroup),
+        Input::LogsRead(key, _) => (key, Operation::ReadLogs(Vec::new())),
         Input::PreStopEnded(key, _) => (key, Operation::RunPreStop(Vec::new())),
         Input::Signalled(key, _) => (key, Operation::SendSignal(Vec::new())),
         Input::PodRead(key, _) => (key, Operation::GetPod),
@@ -188,6 +191,7 @@ fn failure(kind: FailureKind) -> Failure {
         reason: "Test",
         message: "a test".into(),
         retry_after: None,
+        faults: None,
     }
 }
 

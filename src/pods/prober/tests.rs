@@ -13,8 +13,8 @@ use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::KubeError;
 use crate::pods::backend::Create;
 use crate::pods::engine::Presence;
-use crate::provider::{Deleted, Ensured, Failure, Listing, Unreached};
-use crate::translate::{ContainerProbes, Means, Ports, ProbedContainer};
+use crate::provider::{Deleted, EndLogs, Ensured, Failure, Listing, Unreached};
+use crate::translate::{ContainerEnd, ContainerProbes, Means, Ports, ProbedContainer};
 
 /// Answers of containers, and when each was asked.
 struct Fake {
@@ -66,6 +66,10 @@ impl Backend for Fake {
         tokio::time::sleep(self.takes).await;
         self.now.fetch_sub(1, Ordering::SeqCst);
         self.answer.lock().clone()
+    }
+
+    async fn read_logs(&self, _: &str, _: &[ContainerEnd]) -> Result<EndLogs, Failure> {
+        Err(nothing_else())
     }
 
     async fn run_pre_stop(&self, _: &PodKey, _: &[String]) -> Vec<Unreached> {

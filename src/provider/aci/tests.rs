@@ -349,6 +349,18 @@ async fn a_create_that_waits_for_its_turn_costs_no_token() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_read_is_left_out_and_the_group_is_read_all_the_same() {
+    let world = Arc::new(World::default());
+    let (aci, _emulator) = emulated(&Limiters::new(), &world).await;
+    let end = crate::translate::ContainerEnd {
+        container: "c".to_owned(),
+        id: "aci://1".to_owned(),
+    };
+    let read = aci.read_logs("gone", &[end]).await.unwrap();
+    assert_eq!((read.logs, read.group), (Vec::new(), None));
+}
+
+#[tokio::test]
 async fn whoever_misses_a_container_raises_a_doubt() {
     let world = Arc::new(World::default());
     let (aci, _emulator) = emulated(&Limiters::new(), &world).await;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
 use super::fields::Fields;
+use super::kubelet::NEVER_PULL;
 use super::probes::Probes;
 use super::resources::{Need, need};
 use super::review::{Review, some};
@@ -30,7 +31,7 @@ pub(super) fn container(
         env: _,
         env_from: _,
         image,
-        image_pull_policy: _,
+        image_pull_policy,
         lifecycle,
         liveness_probe,
         name,
@@ -68,6 +69,11 @@ pub(super) fn container(
         ),
     ] {
         review.field(row, present, &place);
+    }
+    if image_pull_policy.as_deref() == Some("Never") && !image.is_empty() {
+        let message = format!("Container image {image:?} is not present with pull policy of Never");
+        let field = format!("spec.containers[{index}].imagePullPolicy");
+        review.refuse_as(NEVER_PULL, field, message);
     }
     review_hooks(lifecycle.as_ref(), index, review);
     let environment = env::environment(container, index, fields, review);

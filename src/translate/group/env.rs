@@ -4,8 +4,8 @@
 //!
 //! What comes from a Secret, or was expanded from one, is `secureValue`: ACI shows it to nobody.
 
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{
@@ -58,6 +58,16 @@ struct Value {
 enum Text {
     Plain(String),
     Secret(SecretText),
+}
+
+/// A path with names of variables.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Expanded {
+    Path(String),
+    /// Names that are no variables, or of empty ones; some of them when there are many.
+    Missing(BTreeSet<String>),
+    /// A value is from a Secret.
+    Secret,
 }
 
 impl Value {
@@ -254,18 +264,31 @@ impl Environment<'_> {
         text: &str,
         place: &dyn fmt::Display,
         review: &mut Review<'_>,
-    ) -> Result<Option<String>, Exceeded> {
-        let missing = Cell::new(false);
+    ) -> Result<Expanded, Exceeded> {
+        let secret = Cell::new(false);
+        let missing = RefCell::new(BTreeSet::new());
         let lookup = |name: &str| {
             let found = self.find(name);
+            secret.set(secret.get() || found.is_some_and(|(it, _)| it.secure_value.is_some()));
             let found = found.and_then(|(it, amount)| Some((it.value.as_deref()?, *amount)));
-            missing.set(missing.get() || found.is_none());
+            let mut missing = missing.borrow_mut();
+            if found.is_none_or(|(text, _)| text.is_empty()) && missing.len() < TOLD {
+                missing.insert(name.to_owned());
+            }
             found.map(|(text, amount)| Piece { text, amount })
         };
         let path = expand(text, lookup, |amount| {
             review.spend(Of::Bytes, amount, "the path", place)
         })?;
-        Ok((!missing.get()).then_some(path))
+        if secret.get() {
+            return Ok(Expanded::Secret);
+        }
+        let missing = missing.into_inner();
+        Ok(if missing.is_empty() {
+            Expanded::Path(path)
+        } else {
+            Expanded::Missing(missing)
+        })
     }
 
     /// The variables as ARM gets them.

@@ -54,17 +54,32 @@ impl Reference {
         matches!(self, Self::ServiceAccountToken { .. })
     }
 
-    /// The words for a key or an object that is not there.
-    pub(super) fn reasons(&self) -> &'static Reasons {
+    /// What a kubelet calls it in its messages, its name, and what it calls a key of it; `None` of what has no keys.
+    pub(super) fn object(&self) -> Option<(&'static str, String, &'static str)> {
         match self {
-            Self::Secret(_) | Self::SecretIn { .. } => &SECRET,
-            Self::ConfigMap(_) => &CONFIG_MAP,
-            Self::ServiceAccountToken { .. }
-            | Self::Services
-            | Self::Kubernetes
-            | Self::Image(_) => &OTHER,
-            Self::Claim(_) => &CLAIM,
-            Self::Volume(_) => &VOLUME,
+            Self::Secret(name) => Some(("Secret", name.clone(), "secret key")),
+            Self::SecretIn { namespace, name } => {
+                Some(("Secret", format!("{namespace}/{name}"), "secret key"))
+            }
+            Self::ConfigMap(name) => Some(("ConfigMap", name.clone(), "config key")),
+            _ => None,
+        }
+    }
+
+    /// Reason of a refusal because it is not there, where a kubelet has none.
+    pub(super) fn missing(&self) -> &'static str {
+        match self {
+            Self::Claim(_) => "PersistentVolumeClaimNotFound",
+            Self::Volume(_) => "PersistentVolumeNotFound",
+            _ => "MissingReference",
+        }
+    }
+
+    /// Reasons of the Events about it, and about a key of it, that is optional and not there, as Virtual Kubelet has them.
+    pub(super) fn optional(&self) -> [&'static str; 2] {
+        match self {
+            Self::ConfigMap(_) => ["OptionalConfigMapNotFound", "OptionalConfigMapKeyNotFound"],
+            _ => ["OptionalSecretNotFound", "OptionalSecretKeyNotFound"],
         }
     }
 }
@@ -82,40 +97,6 @@ impl fmt::Display for Reference {
             Self::Kubernetes => f.write_str("the service of the API server"),
             Self::Image(name) => write!(f, "image {name}"),
         }
-    }
-}
-
-/// Reasons of Events and of the pod's status; the first two as Virtual Kubelet has them.
-pub(super) struct Reasons {
-    pub(super) mandatory: &'static str,
-    pub(super) optional: &'static str,
-    pub(super) key: &'static str,
-    pub(super) optional_key: &'static str,
-}
-
-const SECRET: Reasons = Reasons {
-    mandatory: "MandatorySecretNotFound",
-    optional: "OptionalSecretNotFound",
-    key: "SecretKeyNotFound",
-    optional_key: "OptionalSecretKeyNotFound",
-};
-const CONFIG_MAP: Reasons = Reasons {
-    mandatory: "MandatoryConfigMapNotFound",
-    optional: "OptionalConfigMapNotFound",
-    key: "ConfigMapKeyNotFound",
-    optional_key: "OptionalConfigMapKeyNotFound",
-};
-const OTHER: Reasons = only("MissingReference");
-const CLAIM: Reasons = only("PersistentVolumeClaimNotFound");
-const VOLUME: Reasons = only("PersistentVolumeNotFound");
-
-/// For what is never optional and has no keys to choose from.
-const fn only(reason: &'static str) -> Reasons {
-    Reasons {
-        mandatory: reason,
-        optional: reason,
-        key: reason,
-        optional_key: reason,
     }
 }
 

@@ -39,6 +39,10 @@ pub(super) struct Review<'a> {
     pub(super) budget: Budget,
     /// Whether what is called a container now stands in `spec.initContainers`: its fields have the same verdicts.
     pub(super) init: bool,
+    /// Namespace of the pod.
+    pub(super) namespace: String,
+    /// Name of the pod's volume that is looked at.
+    pub(super) volume: Option<String>,
     /// What becomes of pods that ask for what ACI cannot enforce.
     pub(super) compatibility: Compatibility,
     /// How the operator can ask the containers.
@@ -60,6 +64,8 @@ impl<'a> Review<'a> {
             unknown: false,
             budget: Budget::full(),
             init: false,
+            namespace: String::new(),
+            volume: None,
             compatibility: Compatibility::default(),
             means: Means::default(),
             not_enforced: BTreeMap::new(),
@@ -141,13 +147,12 @@ impl<'a> Review<'a> {
     }
 
     fn absent(&mut self, reference: &Reference, optional: bool, path: &str) {
-        let reasons = reference.reasons();
+        let [reason, _] = reference.optional();
         if optional {
             let message = format!("{reference} does not exist; the pod runs without it");
-            self.note(reasons.optional, path, message);
+            self.note(reason, path, message);
         } else {
-            let message = format!("{reference} does not exist; create it and the pod starts");
-            self.refuse_until_present(reasons.mandatory, path.to_owned(), message);
+            self.refuse_missing(reference, None, path);
         }
     }
 
@@ -208,16 +213,15 @@ impl<'a> Review<'a> {
     ) -> Option<&'a SecretBytes> {
         let binary = object.binary.get(key).filter(|_| binary);
         let found = object.data.get(key).or(binary);
-        let reasons = reference.reasons();
         if found.is_some() {
             return found;
         }
         if optional {
+            let [_, reason] = reference.optional();
             let message = format!("{reference} has no key {key}; the pod runs without it");
-            self.note(reasons.optional_key, path, message);
+            self.note(reason, path, message);
         } else {
-            let message = format!("{reference} has no key {key}; add it and the pod starts");
-            self.refuse_until_present(reasons.key, path.to_owned(), message);
+            self.refuse_missing(reference, Some(key), path);
         }
         None
     }

@@ -6,12 +6,10 @@ use k8s_openapi::api::core::v1::{
     WindowsSecurityContextOptions,
 };
 
+use super::kubelet::CONFIG_ERROR;
 use super::review::{Review, set, some};
 use crate::api::Os;
 use crate::azure::model;
-
-/// Reason of a container that may not run as the image's user, as a kubelet has it.
-const CREATE_CONFIG_ERROR: &str = "CreateContainerConfigError";
 
 /// Reviews the pod's own context; what containers inherit of it, [`container`] translates. `has_files`: the pod mounts
 /// volumes whose files have a group.
@@ -212,7 +210,7 @@ fn user_of_image(image: &str, at: String, review: &mut Review) -> Option<(i32, O
     let message = format!(
         "{message}: set runAsUser to the number of a user that is not root, or change the image"
     );
-    review.refuse_until_present(CREATE_CONFIG_ERROR, at, message);
+    review.refuse_until_present(CONFIG_ERROR, at, message);
     None
 }
 

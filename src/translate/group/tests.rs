@@ -162,7 +162,7 @@ fn the_service_account_s_volume_needs_a_token_and_the_ca() {
             ),
             (
                 "spec.volumes[0].projected.sources[1].configMap",
-                "MandatoryConfigMapNotFound",
+                "FailedMount",
                 true
             ),
         ]

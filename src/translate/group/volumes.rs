@@ -64,12 +64,14 @@ pub(super) fn volumes<'a>(
             out.others.insert((index, String::new()));
             mounted = false;
         }
+        review.volume = Some(volume.name.clone());
         if let Some(source) = source(volume, index, mounted, fields, review)
             && mounted
         {
             out.sources.insert(volume.name.clone(), (index, source));
         }
     }
+    review.volume = None;
     out
 }
 
@@ -112,6 +114,10 @@ impl Volumes<'_> {
                 }
                 review.at(OVERLAP, at.clone());
                 for (name, below) in directories {
+                    if below.contains(':') {
+                        review.at(mounts::COLON, at.clone());
+                        continue;
+                    }
                     let mount_path = mounts::below(&mount.mount_path, below);
                     if taken.contains(&mount_path) {
                         // Another mount of the pod's hides it.

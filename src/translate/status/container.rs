@@ -12,6 +12,7 @@ use crate::translate::policy::RestartPolicy;
 use crate::translate::probes::Means;
 use crate::translate::status::events::{line, pull_trouble};
 use crate::translate::status::facts::ContainerFacts;
+use crate::translate::status::resources::ContainerResources;
 use crate::translate::{identity, time};
 
 /// What a kubelet reports for an end that nobody saw.
@@ -51,14 +52,14 @@ pub(super) struct Trouble {
 /// A container as ACI shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Seen<'a> {
-    facts: &'a ContainerFacts,
+    pub(super) facts: &'a ContainerFacts,
     pub(super) life: Life,
     /// How it was before its last restart.
     pub(super) last: Option<ContainerStateTerminated>,
     pub(super) ready: bool,
     /// Whether its startup probe, if that is run, has succeeded.
     started: bool,
-    restarts: i32,
+    pub(super) restarts: i32,
     id: Option<String>,
     /// The image that it has in Azure, where that is known: a pod's may be changed, a group's not.
     pub(super) image: Option<String>,
@@ -273,6 +274,7 @@ impl<'a> Seen<'a> {
 
     pub(super) fn status(self) -> ContainerStatus {
         let running = matches!(self.life, Life::Running { .. });
+        let resources = Some(&self.facts.resources).filter(|_| self.has_started());
         let state = match self.life {
             Life::Waiting { reason, message } => ContainerState {
                 waiting: Some(ContainerStateWaiting {
@@ -305,6 +307,8 @@ impl<'a> Seen<'a> {
             ready: self.ready,
             started: Some(running && self.started),
             restart_count: self.restarts,
+            resources: resources.and_then(ContainerResources::resources),
+            allocated_resources: resources.and_then(ContainerResources::allocated),
             state: Some(state),
             last_state: self.last.map(|end| ContainerState {
                 terminated: Some(end),
@@ -401,7 +405,7 @@ pub(super) fn is_failed_end(state: &ArmState) -> bool {
 }
 
 /// An ended state of ACI in Kubernetes' words.
-fn ended(state: &ArmState) -> ContainerStateTerminated {
+pub(super) fn ended(state: &ArmState) -> ContainerStateTerminated {
     let detail = state.detail_status.as_deref().unwrap_or_default().trim();
     let completed = detail.eq_ignore_ascii_case("Completed");
     let (exit_code, known) = match state.exit_code {

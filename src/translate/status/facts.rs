@@ -11,7 +11,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::billing::BilledNoted;
 use super::digest;
+use super::messages::TerminationMessage;
 use super::probed::{Probed, Probing};
+use super::resources::ContainerResources;
 use crate::translate::identity::PodKey;
 use crate::translate::policy::{RestartPolicy, is_sidecar};
 use crate::translate::probes::ContainerProbes;
@@ -36,6 +38,12 @@ pub struct ContainerFacts {
     pub probes: Option<Arc<ContainerProbes>>,
     /// What they have shown last.
     pub probed: Option<Probed>,
+    /// What it has asked for, by its status in the API server once it has been started: a group is not resized.
+    pub resources: ContainerResources,
+    /// Whether the end of its log is its termination message when it fails.
+    pub message_from_log: bool,
+    /// Its termination messages that were read from its log, the newest last.
+    pub messages: Vec<TerminationMessage>,
 }
 
 /// Since when the container of `status` runs; 1970 when the API server does not know that.
@@ -191,6 +199,12 @@ impl PodFacts {
         self.start_time?.checked_add(allowed).ok()
     }
 
+    /// Names of its sidecars.
+    pub fn sidecars(&self) -> impl Iterator<Item = &str> {
+        let sidecars = self.init_containers.iter().filter(|it| it.sidecar);
+        sidecars.map(|it| &*it.name)
+    }
+
     /// The greatest `restartCount` of the pod's containers.
     pub fn restarts(&self) -> i32 {
         let all = self.init_containers.iter().chain(&self.containers);
@@ -313,7 +327,7 @@ fn container(
         .unwrap_or_default()
         .iter()
         .find(|status| status.name == container.name);
-    ContainerFacts {
+    let mut facts = ContainerFacts {
         name: container.name.as_str().into(),
         image: container.image.as_deref().unwrap_or_default().into(),
         sidecar,
@@ -323,7 +337,24 @@ fn container(
         last_run: status.and_then(run_of),
         probed: status.filter(|_| probes.is_some()).and_then(Probed::of),
         probes,
+        resources: status
+            .and_then(|status| status.resources.as_ref())
+            .or(container.resources.as_ref())
+            .map(ContainerResources::of)
+            .unwrap_or_default(),
+        message_from_log: container.termination_message_policy.as_deref()
+            == Some("FallbackToLogsOnError"),
+        messages: Vec::new(),
+    };
+    if facts.message_from_log {
+        let ends = status.map(|status| [&status.last_state, &status.state]);
+        let ends = ends.into_iter().flatten().flatten();
+        let messages = ends.filter_map(|end| TerminationMessage::of(end.terminated.as_ref()?));
+        for message in messages {
+            facts.learn(message);
+        }
     }
+    facts
 }
 
 fn condition(condition: &PodCondition) -> ConditionFacts {
@@ -363,7 +394,7 @@ mod tests {
                 .sum::<usize>()
             + facts.node_name.len()
             + containers
-                .map(|it| of(&it.name) + of(&it.image))
+                .map(|it| of(&it.name) + of(&it.image) + it.resources.bytes())
                 .sum::<usize>()
             + facts
                 .readiness_gates

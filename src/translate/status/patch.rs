@@ -81,7 +81,8 @@ fn condition(condition: &PodCondition) -> Value {
 /// made here and for its echo from the API server; only good within one process.
 ///
 /// Left out: `startTime` and the transition times of conditions, which never change by themselves, so that a status made
-/// before the echo of the last one arrives is equal to it; and the generation of conditions, which is the status's own.
+/// before the echo of the last one arrives is equal to it; the generation of conditions, which is the status's own; and what
+/// containers ask for, which does not change either, and which not every API server keeps.
 pub fn digest(status: &PodStatus) -> u64 {
     let mut hasher = DefaultHasher::new();
     let into = &mut hasher;

@@ -76,7 +76,8 @@ fn has_failed_init_container(group: &ContainerGroup) -> bool {
         && states.any(|state| state.as_ref().is_some_and(container::is_failed_end))
 }
 
-/// A kubelet's rule from container states to phase; `ending` when nothing will be restarted whatever the policy says.
+/// A kubelet's rule from container states to phase; `ending` when nothing will be restarted whatever the policy says. A
+/// sidecar that runs does not keep a pod from ending: a kubelet ends it when the containers have ended, and then the pod.
 pub(super) fn phase_of(policy: RestartPolicy, seen: &All<'_>, ending: bool) -> &'static str {
     let containers = &seen.containers;
     let begun = containers.iter().any(Seen::has_started);
@@ -84,14 +85,10 @@ pub(super) fn phase_of(policy: RestartPolicy, seen: &All<'_>, ending: bool) -> &
     if policy == RestartPolicy::Never && inits.clone().any(Seen::failed) {
         return "Failed";
     }
-    let sidecars = seen.init.iter().filter(|init| init.is_sidecar());
-    if !begun
-        && (inits.any(|init| !init.succeeded()) || sidecars.clone().any(|it| !it.has_started()))
-    {
+    let mut sidecars = seen.init.iter().filter(|init| init.is_sidecar());
+    if !begun && (inits.any(|init| !init.succeeded()) || sidecars.any(|it| !it.has_started())) {
         return "Pending";
     }
-    let sidecars = sidecars.filter(|it| matches!(it.life, Life::Running { .. }));
-    let sidecars = sidecars.count();
     let count = |test: fn(&Seen<'_>) -> bool| {
         containers
             .iter()
@@ -101,7 +98,7 @@ pub(super) fn phase_of(policy: RestartPolicy, seen: &All<'_>, ending: bool) -> &
     let waiting = count(|container| {
         matches!(container.life, Life::Waiting { .. }) && container.last.is_none()
     });
-    let running = sidecars + count(|container| matches!(container.life, Life::Running { .. }));
+    let running = count(|container| matches!(container.life, Life::Running { .. }));
     let succeeded =
         count(|container| matches!(&container.life, Life::Ended(end) if end.exit_code == 0));
     if containers.is_empty() || waiting > 0 {

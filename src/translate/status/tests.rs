@@ -2,12 +2,13 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use serde_json::{Value, json};
 
 use super::{
-    GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone, status_of_group,
-    status_patch, status_terminated, status_unpulled, status_waiting,
+    GroupPhase, digest, group_phase, is_final, status_failed, status_group_gone,
+    status_not_started, status_of_group, status_patch, status_terminated, status_unpulled,
+    status_waiting,
 };
 use crate::azure::model::ContainerGroup;
 use crate::translate::testing::{HELLO, PENDING, RUNNING, TERMINATED, at, changed, group, pod};
-use crate::translate::{PodFacts, facts};
+use crate::translate::{ContainerFault, PodFacts, facts};
 
 mod discreet;
 mod echo;
@@ -62,6 +63,35 @@ fn short(status: &PodStatus) -> (String, Value, String) {
         state,
         condition(status, "Ready").status.clone(),
     )
+}
+
+#[test]
+fn a_container_that_has_started_repeats_what_it_has_asked_for() {
+    let asks = json!({"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}});
+    let facts = web_facts(&[("/spec/containers/0/resources", asks.clone())]);
+    let status = observed(&facts, &group(RUNNING, &[]));
+    let shown = |status: &PodStatus| {
+        let container = serde_json::to_value(first(status)).unwrap();
+        (
+            container["resources"].clone(),
+            container["allocatedResources"].clone(),
+        )
+    };
+    let expected = (asks.clone(), asks["requests"].clone());
+    assert_eq!(shown(&status), expected);
+    let waiting = observed(&facts, &group(PENDING, &[]));
+    assert_eq!(shown(&waiting), (Value::Null, Value::Null));
+    // A group is not resized, and an API server that does not keep it is not written to again and again.
+    let more = json!({"requests": {"cpu": "2"}});
+    let told = serde_json::to_value(&status.container_statuses).unwrap();
+    let resized = web_facts(&[
+        ("/spec/containers/0/resources", more),
+        ("/status/containerStatuses", told),
+    ]);
+    assert_eq!(shown(&observed(&resized, &group(RUNNING, &[]))), expected);
+    let without = web_facts(&[]);
+    let without = observed(&without, &group(RUNNING, &[]));
+    assert_eq!(digest(&status), digest(&without));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::Row;
 use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused};
 use super::words::{
-    APP_ARMOR, ENDLESS, IMAGE_ROOT, INIT, PROBE, ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE,
-    SIDECAR, TERMINAL, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
+    APP_ARMOR, IMAGE_ROOT, INIT, PROBE, ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SIDECAR,
+    SIDECAR_OF_JOB, TERMINAL, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
 };
 use crate::api::Unenforced;
 
@@ -35,6 +35,13 @@ pub(super) const ROWS: &[Row] = &[
     both(
         "spec.containers[].imagePullPolicy",
         Ignored("ACI decides when an image is pulled"),
+    ),
+    both(
+        "spec.containers[].imagePullPolicy: Never",
+        Refused(
+            "no image is on a virtual node before it is pulled: the container waits with ErrImageNeverPull, as on a node that \
+             has not got it",
+        ),
     ),
     both("spec.containers[].lifecycle", Mapped),
     both(
@@ -103,8 +110,19 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].terminationMessagePath",
         Ignored("ACI does not show files of an ended container"),
     ),
+    both("spec.containers[].terminationMessagePolicy", Mapped),
     both(
-        "spec.containers[].terminationMessagePolicy",
+        "spec.containers[].terminationMessagePolicy: FallbackToLogsOnError of a container that is restarted",
+        Ignored(
+            "ACI shows the log of the current run only: a run has its message when its end is seen before the next one starts",
+        ),
+    ),
+    both(
+        "spec.containers[].terminationMessagePolicy: FallbackToLogsOnError of a container that is ended with its pod",
+        Ignored("the pod goes without waiting for a log"),
+    ),
+    both(
+        "spec.containers[].terminationMessagePolicy: File",
         Ignored("ACI does not show files of an ended container"),
     ),
     both("spec.containers[].tty", Mapped),
@@ -143,9 +161,10 @@ pub(super) const ROWS: &[Row] = &[
         SIDECAR,
         WIN_INIT,
     ),
-    both(
+    per_os(
         "spec.initContainers[].restartPolicy: Always in a pod that ends",
-        ENDLESS,
+        SIDECAR_OF_JOB,
+        WIN_INIT,
     ),
     both("spec.initContainers[].startupProbe", INIT),
     // EnvVar
@@ -394,9 +413,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both("spec.containers[].volumeMounts[].subPathExpr", Mapped),
     both(
-        "spec.containers[].volumeMounts[].subPathExpr: with a name that is no variable, or whose value is from a Secret",
+        "spec.containers[].volumeMounts[].subPathExpr: with a name whose value is from a Secret",
         Refused(
-            "there is no such path, or everyone who may read the container group would see the secret; use other variables",
+            "everyone who may read the container group would see the secret; use other variables",
         ),
     ),
 ];

@@ -58,9 +58,10 @@ pub(super) const PROBE: Verdict = NotEnforced(
 pub(super) const SIDECAR: Verdict = Approximated(
     "ACI starts a sidecar together with the containers, after the other init containers, and ends it with them",
 );
-pub(super) const ENDLESS: Verdict = Refused(
-    "ACI would let the sidecar run, and bill, when the containers have ended; do its work in the containers, or run the pod on \
-     another node",
+pub(super) const SIDECAR_OF_JOB: Verdict = Approximated(
+    "ACI starts a sidecar together with the containers, after the other init containers, and restarts it as restartPolicy of \
+     the pod says: never, or on failure. When the containers have ended the pod has, and the sidecar gets SIGTERM; its preStop \
+     hook is not run, and what still runs 20 s later is stopped with the container group",
 );
 pub(super) const WIN_INIT: Verdict = Refused(
     "a Windows container group has exactly one container; do their work in the container's command",

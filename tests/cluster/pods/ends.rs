@@ -109,6 +109,101 @@ fn pods_that_are_never_restarted_end_and_are_left_alone() {
 }
 
 #[test]
+fn the_end_of_a_log_is_the_message_of_a_container_that_failed() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "lastwords", "Linux").await;
+        let policy = "FallbackToLogsOnError";
+        let containers = json!([
+            {"name": "main", "image": "example.com/web", "terminationMessagePolicy": policy},
+            {"name": "other", "image": "example.com/web"},
+        ]);
+        let spec = json!({"restartPolicy": "Never", "containers": containers});
+        fixture.create_pod("once", "example.com/web", spec).await;
+        let pod = fixture
+            .pod_until("once", "it runs", PATIENCE, is_running)
+            .await;
+        let group = fixture.group_of(&pod);
+        let lines: Vec<String> = (0..100).map(|n| format!("line {n}\n")).collect();
+        fixture
+            .control
+            .append_log(&group, "main", &lines.concat())
+            .unwrap();
+        fixture
+            .control
+            .finish_container(&group, "other", 1)
+            .unwrap();
+        fixture.control.finish_container(&group, "main", 3).unwrap();
+        let failed = fixture
+            .pod_until("once", "it failed", PATIENCE, |pod| {
+                pod["status"]["phase"] == "Failed"
+            })
+            .await;
+        // With the phase, not after it.
+        let message = text(&terminated(&failed)["message"]);
+        assert_eq!(message, lines[20..].concat());
+        assert_eq!(terminated(&failed)["exitCode"], 3);
+        let other = &failed["status"]["containerStatuses"][1]["state"]["terminated"];
+        assert_eq!(other["exitCode"], 1);
+        assert_eq!(other["message"], Value::Null);
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn a_job_with_a_sidecar_completes_and_its_group_ends_by_itself() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "sidecarjob", "Linux").await;
+        let mut spec = fixture.pod_spec("example.com/exit:0");
+        merge(
+            &mut spec,
+            &json!({
+                "restartPolicy": "Never",
+                "initContainers": [{"name": "proxy", "image": "example.com/web", "restartPolicy": "Always"}],
+            }),
+        );
+        fixture
+            .create::<Job>(&json!({
+                "metadata": {"name": "works"},
+                "spec": {"backoffLimit": 0, "template": {"spec": spec}},
+            }))
+            .await;
+        eventually("the Job is complete", PATIENCE, || async {
+            let job = fixture.api::<Job>().get("works").await.unwrap();
+            let job = serde_json::to_value(job).unwrap();
+            if condition(&job, "Complete")["status"] == "True" {
+                Ok(())
+            } else {
+                Err(job["status"].to_string())
+            }
+        })
+        .await;
+        let pod = only_pod(&fixture, "the Job's pod succeeded", |pod| {
+            pod["status"]["phase"] == "Succeeded"
+        })
+        .await;
+        assert_eq!(terminated(&pod)["exitCode"], 0);
+        let sidecar = &pod["status"]["initContainerStatuses"][0]["state"];
+        assert_eq!(sidecar["terminated"]["reason"], "ContainerStatusUnknown");
+        let group = fixture.group_of(&pod);
+        eventually("the sidecar has ended", PATIENCE, || async {
+            let group = fixture.control.group(&group).unwrap();
+            let state = &group["properties"]["instanceView"]["state"];
+            // Stopped it would have no logs.
+            if *state == "Succeeded" {
+                Ok(())
+            } else {
+                Err(state.to_string())
+            }
+        })
+        .await;
+        assert_eq!(fixture.control.sigterms(&group, "proxy"), Ok(1));
+        fixture.finish().await;
+    });
+}
+
+#[test]
 fn what_the_platform_starts_again_is_stopped_and_stays_ended() {
     run(async {
         let operator = shared().await;

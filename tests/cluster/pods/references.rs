@@ -143,10 +143,20 @@ fn a_mandatory_reference_is_waited_for_and_an_optional_one_is_not() {
             json!({"envFrom": [{source: {"name": key, "optional": optional}}]})
         };
         let table = [
-            ("secret", "secretRef", "SecretNotFound"),
-            ("map", "configMapRef", "ConfigMapNotFound"),
+            (
+                "secret",
+                "secretRef",
+                "SecretNotFound",
+                "secret \"login\" not found",
+            ),
+            (
+                "map",
+                "configMapRef",
+                "ConfigMapNotFound",
+                "configmap \"settings\" not found",
+            ),
         ];
-        for (name, source, _) in table {
+        for (name, source, _, _) in table {
             let optional = format!("may-{name}");
             create(&fixture, &optional, &env(source, true), json!([])).await;
             create(
@@ -157,7 +167,7 @@ fn a_mandatory_reference_is_waited_for_and_an_optional_one_is_not() {
             )
             .await;
         }
-        for (name, _, reason) in table {
+        for (name, _, reason, sentence) in &table {
             let pod = fixture
                 .pod_until(&format!("may-{name}"), "it runs", PATIENCE, is_running)
                 .await;
@@ -170,13 +180,17 @@ fn a_mandatory_reference_is_waited_for_and_an_optional_one_is_not() {
                     .len(),
                 1
             );
-            let reason = format!("Mandatory{reason}");
             let name = format!("must-{name}");
             let pod = fixture
-                .pod_until(&name, "it waits", PATIENCE, |pod| waiting(pod) == reason)
+                .pod_until(&name, "it waits", PATIENCE, |pod| {
+                    waiting(pod) == "CreateContainerConfigError"
+                })
                 .await;
             assert_eq!(pod["status"]["phase"], "Pending");
-            fixture.event(&pod, &reason).await;
+            let state = &pod["status"]["containerStatuses"][0]["state"];
+            assert_eq!(state["waiting"]["message"], *sentence);
+            let event = fixture.event(&pod, "Failed").await;
+            assert_eq!(text(&event["note"]), format!("Error: {sentence}"));
             assert_eq!(fixture.calls(&name), []);
         }
         create_secret(&fixture).await;
@@ -187,6 +201,43 @@ fn a_mandatory_reference_is_waited_for_and_an_optional_one_is_not() {
                 .await;
             assert!(variable(&sent(&fixture, &pod), variable_name).is_object());
             assert_eq!(fixture.count("PUT", name), 1);
+        }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn an_image_that_no_node_could_run_costs_no_call() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "noimage", "Linux").await;
+        let never = json!({"imagePullPolicy": "Never"});
+        create(&fixture, "never", &never, json!([])).await;
+        let invalid = json!({"image": "registry.example.com/Team/App:1"});
+        create(&fixture, "invalid", &invalid, json!([])).await;
+        for (name, reason, event, words) in [
+            (
+                "never",
+                "ErrImageNeverPull",
+                "ErrImageNeverPull",
+                "Container image \"example.com/web\" is not present with pull policy of Never",
+            ),
+            (
+                "invalid",
+                "InvalidImageName",
+                "InspectFailed",
+                "Failed to apply default image tag \"registry.example.com/Team/App:1\": couldn't parse image name \
+                 \"registry.example.com/Team/App:1\": invalid reference format: repository name (Team/App) must be lowercase",
+            ),
+        ] {
+            let pod = fixture
+                .pod_until(name, "it waits", PATIENCE, |pod| waiting(pod) == reason)
+                .await;
+            let state = &pod["status"]["containerStatuses"][0]["state"];
+            assert_eq!(text(&state["waiting"]["message"]), words);
+            let event = fixture.event(&pod, event).await;
+            assert_eq!(text(&event["note"]), words);
+            assert_eq!(fixture.calls(name), []);
         }
         fixture.finish().await;
     });

@@ -243,7 +243,16 @@ fn what_a_share_needs_is_waited_for_and_another_kind_of_volume_is_refused() {
                 assert_eq!(fixture.calls(name), []);
             }
         };
-        told("keyless", "MandatorySecretNotFound", "unshared/late").await;
+        // As with a kubelet no container is at fault.
+        let keyless = fixture
+            .pod_until("keyless", "it waits", PATIENCE, |pod| {
+                waiting(pod) == "ContainerCreating"
+            })
+            .await;
+        let event = fixture.event(&keyless, "FailedMount").await;
+        let note = "MountVolume.SetUp failed for volume \"data-volume\" : secret \"unshared/late\" not found";
+        assert_eq!(text(&event["note"]), note);
+        assert_eq!(fixture.calls("keyless"), []);
         told("disk", "ReferenceNotSupportedOnAci", "disk.csi.azure.com").await;
         told("hidden", "ReferenceForbidden", "nodeStageSecretRef").await;
         // An unbound claim keeps the scheduler from the pod, so the node sees it only where the scheduler is passed by.

@@ -71,12 +71,17 @@ impl World {
         self.created += 1;
         let uid = format!("u{n}-{}", self.created);
         self.newest.insert(n, uid.clone());
+        let job = (n % 4 == 1 && deadline.is_none()).then_some(u8::from(n == 9));
+        if let Some(code) = job {
+            self.jobs.insert(uid.clone(), code);
+        }
         let pod = Pod {
             deleting: false,
             grace: (Duration::ZERO, 0),
             hook: n.is_multiple_of(2),
-            once: n.is_multiple_of(3),
-            probed: n % 4 < 2,
+            probed: n % 4 < 2 && job.is_none(),
+            once: n.is_multiple_of(3) || job.is_some(),
+            job,
             deadline,
             status: json!({"phase": "Pending"}),
         };

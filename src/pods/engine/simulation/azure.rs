@@ -7,10 +7,14 @@ use serde_json::json;
 use super::{Pod, World, key, wall};
 use crate::azure::model::ContainerGroup;
 use crate::pods::engine::{Input, Operation, Presence};
-use crate::provider::{Deleted, Ensured, Failure, FailureKind, GroupSummary, Listing, Unreached};
+use crate::provider::{
+    Deleted, EndLogs, Ensured, Failure, FailureKind, GroupSummary, Listing, Unreached,
+};
 use crate::translate::PodKey;
 
 const STARTS_AFTER: Duration = Duration::from_secs(3);
+/// The container of a job ends so long after its start.
+const JOB_TAKES: Duration = Duration::from_secs(4);
 /// Containers end so long after SIGTERM.
 const ENDS_AFTER: Duration = Duration::from_secs(2);
 
@@ -20,6 +24,7 @@ fn failure() -> Failure {
         reason: "Simulated",
         message: "simulated".into(),
         retry_after: None,
+        faults: None,
     }
 }
 
@@ -132,6 +137,7 @@ impl World {
                 }
                 if let Some(pod) = self.pods.get(&uid)
                     && pod.deleting
+                    && !matches!(pod.status["phase"].as_str(), Some("Succeeded" | "Failed"))
                     && self.now < pod.grace.0
                     && self.signals.contains(&uid)
                     && self.ended.get(&uid).is_some_and(|ended| *ended > self.now)
@@ -155,11 +161,24 @@ impl World {
                 self.stopped.insert(uid.clone());
                 Input::Stopped(key.clone(), Ok(()))
             }
+            Operation::ReadLogs(_) if luck.is_some() => {
+                Input::LogsRead(key.clone(), Err(failure()))
+            }
+            Operation::ReadLogs(ends) => {
+                let logs = ends
+                    .iter()
+                    .map(|end| (end.clone(), "last words".to_owned()));
+                let read = EndLogs {
+                    logs: logs.collect(),
+                    group: self.group(&uid),
+                };
+                Input::LogsRead(key.clone(), Ok(read))
+            }
             Operation::RunPreStop(_) => {
                 self.hooks.push(uid);
                 Input::PreStopEnded(key.clone(), Vec::new())
             }
-            Operation::SendSignal(names) if self.lives(&uid) => {
+            Operation::SendSignal(names) if self.lives(&uid) && !self.jobs.contains_key(&uid) => {
                 // Some ignore it, and some have no shell.
                 let unreached = luck.map_or_else(Vec::new, |_| Unreached::all(names, "no shell"));
                 if happens && self.started.is_multiple_of(3) {
@@ -233,6 +252,9 @@ impl World {
                 "restartCount": 0, "currentState": {"state": "Running", "startTime": "2027-01-15T08:00:00Z"},
             });
         }
+        if let Some(code) = self.jobs.get(uid) {
+            return Some(self.group_of_job(uid, *made, *code));
+        }
         let group = json!({"name": format!("g-{uid}"), "properties": {
             "osType": "Linux", "restartPolicy": "Always", "containers": [container],
             "ipAddress": {"type": "Private", "ip": "10.0.0.9", "ports": []},
@@ -240,5 +262,49 @@ impl World {
             "instanceView": {"state": if running { "Running" } else { "Pending" }},
         }});
         Some(Box::new(serde_json::from_value(group).unwrap()))
+    }
+
+    /// Until when the container of a job runs, and its sidecar.
+    pub(super) fn ends_of_job(&self, uid: &str, made: Duration) -> [Option<Duration>; 2] {
+        let signalled = self.ended.get(uid).copied();
+        let by_itself = made + STARTS_AFTER + JOB_TAKES;
+        // Some do not care for signals.
+        let sidecar = signalled.filter(|_| !uid.starts_with("u5"));
+        [
+            Some(signalled.map_or(by_itself, |at| at.min(by_itself))),
+            sidecar,
+        ]
+    }
+
+    fn group_of_job(&self, uid: &str, made: Duration, code: u8) -> Box<ContainerGroup> {
+        let begun = self.now >= made + STARTS_AFTER;
+        let ends = self.ends_of_job(uid, made);
+        let [main, sidecar] = ends.map(|end| end.filter(|end| *end <= self.now));
+        let view = |end: Option<Duration>, code: u8| match end {
+            _ if !begun => json!(null),
+            Some(end) => {
+                json!({"restartCount": 0, "currentState": {"state": "Terminated", "exitCode": code,
+                    "startTime": wall(made).to_string(), "finishTime": wall(end).to_string()}})
+            }
+            None => {
+                json!({"restartCount": 0, "currentState": {"state": "Running", "startTime": wall(made).to_string()}})
+            }
+        };
+        let state = match (main, sidecar) {
+            _ if self.stopped.contains(uid) => "Stopped",
+            _ if !begun => "Pending",
+            (Some(_), Some(_)) if code == 0 => "Succeeded",
+            (Some(_), Some(_)) => "Failed",
+            _ => "Running",
+        };
+        let group = json!({"name": format!("g-{uid}"), "properties": {
+            "osType": "Linux", "restartPolicy": "Never", "containers": [
+                {"name": "c", "properties": {"image": "i", "instanceView": view(main, code)}},
+                {"name": "proxy", "properties": {"image": "p", "instanceView": view(sidecar, 0)}},
+            ],
+            "provisioningState": if begun { "Succeeded" } else { "Creating" },
+            "instanceView": {"state": state},
+        }});
+        Box::new(serde_json::from_value(group).unwrap())
     }
 }

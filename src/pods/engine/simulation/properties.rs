@@ -52,7 +52,18 @@ proptest! {
         for (uid, pod) in &world.pods {
             prop_assert!(!pod.deleting, "{uid} was never removed");
             let phase = pod.status["phase"].as_str().unwrap_or_default().to_string();
-            if pod.deadline.is_some() {
+            if let Some(code) = pod.job {
+                let lost = world.deleted_behind_our_back.contains(uid);
+                let expected = if code == 0 { "Succeeded" } else { "Failed" };
+                prop_assert!(phase == expected || lost && phase == "Failed", "{} is {}", uid, phase);
+                let bills = world.groups.get(uid).is_some_and(|made| {
+                    let ends = world.ends_of_job(uid, *made);
+                    ends.iter().any(|end| end.is_none_or(|end| end > world.now))
+                });
+                prop_assert!(!bills || world.stopped.contains(uid), "the sidecar of {} bills", uid);
+                let message = &pod.status["containerStatuses"][0]["state"]["terminated"]["message"];
+                prop_assert!(code == 0 || lost || message.is_null() || message == "last words", "{}", message);
+            } else if pod.deadline.is_some() {
                 let reason = pod.status["reason"].as_str().unwrap_or_default();
                 prop_assert_eq!(phase, "Failed", "{} lives on", uid);
                 prop_assert!(
@@ -84,7 +95,8 @@ proptest! {
             prop_assert!(world.pods.contains_key(uid), "the group of {uid} was left behind");
         }
         prop_assert_eq!(world.engine.counts().pods, world.pods.len());
-        prop_assert!(world.stopped.is_empty(), "stopped: {:?}", world.stopped);
+        let only_jobs = world.stopped.iter().all(|uid| world.jobs.contains_key(uid));
+        prop_assert!(only_jobs, "stopped: {:?}", world.stopped);
     }
 
     #[test]

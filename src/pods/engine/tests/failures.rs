@@ -1,6 +1,7 @@
 //! What Azure refuses, loses and cannot do.
 
 use super::*;
+use crate::translate::ContainerFault;
 
 /// A pod that must not run twice.
 fn once(uid: &str) -> Box<PodFacts> {
@@ -41,6 +42,53 @@ fn an_uncertain_create_looks_before_it_creates_again() {
     let effects = world.after(5).step(Input::Observed(key("a"), Ok(None)));
     assert_eq!(only_operation(&effects), create(true), "and then once more");
     assert!(events(&effects).is_empty(), "the same trouble is told once");
+}
+
+#[test]
+fn what_a_kubelet_would_not_start_either_is_told_as_it_tells_it() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod("a")));
+    let message = "secret \"login\" not found";
+    let fault = ContainerFault {
+        init: false,
+        index: 0,
+        reason: "CreateContainerConfigError",
+        message: message.to_owned(),
+    };
+    let failure = Failure {
+        reason: "CreateContainerConfigError",
+        message: message.to_owned(),
+        faults: Some(vec![fault]),
+        ..failure(FailureKind::Reference)
+    };
+    let effects = world.step(Input::Created(key("a"), Err(failure.clone())));
+    let (status, _) = written(&effects).unwrap();
+    let state = status.container_statuses.as_ref().unwrap()[0].state.clone();
+    let waiting = state.unwrap().waiting.unwrap();
+    assert_eq!(
+        waiting.reason.as_deref(),
+        Some("CreateContainerConfigError")
+    );
+    assert_eq!(waiting.message.as_deref(), Some(message));
+    assert_eq!(events(&effects), ["Failed"]);
+    assert!(effects.iter().any(
+        |effect| matches!(effect, Effect::Emit(event) if event.message == format!("Error: {message}"))
+    ));
+    // A volume that cannot be mounted is no container's fault.
+    let mount = Failure {
+        reason: "FailedMount",
+        faults: Some(Vec::new()),
+        ..failure
+    };
+    let effects = world.step(Input::Created(key("a"), Err(mount)));
+    let (status, _) = written(&effects).unwrap();
+    let state = status.container_statuses.as_ref().unwrap()[0].state.clone();
+    let waiting = state.unwrap().waiting.unwrap();
+    assert_eq!(
+        (waiting.reason.as_deref(), waiting.message),
+        (Some("ContainerCreating"), None)
+    );
+    assert_eq!(events(&effects), ["FailedMount"]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ no container group yet, and as a Warning Event. A trouble that lasts is told aga
 kept for an hour. What concerns the whole connector also stands in its conditions (`kubectl describe vkc`).
 
 Each failure counts in `vkc_pod_failures_total{operation,reason}`: `reason` is the one below, `operation` is `create`,
-`look` (a GET), `delete`, `stop`, `list` or `provision` (Azure took the container group and failed to provision it later).
+`look` (a GET), `delete`, `stop`, `logs`, `list` or `provision` (Azure took the container group and failed to provision it later).
 `vkc_arm_requests_total{operation,code}` has every call with its HTTP status.
 
 Codes and classes of answers that are not listed are treated by their HTTP status.

@@ -10,6 +10,7 @@ fn in_line(seconds: u64) -> Failure {
         reason: "WaitingForAzureLimit",
         message: format!("{MESSAGE}, {seconds} s"),
         retry_after: Some(Duration::from_secs(seconds)),
+        faults: None,
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pods::engine::ending::Ending;
+use crate::pods::engine::messages::UnreadLogs;
 use crate::pods::engine::next::{is_at_rest, next};
 use crate::pods::engine::record::{PodRecord, Record};
 use crate::pods::engine::stage::{Afterwards, Exists, Made, Orphan, Removal, Stopping, Why};
@@ -12,6 +13,7 @@ fn stage() -> impl Strategy<Value = Stage> {
     let since = (0u64..4000).prop_map(Duration::from_secs);
     let afterwards = prop_oneof![
         Just(Afterwards::Rest),
+        Just(Afterwards::Signal),
         Just(Afterwards::Stop),
         Just(Afterwards::Poll)
     ];
@@ -72,7 +74,7 @@ prop_compose! {
         exists in prop_oneof![Just(Exists::No), Just(Exists::Maybe), Just(Exists::Yes)],
         flying in prop::option::weighted(0.2, 0u32..3),
         numbers in (0u32..30, 0u64..8000, 0u64..4000, any::<bool>(), any::<bool>()),
-        missing in any::<bool>(),
+        (missing, unread) in any::<(bool, bool)>(),
         grace in prop_oneof![Just(0i64), 0i64..8000],
         made in prop_oneof![Just(Made::Here), Just(Made::Before), Just(Made::Predecessor), Just(Made::Elsewhere)],
     ) -> Record {
@@ -113,6 +115,8 @@ prop_compose! {
         record.poll_now = poll_now;
         record.look_first = look_first;
         record.missing_since = missing.then_some(now.mono);
+        let active = matches!(record.stage, Stage::Starting { .. } | Stage::Running { .. });
+        record.unread = (unread && active).then(|| UnreadLogs::new(now));
         record
     }
 }
@@ -196,6 +200,10 @@ proptest! {
                 let condemned = matches!(record.stage, Stage::Removing(_));
                 prop_assert!(condemned || !record.is_unwritten(), "its end is not on record: {:?}", record);
             }
+            Operation::ReadLogs(_) => {
+                let active = matches!(record.stage, Stage::Starting { .. } | Stage::Running { .. });
+                prop_assert!(active && !deleting, "{:?}", record);
+            }
             Operation::DeletePod => {
                 prop_assert!(matches!(record.stage, Stage::Gone) && !record.is_unwritten());
             }
@@ -203,6 +211,9 @@ proptest! {
                 prop_assert!(record.condemned.is_some() && !deleting, "{:?}", record);
             }
             Operation::RestartGroup => return Err(TestCaseError::fail(format!("it does not run: {record:?}"))),
+            Operation::SendSignal(_) if matches!(record.stage, Stage::Finished(_)) => {
+                prop_assert!(!record.is_unwritten(), "its end is not on record: {:?}", record);
+            }
             Operation::RunPreStop(_) | Operation::SendSignal(_) => {
                 prop_assert!(deleting && !record.is_unwritten(), "not on record: {:?}", record);
                 prop_assert!(matches!(&record.stage, Stage::Removing(removal) if !removal.accepted

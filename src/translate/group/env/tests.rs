@@ -258,12 +258,12 @@ fn what_is_missing_heals() {
         (
             "secretKeyRef",
             json!({"name": "gone", "key": "k"}),
-            "MandatorySecretNotFound",
+            "CreateContainerConfigError",
         ),
         (
             "secretKeyRef",
             json!({"name": "s", "key": "k"}),
-            "SecretKeyNotFound",
+            "CreateContainerConfigError",
         ),
         (
             "secretKeyRef",
@@ -273,12 +273,12 @@ fn what_is_missing_heals() {
         (
             "configMapKeyRef",
             json!({"name": "gone", "key": "k"}),
-            "MandatoryConfigMapNotFound",
+            "CreateContainerConfigError",
         ),
         (
             "configMapKeyRef",
             json!({"name": "c", "key": "logo"}),
-            "ConfigMapKeyNotFound",
+            "CreateContainerConfigError",
         ),
     ];
     for (source, selector, reason) in table {
@@ -289,8 +289,8 @@ fn what_is_missing_heals() {
         assert_eq!(unfetched.references.len(), 3);
     }
     for (source, name, reason) in [
-        ("secretRef", "gone", "MandatorySecretNotFound"),
-        ("configMapRef", "gone", "MandatoryConfigMapNotFound"),
+        ("secretRef", "gone", "CreateContainerConfigError"),
+        ("configMapRef", "gone", "CreateContainerConfigError"),
         ("secretRef", "raw", "ReferenceNotSupportedOnAci"),
     ] {
         let got = refused(&json!({"envFrom": [{source: {"name": name}}]}));
@@ -298,6 +298,31 @@ fn what_is_missing_heals() {
             got,
             [("spec.containers[0].envFrom[0]".to_owned(), reason, true)]
         );
+    }
+    for (source, selector, message) in [
+        (
+            "secretKeyRef",
+            json!({"name": "gone", "key": "k"}),
+            "secret \"gone\" not found",
+        ),
+        (
+            "configMapKeyRef",
+            json!({"name": "gone", "key": "k"}),
+            "configmap \"gone\" not found",
+        ),
+        (
+            "secretKeyRef",
+            json!({"name": "s", "key": "k"}),
+            "couldn't find key k in Secret default/s",
+        ),
+        (
+            "configMapKeyRef",
+            json!({"name": "c", "key": "logo"}),
+            "couldn't find key logo in ConfigMap default/c",
+        ),
+    ] {
+        let refusals = translate(&from(source, &selector), &resolved()).unwrap_err();
+        assert_eq!(refusals.as_kubelet().unwrap().message, message);
     }
     let mixed = json!({"tty": true, "envFrom": [{"secretRef": {"name": "gone"}}]});
     assert!(!translate(&mixed, &resolved()).unwrap_err().is_retryable());

@@ -97,6 +97,7 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
         ),
         ("envFrom", json!([{"prefix": "A"}]), "envFrom[0]"),
         ("image", json!(""), "image"),
+        ("imagePullPolicy", json!("Never"), "imagePullPolicy"),
         (
             "lifecycle",
             json!({"postStart": {"exec": {"command": ["true"]}}}),
@@ -345,7 +346,7 @@ fn what_the_api_server_defaults_or_the_scheduler_uses_passes_in_silence() {
             "/spec/containers/0/securityContext",
             json!({"capabilities": {}, "procMount": "Default"}),
         ),
-        ("/spec/containers/0/imagePullPolicy", json!("Never")),
+        ("/spec/containers/0/imagePullPolicy", json!("IfNotPresent")),
         (
             "/spec/containers/0/resizePolicy",
             json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}]),
@@ -365,6 +366,20 @@ fn what_the_api_server_defaults_or_the_scheduler_uses_passes_in_silence() {
             "{pointer}"
         );
     }
+}
+
+#[test]
+fn an_image_that_must_not_be_pulled_is_never_there() {
+    let never = ("/spec/containers/0/imagePullPolicy", json!("Never"));
+    let refusals = translate(&pod(HELLO, &[never]), Os::Linux).unwrap_err();
+    let refusal = refusals.as_kubelet().unwrap();
+    assert_eq!(refusals.reason(), "ErrImageNeverPull");
+    assert_eq!(
+        refusal.message,
+        "Container image \"microsoft/aci-helloworld\" is not present with pull policy of Never"
+    );
+    assert!(!refusals.is_retryable(), "another image is another pod");
+    assert_eq!(refusals.faults().len(), 1);
 }
 
 #[test]

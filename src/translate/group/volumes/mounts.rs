@@ -10,13 +10,15 @@ use super::{MAX_VOLUMES, Source, Volumes, empty_dir, view_name};
 use crate::api::Os;
 use crate::azure::model;
 use crate::translate::group::budget::{Amount, Exceeded, Of, written};
-use crate::translate::group::env::Environment;
+use crate::translate::group::env::{Environment, Expanded};
+use crate::translate::group::kubelet::CONFIG_ERROR;
 use crate::translate::group::review::{Review, set};
 
 const FILE: &str = "spec.containers[].volumeMounts[].subPath: a single file";
 const PART: &str = "spec.containers[].volumeMounts[].subPath: of a share or a git repository";
-const EXPRESSION: &str = "spec.containers[].volumeMounts[].subPathExpr: with a name that is no variable, or whose value is from a Secret";
-const COLON: &str = "spec.containers[].volumeMounts[].mountPath: with a colon";
+const EXPRESSION: &str =
+    "spec.containers[].volumeMounts[].subPathExpr: with a name whose value is from a Secret";
+pub(super) const COLON: &str = "spec.containers[].volumeMounts[].mountPath: with a colon";
 const BESIDE: &str = "spec.volumes[]: a file both in a volume and in a directory of it";
 /// Bytes of a mount in a request without its path: `{"name":"","mountPath":"","readOnly":true},` and the name's 63.
 const FRAME: usize = 110;
@@ -202,11 +204,19 @@ fn path_in_volume(
         let text = mount.sub_path_expr.as_deref().unwrap_or_default();
         let [container, n] = place;
         let field = format_args!("spec.containers[{container}].volumeMounts[{n}].subPathExpr");
-        let path = environment.path(text, &field, review).ok()?;
-        if path.is_none() {
-            review.field(EXPRESSION, true, &place);
+        match environment.path(text, &field, review).ok()? {
+            Expanded::Path(path) => path,
+            Expanded::Secret => {
+                review.field(EXPRESSION, true, &place);
+                return None;
+            }
+            Expanded::Missing(names) => {
+                let names: Vec<String> = names.into_iter().collect();
+                let message = format!("missing value for {}", names.join(", "));
+                review.refuse_until_present(CONFIG_ERROR, field.to_string(), message);
+                return None;
+            }
         }
-        path?
     } else {
         mount.sub_path.clone().unwrap_or_default()
     };
@@ -215,8 +225,12 @@ fn path_in_volume(
             "spec.containers[{}].volumeMounts[{}].subPathExpr",
             place[0], place[1]
         );
-        let message = "the path leads out of the volume; it must be relative and without ..";
-        review.refuse(field, message.to_owned());
+        let message = if path.starts_with('/') {
+            format!("error SubPath `{path}` must not be an absolute path")
+        } else {
+            format!("unable to provision SubPath `{path}`: must not contain '..'")
+        };
+        review.refuse_until_present(CONFIG_ERROR, field, message);
         return None;
     };
     Some(path)

@@ -297,7 +297,7 @@ fn mount(share: Share, path: &str, review: &mut Review<'_>) -> Option<model::Vol
             "{} has no key {name}, or no text under it; add it and the pod starts",
             share.secret
         );
-        review.refuse_until_present("SecretKeyNotFound", path.to_owned(), message);
+        review.refuse_mount(path, &message);
     }
     let (account, key) = (account?, key?);
     if let Some(server) = share.server.filter(|server| !is_of(server, &account)) {

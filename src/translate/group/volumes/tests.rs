@@ -250,14 +250,35 @@ fn each_directory_of_a_volume_of_files_is_a_volume() {
     );
 }
 
+const CONFIG: &str = "CreateContainerConfigError";
+
 #[test]
 fn a_sub_path_by_expression_is_told_only_of_what_everybody_may_see() {
     let volumes = json!([{"name": "work", "emptyDir": {}}]);
-    for text in ["$(NOBODY)", "$(HUSH)", "a/$(UP)", "/a"] {
+    for (text, reason, why) in [
+        ("$(HUSH)", "NotSupportedOnAci", "would see the secret"),
+        (
+            "$(NOBODY)/$(ELSE)",
+            CONFIG,
+            "missing value for ELSE, NOBODY",
+        ),
+        (
+            "a/$(UP)",
+            CONFIG,
+            "unable to provision SubPath `a/../up`: must not contain '..'",
+        ),
+        (
+            "/a",
+            CONFIG,
+            "error SubPath `/a` must not be an absolute path",
+        ),
+    ] {
         let mount = json!([{"name": "work", "mountPath": "/a", "subPathExpr": text}]);
-        let got = refused(&volumes, &[mount]);
+        let got = refused(&volumes, std::slice::from_ref(&mount));
         let field = "spec.containers[0].volumeMounts[0].subPathExpr".to_owned();
-        assert_eq!(got, [(field, "NotSupportedOnAci")], "{text}");
+        assert_eq!(got, [(field, reason)], "{text}");
+        let refusals = translate(&volumes, &[mount]).unwrap_err();
+        assert!(refusals.0[0].message.contains(why), "{refusals}");
     }
 }
 
@@ -275,6 +296,16 @@ fn two_mounts_of_one_path_are_refused_and_paths_start_at_the_root() {
     }
     let (_, mounts) = made(&volumes, &[both("a/b/"), both("/b")]);
     assert_eq!(mounts, [["/a = 0", "/a/b = 1"], ["/a = 0", "/b = 1"]]);
+}
+
+#[test]
+fn a_directory_with_a_colon_is_mounted_in_no_other() {
+    let volumes = json!([{"name": "work", "emptyDir": {}}]);
+    let mount = |at: &str, sub: &str| json!([{"name": "work", "mountPath": at, "subPath": sub}]);
+    made(&volumes, &[mount("/a", "b:c")]);
+    let got = refused(&volumes, &[mount("/a", ""), mount("/b", "b:c")]);
+    let field = "spec.volumes[0].emptyDir".to_owned();
+    assert_eq!(got, [(field, "NotSupportedOnAci")]);
 }
 
 #[test]

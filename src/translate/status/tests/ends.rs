@@ -54,6 +54,37 @@ fn an_image_that_aci_cannot_pull_is_shown_as_a_kubelet_shows_it() {
 }
 
 #[test]
+fn what_cannot_be_started_is_shown_of_the_containers_that_it_is_about() {
+    let containers = json!([{"name": "a", "image": "a"}, {"name": "b", "image": "b"}]);
+    let inits = json!([{"name": "i", "image": "i"}]);
+    let facts = web_facts(&[
+        ("/spec/containers", containers),
+        ("/spec/initContainers", inits),
+    ]);
+    let fault = |index: usize, message: &str| ContainerFault {
+        init: false,
+        index,
+        reason: "CreateContainerConfigError",
+        message: message.to_owned(),
+    };
+    let faults = [fault(1, "secret \"x\" not found"), fault(1, "another")];
+    let status = status_not_started(&facts, &faults, None, at(NOW));
+    assert_eq!(status.phase.as_deref(), Some("Pending"));
+    let inits = status.init_container_statuses.into_iter().flatten();
+    let all = inits.chain(status.container_statuses.into_iter().flatten());
+    let waits = all.map(|it| {
+        let waiting = it.state.unwrap().waiting.unwrap();
+        (waiting.reason.unwrap(), waiting.message)
+    });
+    let nothing = || ("PodInitializing".to_owned(), None);
+    let fault = (
+        "CreateContainerConfigError".to_owned(),
+        Some("secret \"x\" not found".to_owned()),
+    );
+    assert_eq!(waits.collect::<Vec<_>>(), [nothing(), nothing(), fault]);
+}
+
+#[test]
 fn failed_ends_what_may_have_run() {
     let pending = status_failed(
         &web_facts(&[]),

@@ -181,19 +181,19 @@ fn what_is_missing_heals_and_what_cannot_be_is_refused() {
         (
             json!({"secret": {"secretName": "gone", "items": item("k", "p")}}),
             "secret",
-            "MandatorySecretNotFound",
+            "FailedMount",
             true,
         ),
         (
             json!({"configMap": {"name": "gone"}}),
             "configMap",
-            "MandatoryConfigMapNotFound",
+            "FailedMount",
             true,
         ),
         (
             json!({"secret": {"secretName": "s", "items": item("k", "p")}}),
             "secret.items[0]",
-            "SecretKeyNotFound",
+            "FailedMount",
             true,
         ),
         (
@@ -232,6 +232,29 @@ fn what_is_missing_heals_and_what_cannot_be_is_refused() {
     for (source, field, reason, heals) in table {
         let expected = [(format!("spec.volumes[0].{field}"), reason, heals)];
         assert_eq!(refused(&source), expected, "{source}");
+    }
+    for (source, why) in [
+        (
+            json!({"secret": {"secretName": "gone"}}),
+            "secret \"gone\" not found",
+        ),
+        (
+            json!({"configMap": {"name": "gone"}}),
+            "configmap \"gone\" not found",
+        ),
+        (
+            json!({"secret": {"secretName": "s", "items": item("k", "p")}}),
+            "references non-existent secret key: k",
+        ),
+        (
+            json!({"configMap": {"name": "c", "items": item("k", "p")}}),
+            "references non-existent config key: k",
+        ),
+    ] {
+        let refusals = translate(&source, &resolved()).unwrap_err();
+        let message = format!("MountVolume.SetUp failed for volume \"files\" : {why}");
+        assert_eq!(refusals.as_kubelet().unwrap().message, message);
+        assert!(refusals.faults().is_empty(), "no container is at fault");
     }
 }
 

@@ -220,13 +220,8 @@ fn a_share_that_aci_cannot_mount_is_refused_and_a_missing_key_is_waited_for() {
             "ReferenceNotSupportedOnAci",
             true,
         ),
-        (
-            in_tree("gone"),
-            "azureFile",
-            "MandatorySecretNotFound",
-            true,
-        ),
-        (in_tree("keyless"), "azureFile", "SecretKeyNotFound", true),
+        (in_tree("gone"), "azureFile", "FailedMount", true),
+        (in_tree("keyless"), "azureFile", "FailedMount", true),
     ];
     for (source, field, reason, heals) in table {
         let expected = [(format!("spec.volumes[0].{field}"), reason, heals)];
@@ -432,7 +427,7 @@ fn a_claim_that_leads_nowhere_is_waited_for() {
         (
             &csi("h", &json!({"shareName": "data"}), Some("gone")),
             [&[], &[]],
-            "MandatorySecretNotFound",
+            "FailedMount",
         ),
     ];
     for (source, changes, reason) in table {
