@@ -56,6 +56,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn probe(&self, ask: ProbeCall) -> ProbeAnswer;
     /// The end of the logs of `ends`, as far as they could be read, and then the group.
     async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure>;
+    /// Runs the `postStart` hooks of `containers`. Those that failed.
+    async fn run_post_start(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
     /// Runs the `preStop` hooks of those of `containers` that have one, until the pod's grace period ends at the latest. Those
     /// that failed.
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
@@ -153,6 +155,13 @@ impl Backend for Live {
 
     async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure> {
         self.aci.read_logs(group, ends).await
+    }
+
+    async fn run_post_start(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        match self.read(key).await {
+            Ok(pod) => self.aci.run_post_start(key, &pod, containers).await,
+            Err(failure) => Unreached::all(containers, &failure.message),
+        }
     }
 
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {

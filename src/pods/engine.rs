@@ -20,6 +20,7 @@ mod on_group;
 mod on_list;
 mod on_pod;
 mod on_result;
+mod post_start;
 mod probing;
 mod queued;
 mod record;
@@ -91,6 +92,8 @@ pub enum Input {
     Restarted(PodKey, Result<(), Failure>),
     /// The logs of containers that have ended were read.
     LogsRead(PodKey, Result<EndLogs, Failure>),
+    /// The `postStart` hooks of a pod ended; those that failed.
+    PostStartEnded(PodKey, Vec<Unreached>),
     /// The `preStop` hooks of a pod ended; those that failed.
     PreStopEnded(PodKey, Vec<Unreached>),
     /// SIGTERM was sent to the containers of a pod; those that it did not reach.
@@ -151,6 +154,8 @@ pub enum Operation {
     RestartGroup,
     /// Read the end of the logs of these ends, and the group after that.
     ReadLogs(Vec<ContainerEnd>),
+    /// Run the `postStart` hooks of these containers.
+    RunPostStart(Vec<String>),
     /// Run the `preStop` hooks of these containers.
     RunPreStop(Vec<String>),
     /// Send SIGTERM to these containers.
@@ -164,9 +169,12 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Whether it is done in the containers of a pod that ends, and takes as long as the pod allows.
+    /// Whether it is done in the containers of a pod, and takes as long as the pod allows.
     pub(super) fn is_hook(&self) -> bool {
-        matches!(self, Self::RunPreStop(_) | Self::SendSignal(_))
+        matches!(
+            self,
+            Self::RunPostStart(_) | Self::RunPreStop(_) | Self::SendSignal(_)
+        )
     }
 }
 
@@ -355,6 +363,7 @@ impl Engine {
             Input::Probed(key, news) => self.probed(now, &key, news, fx),
             Input::Probes(probes) => self.set_probes(now, probes, fx),
             Input::LogsRead(key, result) => self.logs_read(now, &key, result, fx),
+            Input::PostStartEnded(key, failed) => self.post_start_ended(now, &key, &failed, fx),
             Input::PreStopEnded(key, failed) => self.pre_stop_ended(now, &key, &failed, fx),
             Input::Signalled(key, unreached) => self.signalled(now, &key, &unreached, fx),
             Input::PodRead(key, presence) => self.pod_read(now, &key, presence),

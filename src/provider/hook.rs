@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, ExecAction, HTTPGetAction, LifecycleHandler, Pod, SleepAction,
+    Container, ContainerPort, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, Pod,
+    SleepAction,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ use crate::translate::{PodKey, port_number};
 
 /// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
 const HTTP: Duration = Duration::from_secs(30);
+/// Longest time for a hook after the start: while it runs nothing else is done for the pod (a kubelet waits for ever).
+const POST_START: Duration = Duration::from_secs(300);
 /// A signal has to be sent by then.
 const SIGNAL: Duration = Duration::from_secs(20);
 /// Output of a hook that is kept for its Event.
@@ -60,6 +63,18 @@ enum Hook {
 }
 
 impl Aci {
+    /// Runs the `postStart` hooks of `containers`, all at once, each for a time. Those that failed.
+    pub async fn run_post_start(
+        &self,
+        key: &PodKey,
+        pod: &Pod,
+        containers: &[String],
+    ) -> Vec<Unreached> {
+        let hooks = hooks(pod, containers, |hooks| hooks.post_start.as_ref());
+        let late = format!("it had not ended after {} s", POST_START.as_secs());
+        self.run_hooks(key, hooks, POST_START, &late).await
+    }
+
     /// Runs the `preStop` hooks of those of `containers` that have one, all at once, and none for longer than the pod's grace
     /// period lasts. Those that failed.
     pub async fn run_pre_stop(
@@ -69,14 +84,24 @@ impl Aci {
         containers: &[String],
     ) -> Vec<Unreached> {
         let left = grace_left(pod, chrono::Utc::now());
-        let hooks = pre_stop_hooks(pod, containers);
+        let hooks = hooks(pod, containers, |hooks| hooks.pre_stop.as_ref());
+        let late = "it had not ended at the end of the pod's grace period";
+        self.run_hooks(key, hooks, left, late).await
+    }
+
+    /// Runs these hooks at once, none for longer than `time`; `late` is said of those that are.
+    async fn run_hooks(
+        &self,
+        key: &PodKey,
+        hooks: Vec<(String, Result<Hook, String>)>,
+        time: Duration,
+        late: &str,
+    ) -> Vec<Unreached> {
         let run = hooks.into_iter().map(|(container, hook)| async move {
             let done = match hook {
-                Ok(hook) => tokio::time::timeout(left, self.run_hook(key, &container, hook))
+                Ok(hook) => tokio::time::timeout(time, self.run_hook(key, &container, hook))
                     .await
-                    .unwrap_or_else(|_| {
-                        Err("it had not ended at the end of the pod's grace period".to_owned())
-                    }),
+                    .unwrap_or_else(|_| Err(late.to_owned())),
                 Err(why) => Err(why),
             };
             done.err().map(|why| Unreached { container, why })
@@ -92,6 +117,9 @@ impl Aci {
             }
             Hook::Exec(argv) => match self.run_in(key, container, argv).await {
                 Ok((Exit::Code(0) | Exit::Unknown, _)) => Ok(()),
+                Ok((Exit::Code(code), said)) if said.is_empty() => {
+                    Err(format!("it exited with {code}"))
+                }
                 Ok((Exit::Code(code), said)) => Err(format!("it exited with {code}: {said}")),
                 Err(error) => Err(error.to_string()),
             },
@@ -170,8 +198,12 @@ fn grace_left(pod: &Pod, now: chrono::DateTime<chrono::Utc>) -> Duration {
     Duration::from_millis(u64::try_from(left.unwrap_or(0)).unwrap_or(0))
 }
 
-/// The `preStop` hooks of `containers`, or why one cannot be run. PURE.
-fn pre_stop_hooks(pod: &Pod, containers: &[String]) -> Vec<(String, Result<Hook, String>)> {
+/// The hooks of `containers`, or why one cannot be run. PURE.
+fn hooks(
+    pod: &Pod,
+    containers: &[String],
+    which: impl Fn(&Lifecycle) -> Option<&LifecycleHandler>,
+) -> Vec<(String, Result<Hook, String>)> {
     let ip = pod
         .status
         .as_ref()
@@ -184,7 +216,7 @@ fn pre_stop_hooks(pod: &Pod, containers: &[String]) -> Vec<(String, Result<Hook,
     });
     let ours = all.filter(|container| containers.contains(&container.name));
     ours.filter_map(|container| {
-        let handler = container.lifecycle.as_ref()?.pre_stop.as_ref()?;
+        let handler = which(container.lifecycle.as_ref()?)?;
         Some((container.name.clone(), hook(handler, container, ip)))
     })
     .collect()

@@ -31,7 +31,7 @@ pub use messages::{ContainerEnd, MESSAGE_LINES, TerminationMessage, ends_without
 pub use not_started::{status_not_started, status_unpulled, status_waiting};
 pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
-pub use probed::{ProbeTarget, Probed, ProbedContainer, Probing, probe_target};
+pub use probed::{ProbeTarget, Probed, ProbedContainer, Probing, newly_running, probe_target};
 pub use resources::ContainerResources;
 
 use self::conditions::conditions;

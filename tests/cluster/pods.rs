@@ -17,6 +17,7 @@ mod life;
 mod limits;
 mod namespaces;
 mod not_enforced;
+mod post_start;
 mod probes;
 mod quiet;
 mod quota;

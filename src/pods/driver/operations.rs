@@ -76,6 +76,10 @@ pub(super) async fn operate<B: Backend>(
             let result = backend.read_logs(&group, &ends).await;
             Input::LogsRead(key, result)
         }
+        Operation::RunPostStart(containers) => {
+            let failed = backend.run_post_start(&key, &containers).await;
+            Input::PostStartEnded(key, failed)
+        }
         Operation::RunPreStop(containers) => {
             let failed = backend.run_pre_stop(&key, &containers).await;
             Input::PreStopEnded(key, failed)
@@ -113,6 +117,7 @@ pub(super) fn died(key: PodKey, operation: &Operation) -> Option<Input> {
         Operation::StopGroup => Input::Stopped(key, Err(internal())),
         Operation::RestartGroup => Input::Restarted(key, Err(internal())),
         Operation::ReadLogs(_) => Input::LogsRead(key, Err(internal())),
+        Operation::RunPostStart(_) => Input::PostStartEnded(key, Vec::new()),
         Operation::RunPreStop(_) => Input::PreStopEnded(key, Vec::new()),
         Operation::SendSignal(containers) => {
             Input::Signalled(key, Unreached::all(containers, &internal().message))

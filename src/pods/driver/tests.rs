@@ -171,6 +171,11 @@ impl Backend for Fake {
         })
     }
 
+    async fn run_post_start(&self, key: &PodKey, _: &[String]) -> Vec<Unreached> {
+        self.call("post start", &key.uid).await;
+        Vec::new()
+    }
+
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
         self.call("pre stop", &key.uid).await;
         assert!(!containers.is_empty());

@@ -130,7 +130,7 @@ impl Record {
         under_way.is_some_and(|flight| flight.operation.is_hook())
             && match &self.stage {
                 Stage::Removing(removal) => step(self, removal, now).is_none(),
-                Stage::Running { .. } => self.condemned.is_none(),
+                Stage::Running { .. } => self.condemned.is_none() && self.hooks_to_run().is_empty(),
                 Stage::Finished(Afterwards::Signal) => false,
                 _ => true,
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::stage::{Afterwards, Orphan, Removal, Stage, Stopping};
-use super::{NodeState, Now, Operation, breaker, cadence, ending, probing};
+use super::{NodeState, Now, Operation, breaker, cadence, ending, post_start, probing};
 use crate::pods::queue::Priority;
 use crate::translate::PodFacts;
 
@@ -53,7 +53,8 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
             } else {
                 Priority::Poll
             };
-            Some(probing::end_container(record).unwrap_or_else(|| poll(record, priority, wait)))
+            let next = post_start::run_hooks(record).or_else(|| probing::end_container(record));
+            Some(next.unwrap_or_else(|| poll(record, priority, wait)))
         }
         Stage::Finished(afterwards) => finished(record, *afterwards),
         // A person brings these forward.

@@ -127,6 +127,9 @@ impl Record {
         }
         pod.facts.told.learn(group);
         let mut status = status_of_group(&pod.facts, group, pod.host_ip(), now.wall);
+        if pod.sees_starts(&status) {
+            status = status_of_group(&pod.facts, group, pod.host_ip(), now.wall);
+        }
         if phase == GroupPhase::Running {
             pod.failed_starts = 0;
         }

@@ -43,7 +43,7 @@ pub enum ProbeNews {
     Route(Result<(), String>),
 }
 
-/// A container that is to end because it failed a probe.
+/// A container that is to end because it failed a probe, or its hook did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Condemned {
     name: Box<str>,
@@ -141,7 +141,11 @@ impl Engine {
                 id,
                 kind,
                 grace,
-            } => record.condemn(name, id, kind, grace, effects),
+            } => {
+                let word = kind.as_str().to_lowercase();
+                let why = format!("Container {name} failed {word} probe, will be restarted");
+                record.condemn(name, id, &why, grace, effects);
+            }
         }
     }
 
@@ -172,9 +176,13 @@ impl Engine {
 impl Record {
     /// What of the pod is to be probed.
     pub(super) fn probe_target(&self) -> Option<&Arc<ProbeTarget>> {
-        let runs = matches!(self.stage, Stage::Running { .. }) && !self.is_deleting();
         let probed = self.pod.as_ref()?.probed.as_ref()?;
-        runs.then_some(&probed.target)
+        self.lives().then_some(&probed.target)
+    }
+
+    /// Whether its containers are to go on.
+    fn lives(&self) -> bool {
+        matches!(self.stage, Stage::Running { .. }) && !self.is_deleting()
     }
 
     /// The pod's status, from what was seen of its group last.
@@ -188,22 +196,21 @@ impl Record {
         pod.write(status, effects);
     }
 
-    fn condemn(
+    /// The run `id` of a container is to end, and its pod's owner is told `why`.
+    pub(super) fn condemn(
         &mut self,
         name: Box<str>,
         id: Box<str>,
-        kind: ProbeKind,
+        why: &str,
         grace: Option<Duration>,
         effects: &mut Vec<Effect>,
     ) {
         // One after the other: the prober tells again what still fails.
-        if self.condemned.is_some() || self.probe_target().is_none() {
+        if self.condemned.is_some() || !self.lives() {
             return;
         }
         let Some(pod) = &self.pod else { return };
-        let word = kind.as_str().to_lowercase();
-        let message = format!("Container {name} failed {word} probe, will be restarted");
-        effects.push(pod.event(false, "Killing", message));
+        effects.push(pod.event(false, "Killing", why.to_owned()));
         self.condemned = Some(Condemned {
             name,
             id,
@@ -267,7 +274,7 @@ impl Record {
         let Some(condemned) = &self.condemned else {
             return;
         };
-        if self.probe_target().is_none() {
+        if !self.lives() {
             self.condemned = None;
             return;
         }
@@ -320,7 +327,7 @@ impl Record {
 }
 
 impl PodRecord {
-    /// Keeps what is known of runs and their probes, when the API server tells of the pod: what it tells may be older.
+    /// Keeps what is known of runs, their hooks and their probes, when the API server tells of the pod: what it tells may be older.
     pub(super) fn keep_runs(&self, facts: &mut crate::translate::PodFacts) {
         facts.probing = self.facts.probing;
         let known = || {
@@ -336,6 +343,7 @@ impl PodRecord {
                 continue;
             };
             container.last_run = container.last_run.max(found.last_run);
+            container.hook_of.clone_from(&found.hook_of);
             if let Some(probed) = &found.probed {
                 container.probed = Some(probed.clone());
             }

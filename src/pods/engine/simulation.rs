@@ -89,6 +89,8 @@ struct World {
     restarted: BTreeMap<String, (Duration, u32)>,
     /// Groups restarted, or containers signalled, of pods that nothing is probed of.
     wrong_restarts: Vec<String>,
+    /// Runs whose `postStart` hook was run.
+    post_starts: Vec<(String, Option<Duration>)>,
     /// Pods whose hooks were run, and those whose containers got SIGTERM.
     hooks: Vec<String>,
     signals: Vec<String>,
@@ -190,6 +192,7 @@ impl World {
             probing: BTreeMap::new(),
             restarted: BTreeMap::new(),
             wrong_restarts: Vec::new(),
+            post_starts: Vec::new(),
             hooks: Vec::new(),
             signals: Vec::new(),
             cut_short: Vec::new(),
@@ -243,8 +246,10 @@ impl World {
             object["metadata"]["deletionGracePeriodSeconds"] = json!(seconds);
         }
         if pod.hook {
-            object["spec"]["containers"][0]["lifecycle"] =
-                json!({"preStop": {"sleep": {"seconds": 1}}});
+            object["spec"]["containers"][0]["lifecycle"] = json!({
+                "preStop": {"sleep": {"seconds": 1}},
+                "postStart": {"sleep": {"seconds": 1}},
+            });
         }
         if pod.probed {
             object["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 80}});

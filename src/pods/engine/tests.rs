@@ -10,6 +10,7 @@ mod messages;
 mod namespaces;
 mod orphans;
 mod page;
+mod post_start;
 mod probing;
 mod queued;
 mod shared_failures;
@@ -94,6 +95,7 @@ fn answered(input: &Input) -> Option<(&PodKey, Operation)> {
         Input::Stopped(key, _) => (key, Operation::StopGroup),
         Input::Restarted(key, _) => (key, Operation::RestartGroup),
         Input::LogsRead(key, _) => (key, Operation::ReadLogs(Vec::new())),
+        Input::PostStartEnded(key, _) => (key, Operation::RunPostStart(Vec::new())),
         Input::PreStopEnded(key, _) => (key, Operation::RunPreStop(Vec::new())),
         Input::Signalled(key, _) => (key, Operation::SendSignal(Vec::new())),
         Input::PodRead(key, _) => (key, Operation::GetPod),

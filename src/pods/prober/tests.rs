@@ -72,6 +72,10 @@ impl Backend for Fake {
         Err(nothing_else())
     }
 
+    async fn run_post_start(&self, _: &PodKey, _: &[String]) -> Vec<Unreached> {
+        Vec::new()
+    }
+
     async fn run_pre_stop(&self, _: &PodKey, _: &[String]) -> Vec<Unreached> {
         Vec::new()
     }

@@ -15,6 +15,10 @@ fn pod(hook: &Value) -> Pod {
     .unwrap()
 }
 
+fn pre_stop(pod: &Pod, containers: &[String]) -> Vec<(String, Result<Hook, String>)> {
+    hooks(pod, containers, |hooks| hooks.pre_stop.as_ref())
+}
+
 #[test]
 fn a_hook_is_read_as_a_kubelet_reads_it() {
     let get = |url: &str| {
@@ -67,7 +71,7 @@ fn a_hook_is_read_as_a_kubelet_reads_it() {
         ),
     ] {
         let running = ["c".to_owned(), "none".to_owned()];
-        let hooks = pre_stop_hooks(&pod(&given), &running);
+        let hooks = pre_stop(&pod(&given), &running);
         assert_eq!(hooks, [("c".to_owned(), wanted)], "{given}");
     }
 }
@@ -78,7 +82,7 @@ fn a_hook_asks_no_service_of_the_operators_machine() {
         let mut pod =
             pod(&json!({"httpGet": {"port": 80, "path": "/metadata/identity/oauth2/token"}}));
         pod.status.as_mut().unwrap().pod_ip = Some(address.to_owned());
-        let hooks = pre_stop_hooks(&pod, &["c".to_owned()]);
+        let hooks = pre_stop(&pod, &["c".to_owned()]);
         let why = hooks[0].1.as_ref().unwrap_err();
         assert_eq!(why, &format!("{address} is no address of a pod"));
     }

@@ -259,8 +259,12 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Lets the probes that the operator runs by these `means` say whether it has started and is ready.
+    /// Lets its hook, and the probes that the operator runs by these `means`, say whether it has started and is ready.
     pub(super) fn follow_probes(&mut self, means: &Means) {
+        if self.id.is_some() && self.facts.hook_of.as_deref() == self.id.as_deref() {
+            (self.started, self.ready) = (false, false);
+            return;
+        }
         let Some(probes) = &self.facts.probes else {
             return;
         };

@@ -38,6 +38,10 @@ pub struct ContainerFacts {
     pub probes: Option<Arc<ContainerProbes>>,
     /// What they have shown last.
     pub probed: Option<Probed>,
+    /// Whether it has a `lifecycle.postStart` hook; none has an init container that ends.
+    pub has_post_start: bool,
+    /// `containerID` of the run whose hook is to be run, or is being run.
+    pub hook_of: Option<Box<str>>,
     /// What it has asked for, by its status in the API server once it has been started: a group is not resized.
     pub resources: ContainerResources,
     /// Whether the end of its log is its termination message when it fails.
@@ -336,6 +340,11 @@ fn container(
         running: status.and_then(running_since),
         last_run: status.and_then(run_of),
         probed: status.filter(|_| probes.is_some()).and_then(Probed::of),
+        has_post_start: {
+            let hooks = container.lifecycle.as_ref();
+            hooks.is_some_and(|hooks| hooks.post_start.is_some())
+        },
+        hook_of: None,
         probes,
         resources: status
             .and_then(|status| status.resources.as_ref())

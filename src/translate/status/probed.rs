@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 
-use super::facts::{PodFacts, running_since};
+use super::facts::{ContainerFacts, PodFacts, run_of, running_since};
 use super::ip_of;
 use crate::api::{ProbedBy, Probes};
 use crate::azure::model::ContainerGroup;
@@ -31,6 +31,15 @@ impl Probed {
             ready: status.ready,
         })
     }
+}
+
+/// `containerID` of a run of this container that `status` shows and that is not on record.
+pub fn newly_running<'s>(container: &ContainerFacts, status: &'s PodStatus) -> Option<&'s str> {
+    let inits = status.init_container_statuses.iter().flatten();
+    let mut all = inits.chain(status.container_statuses.iter().flatten());
+    let shown = all.find(|status| *status.name == *container.name)?;
+    let is_new = Some(run_of(shown)?) > container.last_run;
+    shown.container_id.as_deref().filter(|_| is_new)
 }
 
 /// Which of a pod's probes the operator runs.

@@ -46,8 +46,9 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.containers[].lifecycle", Mapped),
     both(
         "spec.containers[].lifecycle.postStart",
-        Refused(
-            "ACI has no hook after the start; do that work in the container's command, before the program",
+        Approximated(
+            "the hook is run when the container is seen to run, up to some seconds after its start and for five minutes at \
+             most; until it has ended the container is not ready, and it is ended when that fails",
         ),
     ),
     per_os(

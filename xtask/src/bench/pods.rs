@@ -35,6 +35,10 @@ pub(super) struct Seen {
     pub(super) running: Option<DateTime<Utc>>,
     /// After that: a container did not run, or had been restarted.
     pub(super) changed: Option<DateTime<Utc>>,
+    /// It was Ready.
+    pub(super) ready: Option<DateTime<Utc>>,
+    /// After that: it was not.
+    pub(super) unready: Option<DateTime<Utc>>,
     /// It was no longer in the API server.
     pub(super) gone: Option<DateTime<Utc>>,
     /// The last phase seen.
@@ -195,5 +199,13 @@ fn look(seen: &mut Seen, pod: &Pod, at: DateTime<Utc>) {
     }
     if seen.phase == "Running" {
         seen.running.get_or_insert(at);
+    }
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    if let Some(ready) = conditions.iter().find(|it| it.type_ == "Ready") {
+        if ready.status == "True" {
+            seen.ready.get_or_insert(at);
+        } else if seen.ready.is_some() {
+            seen.unready.get_or_insert(at);
+        }
     }
 }

@@ -58,6 +58,10 @@ pub(super) struct Setup {
     pub(super) capacity: usize,
     /// exec runs its command really, on this machine.
     pub(super) host_shell: bool,
+    /// The groups answer at their ports.
+    pub(super) pages: bool,
+    /// The readiness probe of every pod.
+    pub(super) readiness: Option<Value>,
     /// The provider's PUT and DELETE in five minutes and in an hour; far above any scenario's need without.
     pub(super) provider_requests: Option<(usize, usize)>,
 }
@@ -72,6 +76,8 @@ impl Default for Setup {
             connectors: 1,
             capacity: 110,
             host_shell: false,
+            pages: false,
+            readiness: None,
             provider_requests: None,
         }
     }
@@ -125,7 +131,7 @@ impl Rig {
             client,
             programs: bench.programs.clone(),
             kubeconfig,
-            template: template()?,
+            template: template(setup.readiness.as_ref())?,
             latency: setup.latency,
             keep: bench.logs.is_some(),
             dir,
@@ -368,7 +374,6 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
     };
     let (latency, start_delay) = (setup.latency.to_string(), setup.start_delay.to_string());
     let mut arguments = vec![
-        "--no-pages",
         "--latency",
         &latency,
         "--start-delay",
@@ -384,6 +389,9 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
     ];
     if setup.host_shell {
         arguments.push("--host-shell");
+    }
+    if !setup.pages {
+        arguments.push("--no-pages");
     }
     Emulator::start(
         &bench.programs.aci_emulator,
@@ -489,18 +497,22 @@ fn connector(index: usize, capacity: usize, emulator: &Emulator) -> Result<Value
 }
 
 /// The pod of the sample Deployment: one container `microsoft/aci-helloworld`, port 80, selector and toleration.
-fn template() -> Result<PodSpec> {
+fn template(readiness: Option<&Value>) -> Result<PodSpec> {
     let file = workspace::root()?.join("config/samples/aci-helloworld.yaml");
     let text = std::fs::read_to_string(&file)
         .with_context(|| format!("cannot read {}", file.display()))?;
     let deployment: Deployment = serde_saphyr::from_str(&text)?;
     let spec = deployment.spec.and_then(|spec| spec.template.spec);
-    let spec = spec.with_context(|| format!("{} has no pod", file.display()))?;
+    let mut spec = spec.with_context(|| format!("{} has no pod", file.display()))?;
     ensure!(
         spec.containers.len() == 1,
         "{} has not one container",
         file.display()
     );
+    for container in &mut spec.containers {
+        let probe = readiness.cloned().map(serde_json::from_value);
+        container.readiness_probe = probe.transpose()?;
+    }
     Ok(spec)
 }
 
@@ -525,7 +537,7 @@ mod tests {
 
     #[test]
     fn the_sample_is_the_template() {
-        let container = template().unwrap().containers.remove(0);
+        let container = template(None).unwrap().containers.remove(0);
         assert_eq!(container.image.as_deref(), Some("microsoft/aci-helloworld"));
     }
 }

@@ -7,6 +7,7 @@ mod forward;
 mod handover;
 mod logs;
 mod memory;
+mod probes;
 mod restart;
 mod restart_thousand;
 mod scrape;
@@ -69,12 +70,15 @@ pub(crate) enum Scenario {
     /// The kubelet API of a node with 1,000 running pods is scraped
     #[value(name = "scrape-1000")]
     Scrape1000,
+    /// 1,000 pods with a readiness probe every 10 s
+    #[value(name = "probes-1000")]
+    Probes1000,
     /// What becomes of the pods of rendered charts; by itself, and only when it is asked for
     Charts,
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::OnePod,
         Self::Burst100,
         Self::DeleteOne,
@@ -91,6 +95,7 @@ impl Scenario {
         Self::Handover,
         Self::Restart1000,
         Self::Scrape1000,
+        Self::Probes1000,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -111,6 +116,7 @@ impl Scenario {
             Self::Handover => "handover",
             Self::Restart1000 => "restart-1000",
             Self::Scrape1000 => "scrape-1000",
+            Self::Probes1000 => "probes-1000",
             Self::Charts => "charts",
         }
     }
@@ -134,6 +140,7 @@ impl Scenario {
             Self::Handover => handover::METHOD,
             Self::Restart1000 => restart_thousand::METHOD,
             Self::Scrape1000 => scrape::METHOD,
+            Self::Probes1000 => probes::METHOD,
             Self::Charts => "Counted, not measured: docs/charts.md.",
         }
     }
@@ -148,7 +155,11 @@ impl Scenario {
             | Self::Translate
             | Self::Charts => 8,
             Self::Throttled | Self::Logs100 | Self::Exec50 | Self::PortForward => 12,
-            Self::Steady100 | Self::Rss | Self::Restart1000 | Self::Scrape1000 => 20,
+            Self::Steady100
+            | Self::Rss
+            | Self::Restart1000
+            | Self::Scrape1000
+            | Self::Probes1000 => 20,
             Self::Fleet1000 | Self::CreateWindow | Self::Handover => 25,
         })
     }
@@ -176,6 +187,7 @@ impl Scenario {
             Self::Handover => Box::pin(handover::run(bench)),
             Self::Restart1000 => Box::pin(restart_thousand::run(bench)),
             Self::Scrape1000 => Box::pin(scrape::run(bench)),
+            Self::Probes1000 => Box::pin(probes::run(bench)),
             Self::Charts => bail!("charts are counted by themselves"),
         };
         let limit = self.deadline();

@@ -174,6 +174,10 @@ impl World {
                 };
                 Input::LogsRead(key.clone(), Ok(read))
             }
+            Operation::RunPostStart(_) => {
+                self.post_starts.push(self.run_of(&uid));
+                Input::PostStartEnded(key.clone(), Vec::new())
+            }
             Operation::RunPreStop(_) => {
                 self.hooks.push(uid);
                 Input::PreStopEnded(key.clone(), Vec::new())
@@ -223,6 +227,12 @@ impl World {
                 Input::PodDeleted(key.clone(), luck.is_none())
             }
         }
+    }
+
+    /// Which run of which pod.
+    fn run_of(&self, uid: &str) -> (String, Option<Duration>) {
+        let restarted = self.restarted.get(uid).map(|(at, _)| *at);
+        (uid.to_owned(), restarted.or(self.groups.get(uid).copied()))
     }
 
     /// Whether the pod is there and not being deleted.

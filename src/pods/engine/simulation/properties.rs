@@ -44,6 +44,8 @@ proptest! {
         );
         prop_assert!(world.wrong_restarts.is_empty(), "restarted: {:?}", world.wrong_restarts);
         prop_assert!(world.cut_short.is_empty(), "not waited for: {:?}", world.cut_short);
+        let once: BTreeSet<_> = world.post_starts.iter().collect();
+        prop_assert_eq!(once.len(), world.post_starts.len(), "hooks twice: {:?}", world.post_starts);
         for (what, done) in [("hooks", &world.hooks), ("signals", &world.signals)] {
             let once: BTreeSet<_> = done.iter().collect();
             prop_assert_eq!(once.len(), done.len(), "{} twice: {:?}", what, done);

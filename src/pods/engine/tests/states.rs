@@ -210,6 +210,10 @@ proptest! {
             Operation::SendSignal(_) | Operation::RestartGroup if matches!(record.stage, Stage::Running { .. }) => {
                 prop_assert!(record.condemned.is_some() && !deleting, "{:?}", record);
             }
+            Operation::RunPostStart(_) => {
+                let runs = matches!(record.stage, Stage::Running { .. });
+                prop_assert!(runs && !record.is_unwritten(), "{:?}", record);
+            }
             Operation::RestartGroup => return Err(TestCaseError::fail(format!("it does not run: {record:?}"))),
             Operation::SendSignal(_) if matches!(record.stage, Stage::Finished(_)) => {
                 prop_assert!(!record.is_unwritten(), "its end is not on record: {:?}", record);

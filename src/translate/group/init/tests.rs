@@ -150,11 +150,6 @@ fn what_an_init_container_cannot_have_is_refused_by_name() {
         assert_eq!(fields(init, Os::Linux), [expected]);
     }
     for (member, value, field) in [
-        (
-            "lifecycle",
-            json!({"postStart": exec}),
-            "lifecycle.postStart",
-        ),
         ("livenessProbe", json!({}), "livenessProbe"),
         ("tty", json!(true), "tty"),
     ] {

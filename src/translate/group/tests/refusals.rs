@@ -99,11 +99,6 @@ fn refusals_of_linux() -> Vec<(String, Value, &'static str)> {
         ("image", json!(""), "image"),
         ("imagePullPolicy", json!("Never"), "imagePullPolicy"),
         (
-            "lifecycle",
-            json!({"postStart": {"exec": {"command": ["true"]}}}),
-            "lifecycle.postStart",
-        ),
-        (
             "livenessProbe",
             json!({"httpGet": {"port": 80, "host": "h"}}),
             "livenessProbe.httpGet.host",

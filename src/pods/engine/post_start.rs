@@ -1,0 +1,90 @@
+//! `postStart` hooks: run when a container is first seen to run. PURE.
+//!
+//! As a kubelet does it (Kubernetes, "Container Lifecycle Hooks"): the container counts as started when its hook has ended, and
+//! is ended when that failed. A run that is on record in the pod's status was looked after when it began.
+
+use k8s_openapi::api::core::v1::PodStatus;
+
+use super::next::{Next, at};
+use super::record::{PodRecord, Record};
+use super::stage::Stage;
+use super::{Effect, Engine, Now, Operation};
+use crate::provider::Unreached;
+use crate::translate::{PodKey, newly_running};
+
+impl Engine {
+    /// The `postStart` hooks of a pod have ended; those that `failed`.
+    pub(super) fn post_start_ended(
+        &mut self,
+        now: Now,
+        key: &PodKey,
+        failed: &[Unreached],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some((record, _)) = self.land(now, key) else {
+            return;
+        };
+        let Some(pod) = &mut record.pod else { return };
+        let mut all = pod
+            .facts
+            .init_containers
+            .iter_mut()
+            .chain(&mut pod.facts.containers);
+        let mut to_end = None;
+        for container in all.by_ref() {
+            let Some(id) = container.hook_of.take() else {
+                continue;
+            };
+            let why = failed.iter().find(|it| it.container == *container.name);
+            if let Some(Unreached { why, .. }) = why {
+                to_end = Some((container.name.clone(), id, why.clone()));
+            }
+        }
+        if !matches!(record.stage, Stage::Running { .. }) {
+            return;
+        }
+        if let Some((name, id, why)) = to_end {
+            let message = format!("PostStartHook of container {name} failed: {why}");
+            effects.push(pod.event(true, "FailedPostStartHook", message));
+            record.condemn(name, id, "FailedPostStartHook", None, effects);
+        }
+        record.poll_soon();
+    }
+}
+
+impl PodRecord {
+    /// Takes note of the runs in `status` whose hooks are to be run. True when there are some.
+    pub(super) fn sees_starts(&mut self, status: &PodStatus) -> bool {
+        let mut any = false;
+        let facts = &mut self.facts;
+        let all = facts
+            .init_containers
+            .iter_mut()
+            .chain(&mut facts.containers);
+        for container in all.filter(|it| it.has_post_start) {
+            if let Some(id) = newly_running(container, status) {
+                container.hook_of = Some(id.into());
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+impl Record {
+    /// Containers whose hooks are to be run, or are being run.
+    pub(super) fn hooks_to_run(&self) -> Vec<String> {
+        let facts = self.facts().into_iter();
+        let all = facts.flat_map(|facts| facts.init_containers.iter().chain(&facts.containers));
+        let due = all.filter(|it| it.hook_of.is_some());
+        due.map(|it| it.name.to_string()).collect()
+    }
+}
+
+/// The hooks of `record` that are to be run, once its status is in the API server: it has the address that they ask, and says
+/// that these runs have been looked after.
+pub(super) fn run_hooks(record: &Record) -> Option<Next> {
+    let names = record.hooks_to_run();
+    let due = !names.is_empty() && !record.is_unwritten();
+    due.then(|| at(record, Operation::RunPostStart(names)))
+}
