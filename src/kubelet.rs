@@ -15,7 +15,6 @@ pub mod remote;
 pub mod reviews;
 pub mod routes;
 pub mod server;
-pub mod shares;
 pub mod spdy;
 pub mod stats;
 pub mod stream_slots;

@@ -24,6 +24,7 @@ pub mod process;
 pub mod provider;
 pub mod registry;
 pub mod settings;
+pub mod shares;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tenure;

@@ -23,8 +23,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::cache::Cache;
 use super::client_ca::{self, ClientCas};
-use super::shares::Shares;
 use crate::kube::call::{KubeError, TIMEOUT, call};
+use crate::shares::Shares;
 
 /// A kubelet's own life of an answer (`--authentication-token-webhook-cache-ttl`).
 const KNOWN: Duration = Duration::from_mins(2);

@@ -20,13 +20,13 @@ use super::listener::Peer;
 use super::logs::{Logs, Target, options};
 use super::pods::{self, Pods};
 use super::server::Observer;
-use super::shares::Full;
 use super::stats::{Stats, resource, summary};
 use super::stream_slots::{StreamSlot, StreamSlots};
 use super::upgrade::SessionTracker;
 use crate::pods::ProbeCounts;
 use crate::pods::snapshot::{NodePods, Receiver};
 use crate::provider::Containers;
+use crate::shares::Full;
 
 /// What the routes of one node share.
 pub struct Kubelet {

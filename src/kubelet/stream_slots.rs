@@ -1,6 +1,6 @@
 //! How many logs, exec sessions and forwarded ports of a node go on at once, and how many of one namespace.
 
-use super::shares::{Share, Shares};
+use crate::shares::{Share, Shares};
 
 /// Those of one node.
 const NODE: usize = 256;

@@ -22,10 +22,14 @@ use self::watched::{Verdict, Watched};
 use super::backend::Backend;
 use super::engine::{PodEvent, ProbeNews};
 use crate::provider::{ProbeAnswer, ProbeCall};
+use crate::shares::Shares;
 use crate::translate::{PodFacts, PodKey, ProbeKind, ProbeTarget, Probed};
 
-/// Probes of a node that are under way at once: each is a connection.
-const AT_ONCE: usize = 512;
+/// Probes of a node that are under way at once, and of one namespace: each is a connection, and the far side a tenant's.
+const AT_ONCE: usize = 256;
+const OF_NAMESPACE: usize = 128;
+/// A probe whose namespace has as many under way is run so much later.
+const TURN_AWAY: Duration = Duration::from_secs(1);
 /// The wheel turns no further.
 const FURTHEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Probes in a row without a sign of the pod, after which there is taken to be no way to it.
@@ -93,6 +97,7 @@ pub(super) struct Prober<B> {
     owners: HashMap<Id, (Due, Instant)>,
     news: VecDeque<News>,
     runs: u64,
+    places: Shares<String>,
     counts: ProbeCounts,
 }
 
@@ -106,6 +111,7 @@ impl<B: Backend> Prober<B> {
             owners: HashMap::new(),
             news: VecDeque::new(),
             runs: 0,
+            places: Shares::new(AT_ONCE, OF_NAMESPACE),
             counts,
         }
     }
@@ -224,6 +230,12 @@ impl<B: Backend> Prober<B> {
         if !run.watched.runs(due.kind) {
             return;
         }
+        let Ok(place) = self.places.take(due.key.namespace.clone()) else {
+            let wait = TURN_AWAY.min(run.watched.period(due.kind));
+            let kind = due.kind;
+            *run.turn(kind) = Turn::Waits(self.wheel.insert(due, wait));
+            return;
+        };
         *run.turn(due.kind) = Turn::UnderWay;
         let container = &run.watched.container;
         let call = ProbeCall {
@@ -234,7 +246,11 @@ impl<B: Backend> Prober<B> {
             kind: due.kind,
         };
         let backend = Arc::clone(&self.backend);
-        let task = async move { backend.probe(call).await };
+        let task = async move {
+            let answer = backend.probe(call).await;
+            drop(place);
+            answer
+        };
         let id = self.under_way.spawn(task).id();
         self.owners.insert(id, (due, Instant::now()));
     }

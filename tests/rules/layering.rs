@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ownership", &["fence", "kube", "tenure"]),
     ("places", &[]),
     ("process", &[]),
+    ("shares", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
     ("translate", &["api", "azure", "tenure"]),
@@ -41,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "translate",
             "provider",
             "kube",
+            "shares",
             "watched",
             "tenure",
         ],
@@ -55,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pods",
             "kube",
             "net",
+            "shares",
         ],
     ),
     (

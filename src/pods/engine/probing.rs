@@ -278,7 +278,14 @@ impl Record {
             self.condemned = None;
             return;
         }
+        let once = self.facts().map(|facts| facts.restart_policy) == Some(RestartPolicy::Never);
         let why = match condemned.step {
+            Step::Restart if once => {
+                "it takes no signal, and its group is not restarted under restartPolicy Never"
+            }
+            Step::Wait(until) if once && now.mono >= until => {
+                "it has ignored SIGTERM, and its group is not restarted under restartPolicy Never"
+            }
             Step::Wait(until) if now.mono >= until && self.is_alone() => {
                 if let Some(condemned) = &mut self.condemned {
                     condemned.step = Step::Restart;

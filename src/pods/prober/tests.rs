@@ -285,9 +285,18 @@ async fn a_bounded_number_is_under_way_and_the_others_wait_for_their_turn() {
     for n in 0..pods {
         prober.set(&key(&n.to_string()), Some(&target), None);
     }
-    let news = told(&mut prober, 4).await;
-    assert_eq!(news.len(), pods);
-    assert_eq!(fake.most.load(Ordering::SeqCst), AT_ONCE);
+    // Another namespace does not wait for them.
+    let other = PodKey {
+        namespace: "other".into(),
+        ..key("o")
+    };
+    prober.set(&other, Some(&target), None);
+    let ours = |news: &News| matches!(news, News::Of(key, _) if *key == other);
+    let first = told(&mut prober, 2).await;
+    assert!(first.iter().any(ours));
+    let later = told(&mut prober, 20).await;
+    assert_eq!(first.len() + later.len(), pods + 1, "all have their turn");
+    assert_eq!(fake.most.load(Ordering::SeqCst), OF_NAMESPACE + 1);
 }
 
 #[tokio::test(start_paused = true)]
