@@ -9,6 +9,7 @@ pub mod admin;
 pub mod agent;
 pub mod api;
 pub mod azure;
+pub mod causes;
 pub mod cli;
 pub mod connector;
 pub mod fence;

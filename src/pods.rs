@@ -3,7 +3,7 @@
 pub mod backend;
 mod driver;
 pub mod engine;
-mod prober;
+pub mod prober;
 pub mod queue;
 mod slots;
 pub mod snapshot;

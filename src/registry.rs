@@ -33,9 +33,10 @@ use self::manifest::Next;
 use self::queue::{Full, Queue};
 use self::resolver::Resolver;
 use self::session::{Session, Wanted};
-use crate::azure::error::{AzureError, chain};
+use crate::azure::error::AzureError;
 use crate::azure::model::SecretText;
 use crate::azure::transport;
+use crate::causes::chain;
 use crate::net::Networks;
 
 pub use self::digest::Digest;

@@ -27,14 +27,14 @@ pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, sh
 pub use owner::is_of_daemon_set;
 pub use policy::RestartPolicy;
 pub use probes::{
-    ContainerProbes, Handler, Kinds, Means, Ports, ProbeKind, ProbeSpec, port_number,
+    ByProbe, ContainerProbes, Handler, Kinds, Means, Ports, ProbeKind, ProbeSpec, port_number,
 };
 pub use status::{
     ConditionFacts, ContainerEnd, ContainerFacts, ContainerResources, Deletion, EndStep, Ended,
     EphemeralContainer, EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER,
-    PodFacts, ProbeTarget, Probed, ProbedContainer, Probing, TerminationMessage, digest,
-    ends_without_message, facts, group_phase, has_ended, is_final, newly_running,
-    only_sidecars_run, probe_target, provisioning_failure, running_containers, status_failed,
-    status_group_gone, status_group_lost, status_not_started, status_of_group, status_patch,
-    status_terminated, status_unpulled, status_waiting,
+    PodFacts, ProbeTarget, Probed, ProbedContainer, Probing, TerminationMessage,
+    container_statuses, digest, ends_without_message, facts, group_phase, has_ended, is_final,
+    newly_running, only_sidecars_run, probe_target, provisioning_failure, running_containers,
+    status_failed, status_group_gone, status_group_lost, status_not_started, status_of_group,
+    status_patch, status_terminated, status_unpulled, status_waiting,
 };

@@ -21,10 +21,11 @@ use tokio::time::Instant;
 
 use super::cloud::Endpoints;
 use super::credential::{Credential, TokenSource};
-use super::error::{AzureError, ErrorClass, body, chain};
+use super::error::{AzureError, ErrorClass, body};
 use super::health::{Health, Record};
 use super::throttle::{Class, Limiter, Limiters, Observed, QUEUED};
 use super::transport::HttpTransport;
+use crate::causes::chain;
 use crate::fence::Fence;
 
 mod call;

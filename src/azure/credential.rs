@@ -24,8 +24,9 @@ use azure_identity::{
 use parking_lot::Mutex;
 
 use super::cloud::Endpoints;
-use super::error::{AzureError, ErrorClass, chain};
+use super::error::{AzureError, ErrorClass};
 use super::model::SecretText;
+use crate::causes::chain;
 use assertion::{Sent, TokenFile};
 use certificate::{Signer, SigningKey};
 use refusal::ReadRefusal;

@@ -3,10 +3,11 @@
 //! The classes follow ARM's error codes where there is one, else the HTTP status. Messages are one line, bounded, and
 //! free of control characters, so that they fit a condition, an event or a log line.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
+
+use crate::causes::{causes, chain};
 
 pub(super) mod body;
 mod codes;
@@ -272,33 +273,10 @@ impl AzureError {
 
 /// The kind of the innermost error that says more than "other".
 fn deepest_kind(error: &azure_core::Error) -> &ErrorKind {
-    let mut kind = error.kind();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(inner) = inner.downcast_ref::<azure_core::Error>()
-            && !matches!(inner.kind(), ErrorKind::Other)
-        {
-            kind = inner.kind();
-        }
-        source = inner.source();
-    }
-    kind
-}
-
-/// The whole story of an error: the SDK's `Display` is only its outermost context. What an inner error repeats is
-/// said once.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
+    let inner = causes(error).filter_map(|cause| cause.downcast_ref::<azure_core::Error>());
+    let kinds = inner.map(azure_core::Error::kind);
+    let telling = kinds.filter(|kind| !matches!(kind, ErrorKind::Other));
+    telling.last().unwrap_or(error.kind())
 }
 
 /// `text` on one line, without control characters, cut after [`MAX_MESSAGE`] characters.

@@ -21,8 +21,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use self::frames::{Frame, Kind};
-use super::error::{AzureError, CONNECTION_FAILED, CONNECTION_LOST, ErrorClass, chain};
+use super::error::{AzureError, CONNECTION_FAILED, CONNECTION_LOST, ErrorClass};
 use super::model::SecretText;
+use crate::causes::chain;
 
 mod frames;
 

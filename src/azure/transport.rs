@@ -89,7 +89,7 @@ fn build(
         ));
     }
     let unusable = |error: reqwest::Error| {
-        let text = super::error::chain(&error);
+        let text = crate::causes::chain(&error);
         AzureError::local(ErrorClass::Invalid, "UnusableTransport", &text)
     };
     let mut builder = reqwest::Client::builder()

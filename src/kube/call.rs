@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::causes::chain;
 use crate::fence::{self, NotHeld};
 
 /// The time-out of an ordinary request.
@@ -99,21 +100,6 @@ impl KubeError {
             Self::Api { reason, .. } => reason,
         }
     }
-}
-
-/// An error with all its causes, without saying the same thing twice.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Runs one request under a time-out.

@@ -140,11 +140,7 @@ impl Events {
 /// Cuts at a character boundary.
 fn truncate(text: &mut String, max: usize) {
     if text.len() > max {
-        let mut end = max - 3;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(max - 3));
         text.push_str("...");
     }
 }

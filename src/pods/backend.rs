@@ -9,6 +9,7 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 
 use super::engine::Presence;
+use super::prober::Ask;
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
@@ -37,7 +38,7 @@ pub struct Create {
 
 /// Azure and the API server, as the pods' loop of one node needs them. Every call ends in bounded time.
 #[async_trait]
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: Ask {
     /// Creates a container group once, or adopts it. Fails with [`crate::provider::FailureKind::Queued`] and without a call
     /// when it has to wait for its turn.
     async fn create(&self, create: Create) -> Result<Ensured, Failure>;
@@ -52,8 +53,6 @@ pub trait Backend: Send + Sync + 'static {
     async fn stop(&self, group: &str) -> Result<(), Failure>;
     /// Starts the containers of the group anew.
     async fn restart(&self, group: &str) -> Result<(), Failure>;
-    /// Asks a container by one of its probes.
-    async fn probe(&self, ask: ProbeCall) -> ProbeAnswer;
     /// The end of the logs of `ends`, as far as they could be read, and then the group.
     async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure>;
     /// Runs the `postStart` hooks of `containers`. Those that failed.
@@ -109,6 +108,13 @@ impl Live {
 }
 
 #[async_trait]
+impl Ask for Live {
+    async fn probe(&self, call: ProbeCall) -> ProbeAnswer {
+        self.aci.probe(call).await
+    }
+}
+
+#[async_trait]
 impl Backend for Live {
     async fn create(&self, create: Create) -> Result<Ensured, Failure> {
         if let Some(failure) = self.aci.queue_position(&create.group) {
@@ -147,10 +153,6 @@ impl Backend for Live {
 
     async fn restart(&self, group: &str) -> Result<(), Failure> {
         self.aci.restart(group).await
-    }
-
-    async fn probe(&self, ask: ProbeCall) -> ProbeAnswer {
-        self.aci.probe(ask).await
     }
 
     async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure> {

@@ -422,8 +422,8 @@ impl Engine {
                 effects.push(Effect::Forget(key));
                 continue;
             };
-            let target = record.probe_target().cloned();
-            if record.told_probes != target {
+            if record.told_probes.as_ref() != record.probe_target() {
+                let target = record.probe_target().cloned();
                 record.told_probes.clone_from(&target);
                 let key = key.clone();
                 effects.push(Effect::Probe { key, target });

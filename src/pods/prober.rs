@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -19,11 +20,10 @@ pub use self::counts::ProbeCounts;
 
 use self::counts::Outcome;
 use self::watched::{Verdict, Watched};
-use super::backend::Backend;
 use super::engine::{PodEvent, ProbeNews};
 use crate::provider::{ProbeAnswer, ProbeCall};
 use crate::shares::Shares;
-use crate::translate::{PodFacts, PodKey, ProbeKind, ProbeTarget, Probed};
+use crate::translate::{ByProbe, PodFacts, PodKey, ProbeKind, ProbeTarget};
 
 /// Probes of a node that are under way at once, and of one namespace: each is a connection, and the far side a tenant's.
 const AT_ONCE: usize = 256;
@@ -38,6 +38,13 @@ const SILENCES: u32 = 3;
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes of what a probe says that an Event shows.
 const SHOWN: usize = 512;
+
+/// Who asks the containers.
+#[async_trait]
+pub trait Ask: Send + Sync + 'static {
+    /// Asks a container by one of its probes. It ends in bounded time.
+    async fn probe(&self, call: ProbeCall) -> ProbeAnswer;
+}
 
 /// What the probes of a pod tell.
 #[derive(Debug, PartialEq)]
@@ -68,7 +75,7 @@ struct Pod {
 #[derive(Debug)]
 struct Run {
     watched: Watched,
-    turns: [Turn; 3],
+    turns: ByProbe<Turn>,
 }
 
 /// Where one of the three probes of a run is.
@@ -89,9 +96,9 @@ enum Route {
     Known,
 }
 
-pub(super) struct Prober<B> {
-    backend: Arc<B>,
-    pods: HashMap<PodKey, Pod>,
+pub(super) struct Prober<A> {
+    asks: Arc<A>,
+    pods: HashMap<Arc<PodKey>, Pod>,
     wheel: DelayQueue<Due>,
     under_way: JoinSet<ProbeAnswer>,
     owners: HashMap<Id, (Due, Instant)>,
@@ -101,10 +108,10 @@ pub(super) struct Prober<B> {
     counts: ProbeCounts,
 }
 
-impl<B: Backend> Prober<B> {
-    pub(super) fn new(backend: Arc<B>, counts: ProbeCounts) -> Self {
+impl<A: Ask> Prober<A> {
+    pub(super) fn new(asks: Arc<A>, counts: ProbeCounts) -> Self {
         Self {
-            backend,
+            asks,
             pods: HashMap::new(),
             wheel: DelayQueue::new(),
             under_way: JoinSet::new(),
@@ -148,18 +155,19 @@ impl<B: Backend> Prober<B> {
         for container in &target.containers {
             let known = |run: &Run| run.watched.container == *container;
             if !pod.runs.values().any(known) {
-                let on_record = facts.and_then(|facts| on_record(facts, &container.name));
+                let facts = facts.and_then(|facts| facts.container(&container.name));
+                let on_record = facts.and_then(|facts| facts.probed.as_ref());
                 let watched = Watched::new(container.clone(), on_record);
                 self.runs = self.runs.wrapping_add(1);
                 let mut run = Run {
                     watched,
-                    turns: [Turn::No; 3],
+                    turns: ByProbe::default(),
                 };
                 self.begin_turns(&pod.key, self.runs, &mut run);
                 pod.runs.insert(self.runs, run);
             }
         }
-        self.pods.insert(key.clone(), pod);
+        self.pods.insert(Arc::clone(&pod.key), pod);
     }
 
     /// The next thing that probes tell; for ever when there is nothing to probe. May be dropped at any time.
@@ -177,9 +185,11 @@ impl<B: Backend> Prober<B> {
     }
 
     fn stop<'r>(&mut self, runs: impl Iterator<Item = &'r Run>) {
-        for turn in runs.flat_map(|run| &run.turns) {
-            if let Turn::Waits(timer) = turn {
-                self.wheel.try_remove(timer);
+        for run in runs {
+            for kind in ProbeKind::ALL {
+                if let Turn::Waits(timer) = run.turns.get(kind) {
+                    self.wheel.try_remove(timer);
+                }
             }
         }
     }
@@ -189,7 +199,7 @@ impl<B: Backend> Prober<B> {
         let age = Timestamp::now().duration_since(run.watched.container.since);
         let age = Duration::try_from(age).unwrap_or_default();
         for kind in ProbeKind::ALL {
-            let waits_already = !matches!(run.turn(kind), Turn::No);
+            let waits_already = !matches!(run.turns.get(kind), Turn::No);
             if waits_already || !run.watched.runs(kind) {
                 continue;
             }
@@ -215,7 +225,7 @@ impl<B: Backend> Prober<B> {
             kind,
         };
         let timer = self.wheel.insert(due, wait.min(FURTHEST));
-        *run.turn(kind) = Turn::Waits(timer);
+        *run.turns.get_mut(kind) = Turn::Waits(timer);
     }
 
     /// Begins a probe that is due.
@@ -226,17 +236,17 @@ impl<B: Backend> Prober<B> {
         let Some(run) = pod.runs.get_mut(&due.run) else {
             return;
         };
-        *run.turn(due.kind) = Turn::No;
+        *run.turns.get_mut(due.kind) = Turn::No;
         if !run.watched.runs(due.kind) {
             return;
         }
         let Ok(place) = self.places.take(due.key.namespace.clone()) else {
             let wait = TURN_AWAY.min(run.watched.period(due.kind));
             let kind = due.kind;
-            *run.turn(kind) = Turn::Waits(self.wheel.insert(due, wait));
+            *run.turns.get_mut(kind) = Turn::Waits(self.wheel.insert(due, wait));
             return;
         };
-        *run.turn(due.kind) = Turn::UnderWay;
+        *run.turns.get_mut(due.kind) = Turn::UnderWay;
         let container = &run.watched.container;
         let call = ProbeCall {
             key: Arc::clone(&pod.key),
@@ -245,9 +255,9 @@ impl<B: Backend> Prober<B> {
             probes: Arc::clone(&container.probes),
             kind: due.kind,
         };
-        let backend = Arc::clone(&self.backend);
+        let asks = Arc::clone(&self.asks);
         let task = async move {
-            let answer = backend.probe(call).await;
+            let answer = asks.probe(call).await;
             drop(place);
             answer
         };
@@ -272,7 +282,7 @@ impl<B: Backend> Prober<B> {
             return;
         };
         if let Some(mut run) = pod.runs.remove(&due.run) {
-            *run.turn(due.kind) = Turn::No;
+            *run.turns.get_mut(due.kind) = Turn::No;
             let result = self.understand(&mut pod, &run, due.kind, answer);
             let outcome = match result {
                 Some(true) => Outcome::Successful,
@@ -295,7 +305,7 @@ impl<B: Backend> Prober<B> {
             self.begin_turns(&pod.key, due.run, &mut run);
             pod.runs.insert(due.run, run);
         }
-        self.pods.insert(PodKey::clone(&due.key), pod);
+        self.pods.insert(Arc::clone(&pod.key), pod);
     }
 
     /// Whether the probe has succeeded, if that is known.
@@ -307,33 +317,22 @@ impl<B: Backend> Prober<B> {
         answer: ProbeAnswer,
     ) -> Option<bool> {
         let word = kind.as_str();
-        let dialled = run
-            .watched
-            .container
-            .probes
-            .get(kind)
-            .is_some_and(|spec| spec.handler.port().is_some());
-        let silent = match &answer {
-            ProbeAnswer::Silence(why) => Some(why.clone()),
-            _ => None,
-        };
-        match (silent, pod.route) {
-            (Some(why), Route::Silent(times)) => {
+        let spec = run.watched.spec(kind);
+        let dialled = spec.is_some_and(|spec| spec.handler.port().is_some());
+        match (&answer, pod.route) {
+            (ProbeAnswer::Silence(why), Route::Silent(times)) => {
                 let times = times.saturating_add(1);
                 pod.route = Route::Silent(times);
                 if times == SILENCES {
-                    let news = ProbeNews::Route(Err(shown(&why)));
-                    self.news.push_back(News::Of(PodKey::clone(&pod.key), news));
+                    self.inform(&pod.key, ProbeNews::Route(Err(shown(why))));
                 }
                 return None;
             }
-            (None, Route::Silent(times))
-                if dialled && !matches!(answer, ProbeAnswer::Unknown(_)) =>
-            {
+            (ProbeAnswer::Unknown(_), _) => {}
+            (_, Route::Silent(times)) if dialled => {
                 pod.route = Route::Known;
                 if times >= SILENCES {
-                    let news = ProbeNews::Route(Ok(()));
-                    self.news.push_back(News::Of(PodKey::clone(&pod.key), news));
+                    self.inform(&pod.key, ProbeNews::Route(Ok(())));
                 }
             }
             _ => {}
@@ -359,25 +358,25 @@ impl<B: Backend> Prober<B> {
     }
 
     fn judge(&mut self, due: &Due, run: &mut Run, success: bool) {
-        let news = match run.watched.take(due.kind, success) {
+        let watched = &mut run.watched;
+        let news = match watched.take(due.kind, success) {
             Verdict::Nothing => return,
             Verdict::Changed => ProbeNews::Container {
-                name: run.watched.container.name.clone(),
-                probed: run.watched.probed(),
+                name: watched.container.name.clone(),
+                probed: watched.probed(),
             },
             Verdict::Failed => ProbeNews::Failed {
-                name: run.watched.container.name.clone(),
-                id: run.watched.container.id.clone(),
+                name: watched.container.name.clone(),
+                id: watched.container.id.clone(),
                 kind: due.kind,
-                grace: run
-                    .watched
-                    .container
-                    .probes
-                    .get(due.kind)
-                    .and_then(|spec| spec.grace),
+                grace: watched.spec(due.kind).and_then(|spec| spec.grace),
             },
         };
-        self.news.push_back(News::Of(PodKey::clone(&due.key), news));
+        self.inform(&due.key, news);
+    }
+
+    fn inform(&mut self, key: &PodKey, news: ProbeNews) {
+        self.news.push_back(News::Of(key.clone(), news));
     }
 
     fn tell(&mut self, key: &PodKey, reason: &str, message: String) {
@@ -391,29 +390,9 @@ impl<B: Backend> Prober<B> {
     }
 }
 
-impl Run {
-    fn turn(&mut self, kind: ProbeKind) -> &mut Turn {
-        let [startup, liveness, readiness] = &mut self.turns;
-        match kind {
-            ProbeKind::Startup => startup,
-            ProbeKind::Liveness => liveness,
-            ProbeKind::Readiness => readiness,
-        }
-    }
-}
-
-/// What is known of the probes of this container.
-fn on_record<'f>(facts: &'f PodFacts, name: &str) -> Option<&'f Probed> {
-    let mut all = facts.init_containers.iter().chain(&facts.containers);
-    all.find(|it| *it.name == *name)?.probed.as_ref()
-}
-
 /// The beginning of what a probe says.
 fn shown(text: &str) -> String {
-    let mut end = text.len().min(SHOWN);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(SHOWN);
     text.get(..end).unwrap_or_default().to_owned()
 }
 

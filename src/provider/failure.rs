@@ -89,9 +89,7 @@ impl Failure {
             faults: None,
         }
     }
-}
 
-impl Failure {
     /// Reason and message of the Event about it: a kubelet's Event has another reason than the container's state.
     pub fn event(&self) -> (&'static str, Cow<'_, str>) {
         match self.reason {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Aci;
 use super::exec::{Command, ExecError, Exit, Streams};
-use super::probe::Got;
+use super::probe::NoAnswer;
 use crate::api::Os;
 use crate::net::can_be_a_pods;
 use crate::translate::{PodKey, port_number};
@@ -130,10 +130,13 @@ impl Aci {
     /// A GET as a kubelet sends it; the answer is not read.
     async fn get(&self, url: &str, headers: &[(String, String)]) -> Result<(), String> {
         let headers = headers.iter().map(|(name, value)| (&**name, &**value));
-        match self.client.get(url, headers, HTTP).await? {
-            Got::Status(status, _) if status.is_success() || status.is_redirection() => Ok(()),
-            Got::Status(status, _) => Err(format!("the container answered {status}")),
-            Got::Nothing => Err(format!("no answer within {} s", HTTP.as_secs())),
+        match self.client.get(url, headers, HTTP).await {
+            Ok(answer) if answer.status().is_success() || answer.status().is_redirection() => {
+                Ok(())
+            }
+            Ok(answer) => Err(format!("the container answered {}", answer.status())),
+            Err(NoAnswer::Late) => Err(format!("no answer within {} s", HTTP.as_secs())),
+            Err(NoAnswer::NoConnection { why, .. } | NoAnswer::Broken(why)) => Err(why),
         }
     }
 

@@ -15,8 +15,10 @@ use super::exec::Exit;
 use crate::net::can_be_a_pods;
 use crate::translate::{ContainerProbes, Handler, PodKey, ProbeKind};
 
-pub(super) use self::http::{Client, Got};
+pub(super) use self::http::{Client, NoAnswer};
 
+/// What a kubelet calls itself towards containers; some tell probes from users by it.
+const USER_AGENT: &str = "kube-probe/1.36";
 /// Longest wait for an answer, whatever the pod says: probes of a node take turns.
 const LONGEST: Duration = Duration::from_secs(60);
 /// What an exec takes besides the command: ACI's session, and the shell.

@@ -33,6 +33,32 @@ impl ProbeKind {
     }
 }
 
+/// Something for each of a container's three probes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ByProbe<T> {
+    pub startup: T,
+    pub liveness: T,
+    pub readiness: T,
+}
+
+impl<T> ByProbe<T> {
+    pub fn get(&self, kind: ProbeKind) -> &T {
+        match kind {
+            ProbeKind::Startup => &self.startup,
+            ProbeKind::Liveness => &self.liveness,
+            ProbeKind::Readiness => &self.readiness,
+        }
+    }
+
+    pub fn get_mut(&mut self, kind: ProbeKind) -> &mut T {
+        match kind {
+            ProbeKind::Startup => &mut self.startup,
+            ProbeKind::Liveness => &mut self.liveness,
+            ProbeKind::Readiness => &mut self.readiness,
+        }
+    }
+}
+
 /// How a container is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handler {
@@ -141,31 +167,23 @@ impl ProbeSpec {
 
 /// The probes of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContainerProbes {
-    startup: Option<ProbeSpec>,
-    liveness: Option<ProbeSpec>,
-    readiness: Option<ProbeSpec>,
-}
+pub struct ContainerProbes(ByProbe<Option<ProbeSpec>>);
 
 impl ContainerProbes {
     /// Those of `container`; `None` when it has none.
     pub fn of(container: &Container) -> Option<Arc<Self>> {
         let ports = container.ports.as_deref().unwrap_or_default();
         let read = |probe: &Option<Probe>| ProbeSpec::of(probe.as_ref()?, ports);
-        let probes = Self {
+        let probes = Self(ByProbe {
             startup: read(&container.startup_probe),
             liveness: read(&container.liveness_probe),
             readiness: read(&container.readiness_probe),
-        };
+        });
         (probes != Self::default()).then(|| Arc::new(probes))
     }
 
     pub fn get(&self, kind: ProbeKind) -> Option<&ProbeSpec> {
-        match kind {
-            ProbeKind::Startup => self.startup.as_ref(),
-            ProbeKind::Liveness => self.liveness.as_ref(),
-            ProbeKind::Readiness => self.readiness.as_ref(),
-        }
+        self.0.get(kind).as_ref()
     }
 
     /// Those that the operator runs where it can do what `means` say. A liveness probe that Azure runs is left to it, unless
@@ -175,34 +193,26 @@ impl ContainerProbes {
             let handler = probe.as_ref().map(|probe| &probe.handler);
             handler.is_some_and(|handler| means.suffice(handler))
         };
-        let startup = can(&self.startup);
-        let azures = self
+        let Self(probes) = self;
+        let startup = can(&probes.startup);
+        let azures = probes
             .liveness
             .as_ref()
             .is_some_and(|probe| matches!(probe.handler, Handler::Http { .. } | Handler::Exec(_)));
         Kinds {
             startup,
-            liveness: can(&self.liveness) && (startup || !azures),
-            readiness: can(&self.readiness),
+            liveness: can(&probes.liveness) && (startup || !azures),
+            readiness: can(&probes.readiness),
         }
     }
 }
 
 /// Which probes of a container are run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Kinds {
-    pub startup: bool,
-    pub liveness: bool,
-    pub readiness: bool,
-}
+pub type Kinds = ByProbe<bool>;
 
 impl Kinds {
     pub fn has(self, kind: ProbeKind) -> bool {
-        match kind {
-            ProbeKind::Startup => self.startup,
-            ProbeKind::Liveness => self.liveness,
-            ProbeKind::Readiness => self.readiness,
-        }
+        *self.get(kind)
     }
 
     pub fn any(self) -> bool {
@@ -229,6 +239,14 @@ pub enum Ports {
 }
 
 impl Means {
+    /// What can be done to containers whose pod can be dialled at these ports.
+    pub fn of(network: Ports) -> Self {
+        Self {
+            exec: true,
+            network,
+        }
+    }
+
     fn suffice(&self, handler: &Handler) -> bool {
         match (handler.port(), &self.network) {
             (None, _) => self.exec,

@@ -161,11 +161,7 @@ pub fn status_group_gone(
 /// containers wait, with one more restart than the API server has. `facts` learns of it.
 pub fn status_group_lost(facts: &mut PodFacts, host_ip: Option<&str>, now: Timestamp) -> PodStatus {
     let restarts = facts.restarts().saturating_add(1);
-    for container in facts
-        .init_containers
-        .iter_mut()
-        .chain(&mut facts.containers)
-    {
+    for container in facts.all_mut() {
         container.restarts = restarts;
     }
     let message = "the container group was deleted in Azure; another one is made";
@@ -239,6 +235,12 @@ pub fn running_containers(group: &ContainerGroup) -> Vec<String> {
     };
     let containers = group.properties.containers.iter();
     containers.filter(runs).map(|it| it.name.clone()).collect()
+}
+
+/// The statuses of a pod's containers, init containers first.
+pub fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let inits = status.init_container_statuses.iter().flatten();
+    inits.chain(status.container_statuses.iter().flatten())
 }
 
 /// Whether `status` is the last one: `Succeeded` or `Failed`.

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 /// What each module may use. Modules that are not named as keys may be used by nobody but themselves.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("fence", &[]),
-    ("azure", &["fence"]),
+    ("causes", &[]),
+    ("azure", &["causes", "fence"]),
     ("net", &[]),
-    ("registry", &["azure", "net"]),
+    ("registry", &["azure", "causes", "net"]),
     ("api", &["azure"]),
     ("watched", &[]),
-    ("kube", &["fence"]),
+    ("kube", &["causes", "fence"]),
     ("tenure", &[]),
     ("ownership", &["fence", "kube", "tenure"]),
     ("places", &[]),
@@ -27,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "api",
             "azure",
+            "causes",
             "net",
             "registry",
             "translate",

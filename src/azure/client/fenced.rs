@@ -8,6 +8,7 @@ use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, Method, Request};
 
 use crate::azure::error::{AzureError, ErrorClass};
+use crate::causes::causes;
 use crate::fence::{self, Fence, NotHeld, Target};
 
 /// The fence of one client, if it has one.
@@ -62,14 +63,8 @@ impl Policy for Gate {
 
 /// The refusal of the fence in an error of the pipeline. Unlike a broken connection it leaves no doubt: nothing was sent.
 pub(super) fn refusal(error: &azure_core::Error) -> Option<AzureError> {
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if let Some(refused) = inner.downcast_ref::<NotHeld>() {
-            return Some(not_sent(refused));
-        }
-        source = inner.source();
-    }
-    None
+    let mut refusals = causes(error).filter_map(|cause| cause.downcast_ref::<NotHeld>());
+    refusals.next().map(not_sent)
 }
 
 /// Passes soon, one way or the other; nothing happened in Azure.

@@ -9,7 +9,8 @@ use azure_core::http::{Body, Context, Request};
 
 use super::Credential;
 use super::metadata::MetadataHost;
-use crate::azure::error::{AzureError, ErrorClass, chain, entra};
+use crate::azure::error::{AzureError, ErrorClass, entra};
+use crate::causes::chain;
 
 /// Turns a refusal of the token service into an [`AzureError`] before the identity library parses it: that parser
 /// fails on a description with an escaped line break, and the code would be lost. It also ends the library's own

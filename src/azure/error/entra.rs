@@ -9,20 +9,20 @@ use azure_core::http::RawResponse;
 use serde::Deserialize;
 
 use super::super::redact::Secrets;
-use super::{AzureError, ErrorClass, body, chain};
+use super::{AzureError, ErrorClass, body};
+use crate::causes::{causes, chain};
 
 /// The token error inside `error`, if it is one.
 pub(in crate::azure) fn token_error(error: &azure_core::Error) -> Option<AzureError> {
-    let mut current: Option<&(dyn StdError + 'static)> = Some(error);
+    let outer: &(dyn StdError + 'static) = error;
     let mut in_credential = false;
-    while let Some(inner) = current {
+    for inner in std::iter::once(outer).chain(causes(error)) {
         if let Some(known) = inner.downcast_ref::<AzureError>() {
             return Some(known.clone());
         }
         in_credential |= inner
             .downcast_ref::<azure_core::Error>()
             .is_some_and(|inner| matches!(inner.kind(), ErrorKind::Credential));
-        current = inner.source();
     }
     in_credential
         .then(|| AzureError::local(ErrorClass::Identity, "TokenUnavailable", &chain(error)))

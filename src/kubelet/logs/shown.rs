@@ -96,10 +96,8 @@ impl Shown {
     }
 
     fn part(&mut self, writer: &mut Writer, out: &mut Vec<u8>, range: Range<usize>, ended: bool) {
-        let mut cut = range.end.min(range.start + CHUNK);
-        while !self.content.is_char_boundary(cut) {
-            cut += 1;
-        }
+        let cut = range.end.min(range.start + CHUNK);
+        let cut = self.content.ceil_char_boundary(cut);
         let text = self.content.get(range.start..cut).unwrap_or_default();
         writer.limit.write(out, text);
         if cut < range.end {

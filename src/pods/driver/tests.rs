@@ -17,6 +17,7 @@ use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::pods::backend::Create;
 use crate::pods::engine::Presence;
+use crate::pods::prober::Ask;
 use crate::provider::{Deleted, EndLogs, Ensured, GroupSummary, ProbeAnswer, ProbeCall, Unreached};
 use crate::translate::{ContainerEnd, PodFacts, facts};
 
@@ -99,6 +100,14 @@ fn group() -> Box<ContainerGroup> {
 }
 
 #[async_trait]
+impl Ask for Fake {
+    async fn probe(&self, call: ProbeCall) -> ProbeAnswer {
+        self.call("probe", &call.key.uid).await;
+        ProbeAnswer::Success
+    }
+}
+
+#[async_trait]
 impl Backend for Fake {
     async fn create(&self, create: Create) -> Result<Ensured, Failure> {
         // A registry that says nothing.
@@ -151,11 +160,6 @@ impl Backend for Fake {
     async fn restart(&self, name: &str) -> Result<(), Failure> {
         self.call("restart", name).await;
         Ok(())
-    }
-
-    async fn probe(&self, call: ProbeCall) -> ProbeAnswer {
-        self.call("probe", &call.key.uid).await;
-        ProbeAnswer::Success
     }
 
     async fn read_logs(&self, name: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure> {

@@ -3,7 +3,7 @@
 
 use super::Effect;
 use super::record::PodRecord;
-use crate::translate::{ContainerFacts, NO_EPHEMERAL_CONTAINER, PodFacts};
+use crate::translate::{NO_EPHEMERAL_CONTAINER, PodFacts};
 
 /// What is new in a pod.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,17 +16,13 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn between(before: &PodFacts, after: &PodFacts) -> Self {
-        let all = |facts: &PodFacts| -> Vec<ContainerFacts> {
-            let containers = facts.init_containers.iter().chain(&facts.containers);
-            containers.cloned().collect()
-        };
         let images = if before.generation == after.generation {
             Vec::new()
         } else {
-            let pairs = all(before).into_iter().zip(all(after));
+            let pairs = before.all().zip(after.all());
             pairs
                 .filter(|(old, new)| old.name == new.name && old.image != new.image)
-                .map(|(old, new)| [new.name, old.image, new.image])
+                .map(|(old, new)| [&new.name, &old.image, &new.image].map(Clone::clone))
                 .collect()
         };
         Self {

@@ -27,10 +27,7 @@ impl Engine {
 
     /// A pod that is new to us: it may find its group here already.
     fn claim(&mut self, now: Now, key: &PodKey, mut facts: PodFacts) {
-        facts.probing = Probing {
-            by: self.node.probes,
-            no_route: false,
-        };
+        facts.probing = Probing::new(self.node.probes);
         let synced = self.node.is_synced();
         let name = &self.group_name;
         let record = self.records.entry(key.clone()).or_insert_with(|| {

@@ -181,13 +181,20 @@ impl Record {
 
     /// A delete or stop failed.
     fn end_failed(&mut self, now: Now, failure: &Failure, effects: &mut Vec<Effect>) {
+        if let Some(pod) = &mut self.pod {
+            pod.refused(failure);
+        }
+        self.end_later(now, failure, effects);
+    }
+
+    /// What should have ended is tried again later.
+    pub(super) fn end_later(&mut self, now: Now, failure: &Failure, effects: &mut Vec<Effect>) {
         self.back_off(
             now,
             cadence::after_failure(failure, self.attempts.saturating_add(1)),
         );
         let attempts = self.attempts;
         if let Some(pod) = &mut self.pod {
-            pod.refused(failure);
             pod.record_failed_end(now, failure, attempts, effects);
         }
     }

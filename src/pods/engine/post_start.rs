@@ -10,7 +10,7 @@ use super::record::{PodRecord, Record};
 use super::stage::Stage;
 use super::{Effect, Engine, Now, Operation};
 use crate::provider::Unreached;
-use crate::translate::{PodKey, newly_running};
+use crate::translate::{PodFacts, PodKey, newly_running};
 
 impl Engine {
     /// The `postStart` hooks of a pod have ended; those that `failed`.
@@ -25,13 +25,8 @@ impl Engine {
             return;
         };
         let Some(pod) = &mut record.pod else { return };
-        let mut all = pod
-            .facts
-            .init_containers
-            .iter_mut()
-            .chain(&mut pod.facts.containers);
         let mut to_end = None;
-        for container in all.by_ref() {
+        for container in pod.facts.all_mut() {
             let Some(id) = container.hook_of.take() else {
                 continue;
             };
@@ -56,12 +51,7 @@ impl PodRecord {
     /// Takes note of the runs in `status` whose hooks are to be run. True when there are some.
     pub(super) fn sees_starts(&mut self, status: &PodStatus) -> bool {
         let mut any = false;
-        let facts = &mut self.facts;
-        let all = facts
-            .init_containers
-            .iter_mut()
-            .chain(&mut facts.containers);
-        for container in all.filter(|it| it.has_post_start) {
+        for container in self.facts.all_mut().filter(|it| it.has_post_start) {
             if let Some(id) = newly_running(container, status) {
                 container.hook_of = Some(id.into());
                 any = true;
@@ -74,8 +64,7 @@ impl PodRecord {
 impl Record {
     /// Containers whose hooks are to be run, or are being run.
     pub(super) fn hooks_to_run(&self) -> Vec<String> {
-        let facts = self.facts().into_iter();
-        let all = facts.flat_map(|facts| facts.init_containers.iter().chain(&facts.containers));
+        let all = self.facts().into_iter().flat_map(PodFacts::all);
         let due = all.filter(|it| it.hook_of.is_some());
         due.map(|it| it.name.to_string()).collect()
     }

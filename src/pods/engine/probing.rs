@@ -11,7 +11,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 
 use super::next::{MARGIN, Next, at, poll};
-use super::record::{PodRecord, Record};
+use super::record::Record;
 use super::stage::Stage;
 use super::{Effect, Engine, Now, Operation, cadence};
 use crate::api::Probes;
@@ -19,7 +19,8 @@ use crate::azure::model::ContainerGroup;
 use crate::pods::queue::Priority;
 use crate::provider::{Failure, Unreached};
 use crate::translate::{
-    PodKey, ProbeKind, ProbeTarget, Probed, Probing, RestartPolicy, probe_target, status_of_group,
+    PodKey, ProbeKind, ProbeTarget, Probed, Probing, RestartPolicy, container_statuses,
+    probe_target, status_of_group,
 };
 
 /// A group that was restarted has this long to show it.
@@ -82,10 +83,7 @@ impl Engine {
         }
         for record in self.records.values_mut() {
             let Some(pod) = &mut record.pod else { continue };
-            pod.facts.probing = Probing {
-                by: probes,
-                no_route: false,
-            };
+            pod.facts.probing = Probing::new(probes);
             // What can be known at once; a poll tells the rest.
             record.rewrite(now, effects);
             if matches!(record.stage, Stage::Running { .. }) {
@@ -115,12 +113,7 @@ impl Engine {
                 if !target.into_iter().any(|it| it.id == probed.id) {
                     return;
                 }
-                let facts = &mut pod.facts;
-                let mut all = facts
-                    .init_containers
-                    .iter_mut()
-                    .chain(&mut facts.containers);
-                if let Some(container) = all.find(|it| it.name == name) {
+                if let Some(container) = pod.facts.container_mut(&name) {
                     container.probed = Some(probed);
                     record.rewrite(now, effects);
                 }
@@ -168,7 +161,7 @@ impl Engine {
                 condemned.step = Step::Restarted(now.mono + RESTARTS_WITHIN);
                 record.poll_soon();
             }
-            Err(failure) => record.restart_failed(now, &failure, effects),
+            Err(failure) => record.end_later(now, &failure, effects),
         }
     }
 }
@@ -242,9 +235,7 @@ impl Record {
             return;
         };
         condemned.polls = condemned.polls.saturating_add(1);
-        let inits = status.init_container_statuses.iter().flatten();
-        let mut all = inits.chain(status.container_statuses.iter().flatten());
-        let stands = all.any(|it| {
+        let stands = container_statuses(status).any(|it| {
             let runs = it.state.as_ref().is_some_and(|it| it.running.is_some());
             runs && *it.name == *condemned.name
                 && it.container_id.as_deref() == Some(&*condemned.id)
@@ -278,28 +269,15 @@ impl Record {
             self.condemned = None;
             return;
         }
-        let once = self.facts().map(|facts| facts.restart_policy) == Some(RestartPolicy::Never);
-        let why = match condemned.step {
-            Step::Restart if once => {
-                "it takes no signal, and its group is not restarted under restartPolicy Never"
+        let is_over = |until| now.mono >= until;
+        let why = match (condemned.step, self.restarts_more()) {
+            (Step::Restart, Some(more)) => format!("it takes no signal, and {more}"),
+            (Step::Wait(until), Some(more)) if is_over(until) => {
+                format!("it has ignored SIGTERM, and {more}")
             }
-            Step::Wait(until) if once && now.mono >= until => {
-                "it has ignored SIGTERM, and its group is not restarted under restartPolicy Never"
-            }
-            Step::Wait(until) if now.mono >= until && self.is_alone() => {
-                if let Some(condemned) = &mut self.condemned {
-                    condemned.step = Step::Restart;
-                }
-                return;
-            }
-            Step::Restart if !self.is_alone() => {
-                "it takes no signal, and Azure restarts no single container of a group"
-            }
-            Step::Wait(until) if now.mono >= until => {
-                "it has ignored SIGTERM, and Azure restarts no single container of a group"
-            }
-            Step::Restarted(until) if now.mono >= until => {
-                "Azure has been told to restart its group, and has not done it"
+            (Step::Wait(until), None) if is_over(until) => return self.go_on(Step::Restart),
+            (Step::Restarted(until), _) if is_over(until) => {
+                "Azure has been told to restart its group, and has not done it".to_owned()
             }
             _ => return,
         };
@@ -307,54 +285,23 @@ impl Record {
         if let Some(pod) = &self.pod {
             effects.push(pod.event(true, "FailedKillPod", message));
         }
+        self.go_on(Step::Over);
+    }
+
+    fn go_on(&mut self, step: Step) {
         if let Some(condemned) = &mut self.condemned {
-            condemned.step = Step::Over;
+            condemned.step = step;
         }
     }
 
-    /// Whether a restart of the group restarts one container, and no more often than the pod allows.
-    fn is_alone(&self) -> bool {
-        self.facts().is_some_and(|facts| {
-            let sidecars = facts.init_containers.iter().any(|it| it.sidecar);
-            let first = !facts.init_containers.is_empty();
-            facts.containers.len() == 1
-                && !sidecars
-                && !first
-                && facts.restart_policy != RestartPolicy::Never
-        })
-    }
-
-    fn restart_failed(&mut self, now: Now, failure: &Failure, effects: &mut Vec<Effect>) {
-        let attempt = self.attempts.saturating_add(1);
-        self.back_off(now, cadence::after_failure(failure, attempt));
-        if let Some(pod) = &mut self.pod {
-            pod.record_failed_end(now, failure, attempt, effects);
+    /// Why a restart of the group would do more than to restart one container as the pod allows; `None` when it would not.
+    fn restarts_more(&self) -> Option<&'static str> {
+        let facts = self.facts()?;
+        if facts.restart_policy == RestartPolicy::Never {
+            return Some("its group is not restarted under restartPolicy Never");
         }
-    }
-}
-
-impl PodRecord {
-    /// Keeps what is known of runs, their hooks and their probes, when the API server tells of the pod: what it tells may be older.
-    pub(super) fn keep_runs(&self, facts: &mut crate::translate::PodFacts) {
-        facts.probing = self.facts.probing;
-        let known = || {
-            let inits = self.facts.init_containers.iter();
-            inits.chain(&self.facts.containers)
-        };
-        let all = facts
-            .init_containers
-            .iter_mut()
-            .chain(&mut facts.containers);
-        for container in all {
-            let Some(found) = known().find(|it| it.name == container.name) else {
-                continue;
-            };
-            container.last_run = container.last_run.max(found.last_run);
-            container.hook_of.clone_from(&found.hook_of);
-            if let Some(probed) = &found.probed {
-                container.probed = Some(probed.clone());
-            }
-        }
+        let is_alone = facts.all().count() == 1;
+        (!is_alone).then_some("Azure restarts no single container of a group")
     }
 }
 

@@ -299,11 +299,8 @@ impl PodRecord {
             self.current = seen;
             self.unwritten = false;
         }
-        facts.told = std::mem::take(&mut self.facts.told);
-        facts.keep_messages(&mut self.facts);
         // What we have taken on ourselves stays, whatever the echo is of.
-        facts.ending = facts.ending.max(self.facts.ending);
-        self.keep_runs(&mut facts);
+        facts.keep_unwritten(&mut self.facts);
         self.facts = facts;
         foreign
     }

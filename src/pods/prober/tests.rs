@@ -3,18 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Container, PodStatus};
+use k8s_openapi::api::core::v1::Container;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::azure::model::ContainerGroup;
-use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
-use crate::kube::call::KubeError;
-use crate::pods::backend::Create;
-use crate::pods::engine::Presence;
-use crate::provider::{Deleted, EndLogs, Ensured, Failure, Listing, Unreached};
-use crate::translate::{ContainerEnd, ContainerProbes, Means, Ports, ProbedContainer};
+use crate::translate::{ContainerProbes, Means, Ports, ProbedContainer};
 
 /// Answers of containers, and when each was asked.
 struct Fake {
@@ -27,32 +21,8 @@ struct Fake {
     dies: AtomicBool,
 }
 
-fn nothing_else() -> Failure {
-    Failure::transient("Test", "only probes".to_owned())
-}
-
 #[async_trait]
-impl Backend for Fake {
-    async fn create(&self, _: Create) -> Result<Ensured, Failure> {
-        Err(nothing_else())
-    }
-
-    async fn get(&self, _: &str, _: CallPriority) -> Result<Option<Box<ContainerGroup>>, Failure> {
-        Err(nothing_else())
-    }
-
-    async fn delete(&self, _: &str) -> Result<Deleted, Failure> {
-        Err(nothing_else())
-    }
-
-    async fn stop(&self, _: &str) -> Result<(), Failure> {
-        Err(nothing_else())
-    }
-
-    async fn restart(&self, _: &str) -> Result<(), Failure> {
-        Err(nothing_else())
-    }
-
+impl Ask for Fake {
     async fn probe(&self, call: ProbeCall) -> ProbeAnswer {
         let at = self.began.elapsed().as_secs();
         let uid = call.key.uid.clone();
@@ -66,46 +36,6 @@ impl Backend for Fake {
         tokio::time::sleep(self.takes).await;
         self.now.fetch_sub(1, Ordering::SeqCst);
         self.answer.lock().clone()
-    }
-
-    async fn read_logs(&self, _: &str, _: &[ContainerEnd]) -> Result<EndLogs, Failure> {
-        Err(nothing_else())
-    }
-
-    async fn run_post_start(&self, _: &PodKey, _: &[String]) -> Vec<Unreached> {
-        Vec::new()
-    }
-
-    async fn run_pre_stop(&self, _: &PodKey, _: &[String]) -> Vec<Unreached> {
-        Vec::new()
-    }
-
-    async fn send_signal(&self, _: &PodKey, _: &[String]) -> Vec<Unreached> {
-        Vec::new()
-    }
-
-    async fn list(&self, _: Duration) -> Result<Listing, Failure> {
-        Err(nothing_else())
-    }
-
-    async fn pod_presence(&self, _: &PodKey) -> Presence {
-        Presence::Unknown
-    }
-
-    async fn delete_pod(&self, _: &PodKey) -> bool {
-        false
-    }
-
-    async fn write_status(&self, _: &PodFacts, _: &PodStatus) -> Result<(), KubeError> {
-        Ok(())
-    }
-
-    fn plan(&self, _: PollDemand) -> PollInterval {
-        PollInterval::default()
-    }
-
-    fn group_name(&self, key: &PodKey) -> String {
-        key.uid.clone()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::translate::{ProbeKind, Probed, ProbedContainer};
+use crate::translate::{ByProbe, ProbeKind, ProbeSpec, Probed, ProbedContainer};
 
 /// A probe by command is run no more often than this: each is a call of ARM.
 const EXEC_PERIOD: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub(super) struct Watched {
     pub(super) container: ProbedContainer,
     started: bool,
     ready: bool,
-    rows: [Row; 3],
+    rows: ByProbe<Row>,
 }
 
 impl Watched {
@@ -44,7 +44,7 @@ impl Watched {
         Self {
             started: started || !container.run.startup,
             ready: known.is_some_and(|known| known.ready),
-            rows: [Row::default(); 3],
+            rows: ByProbe::default(),
             container,
         }
     }
@@ -95,12 +95,7 @@ impl Watched {
         } else {
             spec.failure_threshold
         };
-        let [startup, liveness, readiness] = &mut self.rows;
-        let row = match kind {
-            ProbeKind::Startup => startup,
-            ProbeKind::Liveness => liveness,
-            ProbeKind::Readiness => readiness,
-        };
+        let row = self.rows.get_mut(kind);
         if row.last == Some(success) {
             row.times = row.times.saturating_add(1);
         } else {
@@ -135,7 +130,7 @@ impl Watched {
         }
     }
 
-    fn spec(&self, kind: ProbeKind) -> Option<&crate::translate::ProbeSpec> {
+    pub(super) fn spec(&self, kind: ProbeKind) -> Option<&ProbeSpec> {
         self.container.probes.get(kind)
     }
 }

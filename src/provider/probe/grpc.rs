@@ -12,9 +12,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::ProbeAnswer;
 use super::tcp::connect;
-use crate::azure::error::chain;
+use super::{ProbeAnswer, USER_AGENT};
+use crate::causes::chain;
 
 /// Longest answer that is read: a health check's is some bytes.
 const LONGEST_ANSWER: usize = 4096;
@@ -26,19 +26,15 @@ pub(super) async fn probe(address: SocketAddr, service: &str, time: Duration) ->
     let until = Instant::now() + time;
     let stream = match connect(address, time).await {
         Ok(stream) => stream,
-        Err(none) if none.why.ends_with("i/o timeout") => {
-            let text = format!(
-                "timeout: failed to connect service \"{address}\" within {}s: context deadline exceeded",
-                time.as_secs()
-            );
-            return none.answer(text);
-        }
         Err(none) => {
-            let text = format!(
-                "error: failed to connect service at \"{address}\": {}",
-                none.why
-            );
-            return none.answer(text);
+            return none.answer(|why| {
+                if none.late {
+                    let time = time.as_secs();
+                    let late = format!("within {time}s: context deadline exceeded");
+                    return format!("timeout: failed to connect service \"{address}\" {late}");
+                }
+                format!("error: failed to connect service at \"{address}\": {why}")
+            });
         }
     };
     let ask = async {
@@ -83,7 +79,7 @@ async fn over(stream: tokio::net::TcpStream) -> Result<Channel, tonic::transport
     });
     // The name is sent as :authority and is nobody's address.
     Endpoint::from_static("http://pod")
-        .user_agent("kube-probe/1.36")?
+        .user_agent(USER_AGENT)?
         .http2_max_header_list_size(LONGEST_HEADERS)
         .connect_with_connector(once)
         .await

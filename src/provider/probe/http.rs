@@ -1,32 +1,61 @@
 //! Requests to a container, as a kubelet sends them: any certificate will do, no proxy, no connection is kept, and an answer
 //! may lead on within the same host.
 
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use reqwest::Response;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::redirect::{Attempt, Policy};
 
-use super::ProbeAnswer;
-use super::tcp::connect;
-use crate::azure::error::chain;
+use super::tcp::{NoConnection, connect};
+use super::{ProbeAnswer, USER_AGENT};
+use crate::causes::{causes, chain};
 
-/// What a kubelet calls itself towards containers; some tell probes from users by it.
-const USER_AGENT: &str = "kube-probe/1.36";
 /// Redirects that are followed.
 const REDIRECTS: usize = 10;
 /// A pod that has not answered in time gets this long to show that it is there at all.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
+const LATE: &str = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+
 /// Sends requests to containers.
 #[derive(Debug, Clone)]
 pub(in crate::provider) struct Client(Result<reqwest::Client, String>);
 
-/// What came back.
-pub(in crate::provider) enum Got {
-    Status(reqwest::StatusCode, HeaderMap),
-    /// No answer in time.
-    Nothing,
+/// Why no answer came.
+pub(in crate::provider) enum NoAnswer {
+    /// Not in time.
+    Late,
+    /// The system made no connection.
+    NoConnection {
+        why: String,
+        error: io::Error,
+    },
+    Broken(String),
+}
+
+impl NoAnswer {
+    fn of(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Late;
+        }
+        let os_error = error.is_connect().then(|| os_error(&error)).flatten();
+        let why = chain(&error.without_url());
+        match os_error {
+            Some(error) => Self::NoConnection { why, error },
+            None => Self::Broken(why),
+        }
+    }
+}
+
+/// The error of the system that led to `error`.
+fn os_error(error: &reqwest::Error) -> Option<io::Error> {
+    let mut codes =
+        causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    codes.next().map(io::Error::from_raw_os_error)
 }
 
 impl Client {
@@ -48,19 +77,18 @@ impl Client {
         url: &str,
         headers: impl Iterator<Item = (&'h str, &'h str)>,
         time: Duration,
-    ) -> Result<Got, String> {
-        let client = self.0.as_ref().map_err(Clone::clone)?;
+    ) -> Result<Response, NoAnswer> {
+        let client = self.0.as_ref();
+        let client = client.map_err(|why| NoAnswer::Broken(why.clone()))?;
         let mut all = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]);
         for (name, value) in headers {
-            let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
-            let value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
+            let bad = |error: &dyn Error| NoAnswer::Broken(error.to_string());
+            let name = HeaderName::try_from(name).map_err(|error| bad(&error))?;
+            let value = HeaderValue::try_from(value).map_err(|error| bad(&error))?;
             all.insert(name, value);
         }
-        match client.get(url).headers(all).timeout(time).send().await {
-            Ok(answer) => Ok(Got::Status(answer.status(), answer.headers().clone())),
-            Err(error) if error.is_timeout() => Ok(Got::Nothing),
-            Err(error) => Err(chain(&error.without_url())),
-        }
+        let request = client.get(url).headers(all).timeout(time);
+        request.send().await.map_err(NoAnswer::of)
     }
 
     /// Whether the container answers with 200 to 399.
@@ -75,38 +103,29 @@ impl Client {
         let scheme = if https { "https" } else { "http" };
         let url = format!("{scheme}://{address}{path}");
         let headers = headers.iter().map(|(name, value)| (&**name, &**value));
-        match self.get(&url, headers, time).await {
-            Ok(Got::Status(status, _)) if status.is_success() => ProbeAnswer::Success,
-            Ok(Got::Status(status, headers)) if status.is_redirection() => {
-                if headers.contains_key(LOCATION) {
-                    ProbeAnswer::Warning("Probe terminated redirects".to_owned())
-                } else {
-                    ProbeAnswer::Success
-                }
-            }
-            Ok(Got::Status(status, _)) => ProbeAnswer::Failure(format!(
-                "HTTP probe failed with statuscode: {}",
-                status.as_u16()
-            )),
-            Ok(Got::Nothing) => {
-                let why =
-                    "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
-                let text = format!("Get \"{url}\": {why}");
-                match connect(address, time.min(SIGN_OF_LIFE)).await {
+        let told = |why: &str| format!("Get \"{url}\": {why}");
+        let answer = match self.get(&url, headers, time).await {
+            Ok(answer) => answer,
+            Err(NoAnswer::Late) => {
+                let text = told(LATE);
+                return match connect(address, time.min(SIGN_OF_LIFE)).await {
                     Ok(_) => ProbeAnswer::Failure(text),
-                    Err(none) => none.answer(text),
-                }
+                    Err(none) => none.answer(|_| text),
+                };
             }
-            Err(why) => {
-                // What stands in the way of the connection is known better, and in shorter words.
-                match connect(address, time.min(SIGN_OF_LIFE)).await {
-                    Ok(_) => ProbeAnswer::Failure(format!("Get \"{url}\": {why}")),
-                    Err(none) => {
-                        let text = format!("Get \"{url}\": {}", none.why);
-                        none.answer(text)
-                    }
-                }
+            Err(NoAnswer::NoConnection { error, .. }) => {
+                return NoConnection::of(&error, address).answer(told);
             }
+            Err(NoAnswer::Broken(why)) => return ProbeAnswer::Failure(told(&why)),
+        };
+        let status = answer.status();
+        if status.is_redirection() && answer.headers().contains_key(LOCATION) {
+            ProbeAnswer::Warning("Probe terminated redirects".to_owned())
+        } else if status.is_success() || status.is_redirection() {
+            ProbeAnswer::Success
+        } else {
+            let status = status.as_u16();
+            ProbeAnswer::Failure(format!("HTTP probe failed with statuscode: {status}"))
         }
     }
 }

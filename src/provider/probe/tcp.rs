@@ -1,6 +1,6 @@
 //! Connections to a container, in the words of a kubelet.
 
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,13 +12,41 @@ use super::ProbeAnswer;
 /// Why there is no connection.
 #[derive(Debug)]
 pub(super) struct NoConnection {
-    pub(super) why: String,
+    why: String,
     /// Not even a refusal came back.
-    pub(super) silent: bool,
+    silent: bool,
+    /// It was waited for in vain.
+    pub(super) late: bool,
 }
 
 impl NoConnection {
-    pub(super) fn answer(self, text: String) -> ProbeAnswer {
+    fn late(address: SocketAddr) -> Self {
+        Self {
+            why: format!("dial tcp {address}: i/o timeout"),
+            silent: true,
+            late: true,
+        }
+    }
+
+    /// The system says that there is none to `address`.
+    pub(super) fn of(error: &Error, address: SocketAddr) -> Self {
+        let why = match error.kind() {
+            ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            ErrorKind::HostUnreachable => "no route to host".to_owned(),
+            ErrorKind::NetworkUnreachable => "network is unreachable".to_owned(),
+            ErrorKind::ConnectionReset => "connection reset by peer".to_owned(),
+            _ => error.to_string(),
+        };
+        Self {
+            why: format!("dial tcp {address}: connect: {why}"),
+            silent: is_silence(error.kind(), address),
+            late: false,
+        }
+    }
+
+    /// What it means for a probe that says `text` of it.
+    pub(super) fn answer(&self, text: impl FnOnce(&str) -> String) -> ProbeAnswer {
+        let text = text(&self.why);
         if self.silent {
             ProbeAnswer::Silence(text)
         } else {
@@ -49,24 +77,8 @@ pub(super) async fn connect(
     time: Duration,
 ) -> Result<TcpStream, NoConnection> {
     match timeout(time, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => {
-            let why = match error.kind() {
-                ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-                ErrorKind::HostUnreachable => "no route to host".to_owned(),
-                ErrorKind::NetworkUnreachable => "network is unreachable".to_owned(),
-                ErrorKind::ConnectionReset => "connection reset by peer".to_owned(),
-                _ => error.to_string(),
-            };
-            Err(NoConnection {
-                why: format!("dial tcp {address}: connect: {why}"),
-                silent: is_silence(error.kind(), address),
-            })
-        }
-        Err(_) => Err(NoConnection {
-            why: format!("dial tcp {address}: i/o timeout"),
-            silent: true,
-        }),
+        Ok(connected) => connected.map_err(|error| NoConnection::of(&error, address)),
+        Err(_) => Err(NoConnection::late(address)),
     }
 }
 
@@ -74,9 +86,6 @@ pub(super) async fn connect(
 pub(super) async fn probe(address: SocketAddr, time: Duration) -> ProbeAnswer {
     match connect(address, time).await {
         Ok(_) => ProbeAnswer::Success,
-        Err(none) => {
-            let text = none.why.clone();
-            none.answer(text)
-        }
+        Err(none) => none.answer(str::to_owned),
     }
 }

@@ -15,6 +15,9 @@ use crate::translate::probes::{ContainerProbes, Means, Ports, ProbeKind};
 /// Ports that an address of a container group may open.
 const MAX_PORTS: usize = 5;
 
+const PRIVATE: &str = "Private";
+const PUBLIC: &str = "Public";
+
 const TWICE: &str = "spec.containers[].ports[].containerPort: of another container too";
 const TOO_MANY: &str = "spec.containers[].ports[].containerPort: more than five that are opened";
 
@@ -88,25 +91,30 @@ pub(super) fn take_once(containers: &mut [Container], places: &[String], review:
     }
 }
 
+/// What kind of address a pod in this network has, when it opens a port.
+fn kind(network: &Network) -> Option<&'static str> {
+    match (&network.subnet_id, network.public_ip) {
+        (Some(_), _) => Some(PRIVATE),
+        (None, true) => Some(PUBLIC),
+        (None, false) => None,
+    }
+}
+
 /// How the operator can ask the containers of a pod in this network: in a subnet at all ports, at a public address at those
 /// that are declared.
 pub(super) fn means(spec: &PodSpec, network: &Network) -> Means {
     let inits = spec.init_containers.iter().flatten();
     let declared = spec.containers.iter().chain(inits);
     let declared = declared.flat_map(|it| it.ports.iter().flatten());
-    let network = match (&network.subnet_id, network.public_ip) {
-        (Some(_), _) => Ports::All,
-        (None, true) => Ports::Some(
+    Means::of(match kind(network) {
+        Some(PRIVATE) => Ports::All,
+        Some(_) => Ports::Some(
             declared
                 .filter_map(|port| u16::try_from(port.container_port).ok())
                 .collect(),
         ),
-        (None, false) => Ports::None,
-    };
-    Means {
-        exec: true,
-        network,
-    }
+        None => Ports::None,
+    })
 }
 
 /// Gives a group in a subnet that declares no port one that is probed: it has no address without. Nobody else reaches more
@@ -118,7 +126,7 @@ pub(super) fn open_for_probes(
     review: &Review,
 ) {
     let declares = |container: &Container| !container.properties.ports.is_empty();
-    if network.subnet_id.is_none() || containers.iter().any(declares) {
+    if kind(network) != Some(PRIVATE) || containers.iter().any(declares) {
         return;
     }
     for (given, container) in spec.containers.iter().zip(containers) {
@@ -189,20 +197,15 @@ pub(super) fn address(
         .iter()
         .map(|id| SubnetId { id: id.clone() })
         .collect();
-    let kind = match (&network.subnet_id, network.public_ip) {
-        (Some(_), _) => Some("Private"),
-        (None, true) => Some("Public"),
-        (None, false) => None,
-    };
     let of = |(place, container): (&String, &Container)| {
         let ports = container.properties.ports.iter();
         let ports = ports.map(|port| (place.clone(), port.clone()));
         ports.collect::<Vec<_>>()
     };
     let ports: Vec<(String, Port)> = places.iter().zip(containers).flat_map(of).collect();
-    let kind = kind.filter(|_| !ports.is_empty());
+    let kind = kind(network).filter(|_| !ports.is_empty());
     if let Some(label) = &network.dns_label
-        && kind != Some("Public")
+        && kind != Some(PUBLIC)
     {
         let why = match (&network.subnet_id, network.public_ip) {
             (Some(_), _) => "the pod is in a subnet, where ACI gives no public name; remove it",

@@ -33,6 +33,27 @@ impl PodFacts {
         );
     }
 
+    /// Keeps what `older` knows and the API server does not tell, or tells late: what the pod was told, how far its end has come,
+    /// and what is known of the runs of its containers, their hooks, probes and termination messages.
+    pub fn keep_unwritten(&mut self, older: &mut PodFacts) {
+        self.told = std::mem::take(&mut older.told);
+        self.ending = self.ending.max(older.ending);
+        self.probing = older.probing;
+        for container in self.all_mut() {
+            let Some(known) = older.container_mut(&container.name) else {
+                continue;
+            };
+            container.last_run = container.last_run.max(known.last_run);
+            container.hook_of = known.hook_of.take();
+            if known.probed.is_some() {
+                container.probed = known.probed.take();
+            }
+            if !known.messages.is_empty() {
+                container.messages = std::mem::take(&mut known.messages);
+            }
+        }
+    }
+
     /// Keeps what `newer` remembers of the status, when this record was read before `newer`'s status was written.
     pub fn recall(&mut self, newer: &PodFacts) {
         self.phase.clone_from(&newer.phase);

@@ -203,6 +203,26 @@ impl PodFacts {
         self.start_time?.checked_add(allowed).ok()
     }
 
+    /// Its containers, init containers first.
+    pub fn all(&self) -> impl Iterator<Item = &ContainerFacts> + Clone {
+        self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// As [`PodFacts::all`].
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut ContainerFacts> {
+        self.init_containers.iter_mut().chain(&mut self.containers)
+    }
+
+    /// Its container `name`; names of init containers and others are one set.
+    pub fn container(&self, name: &str) -> Option<&ContainerFacts> {
+        self.all().find(|it| *it.name == *name)
+    }
+
+    /// As [`PodFacts::container`].
+    pub fn container_mut(&mut self, name: &str) -> Option<&mut ContainerFacts> {
+        self.all_mut().find(|it| *it.name == *name)
+    }
+
     /// Names of its sidecars.
     pub fn sidecars(&self) -> impl Iterator<Item = &str> {
         let sidecars = self.init_containers.iter().filter(|it| it.sidecar);
@@ -211,8 +231,8 @@ impl PodFacts {
 
     /// The greatest `restartCount` of the pod's containers.
     pub fn restarts(&self) -> i32 {
-        let all = self.init_containers.iter().chain(&self.containers);
-        all.map(|container| container.restarts).max().unwrap_or(0)
+        let restarts = self.all().map(|container| container.restarts);
+        restarts.max().unwrap_or(0)
     }
 
     /// When a condition last changed: up to then somebody has looked after the pod.
@@ -389,7 +409,7 @@ mod tests {
     /// Bytes of the record: itself and what it points at.
     fn bytes(facts: &PodFacts) -> usize {
         let of = |text: &str| text.len() + size_of::<Box<str>>();
-        let containers = facts.containers.iter().chain(&*facts.init_containers);
+        let containers = facts.all();
         let conditions = facts.conditions.iter().map(|it| {
             size_of_val(it)
                 + it.kind.len()

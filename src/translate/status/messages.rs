@@ -51,8 +51,7 @@ impl TerminationMessage {
 /// The ends in `group` whose termination message is the end of the container's log, which has not been read yet and is there
 /// to be read.
 pub fn ends_without_message(facts: &PodFacts, group: &ContainerGroup) -> Vec<ContainerEnd> {
-    let all = facts.init_containers.iter().chain(&facts.containers);
-    if !all.clone().any(|container| container.message_from_log) {
+    if !facts.all().any(|container| container.message_from_log) {
         return Vec::new();
     }
     let before = restarts_before(&group.tags);
@@ -78,10 +77,8 @@ pub fn ends_without_message(facts: &PodFacts, group: &ContainerGroup) -> Vec<Con
 impl PodFacts {
     /// Takes the end of `log` for the termination message of `end`; nothing comes of an empty one.
     pub fn learn_message(&mut self, end: &ContainerEnd, log: &str) {
-        let containers = self.init_containers.len() + self.containers.len();
-        let mut all = self.init_containers.iter_mut().chain(&mut self.containers);
-        let named = all.find(|container| *container.name == *end.container);
-        if let Some(container) = named {
+        let containers = self.all().count();
+        if let Some(container) = self.container_mut(&end.container) {
             container.learn(TerminationMessage {
                 id: end.id.as_str().into(),
                 text: end_of(log, containers).into(),
@@ -91,15 +88,8 @@ impl PodFacts {
 
     /// Whether the log of `end` was not read, and not given up either.
     pub fn lacks_message(&self, end: &ContainerEnd) -> bool {
-        let mut all = self.init_containers.iter().chain(&self.containers);
-        let named = all.find(|container| *container.name == *end.container);
-        named.is_some_and(|container| container.message(Some(&end.id)).is_none())
-    }
-
-    /// Keeps the termination messages that `older` knows of.
-    pub fn keep_messages(&mut self, older: &mut Self) {
-        keep(&mut self.init_containers, &mut older.init_containers);
-        keep(&mut self.containers, &mut older.containers);
+        let container = self.container(&end.container);
+        container.is_some_and(|container| container.message(Some(&end.id)).is_none())
     }
 }
 
@@ -159,22 +149,10 @@ impl Seen<'_> {
     }
 }
 
-fn keep(containers: &mut [ContainerFacts], older: &mut [ContainerFacts]) {
-    for container in containers {
-        let found = older.iter_mut().find(|it| it.name == container.name);
-        if let Some(found) = found.filter(|found| !found.messages.is_empty()) {
-            container.messages = std::mem::take(&mut found.messages);
-        }
-    }
-}
-
 /// The end of `log` that a kubelet would take in a pod of so many containers: whole characters, of the last lines.
 fn end_of(log: &str, containers: usize) -> &str {
     let most = MOST_BYTES.min(MOST_BYTES_OF_POD / containers.max(1));
-    let mut from = log.len().saturating_sub(most);
-    while !log.is_char_boundary(from) {
-        from += 1;
-    }
+    let from = log.ceil_char_boundary(log.len().saturating_sub(most));
     let tail = log.get(from..).unwrap_or_default();
     let body = tail.strip_suffix('\n').unwrap_or(tail);
     let first = body.rmatch_indices('\n').nth(MESSAGE_LINES as usize - 1);

@@ -57,8 +57,7 @@ pub fn status_unpulled<'a>(
 ) -> PodStatus {
     // ACI puts the image in quotes.
     let named = |container: &ContainerFacts| message.contains(&format!("'{}'", container.image));
-    let mut all = facts.init_containers.iter().chain(&facts.containers);
-    let names_one = all.any(named);
+    let names_one = facts.all().any(named);
     let see = |container: &'a ContainerFacts, _| {
         if names_one && !named(container) {
             return Seen::waiting(container, None, None);

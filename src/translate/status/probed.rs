@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 
 use super::facts::{ContainerFacts, PodFacts, run_of, running_since};
-use super::ip_of;
+use super::{container_statuses, ip_of};
 use crate::api::{ProbedBy, Probes};
 use crate::azure::model::ContainerGroup;
 use crate::translate::probes::{ContainerProbes, Kinds, Means, Ports};
@@ -35,9 +35,7 @@ impl Probed {
 
 /// `containerID` of a run of this container that `status` shows and that is not on record.
 pub fn newly_running<'s>(container: &ContainerFacts, status: &'s PodStatus) -> Option<&'s str> {
-    let inits = status.init_container_statuses.iter().flatten();
-    let mut all = inits.chain(status.container_statuses.iter().flatten());
-    let shown = all.find(|status| *status.name == *container.name)?;
+    let shown = container_statuses(status).find(|status| *status.name == *container.name)?;
     let is_new = Some(run_of(shown)?) > container.last_run;
     shown.container_id.as_deref().filter(|_| is_new)
 }
@@ -54,29 +52,30 @@ pub struct Probing {
 impl Default for Probing {
     /// None.
     fn default() -> Self {
-        let by = Probes {
+        Self::new(Probes {
             network: ProbedBy::Azure,
             exec: ProbedBy::Azure,
-        };
+        })
+    }
+}
+
+impl Probing {
+    /// By the connector's word, of a pod that can be reached as far as is known.
+    pub fn new(by: Probes) -> Self {
         Self {
             by,
             no_route: false,
         }
     }
-}
 
-impl Probing {
     /// What the containers of `group` can be asked by.
     pub(super) fn means(self, group: &ContainerGroup) -> Means {
-        let network = match ports_of(group) {
-            _ if self.no_route => Ports::None,
-            ports => ports,
+        let network = if self.no_route {
+            Ports::None
+        } else {
+            ports_of(group)
         };
-        Means {
-            exec: true,
-            network,
-        }
-        .within(self.by)
+        Means::of(network).within(self.by)
     }
 }
 
@@ -123,23 +122,15 @@ pub fn probe_target(
     group: &ContainerGroup,
     status: &PodStatus,
 ) -> Option<ProbeTarget> {
-    let all = facts.init_containers.iter().chain(&facts.containers);
-    let mut asked = all.clone().filter(|it| it.probes.is_some()).peekable();
+    let mut asked = facts.all().filter(|it| it.probes.is_some()).peekable();
     asked.peek()?;
-    let reachable = Probing {
-        no_route: false,
-        ..facts.probing
-    };
-    let means = reachable.means(group);
-    let statuses = || {
-        let inits = status.init_container_statuses.iter().flatten();
-        inits.chain(status.container_statuses.iter().flatten())
-    };
+    let means = Probing::new(facts.probing.by).means(group);
     let containers: Vec<_> = asked
         .filter_map(|container| {
             let probes = container.probes.clone()?;
             let run = probes.run_by_operator(&means);
-            let status = statuses().find(|status| *status.name == *container.name)?;
+            let mut statuses = container_statuses(status);
+            let status = statuses.find(|status| *status.name == *container.name)?;
             run.any().then_some(ProbedContainer {
                 name: container.name.clone(),
                 id: status.container_id.as_deref()?.into(),

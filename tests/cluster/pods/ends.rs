@@ -24,6 +24,20 @@ async fn only_pod(fixture: &Fixture, what: &str, is_so: impl Fn(&Value) -> bool)
     .await
 }
 
+/// Waits until the Job `name` is complete.
+async fn completed(fixture: &Fixture, name: &str) {
+    eventually("the Job is complete", PATIENCE, || async {
+        let job = fixture.api::<Job>().get(name).await.unwrap();
+        let job = serde_json::to_value(job).unwrap();
+        if condition(&job, "Complete")["status"] == "True" {
+            Ok(())
+        } else {
+            Err(job["status"].to_string())
+        }
+    })
+    .await;
+}
+
 #[test]
 fn pods_that_are_never_restarted_end_and_are_left_alone() {
     run(async {
@@ -51,16 +65,7 @@ fn pods_that_are_never_restarted_end_and_are_left_alone() {
         assert!(terminated(&failed)["finishedAt"].is_string());
         assert_eq!(condition(&failed, "Ready")["status"], "False");
 
-        eventually("the Job is complete", PATIENCE, || async {
-            let job = fixture.api::<Job>().get("works").await.unwrap();
-            let job = serde_json::to_value(job).unwrap();
-            if condition(&job, "Complete")["status"] == "True" {
-                Ok(())
-            } else {
-                Err(job["status"].to_string())
-            }
-        })
-        .await;
+        completed(&fixture, "works").await;
         let worked = only_pod(&fixture, "the Job's pod succeeded", |pod| {
             pod["status"]["phase"] == "Succeeded"
         })
@@ -169,16 +174,7 @@ fn a_job_with_a_sidecar_completes_and_its_group_ends_by_itself() {
                 "spec": {"backoffLimit": 0, "template": {"spec": spec}},
             }))
             .await;
-        eventually("the Job is complete", PATIENCE, || async {
-            let job = fixture.api::<Job>().get("works").await.unwrap();
-            let job = serde_json::to_value(job).unwrap();
-            if condition(&job, "Complete")["status"] == "True" {
-                Ok(())
-            } else {
-                Err(job["status"].to_string())
-            }
-        })
-        .await;
+        completed(&fixture, "works").await;
         let pod = only_pod(&fixture, "the Job's pod succeeded", |pod| {
             pod["status"]["phase"] == "Succeeded"
         })

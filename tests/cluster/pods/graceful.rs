@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use crate::support::fixture::{Fixture, PATIENCE, eventually, is_running};
+use crate::support::fixture::{Fixture, PATIENCE, eventually, is_running, lines};
 use crate::support::site::{alone, run, shared};
 use crate::support::watching::{Seen, Watch};
 
@@ -25,14 +25,6 @@ async fn until_gone(watch: &mut Watch<Pod>) -> Vec<Seen> {
 
 fn terminated(pod: &Value) -> &Value {
     &pod["status"]["containerStatuses"][0]["state"]["terminated"]
-}
-
-/// Lines of the file that hooks write to.
-fn lines(file: &tempfile::NamedTempFile) -> usize {
-    std::fs::read_to_string(file.path())
-        .unwrap()
-        .lines()
-        .count()
 }
 
 fn hook(file: &tempfile::NamedTempFile, more: &str) -> Value {

@@ -2,13 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::fixture::{Fixture, PATIENCE, is_running, text};
+use crate::support::fixture::{Fixture, PATIENCE, is_running, lines, text};
 use crate::support::site::{alone, run, shared};
-
-fn lines(file: &tempfile::NamedTempFile) -> usize {
-    let text = std::fs::read_to_string(file.path()).unwrap();
-    text.lines().count()
-}
 
 /// A pod whose hook runs this script.
 fn spec(script: &str) -> Value {

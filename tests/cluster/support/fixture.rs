@@ -44,6 +44,14 @@ pub(crate) fn is_running(pod: &Value) -> bool {
     pod["status"]["phase"] == "Running" && condition(pod, "Ready")["status"] == "True"
 }
 
+/// Lines of the file that hooks write to.
+pub(crate) fn lines(file: &tempfile::NamedTempFile) -> usize {
+    std::fs::read_to_string(file.path())
+        .unwrap()
+        .lines()
+        .count()
+}
+
 /// The reason for which the first container waits.
 pub(crate) fn waiting(pod: &Value) -> &str {
     text(&pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"])

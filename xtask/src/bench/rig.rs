@@ -305,6 +305,12 @@ impl Rig {
         Ok((operations, refused.unwrap_or_default()))
     }
 
+    /// Reads of ARM since they were last forgotten.
+    pub(super) async fn arm_reads(&self) -> Result<f64> {
+        let (arm, _) = self.arm_counts().await?;
+        Ok(reads(&arm))
+    }
+
     /// Every PUT of a group: the pod's name, when the emulator had it, and its status.
     pub(super) async fn puts(&self) -> Result<Vec<(String, DateTime<Utc>, u64)>> {
         let requests = self.emulator.ask("requests").await?;
@@ -340,6 +346,13 @@ impl Rig {
             .map(|group| (pod_of(&group).to_owned(), group))
             .collect())
     }
+}
+
+/// The reads among these operations.
+pub(super) fn reads(operations: &HashMap<String, f64>) -> f64 {
+    let reads = operations.iter();
+    let reads = reads.filter(|(operation, _)| operation.starts_with("GET"));
+    reads.map(|(_, count)| count).sum()
 }
 
 /// A group's name is its pod's and a hash: our pods' names are short and plain enough to stand there as they are.

@@ -122,12 +122,7 @@ async fn used(rig: &mut Rig) -> Result<Used> {
     tokio::time::sleep(WINDOW).await;
     let (mib, after) = rig.usage()?;
     let seconds = begin.elapsed().as_secs_f64();
-    let (arm, _) = rig.arm_counts().await?;
-    let reads: f64 = arm
-        .iter()
-        .filter(|(operation, _)| operation.starts_with("GET"))
-        .map(|(_, count)| count)
-        .sum();
+    let reads = rig.arm_reads().await?;
     Ok(Used {
         cpu: (after - before) / seconds * 100.0,
         mib,

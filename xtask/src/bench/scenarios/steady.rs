@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::bench::audit::is_write;
 use crate::bench::machine::cpu_seconds;
 use crate::bench::pods::{now, seconds};
-use crate::bench::rig::{Rig, Setup, USER, names};
+use crate::bench::rig::{Rig, Setup, USER, names, reads};
 use crate::bench::stats::{Row, number};
 
 pub(super) const METHOD: &str = "100 Running pods, ARM at 100 ms; two minutes to settle, then three minutes of \
@@ -51,11 +51,7 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let api = audit.counts(USER)?;
     let cpu = cpu_seconds(pid).context("no CPU time of vkc")? - cpu;
     let window = begin.elapsed().as_secs_f64();
-    let reads: f64 = arm
-        .iter()
-        .filter(|(operation, _)| operation.starts_with("GET"))
-        .map(|(_, count)| count)
-        .sum();
+    let reads = reads(&arm);
     let writes = api.iter().filter(|(request, _)| is_write(request));
     let written: usize = writes.clone().map(|(_, count)| count).sum();
 

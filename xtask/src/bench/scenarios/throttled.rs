@@ -83,12 +83,7 @@ async fn round(rig: &mut Rig, when: &str, exiting: &[String]) -> Result<Vec<Row>
         creates.extend(rig.create(&new, "Never").await?);
     }
     tokio::time::sleep_until((begin + Duration::from_secs(20)).into()).await;
-    let (arm, _) = rig.arm_counts().await?;
-    let reads: f64 = arm
-        .iter()
-        .filter(|(operation, _)| operation.starts_with("GET"))
-        .map(|(_, count)| count)
-        .sum();
+    let reads = rig.arm_reads().await?;
     let mut stale = Vec::new();
     for (name, at) in exits {
         let shown = rig.pods.time(name, "changed", STEP, |p| p.changed).await?;
