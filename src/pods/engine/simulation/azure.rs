@@ -110,6 +110,8 @@ impl World {
                     }
                     if !there {
                         self.unseen.insert(uid.clone());
+                        // What befell the group before it has nothing to do with this one.
+                        self.restarted.remove(&uid);
                     }
                     self.groups.entry(uid.clone()).or_insert(self.now);
                 }
@@ -259,7 +261,8 @@ impl World {
             });
         } else if running {
             container["properties"]["instanceView"] = json!({
-                "restartCount": 0, "currentState": {"state": "Running", "startTime": "2027-01-15T08:00:00Z"},
+                "restartCount": 0,
+                "currentState": {"state": "Running", "startTime": wall(*made + STARTS_AFTER).to_string()},
             });
         }
         if let Some(code) = self.jobs.get(uid) {
