@@ -106,7 +106,7 @@ impl<'a> Seen<'a> {
             let (reason, message) = waiting_for(None, &[], trouble, false);
             return Self::waiting(facts, Some(&reason), message.as_deref());
         };
-        let counted = view.restart_count.unwrap_or(0).max(0);
+        let counted = counted(view);
         let restarts = counted.saturating_add(before);
         let previous = view
             .previous_state
@@ -359,7 +359,7 @@ impl<'a> Seen<'a> {
 impl ContainerFacts {
     /// Its restarts when Azure counts `counted`. Azure begins again at 0 when it restarts or moves the whole group: a run that
     /// it does not count is one all the same.
-    fn restarts_now(&self, counted: i32, life: &Life) -> i32 {
+    pub(super) fn restarts_now(&self, counted: i32, life: &Life) -> i32 {
         let counted = match (life, self.last_run) {
             (Life::Running { since: Some(since) }, Some((before, then)))
                 if since.0.as_second() > before.as_second() =>
@@ -406,6 +406,11 @@ pub(super) fn is(state: &ArmState, word: &str) -> bool {
 /// Whether a container has ended with an error in this state.
 pub(super) fn is_failed_end(state: &ArmState) -> bool {
     is(state, "Terminated") && ended(state).exit_code != 0
+}
+
+/// Restarts as Azure counts them.
+pub(super) fn counted(view: &InstanceView) -> i32 {
+    view.restart_count.unwrap_or(0).max(0)
 }
 
 /// An ended state of ACI in Kubernetes' words.

@@ -6,7 +6,7 @@
 use k8s_openapi::api::core::v1::ContainerStateTerminated;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::container::{Life, Seen, ended, is};
+use super::container::{Life, Seen, counted, ended, is};
 use super::facts::{ContainerFacts, PodFacts};
 use super::{Kind, find, seen};
 use crate::azure::model::{ContainerGroup, InstanceView};
@@ -139,11 +139,9 @@ impl Seen<'_> {
         let second = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_second());
         let is_last_run = second(&current.started_at) == second(&end.started_at)
             && second(&current.finished_at) == second(&end.finished_at)
-            && view
-                .restart_count
-                .unwrap_or(0)
-                .max(0)
-                .saturating_add(before)
+            && self
+                .facts
+                .restarts_now(counted(view).saturating_add(before), &self.life)
                 == self.restarts;
         (wanted && is_last_run).then_some(id)
     }

@@ -268,3 +268,29 @@ fn an_init_container_that_failed_says_why() {
     let init = &status.init_container_statuses.as_ref().unwrap()[0];
     assert_eq!(message(init.state.as_ref()), Some("no database\n"));
 }
+
+#[test]
+fn the_log_of_a_run_that_azure_does_not_count_is_read_too() {
+    // Azure has restarted the whole group, and counts from 0 again.
+    let again = |mut group: Box<ContainerGroup>| {
+        let container = &mut group.properties.containers[0].properties;
+        let state = container.instance_view.as_mut().unwrap();
+        let state = state.current_state.as_mut().unwrap();
+        state.start_time = Some("2027-01-15T08:00:05Z".to_owned());
+        if state.finish_time.is_some() {
+            state.finish_time = Some("2027-01-15T08:00:09Z".to_owned());
+        }
+        group
+    };
+    let (mut world, _) = world(
+        pod_of("OnFailure", true),
+        again(group("Running", "Succeeded")),
+    );
+    let effects = world.step(observed(again(ended_with(3, 0))));
+    assert!(awaits_logs(&effects));
+    let effects = read(&mut world, "why\n", Some(again(ended_with(3, 0))));
+    let (status, _) = written(&effects).unwrap();
+    let container = &status.container_statuses.as_ref().unwrap()[0];
+    assert_eq!(container.restart_count, 1);
+    assert_eq!(message(container.state.as_ref()), Some("why\n"));
+}
