@@ -38,7 +38,7 @@ pub use spec::{
     VirtualKubeletConnectorSpec,
 };
 pub use status::{AzureScope, IdentityStatus, VirtualKubeletConnectorStatus, VirtualNodeStatus};
-pub use validate::{Problem, certificates, subnet_problem, validate};
+pub use validate::{Problem, certificates, is_guid, subnet_problem, validate};
 
 /// Operating system of one virtual node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

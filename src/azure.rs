@@ -9,6 +9,7 @@ pub mod error;
 pub mod exec;
 pub(crate) mod health;
 pub mod listing;
+pub mod managed_cluster;
 pub mod model;
 pub mod monitor;
 pub mod permissions;
@@ -22,6 +23,7 @@ pub use cloud::{API_VERSION, CloudError, Endpoints};
 pub use credential::{Certificate, CertificateError, Credential, MetadataHost, NotLocal};
 pub use error::{AzureError, ErrorClass, Lacking};
 pub use health::{Cause, Health, Reach};
+pub use managed_cluster::ManagedCluster;
 pub use permissions::Permission;
 pub use resources::{
     Capability, Provider, ResourceGroup, ResourceType, Subnet, SubnetPath, Usage, VirtualNetwork,

@@ -18,6 +18,7 @@ use crate::admin::scrapes::Access;
 use crate::admin::{self, Readiness};
 use crate::azure::throttle::Limiters;
 use crate::connector::{self, trust::AllowedAuthorities};
+use crate::install::args::{InstallArgs, RemoveArgs};
 use crate::kube::client::Clients;
 use crate::kube::namespaces;
 use crate::kubelet::{self, client_ca};
@@ -26,7 +27,7 @@ use crate::net::Networks;
 use crate::ownership::api::ApiLeases;
 use crate::registry::Registries;
 use crate::settings::{ServingCert, Settings};
-use crate::{ownership, process, shutdown, telemetry};
+use crate::{install, ownership, process, shutdown, telemetry};
 
 /// The work is waiting for others; more threads than this would only cost memory on a large machine.
 const THREADS: usize = 4;
@@ -46,6 +47,12 @@ pub struct Cli {
 enum Command {
     /// Run the operator until SIGTERM or SIGINT.
     Run(Box<Settings>),
+    /// Make a connector as `az aks install-connector` did, and wait until its nodes are ready.
+    InstallConnector(Box<InstallArgs>),
+    /// Bring the operator or a connector up to date.
+    UpgradeConnector(Box<InstallArgs>),
+    /// Remove a connector, or its node of one operating system.
+    RemoveConnector(Box<RemoveArgs>),
     /// Print the CRD as YAML.
     Crd,
 }
@@ -60,6 +67,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             );
             Ok(())
         }
+        Command::InstallConnector(args) => at_a_terminal(install::install(*args)),
+        Command::UpgradeConnector(args) => at_a_terminal(install::upgrade(*args)),
+        Command::RemoveConnector(args) => at_a_terminal(install::remove(*args)),
         Command::Run(settings) => {
             telemetry::start(settings.log_format, &settings.log)
                 .map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -76,6 +86,15 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
                 .block_on(operate(*settings))
         }
     }
+}
+
+/// Runs a command of a person, which ends by itself or by Ctrl-C.
+fn at_a_terminal(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(command)
 }
 
 fn threads() -> usize {

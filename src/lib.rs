@@ -13,6 +13,7 @@ pub mod causes;
 pub mod cli;
 pub mod connector;
 pub mod fence;
+pub mod install;
 pub mod kube;
 pub mod kubelet;
 pub mod metrics;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    arm::clusters::ManagedCluster,
     arm::network::Subnet,
     config::optional_seconds,
     control::{Control, ControlError},
@@ -38,6 +39,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
             post(add_resource_group).delete(remove_resource_group),
         )
         .route("/subnets", post(set_subnet))
+        .route("/managedClusters", post(set_managed_cluster))
         .route("/clients", post(client))
         .route("/identities", post(identities))
         .route("/tokens", get(exchanges).delete(revoke))
@@ -176,6 +178,14 @@ async fn remove_resource_group(State(shared): Emulated, Path(name): Path<String>
 
 async fn set_subnet(State(shared): Emulated, Json(subnet): Json<Subnet>) -> Json<Value> {
     Json(json!({"id": control(&shared).set_subnet(subnet)}))
+}
+
+async fn set_managed_cluster(
+    State(shared): Emulated,
+    Json(cluster): Json<ManagedCluster>,
+) -> StatusCode {
+    control(&shared).set_managed_cluster(cluster);
+    StatusCode::NO_CONTENT
 }
 
 #[derive(Deserialize)]

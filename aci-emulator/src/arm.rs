@@ -1,5 +1,6 @@
 //! Azure Resource Manager: from a path to an answer.
 
+pub(crate) mod clusters;
 pub(crate) mod errors;
 pub(crate) mod groups;
 pub(crate) mod lifecycle;
@@ -289,6 +290,9 @@ pub(crate) fn route(call: &mut Call<'_>) -> Answer {
 fn others(call: &Call<'_>, provider: &str, (of, given): (&[&str], &[&str]), group: &str) -> Answer {
     match (call.method.as_str(), provider, of, given) {
         ("GET", "microsoft.authorization", ["permissions"], _) => rights::permissions(call, group),
+        ("GET", "microsoft.containerservice", ["managedclusters", _], [_, cluster]) => {
+            clusters::get(call, group, cluster)
+        }
         ("GET", "microsoft.network", ["virtualnetworks", _], [_, network]) => {
             network::get(call, group, network, None)
         }

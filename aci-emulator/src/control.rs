@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     arm::{
+        clusters::ManagedCluster,
         lifecycle::{Outcome, Plan, Repair},
         monitor::Usage,
         network::Subnet,
@@ -118,6 +119,15 @@ impl Control {
         }
         world.subnets.insert(id.to_lowercase(), subnet);
         id
+    }
+
+    /// Adds a managed cluster of AKS, or changes one.
+    pub fn set_managed_cluster(&self, cluster: ManagedCluster) {
+        let mut world = self.shared.world.lock();
+        if world.resource_group(&cluster.resource_group).is_err() {
+            world.add_resource_group(&cluster.resource_group, &cluster.location, Map::new());
+        }
+        world.managed_clusters.insert(cluster.key(), cluster);
     }
 
     /// Removes the subnet with this ARM ID; false when there is none.

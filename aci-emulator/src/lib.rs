@@ -31,6 +31,7 @@ mod throttle;
 mod tls;
 mod token;
 
+pub use arm::clusters::ManagedCluster;
 pub use arm::network::Subnet;
 pub use config::{Config, Settings};
 pub use control::{Control, ControlError};

@@ -22,7 +22,8 @@ const ADMIN: &str = "ADMIN ENDPOINT (same listener, no token; every duration is 
   POST   /_emulator/provider               {\"state\":\"NotRegistered\"}
   POST   /_emulator/resourceGroups/{name}  {\"location\":\"eastus\"}
   POST   /_emulator/subnets                {\"resourceGroup\":\"net\",\"network\":\"v\",\"name\":\"aci\",\"location\":\"eastus\",
-                                            \"prefix\":\"10.0.0.0/24\",\"service\":\"\",\"others\":3}
+                                            \"prefix\":\"10.0.0.0/24\",\"service\":\"\",\"others\":3,\"natGateway\":true}
+  POST   /_emulator/managedClusters        {\"resourceGroup\":\"rg\",\"name\":\"aks\",\"location\":\"eastus\",\"properties\":{}}: a cluster of AKS to read
   POST   /_emulator/clients                {\"clientId\":\"…\",\"secret\":\"…\",\"certificate\":\"-----BEGIN…\"} (each may be absent)
   POST   /_emulator/identities             {\"system\":\"CLIENT-ID\",\"user\":[\"CLIENT-ID\"]}: the managed identities of the machine
   GET    /_emulator/tokens                 who got which token, and why

@@ -36,4 +36,8 @@ pub mod secret_keys {
     pub const CLIENT_CERTIFICATE_PASSWORD: &str = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
     /// Subscription, when the spec names none.
     pub const SUBSCRIPTION_ID: &str = "AZURE_SUBSCRIPTION_ID";
+    /// Token service outside of Azure's own clouds that may have the credentials.
+    pub const AUTHORITY_HOST: &str = "AZURE_AUTHORITY_HOST";
+    /// Azure Resource Manager outside of Azure's own clouds that may have tokens got with them.
+    pub const RESOURCE_MANAGER_ENDPOINT: &str = "AZURE_RESOURCE_MANAGER_ENDPOINT";
 }

@@ -32,6 +32,15 @@ fn problem(field: impl Into<String>, message: impl Into<String>) -> Problem {
     }
 }
 
+/// Whether `text` is a GUID, as Azure writes subscription, tenant and client IDs.
+pub fn is_guid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups
+            .iter()
+            .all(|group| group.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
 /// Everything wrong with the spec, in the order of its fields; empty when it can be acted on.
 pub fn validate(spec: &VirtualKubeletConnectorSpec) -> Vec<Problem> {
     let mut problems = Vec::new();

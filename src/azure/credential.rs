@@ -17,9 +17,9 @@ use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequest
 use azure_core::error::ErrorKind;
 use azure_core::http::{ClientOptions, HttpClient, RetryOptions, Transport};
 use azure_identity::{
-    ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential,
-    ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
-    UserAssignedId,
+    AzureCliCredential, AzureCliCredentialOptions, ClientAssertionCredential,
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
 };
 use parking_lot::Mutex;
 
@@ -77,6 +77,11 @@ pub enum Credential {
         /// Where that service is.
         metadata: MetadataHost,
     },
+    /// Whoever is logged in to the Azure CLI on this machine: for commands that a person runs, never for the operator.
+    AzureCli {
+        /// The subscription whose tenant is asked; without it the CLI's own choice.
+        subscription: Option<String>,
+    },
 }
 
 impl Credential {
@@ -109,6 +114,7 @@ impl Credential {
                 Some(client_id) => format!("mi/{}", client_id.trim().to_ascii_lowercase()),
                 None => "mi/system-assigned".to_owned(),
             },
+            Self::AzureCli { .. } => "azure-cli".to_owned(),
         }
     }
 }
@@ -151,6 +157,10 @@ impl fmt::Debug for Credential {
                 .debug_struct("ManagedIdentity")
                 .field("client_id", client_id)
                 .field("metadata", metadata)
+                .finish(),
+            Self::AzureCli { subscription } => f
+                .debug_struct("AzureCli")
+                .field("subscription", subscription)
                 .finish(),
         }
     }
@@ -293,6 +303,12 @@ fn inner(
             ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
                 user_assigned_id: id.map(UserAssignedId::ClientId),
                 client_options,
+            }))?
+        }
+        Credential::AzureCli { subscription } => {
+            AzureCliCredential::new(Some(AzureCliCredentialOptions {
+                subscription: subscription.clone(),
+                ..AzureCliCredentialOptions::default()
             }))?
         }
     })

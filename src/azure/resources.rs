@@ -185,9 +185,14 @@ impl SubnetPath {
     }
 }
 
-/// A subnet: enough to say whether container groups may be in it.
+/// A subnet: enough to say whether container groups may be in it, and whether they get out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
+    /// ARM resource ID; ARM may change its case.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub id: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
     #[serde(default, deserialize_with = "null_as_default")]
     pub properties: SubnetProperties,
 }
@@ -207,6 +212,12 @@ pub struct SubnetProperties {
     /// What has an address there.
     #[serde(default, deserialize_with = "null_as_default")]
     pub ip_configurations: Vec<serde_json::Value>,
+    /// The NAT gateway that its traffic leaves by.
+    #[serde(default)]
+    pub nat_gateway: Option<serde_json::Value>,
+    /// Routes of its own, for example to a firewall.
+    #[serde(default)]
+    pub route_table: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,6 +254,11 @@ impl Subnet {
         self.properties.ip_configurations.len() as u64
     }
 
+    /// Whether container groups in it reach the internet: ACI has no other way out of a subnet than a NAT gateway or routes.
+    pub fn has_way_out(&self) -> bool {
+        self.properties.nat_gateway.is_some() || self.properties.route_table.is_some()
+    }
+
     /// Whether it is delegated to container groups, which ACI demands.
     pub fn is_delegated(&self) -> bool {
         self.properties.delegations.iter().any(|delegation| {
@@ -262,12 +278,20 @@ fn prefix_size(prefix: &str) -> Option<u64> {
     1_u64.checked_shl(32_u32.checked_sub(length)?)
 }
 
-/// A virtual network: where it is.
+/// A virtual network: where it is, and its subnets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualNetwork {
     /// Its region, by its short name.
     #[serde(default, deserialize_with = "null_as_default")]
     pub location: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub properties: VirtualNetworkProperties,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualNetworkProperties {
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub subnets: Vec<Subnet>,
 }
 
 impl VirtualNetwork {

@@ -9,20 +9,18 @@ use k8s_openapi::api::core::v1::Secret;
 use super::trust::AllowedAuthorities;
 use super::validate::{Problem, value};
 use crate::api::conditions::reason;
+use crate::api::names::secret_keys::{
+    AUTHORITY_HOST as AUTHORITY, CLIENT_CERTIFICATE as CERTIFICATE,
+    CLIENT_CERTIFICATE_PASSWORD as PASSWORD, CLIENT_ID as CLIENT, CLIENT_SECRET as SECRET,
+    RESOURCE_MANAGER_ENDPOINT as RESOURCE_MANAGER, SUBSCRIPTION_ID as SUBSCRIPTION,
+    TENANT_ID as TENANT,
+};
 use crate::api::{Credentials, CredentialsType, IdentityStatus};
 use crate::azure::model::SecretText;
 use crate::azure::{Certificate, CertificateError, Credential, MetadataHost};
 
-const TENANT: &str = "AZURE_TENANT_ID";
-const CLIENT: &str = "AZURE_CLIENT_ID";
-const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
-const RESOURCE_MANAGER: &str = "AZURE_RESOURCE_MANAGER_ENDPOINT";
-const SECRET: &str = "AZURE_CLIENT_SECRET";
-const CERTIFICATE: &str = "AZURE_CLIENT_CERTIFICATE";
-const PASSWORD: &str = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
 const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 const METADATA: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
-const SUBSCRIPTION: &str = "AZURE_SUBSCRIPTION_ID";
 /// Where credentials of the operator's own come from, for messages.
 const OWN: &str = "the operator's environment";
 
@@ -236,6 +234,7 @@ fn chosen(
             ..
         } => (Some(tenant_id.clone()), Some(client_id.clone())),
         Credential::ManagedIdentity { client_id, .. } => (None, client_id.clone()),
+        Credential::AzureCli { .. } => (None, None),
     };
     Chosen {
         credential,

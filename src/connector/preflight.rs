@@ -10,10 +10,12 @@ mod subnet;
 
 use chrono::{DateTime, Utc};
 
+use super::validate::Resolved;
 use crate::api::conditions::{
     PROVIDER_REGISTERED, QUOTA_SUFFICIENT, RESOURCE_GROUP_READY, SUBNET_READY, Status, Wanted,
     reason,
 };
+use crate::api::{CapacitySource, Priority, VirtualKubeletConnectorSpec};
 use crate::azure::model::{Container, ContainerGroup, ContainerProperties, GroupProperties};
 use crate::azure::{
     ArmClient, AzureError, Capability, ErrorClass, Permission, Provider, ResourceGroup, SubnetPath,
@@ -116,6 +118,28 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The one of a connector with this spec.
+    pub fn new(
+        spec: &VirtualKubeletConnectorSpec,
+        resolved: &Resolved,
+        register: Register,
+    ) -> Self {
+        Self {
+            who: resolved.who.clone(),
+            source: resolved.source.clone(),
+            expires: resolved.expires,
+            client: resolved.identity.client_id.clone().unwrap_or_default(),
+            subscription: resolved.subscription.clone(),
+            region: spec.region.clone(),
+            resource_group: spec.aci_resource_group.clone(),
+            subnet: spec.subnet_id.clone(),
+            api_version: spec.container_instance_api_version.clone(),
+            register,
+            spot: spec.container_group.priority == Priority::Spot,
+            follows_quota: spec.node.capacity_source == CapacitySource::Quota,
+        }
+    }
+
     /// Whom a role is assigned to; a system-assigned identity has no client ID that is known here.
     fn assignee(&self) -> &str {
         if self.client.is_empty() {
@@ -134,6 +158,17 @@ pub enum Register {
     Yes,
     /// It was, a moment ago, and ARM has not noticed yet.
     Asked,
+}
+
+impl Register {
+    /// What the spec asks for.
+    pub fn of(spec: &VirtualKubeletConnectorSpec) -> Self {
+        if spec.register_provider {
+            Self::Yes
+        } else {
+            Self::No
+        }
+    }
 }
 
 /// Answers of Azure. An answer is absent when the question was not asked.

@@ -30,7 +30,7 @@ use super::{
     scope, workspace,
 };
 use crate::api::conditions::{CREDENTIALS_READY, reason};
-use crate::api::{AzureScope, CapacitySource, Os, Priority, VirtualKubeletConnector, node_name};
+use crate::api::{AzureScope, Os, VirtualKubeletConnector, node_name};
 use crate::azure::Reach;
 use crate::kube::backoff::jitter;
 use crate::kube::call::{KubeError, TIMEOUT, optional};
@@ -304,25 +304,12 @@ impl Reconciler {
             requested_at: cx.requested_at.clone(),
             arm: state.arm.as_ref().map_or(0, |arm| arm.number),
         };
-        let follows_quota = spec.node.capacity_source == CapacitySource::Quota;
-        let subject = Subject {
-            who: resolved.who.clone(),
-            source: resolved.source.clone(),
-            expires: resolved.expires,
-            client: resolved.identity.client_id.clone().unwrap_or_default(),
-            subscription: resolved.subscription.clone(),
-            region: spec.region.clone(),
-            resource_group: spec.aci_resource_group.clone(),
-            subnet: spec.subnet_id.clone(),
-            api_version: spec.container_instance_api_version.clone(),
-            register: if spec.register_provider && !cx.deleting {
-                Register::Yes
-            } else {
-                Register::No
-            },
-            spot: spec.container_group.priority == Priority::Spot,
-            follows_quota,
+        let register = if cx.deleting {
+            Register::No
+        } else {
+            Register::of(spec)
         };
+        let subject = Subject::new(spec, resolved, register);
         let identity = &cx.identity;
         let node = |os: Os| (os, node_name(&identity.name, os, &spec.region));
         let question = PreflightRequest {

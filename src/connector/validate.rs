@@ -9,7 +9,8 @@ use super::identity::{self, Environment};
 use super::trust;
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
 use crate::api::{
-    Cloud, CredentialsType, IdentityStatus, VirtualKubeletConnectorSpec, subnet_problem, validate,
+    Cloud, CredentialsType, CustomCloud, IdentityStatus, VirtualKubeletConnectorSpec, is_guid,
+    subnet_problem, validate,
 };
 use crate::azure::{Credential, Endpoints};
 
@@ -118,7 +119,8 @@ pub fn resolve(
     if !problems.is_empty() {
         return Err(Problem::spec(problems.join("; ")));
     }
-    let endpoints = endpoints(spec)?.with_api_version(&spec.container_instance_api_version);
+    let endpoints = endpoints(spec.cloud, spec.custom_cloud.as_ref())?
+        .with_api_version(&spec.container_instance_api_version);
     let chosen = match &spec.credentials {
         None => identity::own(environment)?,
         Some(credentials) if credentials.type_ == CredentialsType::ServicePrincipal => {
@@ -183,8 +185,12 @@ fn subscription(
     }
 }
 
-fn endpoints(spec: &VirtualKubeletConnectorSpec) -> Result<Endpoints, Problem> {
-    match (spec.cloud, &spec.custom_cloud) {
+/// Where a cloud is reached.
+///
+/// # Errors
+/// What is wrong with the endpoints of a custom one.
+pub fn endpoints(cloud: Cloud, custom: Option<&CustomCloud>) -> Result<Endpoints, Problem> {
+    match (cloud, custom) {
         (Cloud::AzurePublicCloud, _) => Ok(Endpoints::public()),
         (Cloud::AzureUSGovernmentCloud, _) => Ok(Endpoints::us_government()),
         (Cloud::AzureChinaCloud, _) => Ok(Endpoints::china()),
@@ -234,14 +240,6 @@ pub(super) fn value(secret: &Secret, key: &str) -> Option<String> {
     let bytes = &secret.data.as_ref()?.get(key)?.0;
     let text = std::str::from_utf8(bytes).ok()?.trim();
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn is_guid(text: &str) -> bool {
-    let groups: Vec<&str> = text.split('-').collect();
-    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
-        && groups
-            .iter()
-            .all(|group| group.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]
@@ -405,12 +403,5 @@ pub(super) mod tests {
                 problem.message
             );
         }
-    }
-
-    #[test]
-    fn subscriptions_are_guids() {
-        assert!(is_guid("11111111-2222-3333-4444-55555555555a"));
-        assert!(!is_guid("11111111-2222-3333-4444/../5555555"));
-        assert!(!is_guid("sub"));
     }
 }

@@ -10,6 +10,7 @@
 
 mod chaos;
 mod chart;
+mod commands;
 mod connector;
 mod copy;
 mod crd;

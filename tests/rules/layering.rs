@@ -93,6 +93,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "tenure",
         ],
     ),
+    ("install", &["api", "azure", "causes", "connector", "kube"]),
     (
         "metrics",
         &[
@@ -116,6 +117,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "azure",
             "connector",
             "fence",
+            "install",
             "kube",
             "kubelet",
             "metrics",

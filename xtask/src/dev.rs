@@ -1,6 +1,6 @@
 //! `cargo xtask dev`: the main job, for real, on this machine.
 //!
-//! Control plane, `aci-emulator` and `vkc run` under its own RBAC; CRD, credentials and the samples; then a look at
+//! Control plane, `aci-emulator` and `vkc run` under its own RBAC; `vkc install-connector` and the samples; then a look at
 //! what came of it. With `--once` every claim is checked and the removal is walked, too.
 
 mod checks;
@@ -117,7 +117,7 @@ async fn walk(
     session.install().await?;
     session.start_operators(args.replicas).await?;
     session.start_showing().await?;
-    session.apply_samples().await?;
+    session.install_connector().await?;
     session.see_it_run().await?;
     // Not before the pods run: a first look that finds nothing costs another minute.
     session.start_top(top).await?;

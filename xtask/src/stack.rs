@@ -147,6 +147,11 @@ impl Emulator {
         &self.ca_pem
     }
 
+    /// The file with it.
+    pub fn ca_file(&self) -> &Path {
+        &self.ready.ca
+    }
+
     /// The principal given at the start.
     pub fn principal(&self) -> &Principal {
         &self.principal

@@ -53,6 +53,9 @@ pub struct Subnet {
     /// Addresses that others have.
     #[serde(default)]
     pub others: u32,
+    /// Whether it has a NAT gateway.
+    #[serde(default)]
+    pub nat_gateway: bool,
 }
 
 impl Subnet {
@@ -66,6 +69,7 @@ impl Subnet {
             prefix: Self::default_prefix(),
             service: Self::default_service(),
             others: 0,
+            nat_gateway: false,
         }
     }
 
@@ -174,11 +178,16 @@ fn show(world: &World, subnet: &Subnet, subscription: &str) -> Value {
         .chain(tenants(world, &id))
         .map(|name| json!({"id": format!("/subscriptions/{subscription}/ipConfigurations/{name}")}))
         .collect();
+    let gateway = format!(
+        "/subscriptions/{subscription}/resourceGroups/{}/providers/Microsoft.Network/natGateways/nat",
+        subnet.resource_group
+    );
+    let gateway = subnet.nat_gateway.then(|| json!({"id": gateway}));
     json!({
         "id": id, "name": subnet.name, "type": "Microsoft.Network/virtualNetworks/subnets",
         "properties": {
             "provisioningState": "Succeeded", "addressPrefix": subnet.prefix, "delegations": delegations,
-            "ipConfigurations": used,
+            "ipConfigurations": used, "natGateway": gateway,
         },
     })
 }

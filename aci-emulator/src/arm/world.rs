@@ -9,7 +9,9 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{errors::ApiError, lifecycle::Life, network::Subnets, rules};
+use super::{
+    clusters::ManagedClusters, errors::ApiError, lifecycle::Life, network::Subnets, rules,
+};
 use crate::{
     clock::{Time, plus},
     config::{Config, Settings},
@@ -136,6 +138,7 @@ pub(crate) struct World {
     pub(crate) operations: Operations,
     pub(crate) provider: Provider,
     pub(crate) subnets: Subnets,
+    pub(crate) managed_clusters: ManagedClusters,
     /// PUTs that are to fail for lack of capacity, with the time of their late start.
     pub(crate) no_capacity: VecDeque<Option<Duration>>,
     pub(crate) journal: Journal,
@@ -153,6 +156,7 @@ impl World {
                 registered_at: None,
             },
             subnets: Subnets::new(),
+            managed_clusters: ManagedClusters::new(),
             no_capacity: VecDeque::new(),
             journal: Journal::default(),
             next_ip: 0,

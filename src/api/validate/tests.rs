@@ -111,3 +111,10 @@ fn bundles_that_are_not_base64_or_pem_are_told_apart() {
     let two = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".repeat(2);
     assert_eq!(certificates(&STANDARD.encode(two)).unwrap().len(), 2);
 }
+
+#[test]
+fn guids() {
+    assert!(is_guid("11111111-2222-3333-4444-55555555555a"));
+    assert!(!is_guid("11111111-2222-3333-4444/../5555555"));
+    assert!(!is_guid("sub"));
+}

@@ -1,7 +1,8 @@
 //! The calls that a connector's conditions need besides the provider and the resource group: quotas, capabilities, the
-//! subnet, and the registration of the provider.
+//! subnet, and the registration of the provider; and the cluster that a connector is installed into.
 
 use super::super::error::AzureError;
+use super::super::managed_cluster::ManagedCluster;
 use super::super::permissions::Permission;
 use super::super::resources::{Capability, Provider, Subnet, SubnetPath, Usage, VirtualNetwork};
 use super::call::{CONTAINER_INSTANCE, Call};
@@ -15,6 +16,9 @@ const NETWORK_API_VERSION: &str = "2023-11-01";
 
 /// Version of the authorization API (permissions).
 const AUTHORIZATION_API_VERSION: &str = "2022-04-01";
+
+/// Version of the container service API (AKS).
+const CONTAINER_SERVICE_API_VERSION: &str = "2024-05-01";
 
 /// A list without pages.
 #[derive(Deserialize)]
@@ -83,6 +87,24 @@ impl ArmClient {
         let path = ["providers", CONTAINER_INSTANCE, "register"];
         let url = self.subscription_url(&path, RESOURCES_API_VERSION)?;
         parse(&self.send(&Call::post("register_provider", url)).await?)
+    }
+
+    /// A cluster of AKS: "Managed Clusters - Get" of the container service API.
+    pub async fn managed_cluster(
+        &self,
+        rg: &str,
+        name: &str,
+    ) -> Result<ManagedCluster, AzureError> {
+        let path = [
+            "resourceGroups",
+            rg,
+            "providers",
+            "Microsoft.ContainerService",
+            "managedClusters",
+            name,
+        ];
+        let url = self.subscription_url(&path, CONTAINER_SERVICE_API_VERSION)?;
+        parse(&self.send(&Call::get("managed_cluster", url)).await?)
     }
 
     /// A subnet: "Subnets - Get" of the network API.

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use kube::Client;
 use xtask::control_plane::{Assets, ControlPlane, Options, Output, kubeconfig, run_kubectl};
 use xtask::process::{Process, StateDir};
@@ -17,7 +17,9 @@ use super::show::Show;
 pub(super) const NAMESPACE: &str = "vkc-system";
 /// The operator's service account: `config/rbac` binds its rights to it.
 const ACCOUNT: &str = "vkc";
-/// The sample connector.
+/// A command of vkc waits five minutes at most.
+const COMMAND_DEADLINE: Duration = Duration::from_mins(6);
+/// The connector of the walk-through.
 pub(super) const CONNECTOR: &str = "virtual-kubelet";
 
 pub(super) struct Session {
@@ -197,6 +199,7 @@ impl Session {
         println!("\nIt stays up until Ctrl-C. In another terminal:");
         println!("  export KUBECONFIG={}", self.kubeconfig.display());
         println!("  alias kubectl={}", self.kubectl.display());
+        println!("  alias vkc={}", self.programs.vkc.display());
         if self.operators.len() > 1 {
             println!("\nWho runs which connector, and how to make it change:");
             println!(
@@ -280,6 +283,29 @@ impl Session {
         output
             .ok()
             .with_context(|| format!("kubectl {}", args.join(" ")))
+    }
+
+    /// Runs a command of vkc as a person would, in view.
+    pub(super) async fn vkc(&self, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+        let word = |arg: &&str| {
+            if arg.contains(' ') {
+                format!("\"{arg}\"")
+            } else {
+                (*arg).to_owned()
+            }
+        };
+        let words: Vec<String> = args.iter().map(word).collect();
+        println!("\n$ vkc {}", words.join(" "));
+        let mut command = tokio::process::Command::new(&self.programs.vkc);
+        command
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .envs(env.iter().copied())
+            .kill_on_drop(true);
+        let status = tokio::time::timeout(COMMAND_DEADLINE, command.status()).await;
+        let status = status.context("vkc does not end")??;
+        ensure!(status.success(), "vkc {} has failed", args.join(" "));
+        Ok(())
     }
 
     /// Server-side, which leaves no copy of the manifest (it may be a Secret) in an annotation.

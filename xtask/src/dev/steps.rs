@@ -9,13 +9,11 @@ use super::checks;
 use super::session::{CONNECTOR, NAMESPACE, Session};
 use super::view::{Os, View};
 
-/// The Secret that the sample connector refers to.
-const SECRET: &str = "aci-credentials";
 /// From `kubectl apply` to every row of the tables, and for each step of the removal.
 const STEP_DEADLINE: Duration = Duration::from_mins(2);
 
 impl Session {
-    /// What an administrator installs: CRD, namespace, RBAC, credentials.
+    /// What an administrator installs before: CRD, namespace, RBAC.
     pub(super) async fn install(&self) -> Result<()> {
         self.kubectl(&["apply", "-k", &self.path("config/crd")])
             .await?;
@@ -31,36 +29,42 @@ impl Session {
         self.kubectl(&["apply", "-k", &self.path("config/rbac")])
             .await?;
         self.say("applied config/crd, config/rbac and the namespace");
-        let principal = self.emulator()?.principal();
-        self.apply(&principal.secret(NAMESPACE, SECRET).to_string())
-            .await?;
-        self.say(&format!(
-            "applied Secret {NAMESPACE}/{SECRET}: a principal that the emulator knows"
-        ));
         Ok(())
     }
 
-    /// The connector, pointed at the emulator, and the two Deployments as they are.
-    pub(super) async fn apply_samples(&self) -> Result<()> {
-        let patch_file = self.dir().join("connector-patch.json");
-        std::fs::write(&patch_file, self.emulator()?.connector_patch()?.to_string())?;
-        let sample = self.path("config/samples/connector.yaml");
-        let patch = patch_file.to_string_lossy();
-        let connector = self
-            .kubectl(&[
-                "patch",
-                "--local",
-                "-f",
-                &sample,
-                "--type=merge",
-                "--patch-file",
-                &patch,
-                "-o",
-                "json",
-            ])
-            .await?;
-        self.apply(&connector).await?;
-        self.say("applied config/samples/connector.yaml, with one change: cloud Custom, which is the emulator");
+    /// The connector by the command of the walk-through, pointed at the emulator, and the two Deployments as they are.
+    pub(super) async fn install_connector(&self) -> Result<()> {
+        let emulator = self.emulator()?;
+        let principal = emulator.principal().clone();
+        let url = emulator.url().to_owned();
+        let ca = emulator.ca_file().display().to_string();
+        let args = [
+            "install-connector",
+            "--connector-name",
+            CONNECTOR,
+            "--os-type",
+            "Both",
+            "--aci-resource-group",
+            "aci-rg",
+            "--location",
+            "East US",
+            "--service-principal",
+            &principal.client_id,
+            "--tenant",
+            &principal.tenant_id,
+            "--subscription",
+            &principal.subscription_id,
+            "--resource-manager-endpoint",
+            &url,
+            "--authority-host",
+            &url,
+            "--audience",
+            &url,
+            "--ca-file",
+            &ca,
+        ];
+        let secret = ("AZURE_CLIENT_SECRET", principal.client_secret.as_str());
+        self.vkc(&args, &[secret]).await?;
         for name in ["aci-helloworld", "nanoserver-iis"] {
             let file = format!("config/samples/{name}.yaml");
             self.kubectl(&["apply", "--namespace=default", "-f", &self.path(&file)])
@@ -117,15 +121,11 @@ impl Session {
             .pod_uid(Os::Windows)
             .context("the Windows pod is gone before the removal")?;
 
-        self.say("$ kubectl patch vkc virtual-kubelet --type=merge -p '{\"spec\":{\"osType\":\"Linux\"}}'");
-        self.kubectl(&[
-            "patch",
-            "vkc",
-            CONNECTOR,
-            "--type=merge",
-            "-p",
-            r#"{"spec":{"osType":"Linux"}}"#,
-        ])
+        let mut args = vec!["remove-connector", "--connector-name", CONNECTOR];
+        self.vkc(
+            &[&args[..], &["--os-type", "Windows", "--graceful"]].concat(),
+            &[],
+        )
         .await?;
         self.until("the Windows node is drained and gone", |view| {
             checks::only_linux(view, &linux_node, &linux_pod, &windows_pod)
@@ -133,9 +133,8 @@ impl Session {
         .await?;
         self.say("the Windows node is drained and gone, its Deployment waits for a node; Linux was not touched");
 
-        self.say("$ kubectl delete vkc virtual-kubelet");
-        self.kubectl(&["delete", "vkc", CONNECTOR, "--wait=false"])
-            .await?;
+        args.extend(["--os-type", "Linux", "--graceful"]);
+        self.vkc(&args, &[]).await?;
         self.until("everything of the connector is gone", checks::removed)
             .await?;
         self.say("the connector, its nodes, leases, pods and container groups are gone");
@@ -160,7 +159,17 @@ impl Session {
         if args.kubeconfig.is_none() || args.keep {
             return;
         }
-        for sample in ["aci-helloworld", "nanoserver-iis", "connector"] {
+        let args = [
+            "remove-connector",
+            "--connector-name",
+            CONNECTOR,
+            "--os-type",
+            "Both",
+        ];
+        if let Err(error) = self.vkc(&args, &[]).await {
+            println!("{error:#}");
+        }
+        for sample in ["aci-helloworld", "nanoserver-iis"] {
             let file = self.path(&format!("config/samples/{sample}.yaml"));
             let args = [
                 "delete",
