@@ -227,6 +227,7 @@ async fn control(
         agents,
         limiters: Limiters::new(),
         pace: connector::PreflightIntervals::default(),
+        arrival: connector::ARRIVAL,
         arm_observer: metrics.clone(),
         observer: metrics,
         ready: Arc::new(move || readiness.set("controller", true)),

@@ -6,6 +6,7 @@
 //! * An idle connector writes nothing; see [`status::status`].
 
 mod apply;
+mod arrival;
 pub mod capacity;
 mod controller;
 mod dereference;
@@ -28,12 +29,14 @@ pub mod workspace;
 mod write_status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::azure;
 use crate::kube::client::Clients;
 use crate::ownership::Ownership;
 use crate::translate::ClusterDns;
 
+pub use arrival::ARRIVAL;
 pub use controller::run;
 pub use expiry::Observer;
 pub use state::PreflightIntervals;
@@ -67,6 +70,8 @@ pub struct Context {
     pub observer: Arc<dyn Observer>,
     /// How often Azure is asked about a connector.
     pub pace: PreflightIntervals,
+    /// How long after a change of a connector what it lacks may still come.
+    pub arrival: Duration,
     /// `reportingInstance` of events: the name of the operator's pod.
     pub instance: String,
     /// Called once the connectors are listed and watched: a gate of `/readyz`.

@@ -179,16 +179,19 @@ impl Reconciler {
         }
 
         let nodes = node_facts(&cx, state, &agents, &sets, &leaving);
+        let arrives_until = state.arrives_until(connector, self.context.arrival);
         let found = Found {
             resolved: &resolved,
             workspace: workspace.as_ref().err(),
             checked: &checked,
             nodes: &nodes,
+            arriving: arrives_until.is_some(),
         };
         write_status(&manager, &self.events, &cx, state, &found).await?;
         let problems = [resolved.as_ref().err(), workspace.as_ref().err()];
         let now = Instant::now();
         let wake = wake(now, state, &checked, &nodes, problems, !leaving.is_empty());
+        let wake = arrives_until.map_or(wake, |until| wake.min(until));
         Ok(Action::requeue(
             wake.saturating_duration_since(now)
                 .max(Duration::from_millis(100)),

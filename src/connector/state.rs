@@ -13,20 +13,23 @@ use self::preflight_task::Preflight;
 pub use self::preflight_task::PreflightIntervals;
 pub(super) use self::preflight_task::{PreflightKey, PreflightRequest, PreflightResult};
 use super::Context;
+use super::arrival::LastChange;
 use super::expiry::ExpiryMetricGuard;
 #[cfg(test)]
 use super::preflight::ConditionUpdate;
 use super::supervisor::StartError;
 use super::validate::{Problem, Resolved};
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
-use crate::api::{Os, VirtualKubeletConnectorStatus};
+use crate::api::{Os, VirtualKubeletConnector, VirtualKubeletConnectorStatus};
 use crate::azure::model::SecretText;
 use crate::azure::{ArmClient, AzureError, Credential, Endpoints, ErrorClass, Reach};
 use crate::fence::Fence;
-use crate::kube::backoff::Backoff;
+use crate::kube::backoff::{Backoff, jitter};
 
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
-/// Longest pause between two attempts to start an agent. Short, because nothing tells us of a new RBAC rule.
+/// Pause before the right to act as a node is looked for again.
+const RIGHTS_RETRY: Duration = Duration::from_secs(5);
+/// Longest pause between two attempts to start an agent.
 const START_CAP: Duration = Duration::from_mins(1);
 /// Longest pause between two attempts at anything.
 pub(super) const BACKOFF_CAP: Duration = Duration::from_mins(5);
@@ -51,6 +54,8 @@ pub(super) struct ConnectorState {
     pub(super) retiring_since: BTreeMap<Os, (Instant, Duration)>,
     /// Since when the removal of nodes waits for something that a person has to do.
     pub(super) blocked_since: BTreeMap<Os, Instant>,
+    /// When the spec was last seen to change.
+    pub(super) changed: LastChange,
     /// The status that was last written, and the `resourceVersion` it got.
     pub(super) written: Option<(u64, VirtualKubeletConnectorStatus)>,
 }
@@ -68,6 +73,7 @@ impl Default for ConnectorState {
             start_backoff: Backoff::new(BACKOFF_BASE, START_CAP),
             retiring_since: BTreeMap::new(),
             blocked_since: BTreeMap::new(),
+            changed: LastChange::default(),
             written: None,
         }
     }
@@ -95,6 +101,18 @@ impl ConnectorState {
         })
     }
 
+    /// Until when what the connector lacks may still come; `None` when that is over.
+    pub(super) fn arrives_until(
+        &mut self,
+        connector: &VirtualKubeletConnector,
+        arrival: Duration,
+    ) -> Option<Instant> {
+        let generation = connector.metadata.generation.unwrap_or_default();
+        let status = connector.status.as_ref();
+        let now = Instant::now();
+        self.changed.arrives_until(generation, status, arrival, now)
+    }
+
     /// Takes over what came of starts of agents.
     pub(super) fn note_starts(
         &mut self,
@@ -109,7 +127,12 @@ impl ConnectorState {
                 }
                 Err(error) => {
                     tracing::warn!(connector, os = os.label(), %error, "the agent did not start");
-                    let retry = Instant::now() + self.start_backoff.next_delay();
+                    let pause = match error {
+                        // Nothing tells us of a new RBAC rule.
+                        StartError::ImpersonationForbidden(_) => jitter(RIGHTS_RETRY, 0.2),
+                        _ => self.start_backoff.next_delay(),
+                    };
+                    let retry = Instant::now() + pause;
                     self.start_errors.insert(os, (error, retry));
                 }
             }

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 mod orphans;
 
 use self::orphans::orphans_condition;
+use super::arrival::may_come;
 use super::capacity::{Quota, Region};
 use super::preflight::ConditionUpdate;
 use super::supervisor::StartError;
@@ -87,6 +88,8 @@ pub struct Facts<'a> {
     pub region: &'a Region,
     /// Nodes, Linux first; retiring ones included.
     pub nodes: &'a [NodeFacts],
+    /// The spec has changed a moment ago: what is missing may still come.
+    pub arriving: bool,
 }
 
 /// The status to write. Equal to `previous` when there is nothing to write.
@@ -256,6 +259,17 @@ impl Summary {
         }
     }
 
+    /// While things arrive, what is missing is work, and nobody's to put right yet.
+    fn while_arriving(mut self) -> Self {
+        if let Some(stalled) = &mut self.progress
+            && stalled.type_ == STALLED
+            && may_come(&stalled.reason)
+        {
+            stalled.type_ = RECONCILING.into();
+        }
+        self
+    }
+
     fn working(status: Status, reason: &'static str, message: &str) -> Self {
         Self {
             ready: Wanted::new(READY, status, reason, message),
@@ -266,6 +280,9 @@ impl Summary {
 
 fn conditions(facts: &Facts) -> Vec<Wanted> {
     let mut summary = summary(facts);
+    if facts.arriving {
+        summary = summary.while_arriving();
+    }
     let mut wanted = azure_conditions(facts);
     wanted.push(nodes_condition(facts));
     wanted.push(reachable_condition(facts));

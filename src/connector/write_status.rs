@@ -36,6 +36,8 @@ pub(super) struct Found<'a> {
     /// What Azure says of it.
     pub(super) checked: &'a PreflightResult,
     pub(super) nodes: &'a [NodeFacts],
+    /// What is missing may still come.
+    pub(super) arriving: bool,
 }
 
 /// The nodes as this reconcile has seen them.
@@ -89,6 +91,7 @@ pub(super) async fn write_status(
         workspace,
         checked,
         nodes,
+        arriving,
     } = found;
     // The watch may not have brought our own last write yet.
     let seen = version(connector);
@@ -118,6 +121,7 @@ pub(super) async fn write_status(
         fresh: checked.fresh,
         region: &checked.region,
         nodes,
+        arriving: *arriving,
     };
     let next = status(&facts, &Time(Timestamp::now()));
     if previous == Some(&next) {

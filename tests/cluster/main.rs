@@ -16,6 +16,7 @@ mod copy;
 mod crd;
 mod credentials;
 mod failures;
+mod gitops;
 mod kubectl;
 mod kubelet;
 mod node;

@@ -14,7 +14,7 @@ use crate::connector::plan::agent_spec;
 use crate::connector::plan::tests::identity;
 use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError, Supervisor};
 use crate::connector::validate::tests::spec;
-use crate::connector::{Context, PreflightIntervals};
+use crate::connector::{ARRIVAL, Context, PreflightIntervals};
 use crate::fence::Target;
 use crate::kube::events::Events;
 
@@ -102,6 +102,7 @@ impl Case {
             agents: agents.clone(),
             limiters: Limiters::new(),
             pace: PreflightIntervals::default(),
+            arrival: ARRIVAL,
             arm_observer: Arc::new(()),
             observer: Arc::new(()),
             instance: "test".to_owned(),

@@ -19,7 +19,7 @@ use crate::api::conditions::{self, PROVIDER_REGISTERED, STALLED, Status};
 use crate::azure::{ArmClient, Limiters};
 use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError};
 use crate::connector::validate::tests::spec;
-use crate::connector::{Observer, PreflightIntervals};
+use crate::connector::{ARRIVAL, Observer, PreflightIntervals};
 use crate::ownership::Ownership;
 use crate::translate::ClusterDns;
 
@@ -247,6 +247,7 @@ impl Stage {
             arm_observer: Arc::new(()),
             observer: left.clone(),
             pace: PreflightIntervals::default(),
+            arrival: ARRIVAL,
             instance: "test".to_owned(),
             ready: Arc::new(|| {}),
         };
@@ -557,4 +558,23 @@ async fn a_drain_takes_its_time_whatever_the_clocks_say_and_goes_on_after_a_rest
         let took = begun.elapsed().as_secs();
         assert!((300..345).contains(&took), "{ahead}: after {took} s");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_comes_late_stalls_nothing_and_one_that_does_not_come_does() {
+    let stage = Stage::new();
+    stage.server.0.lock().secret = None;
+    let action = stage.reconcile().await;
+    let missing = || ("False".to_owned(), "SecretNotFound".to_owned());
+    assert_eq!(stage.ready(), (missing().0, missing().1, false));
+    assert!(
+        format!("{action:?}") <= format!("{:?}", Action::requeue(ARRIVAL)),
+        "it looks again when the time is over: {action:?}"
+    );
+    sleep(ARRIVAL.checked_sub(Duration::from_secs(1)).unwrap()).await;
+    stage.reconcile().await;
+    assert!(!stage.ready().2, "it may still come");
+    sleep(Duration::from_secs(1)).await;
+    stage.reconcile().await;
+    assert_eq!(stage.ready(), (missing().0, missing().1, true));
 }

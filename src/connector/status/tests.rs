@@ -20,6 +20,7 @@ struct Case {
     scope: Option<AzureScope>,
     reach: Reach,
     nodes: Vec<NodeFacts>,
+    arriving: bool,
 }
 
 impl Case {
@@ -41,6 +42,7 @@ impl Case {
             scope: None,
             reach: Reach::Reachable,
             nodes: vec![node(Os::Linux, true), node(Os::Windows, true)],
+            arriving: false,
         }
     }
 
@@ -59,6 +61,7 @@ impl Case {
             fresh: self.fresh,
             region: &self.region,
             nodes: &self.nodes,
+            arriving: self.arriving,
         };
         status(&facts, &Time(Timestamp::from_second(second).unwrap()))
     }
@@ -260,6 +263,32 @@ fn a_node_that_we_may_not_be() {
     case.nodes[0].start_error = Some(StartError::Failed("no answer".to_owned()));
     expect(&case, "False", "NodesNotReady", Some(RECONCILING));
     assert!(case.message().contains("node-linux: no answer"));
+}
+
+#[test]
+fn what_is_missing_is_work_while_it_may_still_come_and_what_is_wrong_is_not() {
+    let problem = |reason| Problem {
+        condition: CREDENTIALS_READY,
+        reason,
+        message: "m".to_owned(),
+        stalled: true,
+    };
+    for (reason, arriving, abnormal) in [
+        (reason::SECRET_NOT_FOUND, true, RECONCILING),
+        (reason::SECRET_NOT_FOUND, false, STALLED),
+        (reason::SECRET_INVALID, true, STALLED),
+    ] {
+        let case = Case {
+            resolved: Err(problem(reason)),
+            arriving,
+            ..Case::good()
+        };
+        expect(&case, "False", reason, Some(abnormal));
+        // Its reason is the same: what is looked for is what lacks.
+        let status = case.status(1);
+        let abnormal = conditions::find(&status.conditions, abnormal).unwrap();
+        assert_eq!(abnormal.reason, reason);
+    }
 }
 
 #[test]

@@ -99,6 +99,8 @@ async fn operate(kubeconfig: &Path) {
         limiters: Limiters::new(),
         arm_observer: Arc::new(()),
         observer: Arc::new(()),
+        // What is missing is told at once: nobody here brings it.
+        arrival: Duration::ZERO,
         pace: PreflightIntervals {
             wanting: Duration::from_millis(700),
             ..PreflightIntervals::default()

@@ -24,6 +24,8 @@ struct Module {
     go_sum: &'static str,
     /// Program name, and the package that is its `main`.
     programs: &'static [(&'static str, &'static str)],
+    /// Folders of Go modules that are kept beside the programs: module, folder.
+    folders: &'static [(&'static str, &'static str)],
 }
 
 const ETCD: Module = Module {
@@ -31,6 +33,7 @@ const ETCD: Module = Module {
     go_mod: include_str!("../../control-plane/etcd/go.mod"),
     go_sum: include_str!("../../control-plane/etcd/go.sum"),
     programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
+    folders: &[],
 };
 const KUBERNETES: Module = Module {
     name: "kubernetes",
@@ -45,12 +48,14 @@ const KUBERNETES: Module = Module {
         ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
         ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
     ],
+    folders: &[],
 };
 const HELM: Module = Module {
     name: "helm",
     go_mod: include_str!("../../control-plane/helm/go.mod"),
     go_sum: include_str!("../../control-plane/helm/go.sum"),
     programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+    folders: &[],
 };
 
 const METRICS_SERVER: Module = Module {
@@ -61,9 +66,43 @@ const METRICS_SERVER: Module = Module {
         "metrics-server",
         "sigs.k8s.io/metrics-server/cmd/metrics-server",
     )],
+    folders: &[],
 };
 /// The release of metrics-server that is built.
 const METRICS_SERVER_VERSION: &str = "v0.8.0";
+
+const SOURCE_CONTROLLER: Module = Module {
+    name: "source-controller",
+    go_mod: include_str!("../../control-plane/source-controller/go.mod"),
+    go_sum: include_str!("../../control-plane/source-controller/go.sum"),
+    programs: &[("source-controller", "github.com/fluxcd/source-controller")],
+    folders: &[("github.com/fluxcd/source-controller", FLUX_CRDS)],
+};
+const KUSTOMIZE_CONTROLLER: Module = Module {
+    name: "kustomize-controller",
+    go_mod: include_str!("../../control-plane/kustomize-controller/go.mod"),
+    go_sum: include_str!("../../control-plane/kustomize-controller/go.sum"),
+    programs: &[(
+        "kustomize-controller",
+        "github.com/fluxcd/kustomize-controller",
+    )],
+    folders: &[("github.com/fluxcd/kustomize-controller", FLUX_CRDS)],
+};
+/// Where Flux's controllers keep their CRDs.
+const FLUX_CRDS: &str = "config/crd/bases";
+/// The release of Flux's controllers that is built.
+const FLUX_VERSION: &str = "v1.9.0";
+
+/// Flux's controllers, and the folders with their CRDs.
+#[derive(Debug, Clone)]
+pub struct Flux {
+    /// Fetches from Git.
+    pub source_controller: PathBuf,
+    /// Applies what it has fetched.
+    pub kustomize_controller: PathBuf,
+    /// Each is for `kubectl apply -f`.
+    pub crds: Vec<PathBuf>,
+}
 
 /// A directory with every program of a control plane.
 #[derive(Debug, Clone)]
@@ -153,6 +192,22 @@ impl Assets {
             progress,
         )?;
         Ok(bin.join("metrics-server"))
+    }
+
+    /// Flux's controllers, built into the cache at the first call.
+    ///
+    /// # Errors
+    /// The build failed.
+    pub fn flux(progress: impl FnMut(&str)) -> Result<Flux> {
+        let base = cache_root()?.join("flux");
+        let modules = &[SOURCE_CONTROLLER, KUSTOMIZE_CONTROLLER];
+        let bin = cached_programs(&base, modules, FLUX_VERSION, STRIPPED, progress)?;
+        let folder = |module: &Module| bin.with_file_name(module.name).join(FLUX_CRDS);
+        Ok(Flux {
+            source_controller: bin.join("source-controller"),
+            kustomize_controller: bin.join("kustomize-controller"),
+            crds: modules.iter().map(folder).collect(),
+        })
     }
 }
 
@@ -286,11 +341,29 @@ fn cached_programs(
             let output = work.join("bin").join(name);
             go::build(&dir, &output, package, link_flags, &what, &mut progress)?;
         }
+        for (of, folder) in module.folders {
+            let from = go::module_dir(&dir, of)?.join(folder);
+            copy_files(&from, &dir.join(folder))?;
+        }
     }
     fs::rename(&work, &home)
         .with_context(|| format!("cannot move the build to {}", home.display()))?;
     progress(&format!("built in {} s", started.elapsed().as_secs()));
     Ok(bin)
+}
+
+/// Copies the files of a folder, without what is below it.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    let entries = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            // Not its mode: a module's files may not be written to.
+            fs::write(to.join(entry.file_name()), fs::read(entry.path())?)?;
+        }
+    }
+    Ok(())
 }
 
 /// An exclusive lock that lasts as long as the file is open.

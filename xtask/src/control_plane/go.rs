@@ -1,6 +1,6 @@
 //! Building one program with the Go toolchain of the machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,29 @@ pub(super) fn available() -> Result<()> {
         )?;
     ensure!(status.success(), "go version ended with {status}");
     Ok(())
+}
+
+/// Where the files of a Go module are that the one in `module` needs.
+///
+/// # Errors
+/// go does not know it.
+pub(super) fn module_dir(module: &Path, of: &str) -> Result<PathBuf> {
+    let output = Command::new("go")
+        .args(["list", "-m", "-mod=readonly", "-f", "{{.Dir}}", of])
+        .current_dir(module)
+        .env("GOTOOLCHAIN", "local")
+        .env("GOWORK", "off")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run go list")?;
+    ensure!(
+        output.status.success(),
+        "go list of {of} ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let dir = String::from_utf8(output.stdout).context("go list did not print a path")?;
+    Ok(PathBuf::from(dir.trim()))
 }
 
 /// Builds the main package `package` of the module in `module` to `output`.
