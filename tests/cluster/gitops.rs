@@ -59,7 +59,7 @@ impl Stage {
             controller(&plane, "kustomize-controller", &flux.kustomize_controller),
         ];
         Self {
-            controllers: controllers,
+            controllers,
             plane,
             git: Git::start().await,
             azure: Emulator::start(config.clone()).await.unwrap(),
