@@ -298,6 +298,7 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
         || {
             json!({
                 "podDisruptionBudget": {"enabled": false}, "networkPolicy": {"enabled": false},
+                "policies": {"allowedNamespaces": "Off", "operator": "Off", "daemonSets": "Off"},
                 "rbac": {"aggregateToUserRoles": false}, "uninstall": {"connectors": "Keep"}, "crds": {"upgrade": false},
             })
         },
@@ -305,6 +306,9 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
             for gone in [
                 "PodDisruptionBudget/vkc",
                 "NetworkPolicy/vkc",
+                "ValidatingAdmissionPolicy/vkc-allowed-namespaces",
+                "ValidatingAdmissionPolicy/vkc-operator",
+                "MutatingAdmissionPolicy/vkc-daemon-sets",
                 "ClusterRole/vkc-connector-view",
                 "Job/vkc-uninstall",
             ] {
