@@ -11,6 +11,7 @@
 mod breaker;
 mod cadence;
 mod changes;
+mod condemned;
 mod ending;
 mod messages;
 mod namespaces;
@@ -422,8 +423,8 @@ impl Engine {
                 effects.push(Effect::Forget(key));
                 continue;
             };
-            if record.told_probes.as_ref() != record.probe_target() {
-                let target = record.probe_target().cloned();
+            let target = record.probe_target();
+            if record.told_probes != target {
                 record.told_probes.clone_from(&target);
                 let key = key.clone();
                 effects.push(Effect::Probe { key, target });

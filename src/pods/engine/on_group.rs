@@ -8,13 +8,13 @@ use super::ending::Ending;
 use super::next::MISSING_AGAIN;
 use super::on_list::is_settling;
 use super::record::{PodRecord, Record};
-use super::stage::{Afterwards, Exists, Stage, Why};
+use super::stage::{Afterwards, Exists, Sidecars, Stage, Why};
 use super::{Effect, Engine, Now, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::provider::Failure;
 use crate::translate::{
     GroupPhase, PodKey, RestartPolicy, group_phase, is_final, only_sidecars_run,
-    provisioning_failure, status_of_group, status_waiting,
+    provisioning_failure, running_containers, status_of_group, status_waiting,
 };
 
 /// A group may be missing from GET for this long after its PUT.
@@ -72,6 +72,9 @@ impl Record {
         bulk: bool,
         effects: &mut Vec<Effect>,
     ) {
+        if !late && self.is_ending() {
+            self.saw_probed_end(now, &group);
+        }
         match &mut self.stage {
             Stage::Removing(removal)
                 if removal.looks_first() && !late && has_started(group_phase(&group)) =>
@@ -175,9 +178,17 @@ impl Record {
     /// The pod has ended, and its group is as it is.
     fn ended(&mut self, now: Now, group: &ContainerGroup) {
         let phase = group_phase(group);
-        let only_sidecars = self.facts().is_some_and(|it| only_sidecars_run(it, group));
-        let afterwards = if !is_at_rest(phase) && only_sidecars {
-            Afterwards::Signal
+        let sidecars = self.facts().filter(|it| only_sidecars_run(it, group));
+        let afterwards = if let Some(facts) = sidecars.filter(|_| !is_at_rest(phase)) {
+            let sidecars = Sidecars {
+                running: running_containers(group),
+                until: now.mono + facts.termination_grace,
+            };
+            if facts.has_pre_stop {
+                Afterwards::PreStop(sidecars)
+            } else {
+                Afterwards::Signal(sidecars)
+            }
         } else if !is_at_rest(phase) {
             Afterwards::Stop
         } else if phase == GroupPhase::Stopped || !self.may_be_started_again() {
@@ -195,12 +206,20 @@ impl Record {
         match phase {
             GroupPhase::Stopped => self.finish(now, Afterwards::Rest),
             phase if !is_at_rest(phase) => self.finish(now, Afterwards::Stop),
+            phase if !is_at_rest(phase) && self.drains(now) => {
+                self.attempts = self.attempts.saturating_add(1);
+            }
             _ if self.may_be_started_again() => self.attempts = self.attempts.saturating_add(1),
             _ => self.finish(now, Afterwards::Rest),
         }
     }
 
     /// Whether the platform may start the containers of a pod that has ended (Azure: "Run containerized tasks with restart
+    /// Whether its sidecars still have time to end.
+    fn drains(&self, now: Now) -> bool {
+        matches!(self.stage, Stage::Finished(Afterwards::Drain(until)) if now.mono < until)
+    }
+
     /// policies").
     fn may_be_started_again(&self) -> bool {
         self.facts().is_some_and(|facts| {

@@ -116,6 +116,29 @@ pub struct ProbeTarget {
 }
 
 /// What is to be probed of a pod whose `group` shows this `status`; `None` when nothing is. An address that cannot be reached
+impl ProbeTarget {
+    /// What is still probed of it while its pod ends, as by a kubelet: the readiness of containers that have started.
+    pub fn while_ending(&self, facts: &PodFacts) -> Option<Self> {
+        let has_started = |it: &ProbedContainer| {
+            let known = facts.container(&it.name).and_then(|it| it.probed.as_ref());
+            !it.run.startup || known.is_some_and(|known| known.id == it.id && known.started)
+        };
+        let asked = self.containers.iter();
+        let asked = asked.filter(|it| it.run.readiness && has_started(it));
+        let containers: Vec<_> = asked
+            .map(|it| ProbedContainer {
+                run: Kinds {
+                    readiness: true,
+                    ..Kinds::default()
+                },
+                ..it.clone()
+            })
+            .collect();
+        let ip = self.ip;
+        (!containers.is_empty()).then_some(Self { ip, containers })
+    }
+}
+
 /// is dialled all the same: that may change.
 pub fn probe_target(
     facts: &PodFacts,
