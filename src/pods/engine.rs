@@ -13,6 +13,7 @@ mod cadence;
 mod changes;
 mod condemned;
 mod ending;
+mod exchange;
 mod messages;
 mod namespaces;
 mod next;
@@ -89,6 +90,8 @@ pub enum Input {
     Deleted(PodKey, Result<Deleted, Failure>),
     /// A stop of a group ended.
     Stopped(PodKey, Result<(), Failure>),
+    /// A try to give a group another image ended; `None` when there is no such group.
+    ImageExchanged(PodKey, Result<Option<Ensured>, Failure>),
     /// A restart of a group ended.
     Restarted(PodKey, Result<(), Failure>),
     /// The logs of containers that have ended were read.
@@ -131,6 +134,7 @@ impl Input {
             Self::Deleted(_, Err(failure)) => ("delete", failure),
             Self::Stopped(_, Err(failure)) => ("stop", failure),
             Self::Restarted(_, Err(failure)) => ("restart", failure),
+            Self::ImageExchanged(_, Err(failure)) => ("image", failure),
             Self::LogsRead(_, Err(failure)) => ("logs", failure),
             _ => return None,
         };
@@ -153,6 +157,8 @@ pub enum Operation {
     StopGroup,
     /// Start the group's containers anew.
     RestartGroup,
+    /// Give the group's only container the image that the pod has now, unless it has it.
+    ExchangeImage,
     /// Read the end of the logs of these ends, and the group after that.
     ReadLogs(Vec<ContainerEnd>),
     /// Run the `postStart` hooks of these containers.
@@ -361,6 +367,7 @@ impl Engine {
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
             Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
             Input::Restarted(key, result) => self.restarted(now, &key, result, fx),
+            Input::ImageExchanged(key, result) => self.image_exchanged(now, &key, result, fx),
             Input::Probed(key, news) => self.probed(now, &key, news, fx),
             Input::Probes(probes) => self.set_probes(now, probes, fx),
             Input::LogsRead(key, result) => self.logs_read(now, &key, result, fx),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::stage::{Afterwards, Orphan, Removal, Stage, Stopping};
-use super::{NodeState, Now, Operation, breaker, cadence, condemned, ending, post_start};
+use super::{NodeState, Now, Operation, breaker, cadence, condemned, ending, exchange, post_start};
 use crate::pods::queue::Priority;
 
 /// Added to a wait for a deadline: the wall clock and the queue's need not agree to the millisecond.
@@ -52,8 +52,11 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
             } else {
                 Priority::Poll
             };
-            let next = post_start::run_hooks(record).or_else(|| condemned::end_containers(record));
-            Some(next.unwrap_or_else(|| poll(record, priority, wait)))
+            let poll = poll(record, priority, wait);
+            let next = exchange::exchange_image(record, node, &poll)
+                .or_else(|| post_start::run_hooks(record))
+                .or_else(|| condemned::end_containers(record));
+            Some(next.unwrap_or(poll))
         }
         Stage::Finished(afterwards) => finished(record, afterwards),
         // A person brings these forward.

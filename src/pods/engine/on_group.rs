@@ -155,6 +155,7 @@ impl Record {
             self.ended(now, group);
             return;
         }
+        self.saw_image(group);
         match &mut self.stage {
             // Still on its way while a list watches many: the list tells when to poll.
             Stage::Starting { polls: 0, seen, .. }
@@ -205,21 +206,21 @@ impl Record {
     fn saw_finished(&mut self, now: Now, phase: GroupPhase) {
         match phase {
             GroupPhase::Stopped => self.finish(now, Afterwards::Rest),
-            phase if !is_at_rest(phase) => self.finish(now, Afterwards::Stop),
             phase if !is_at_rest(phase) && self.drains(now) => {
                 self.attempts = self.attempts.saturating_add(1);
             }
+            phase if !is_at_rest(phase) => self.finish(now, Afterwards::Stop),
             _ if self.may_be_started_again() => self.attempts = self.attempts.saturating_add(1),
             _ => self.finish(now, Afterwards::Rest),
         }
     }
 
-    /// Whether the platform may start the containers of a pod that has ended (Azure: "Run containerized tasks with restart
     /// Whether its sidecars still have time to end.
     fn drains(&self, now: Now) -> bool {
         matches!(self.stage, Stage::Finished(Afterwards::Drain(until)) if now.mono < until)
     }
 
+    /// Whether the platform may start the containers of a pod that has ended (Azure: "Run containerized tasks with restart
     /// policies").
     fn may_be_started_again(&self) -> bool {
         self.facts().is_some_and(|facts| {

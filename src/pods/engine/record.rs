@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
 use super::condemned::Condemned;
+use super::exchange::NewImage;
 use super::messages::UnreadLogs;
 use super::next::Next;
 use super::probing::ProbedPod;
@@ -51,6 +52,8 @@ pub(super) struct Record {
     pub(super) told_probes: Option<Arc<ProbeTarget>>,
     /// Containers that are to end because they failed a probe, or their hook did.
     pub(super) condemned: Vec<Condemned>,
+    /// Its group is to get another image.
+    pub(super) new_image: Option<NewImage>,
     /// Logs that are read before anything else, for the messages of containers that have ended.
     pub(super) unread: Option<UnreadLogs>,
 }
@@ -110,6 +113,7 @@ impl Record {
             observed_at: None,
             told_probes: None,
             condemned: Vec::new(),
+            new_image: None,
             unread: None,
         }
     }
@@ -124,6 +128,7 @@ impl Record {
         self.poll_now = false;
         self.missing_since = None;
         self.unread = None;
+        self.new_image = None;
         if let Some(pod) = &mut self.pod {
             pod.queued = None;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 
-use super::facts::{ContainerFacts, PodFacts, run_of, running_since};
+use super::facts::{ContainerFacts, PodFacts, Run, running_since};
 use super::{container_statuses, ip_of};
 use crate::api::{ProbedBy, Probes};
 use crate::azure::model::ContainerGroup;
@@ -36,7 +36,8 @@ impl Probed {
 /// `containerID` of a run of this container that `status` shows and that is not on record.
 pub fn newly_running<'s>(container: &ContainerFacts, status: &'s PodStatus) -> Option<&'s str> {
     let shown = container_statuses(status).find(|status| *status.name == *container.name)?;
-    let is_new = Some(run_of(shown)?) > container.last_run;
+    let before = container.last_run.map(|run| run.began);
+    let is_new = Some(Run::of(shown)?.began) > before;
     shown.container_id.as_deref().filter(|_| is_new)
 }
 
@@ -115,7 +116,6 @@ pub struct ProbeTarget {
     pub containers: Vec<ProbedContainer>,
 }
 
-/// What is to be probed of a pod whose `group` shows this `status`; `None` when nothing is. An address that cannot be reached
 impl ProbeTarget {
     /// What is still probed of it while its pod ends, as by a kubelet: the readiness of containers that have started.
     pub fn while_ending(&self, facts: &PodFacts) -> Option<Self> {
@@ -139,6 +139,7 @@ impl ProbeTarget {
     }
 }
 
+/// What is to be probed of a pod whose `group` shows this `status`; `None` when nothing is. An address that cannot be reached
 /// is dialled all the same: that may change.
 pub fn probe_target(
     facts: &PodFacts,

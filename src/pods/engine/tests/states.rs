@@ -221,6 +221,10 @@ proptest! {
             Operation::SendSignal(_) | Operation::RestartGroup if matches!(record.stage, Stage::Running { .. }) => {
                 prop_assert!(!record.condemned.is_empty() && !deleting, "{:?}", record);
             }
+            Operation::ExchangeImage => {
+                let runs = matches!(record.stage, Stage::Running { .. });
+                prop_assert!(runs && record.new_image.is_some() && !deleting, "{:?}", record);
+            }
             Operation::RunPostStart(_) => {
                 let runs = matches!(record.stage, Stage::Running { .. });
                 prop_assert!(runs && !record.is_unwritten(), "{:?}", record);
