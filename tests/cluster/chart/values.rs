@@ -317,6 +317,13 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
         },
     ),
     (
+        "requests as they are billed",
+        || json!({"policies": {"requests": "AsBilled"}}),
+        |all| {
+            get(all, "MutatingAdmissionPolicyBinding/vkc-requests");
+        },
+    ),
+    (
         "the end of the release",
         || {
             json!({
@@ -417,6 +424,16 @@ async fn the_api_server_accepts_each_combination() {
 }
 
 /// One source: what `config/prometheus` has for kustomize is what the chart renders.
+#[test]
+fn config_requests_is_what_the_chart_renders() {
+    let chart = objects(&json!({"policies": {"requests": "AsBilled"}}), NEW);
+    let config = kustomize("config/requests");
+    assert_eq!(config.len(), 2);
+    for object in config {
+        assert_eq!(object["spec"], get(&chart, &name(&object))["spec"]);
+    }
+}
+
 #[test]
 fn config_prometheus_is_what_the_chart_renders() {
     let values = json!({"metrics": {
