@@ -3,6 +3,7 @@
 mod aci;
 mod containers;
 mod end_logs;
+mod exchange;
 pub mod exec;
 mod failure;
 mod hook;

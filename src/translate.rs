@@ -6,6 +6,7 @@ mod defaults;
 mod fault;
 mod group;
 mod identity;
+mod image;
 mod operator_annotations;
 mod owner;
 mod policy;

@@ -124,7 +124,7 @@ pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
             "tags that begin with vkc- are set by the operator",
         ),
     ];
-    string_map(40, 256, &rules)
+    string_map(39, 256, &rules)
 }
 
 fn quantities(keys: &str, max: u32, message: &str) -> Schema {

@@ -164,7 +164,7 @@ pub struct VirtualKubeletConnectorSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub probes: Probes,
 
-    /// ARM tags added to every container group. Ten of the fifty tags Azure allows are left to the operator.
+    /// ARM tags added to every container group. Eleven of the fifty tags Azure allows are left to the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     pub tags: BTreeMap<String, String>,

@@ -53,6 +53,13 @@ pub trait Backend: Ask {
     async fn stop(&self, group: &str) -> Result<(), Failure>;
     /// Starts the containers of the group anew.
     async fn restart(&self, group: &str) -> Result<(), Failure>;
+    /// Gives the group the image that its pod has now, unless it has it; `None` when there is no such group.
+    async fn exchange_image(
+        &self,
+        key: &PodKey,
+        group: &str,
+        slot: Arc<dyn Slot>,
+    ) -> Result<Option<Ensured>, Failure>;
     /// The end of the logs of `ends`, as far as they could be read, and then the group.
     async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure>;
     /// Runs the `postStart` hooks of `containers`. Those that failed.
@@ -153,6 +160,19 @@ impl Backend for Live {
 
     async fn restart(&self, group: &str) -> Result<(), Failure> {
         self.aci.restart(group).await
+    }
+
+    async fn exchange_image(
+        &self,
+        key: &PodKey,
+        group: &str,
+        slot: Arc<dyn Slot>,
+    ) -> Result<Option<Ensured>, Failure> {
+        if let Some(failure) = self.aci.queue_position(group) {
+            return Err(failure);
+        }
+        let pod = Arc::new(self.read(key).await?);
+        self.aci.exchange_image(group, &pod, slot.as_ref()).await
     }
 
     async fn read_logs(&self, group: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure> {

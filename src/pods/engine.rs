@@ -11,7 +11,9 @@
 mod breaker;
 mod cadence;
 mod changes;
+mod condemned;
 mod ending;
+mod exchange;
 mod messages;
 mod namespaces;
 mod next;
@@ -88,6 +90,8 @@ pub enum Input {
     Deleted(PodKey, Result<Deleted, Failure>),
     /// A stop of a group ended.
     Stopped(PodKey, Result<(), Failure>),
+    /// A try to give a group another image ended; `None` when there is no such group.
+    ImageExchanged(PodKey, Result<Option<Ensured>, Failure>),
     /// A restart of a group ended.
     Restarted(PodKey, Result<(), Failure>),
     /// The logs of containers that have ended were read.
@@ -130,6 +134,7 @@ impl Input {
             Self::Deleted(_, Err(failure)) => ("delete", failure),
             Self::Stopped(_, Err(failure)) => ("stop", failure),
             Self::Restarted(_, Err(failure)) => ("restart", failure),
+            Self::ImageExchanged(_, Err(failure)) => ("image", failure),
             Self::LogsRead(_, Err(failure)) => ("logs", failure),
             _ => return None,
         };
@@ -152,6 +157,8 @@ pub enum Operation {
     StopGroup,
     /// Start the group's containers anew.
     RestartGroup,
+    /// Give the group's only container the image that the pod has now, unless it has it.
+    ExchangeImage,
     /// Read the end of the logs of these ends, and the group after that.
     ReadLogs(Vec<ContainerEnd>),
     /// Run the `postStart` hooks of these containers.
@@ -360,6 +367,7 @@ impl Engine {
             Input::Deleted(key, result) => self.deleted(now, &key, result, fx),
             Input::Stopped(key, result) => self.stopped(now, &key, result, fx),
             Input::Restarted(key, result) => self.restarted(now, &key, result, fx),
+            Input::ImageExchanged(key, result) => self.image_exchanged(now, &key, result, fx),
             Input::Probed(key, news) => self.probed(now, &key, news, fx),
             Input::Probes(probes) => self.set_probes(now, probes, fx),
             Input::LogsRead(key, result) => self.logs_read(now, &key, result, fx),
@@ -422,8 +430,8 @@ impl Engine {
                 effects.push(Effect::Forget(key));
                 continue;
             };
-            if record.told_probes.as_ref() != record.probe_target() {
-                let target = record.probe_target().cloned();
+            let target = record.probe_target();
+            if record.told_probes != target {
                 record.told_probes.clone_from(&target);
                 let key = key.clone();
                 effects.push(Effect::Probe { key, target });

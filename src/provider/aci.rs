@@ -103,7 +103,7 @@ pub struct GroupOwner {
 }
 
 impl GroupOwner {
-    fn ownership(&self, key: PodKey, restarts: i32) -> Ownership {
+    pub(super) fn ownership(&self, key: PodKey, restarts: i32) -> Ownership {
         Ownership {
             cluster_uid: self.cluster_uid.clone(),
             connector_uid: self.connector_uid.clone(),
@@ -140,7 +140,7 @@ pub struct Aci {
     references: Arc<dyn References>,
     images: Arc<dyn Images>,
     pub(super) scope: GroupOwner,
-    defaults: RwLock<Arc<GroupDefaults>>,
+    pub(super) defaults: RwLock<Arc<GroupDefaults>>,
     pub(super) refreshes: Arc<RefreshRequests>,
     /// Groups that are ours and have other names than we would give them, as the last list shows them.
     adopted: RwLock<HashMap<PodKey, String>>,
@@ -255,7 +255,11 @@ impl Aci {
     }
 
     /// The existing group, if it is really that pod's.
-    async fn existing(&self, name: &str, key: &PodKey) -> Result<Option<ContainerGroup>, Failure> {
+    pub(super) async fn existing(
+        &self,
+        name: &str,
+        key: &PodKey,
+    ) -> Result<Option<ContainerGroup>, Failure> {
         let Some(group) = self.arm.get_group(&self.scope.resource_group, name).await? else {
             return Ok(None);
         };
@@ -303,13 +307,33 @@ impl Aci {
             Arc::make_mut(&mut defaults).full_zones = full_zones;
         }
         let owner = self.scope.ownership(key, restarts);
-        let resource_group = &self.scope.resource_group;
-        let translation = self.translate(name, pod, &defaults, owner, slot).await;
-        let translation = translation.inspect_err(|failure| {
+        let translation = self.line_up_with(name, pod, &defaults, owner, slot).await?;
+        self.put(name, translation).await
+    }
+
+    /// The translation of `pod`, for a PUT whose turn has come.
+    pub(super) async fn line_up_with(
+        &self,
+        name: &str,
+        pod: &Arc<Pod>,
+        defaults: &Arc<GroupDefaults>,
+        owner: Ownership,
+        slot: &dyn Slot,
+    ) -> Result<Translation, Failure> {
+        let translation = self.translate(name, pod, defaults, owner, slot).await;
+        translation.inspect_err(|failure| {
             if failure.kind != FailureKind::Queued {
-                self.arm.leave_line(resource_group, name);
+                self.arm.leave_line(&self.scope.resource_group, name);
             }
-        })?;
+        })
+    }
+
+    pub(super) async fn put(
+        &self,
+        name: &str,
+        translation: Translation,
+    ) -> Result<Ensured, Failure> {
+        let resource_group = &self.scope.resource_group;
         let put = self.arm.put_group(resource_group, name, &translation.group);
         let put = put.await;
         if put

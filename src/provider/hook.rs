@@ -76,7 +76,7 @@ impl Aci {
     }
 
     /// Runs the `preStop` hooks of those of `containers` that have one, all at once, and none for longer than the pod's grace
-    /// period lasts. Those that failed.
+    /// period lasts, which begins now where the pod ends by itself. Those that failed.
     pub async fn run_pre_stop(
         &self,
         key: &PodKey,
@@ -194,11 +194,17 @@ impl Aci {
     }
 }
 
-/// What is left of the pod's grace period.
+/// What is left of the pod's grace period; all of it where the pod ends by itself.
 fn grace_left(pod: &Pod, now: chrono::DateTime<chrono::Utc>) -> Duration {
-    let ends = pod.metadata.deletion_timestamp.as_ref();
-    let left = ends.map(|ends| ends.0.as_millisecond() - now.timestamp_millis());
-    Duration::from_millis(u64::try_from(left.unwrap_or(0)).unwrap_or(0))
+    let given = pod
+        .spec
+        .as_ref()
+        .and_then(|it| it.termination_grace_period_seconds);
+    let left = match &pod.metadata.deletion_timestamp {
+        Some(ends) => ends.0.as_millisecond() - now.timestamp_millis(),
+        None => given.unwrap_or(30).saturating_mul(1000),
+    };
+    Duration::from_millis(u64::try_from(left).unwrap_or(0))
 }
 
 /// The hooks of `containers`, or why one cannot be run. PURE.

@@ -41,6 +41,7 @@ use self::resources::Need;
 use self::review::{MAX_REFUSALS, Review};
 use super::defaults::GroupDefaults;
 use super::identity::Ownership;
+use super::image::exchangeable;
 use super::policy::RestartPolicy;
 use super::support::{POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
 use crate::azure::model::{Container, ContainerGroup, GroupProperties};
@@ -282,7 +283,11 @@ fn build(
     features.check(ip_address.is_some(), review);
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
-        tags: ownership.tags(&features.tags, review.not_enforced().as_ref()),
+        tags: ownership.tags(
+            &features.tags,
+            review.not_enforced().as_ref(),
+            exchangeable(spec),
+        ),
         properties: GroupProperties {
             os_type: defaults.os.arm().to_owned(),
             restart_policy: Some(

@@ -21,6 +21,9 @@ const RESTARTS: &str = "vkc-restarts";
 const CREATED_BY: &str = "vkc-created-by";
 const CREATED_AT: &str = "vkc-created-at";
 
+/// Image of the only container, where it may change.
+const IMAGE: &str = "vkc-image";
+
 /// What the pod asks for and ACI does not enforce. A tag, so that it is known of a group whoever made it.
 const NOT_ENFORCED: &str = "vkc-not-enforced";
 
@@ -129,15 +132,18 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// All tags of the group: ours, with the list of what is `not_enforced`, and as many of the `user`'s as ARM takes (50 tags, values of 256 characters).
+    /// All tags of the group: ours, with the list of what is `not_enforced` and the `image` that may change, and as many of the
+    /// `user`'s as ARM takes (50 tags, values of 256 characters).
     ///
     /// Tag names are case-insensitive in ARM, so a user's tag that differs from ours in case only gives way.
     pub fn tags(
         &self,
         user: &BTreeMap<String, String>,
         not_enforced: Option<&String>,
+        image: Option<&str>,
     ) -> BTreeMap<String, String> {
         let restarts = self.restarts.to_string();
+        let image = image.map(str::to_owned);
         let mut ours = vec![
             (CLUSTER, &self.cluster_uid),
             (CONNECTOR, &self.connector_uid),
@@ -150,15 +156,16 @@ impl Ownership {
             ours.push((RESTARTS, &restarts));
         }
         ours.extend(not_enforced.map(|list| (NOT_ENFORCED, list)));
+        ours.extend(image.as_ref().map(|image| (IMAGE, image)));
         let made_at = self.mark.as_ref().map(|mark| format!("{:.0}", mark.at));
         if let (Some(mark), Some(at)) = (&self.mark, &made_at) {
             ours.extend([(CREATED_BY, &mark.by), (CREATED_AT, at)]);
         }
-        let clip = |value: &String| value.chars().take(MAX_TAG_VALUE).collect::<String>();
         user.iter()
             .filter(|(name, _)| {
                 let our = |our: &str| name.eq_ignore_ascii_case(our);
-                !our(NOT_ENFORCED) && !ours.iter().any(|(name, _)| our(name))
+                ![NOT_ENFORCED, IMAGE].into_iter().any(our)
+                    && !ours.iter().any(|(name, _)| our(name))
             })
             .take(MAX_TAGS - ours.len())
             .map(|(name, value)| (name.clone(), clip(value)))
@@ -194,11 +201,25 @@ pub fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
     })
 }
 
+/// `value` as far as a tag holds it.
+pub(super) fn clip(value: &str) -> String {
+    value.chars().take(MAX_TAG_VALUE).collect()
+}
+
 /// What the pod of a group asks for and ACI does not enforce, by the group's tags.
 pub(super) fn not_enforced(tags: &BTreeMap<String, String>) -> Option<&str> {
-    tags.iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(NOT_ENFORCED))
-        .map(|(_, list)| list.as_str())
+    value_of(tags, NOT_ENFORCED)
+}
+
+/// The image that the only container of a group was made with, by the group's tags.
+pub(super) fn image_of(tags: &BTreeMap<String, String>) -> Option<&str> {
+    value_of(tags, IMAGE)
+}
+
+fn value_of<'t>(tags: &'t BTreeMap<String, String>, wanted: &str) -> Option<&'t str> {
+    let mut tags = tags.iter();
+    let found = tags.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    found.map(|(_, value)| value.as_str())
 }
 
 /// Restarts that the containers of a group had behind them when it was made, by its tags.
@@ -273,7 +294,7 @@ mod tests {
 
     #[test]
     fn tags_say_who_owns_a_group() {
-        let tags = owner().tags(&BTreeMap::new(), None);
+        let tags = owner().tags(&BTreeMap::new(), None, None);
         assert_eq!(ownership(&tags), Some(owner()));
         let upper = tags
             .iter()
@@ -299,7 +320,7 @@ mod tests {
             .map(|n| (format!("t{n:02}"), "é".repeat(300)))
             .collect();
         user.insert("Vkc-Uid".to_owned(), "another".to_owned());
-        let tags = owner().tags(&user, None);
+        let tags = owner().tags(&user, None, None);
         assert_eq!(tags.len(), 50);
         assert!(tags.values().all(|value| value.chars().count() <= 256));
         assert_eq!(ownership(&tags), Some(owner()));

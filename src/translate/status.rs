@@ -16,6 +16,7 @@ mod conditions;
 mod container;
 mod events;
 mod facts;
+mod image;
 mod messages;
 mod not_started;
 mod patch;
@@ -318,6 +319,8 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
     let trouble =
         properties.and_then(|properties| trouble(&properties.instance_view.as_ref()?.events));
     let before = group.map_or(0, |group| restarts_before(&group.tags));
+    let operation = properties.and_then(|properties| properties.provisioning_state.as_deref());
+    let is_done = operation.is_some_and(|it| it.eq_ignore_ascii_case("Succeeded"));
     let mut all = All::of(facts, |container, kind| {
         // A sidecar is one of the group's containers.
         let list = if container.sidecar { Kind::Main } else { kind };
@@ -335,7 +338,9 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
             (policy, before),
             trouble.as_ref(),
         );
-        seen.image = image.filter(|it| !it.is_empty()).map(str::to_owned);
+        if let Some(image) = image.filter(|it| !it.is_empty()) {
+            seen.has_image(image, is_done);
+        }
         seen
     });
     for container in all.init.iter_mut().chain(&mut all.containers) {

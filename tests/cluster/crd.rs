@@ -8,6 +8,7 @@ use xtask::control_plane::{ControlPlane, shared};
 use crate::support::site::path;
 use crate::support::wait::{eventually, merge};
 
+mod daemon_sets;
 mod install;
 mod kubectl;
 mod policy;

@@ -23,6 +23,7 @@ mod quiet;
 mod quota;
 mod references;
 mod refusals;
+mod requests;
 mod restart;
 mod secrets;
 mod shapes;

@@ -11,7 +11,7 @@ use crate::pods::backend::{Backend, Create};
 use crate::pods::engine::{Begun, Input, Operation, PodEvent, Presence};
 use crate::pods::queue::Priority;
 use crate::pods::slots::OperationSlot;
-use crate::provider::{Failure, FailureKind, Slot as _, Unreached};
+use crate::provider::{Failure, FailureKind, Slot, Unreached};
 use crate::translate::PodKey;
 
 /// Carries out one operation; it always ends, in the input that belongs to it.
@@ -72,6 +72,11 @@ pub(super) async fn operate<B: Backend>(
             let result = backend.restart(&group).await;
             Input::Restarted(key, result)
         }
+        Operation::ExchangeImage => {
+            let slot: Arc<dyn Slot> = slot.clone();
+            let result = backend.exchange_image(&key, &group, slot).await;
+            Input::ImageExchanged(key, result)
+        }
         Operation::ReadLogs(ends) => {
             let result = backend.read_logs(&group, &ends).await;
             Input::LogsRead(key, result)
@@ -112,6 +117,7 @@ pub(super) fn died(key: PodKey, operation: &Operation) -> Option<Input> {
                 ..internal()
             }),
         ),
+        Operation::ExchangeImage => Input::ImageExchanged(key, Err(internal())),
         Operation::GetGroup => Input::Observed(key, Err(internal())),
         Operation::DeleteGroup => Input::Deleted(key, Err(internal())),
         Operation::StopGroup => Input::Stopped(key, Err(internal())),

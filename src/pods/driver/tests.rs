@@ -18,7 +18,9 @@ use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::pods::backend::Create;
 use crate::pods::engine::Presence;
 use crate::pods::prober::Ask;
-use crate::provider::{Deleted, EndLogs, Ensured, GroupSummary, ProbeAnswer, ProbeCall, Unreached};
+use crate::provider::{
+    Deleted, EndLogs, Ensured, GroupSummary, ProbeAnswer, ProbeCall, Slot, Unreached,
+};
 use crate::translate::{ContainerEnd, PodFacts, facts};
 
 /// Azure and the API server in memory. Each call takes `latency`, and what it did is on record.
@@ -160,6 +162,16 @@ impl Backend for Fake {
     async fn restart(&self, name: &str) -> Result<(), Failure> {
         self.call("restart", name).await;
         Ok(())
+    }
+
+    async fn exchange_image(
+        &self,
+        _: &PodKey,
+        name: &str,
+        _: Arc<dyn Slot>,
+    ) -> Result<Option<Ensured>, Failure> {
+        self.call("image", name).await;
+        Ok(None)
     }
 
     async fn read_logs(&self, name: &str, ends: &[ContainerEnd]) -> Result<EndLogs, Failure> {

@@ -1,5 +1,5 @@
-//! Changes of a pod that Kubernetes allows while it runs. A container group is never updated, because an update restarts all
-//! of its containers: what cannot be followed is told, and never shown as done. PURE.
+//! Changes of a pod that Kubernetes allows while it runs. A container group of several containers is never updated, because an
+//! update restarts all of them: what cannot be followed is told, and never shown as done. PURE.
 
 use super::Effect;
 use super::record::PodRecord;
@@ -47,10 +47,15 @@ impl Changes {
 
     /// An Event for each image that is not followed.
     pub(super) fn images_ignored(&self, pod: &PodRecord) -> Vec<Effect> {
+        let why = if pod.facts.all().count() > 1 {
+            "a restart of all its containers"
+        } else {
+            "running again what restartPolicy does not"
+        };
         let ignored = |[container, before, after]: &[Box<str>; 3]| {
             let message = format!(
-                "Container {container} goes on with image {before}: a container group cannot get {after} without a restart \
-                 of all its containers. Delete the pod to have it made anew"
+                "Container {container} goes on with image {before}: a container group cannot get {after} without {why}. Delete \
+                 the pod to have it made anew"
             );
             pod.event(true, "ImageChangeIgnored", message)
         };

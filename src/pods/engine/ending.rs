@@ -48,7 +48,13 @@ impl Engine {
         let Some((record, _)) = self.land(now, key) else {
             return;
         };
-        if record.ending() != Some(Ending::PreStop) {
+        let afterwards = match &record.stage {
+            Stage::Finished(Afterwards::PreStop(sidecars)) => {
+                Some(Afterwards::Signal(sidecars.clone()))
+            }
+            _ => None,
+        };
+        if record.ending() != Some(Ending::PreStop) && afterwards.is_none() {
             return;
         }
         if let Some(pod) = &record.pod {
@@ -56,6 +62,9 @@ impl Engine {
                 let message = format!("PreStopHook of container {container} failed: {why}");
                 effects.push(pod.event(true, "FailedPreStopHook", message));
             }
+        }
+        if let Some(afterwards) = afterwards {
+            return record.finish(now, afterwards);
         }
         record.put_on_record(now, EndStep::Signalled, effects);
         record.set_ending(Ending::Signal);
@@ -69,15 +78,21 @@ impl Engine {
         unreached: &[Unreached],
         effects: &mut Vec<Effect>,
     ) {
+        let sent = self.records.get(key).map(Record::signalling);
         let Some((record, _)) = self.land(now, key) else {
             return;
         };
         if matches!(record.stage, Stage::Running { .. }) {
-            return record.condemned_signalled(now, unreached);
+            return record.condemned_signalled(now, &sent.unwrap_or_default(), unreached);
         }
-        if matches!(record.stage, Stage::Finished(Afterwards::Signal)) {
-            record.signalled_sidecars(now, unreached);
-            return;
+        if let Stage::Finished(Afterwards::Signal(sidecars)) = &record.stage {
+            // Where nobody could be told there is nothing to wait for.
+            let afterwards = if unreached.len() < sidecars.running.len() {
+                Afterwards::Drain(sidecars.until)
+            } else {
+                Afterwards::Stop
+            };
+            return record.finish(now, afterwards);
         }
         let Some(pod) = &record.pod else { return };
         let (Stage::Removing(removal), Some(deletion)) = (&record.stage, pod.facts.deletion) else {
@@ -130,22 +145,26 @@ impl Record {
         under_way.is_some_and(|flight| flight.operation.is_hook())
             && match &self.stage {
                 Stage::Removing(removal) => step(self, removal, now).is_none(),
-                Stage::Running { .. } => self.condemned.is_none() && self.hooks_to_run().is_empty(),
-                Stage::Finished(Afterwards::Signal) => false,
+                Stage::Running { .. } => {
+                    self.condemned.is_empty() && self.hooks_to_run().is_empty()
+                }
+                Stage::Finished(Afterwards::PreStop(_) | Afterwards::Signal(_)) => false,
                 _ => true,
             }
     }
 
-    /// SIGTERM was sent to the sidecars of a pod that has ended. The next look stops what still runs; where nobody could be
-    /// told there is nothing to wait for.
-    fn signalled_sidecars(&mut self, now: Now, unreached: &[Unreached]) {
-        let sidecars = self.facts().map_or(0, |facts| facts.sidecars().count());
-        let afterwards = if unreached.len() < sidecars {
-            Afterwards::Poll
-        } else {
-            Afterwards::Stop
-        };
-        self.finish(now, afterwards);
+    /// Containers that SIGTERM is on its way to.
+    fn signalling(&self) -> Vec<String> {
+        match self.in_flight.as_ref().map(|flight| &flight.operation) {
+            Some(Operation::SendSignal(containers)) => containers.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the containers of the pod are about to end by themselves.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(&self.stage, Stage::Removing(removal) if removal.why == Why::PodDeleted
+            && removal.ending != Ending::Over && !removal.accepted)
     }
 
     fn ending(&self) -> Option<Ending> {

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::stage::{Afterwards, Orphan, Removal, Stage, Stopping};
-use super::{NodeState, Now, Operation, breaker, cadence, ending, post_start, probing};
+use super::{NodeState, Now, Operation, breaker, cadence, condemned, ending, exchange, post_start};
 use crate::pods::queue::Priority;
-use crate::translate::PodFacts;
 
 /// Added to a wait for a deadline: the wall clock and the queue's need not agree to the millisecond.
 pub(super) const MARGIN: Duration = Duration::from_millis(50);
@@ -53,10 +52,13 @@ pub(super) fn next(record: &Record, node: &NodeState, now: Now) -> Option<Next> 
             } else {
                 Priority::Poll
             };
-            let next = post_start::run_hooks(record).or_else(|| probing::end_container(record));
-            Some(next.unwrap_or_else(|| poll(record, priority, wait)))
+            let poll = poll(record, priority, wait);
+            let next = exchange::exchange_image(record, node, &poll)
+                .or_else(|| post_start::run_hooks(record))
+                .or_else(|| condemned::end_containers(record));
+            Some(next.unwrap_or(poll))
         }
-        Stage::Finished(afterwards) => finished(record, *afterwards),
+        Stage::Finished(afterwards) => finished(record, afterwards),
         // A person brings these forward.
         _ if record.is_held_back(node) => None,
         Stage::Removing(removal) => {
@@ -124,23 +126,24 @@ fn starting(record: &Record, node: &NodeState, since: Duration, polls: u32) -> D
     cadence::starting(polls, record.base.saturating_sub(since))
 }
 
-fn finished(record: &Record, afterwards: Afterwards) -> Option<Next> {
+fn finished(record: &Record, afterwards: &Afterwards) -> Option<Next> {
     match afterwards {
         Afterwards::Rest => None,
-        Afterwards::Signal => (!record.is_unwritten()).then(|| {
-            let sidecars = record.facts().into_iter().flat_map(PodFacts::sidecars);
-            at(
-                record,
-                Operation::SendSignal(sidecars.map(str::to_owned).collect()),
-            )
-        }),
-        // How the pod ended is only safe in the API server: a stopped group tells nothing any more.
-        Afterwards::Stop => (!record.is_unwritten()).then(|| at(record, Operation::StopGroup)),
         Afterwards::Poll => Some(poll(
             record,
             Priority::Poll,
             cadence::ended(record.attempts),
         )),
+        // How the pod ended is only safe in the API server: a stopped group tells nothing any more.
+        _ if record.is_unwritten() => None,
+        Afterwards::PreStop(it) => Some(at(record, Operation::RunPreStop(it.running.clone()))),
+        Afterwards::Signal(it) => Some(at(record, Operation::SendSignal(it.running.clone()))),
+        Afterwards::Stop => Some(at(record, Operation::StopGroup)),
+        Afterwards::Drain(until) => {
+            let next = poll(record, Priority::Poll, cadence::ended(record.attempts));
+            let due = next.due.min(*until + MARGIN);
+            Some(Next { due, ..next })
+        }
     }
 }
 
@@ -218,9 +221,8 @@ pub(super) fn is_at_rest(record: &Record, node: &NodeState) -> bool {
         // The lists, the end of the suspension, the next list or the status writer bring these forward.
         Stage::Unsynced => !node.is_synced(),
         Stage::Creating => node.suspended || !node.tenants.allow(&record.key.namespace),
-        Stage::Finished(Afterwards::Signal | Afterwards::Stop) | Stage::Gone => {
-            record.is_unwritten()
-        }
+        Stage::Finished(afterwards) if *afterwards == Afterwards::Poll => false,
+        Stage::Finished(_) | Stage::Gone => record.is_unwritten(),
         _ => record.is_held_back(node),
     }
 }

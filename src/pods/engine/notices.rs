@@ -8,6 +8,7 @@ use super::{Effect, Now, PodEvent};
 use crate::azure::model::ContainerGroup;
 use crate::kube::events::Origin;
 use crate::provider::Failure;
+use crate::translate::Note;
 
 /// Tries of a delete or stop that fail for what passes, before an Event is recorded.
 const SILENT_TRIES: u32 = 5;
@@ -24,6 +25,15 @@ impl PodRecord {
             message,
             origin: None,
         })
+    }
+
+    /// What differs in Azure from what the pod asks for.
+    pub(super) fn notes(&self, notes: &[Note]) -> Vec<Effect> {
+        let event = |note: &Note| {
+            let message = format!("{}: {}", note.field, note.message);
+            self.event(false, note.reason, message)
+        };
+        notes.iter().map(event).collect()
     }
 
     /// Azure's own events about the group that have not been recorded.

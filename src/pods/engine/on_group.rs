@@ -8,13 +8,13 @@ use super::ending::Ending;
 use super::next::MISSING_AGAIN;
 use super::on_list::is_settling;
 use super::record::{PodRecord, Record};
-use super::stage::{Afterwards, Exists, Stage, Why};
+use super::stage::{Afterwards, Exists, Sidecars, Stage, Why};
 use super::{Effect, Engine, Now, cadence};
 use crate::azure::model::ContainerGroup;
 use crate::provider::Failure;
 use crate::translate::{
     GroupPhase, PodKey, RestartPolicy, group_phase, is_final, only_sidecars_run,
-    provisioning_failure, status_of_group, status_waiting,
+    provisioning_failure, running_containers, status_of_group, status_waiting,
 };
 
 /// A group may be missing from GET for this long after its PUT.
@@ -72,6 +72,9 @@ impl Record {
         bulk: bool,
         effects: &mut Vec<Effect>,
     ) {
+        if !late && self.is_ending() {
+            self.saw_probed_end(now, &group);
+        }
         match &mut self.stage {
             Stage::Removing(removal)
                 if removal.looks_first() && !late && has_started(group_phase(&group)) =>
@@ -152,6 +155,7 @@ impl Record {
             self.ended(now, group);
             return;
         }
+        self.saw_image(group);
         match &mut self.stage {
             // Still on its way while a list watches many: the list tells when to poll.
             Stage::Starting { polls: 0, seen, .. }
@@ -175,9 +179,17 @@ impl Record {
     /// The pod has ended, and its group is as it is.
     fn ended(&mut self, now: Now, group: &ContainerGroup) {
         let phase = group_phase(group);
-        let only_sidecars = self.facts().is_some_and(|it| only_sidecars_run(it, group));
-        let afterwards = if !is_at_rest(phase) && only_sidecars {
-            Afterwards::Signal
+        let sidecars = self.facts().filter(|it| only_sidecars_run(it, group));
+        let afterwards = if let Some(facts) = sidecars.filter(|_| !is_at_rest(phase)) {
+            let sidecars = Sidecars {
+                running: running_containers(group),
+                until: now.mono + facts.termination_grace,
+            };
+            if facts.has_pre_stop {
+                Afterwards::PreStop(sidecars)
+            } else {
+                Afterwards::Signal(sidecars)
+            }
         } else if !is_at_rest(phase) {
             Afterwards::Stop
         } else if phase == GroupPhase::Stopped || !self.may_be_started_again() {
@@ -194,10 +206,18 @@ impl Record {
     fn saw_finished(&mut self, now: Now, phase: GroupPhase) {
         match phase {
             GroupPhase::Stopped => self.finish(now, Afterwards::Rest),
+            phase if !is_at_rest(phase) && self.drains(now) => {
+                self.attempts = self.attempts.saturating_add(1);
+            }
             phase if !is_at_rest(phase) => self.finish(now, Afterwards::Stop),
             _ if self.may_be_started_again() => self.attempts = self.attempts.saturating_add(1),
             _ => self.finish(now, Afterwards::Rest),
         }
+    }
+
+    /// Whether its sidecars still have time to end.
+    fn drains(&self, now: Now) -> bool {
+        matches!(self.stage, Stage::Finished(Afterwards::Drain(until)) if now.mono < until)
     }
 
     /// Whether the platform may start the containers of a pod that has ended (Azure: "Run containerized tasks with restart

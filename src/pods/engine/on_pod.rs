@@ -199,9 +199,13 @@ impl Record {
             self.remove_group(now, Why::Replace);
             return;
         }
-        effects.extend(news.images_ignored(pod));
+        let may_follow = pod.facts.may_change_image();
+        if !may_follow {
+            effects.extend(news.images_ignored(pod));
+        }
         // The next status says of an ephemeral container that it has ended.
-        if foreign || news.deadline() || news.ephemeral_container() {
+        let looks = news.has_images() && may_follow;
+        if foreign || looks || news.deadline() || news.ephemeral_container() {
             self.poll_soon();
         }
     }

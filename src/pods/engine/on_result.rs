@@ -143,10 +143,7 @@ impl Record {
         let Some(pod) = &mut self.pod else { return };
         pod.slow_since = None;
         pod.inherited = false;
-        for note in &ensured.notes {
-            let message = format!("{}: {}", note.field, note.message);
-            effects.push(pod.event(false, note.reason, message));
-        }
+        effects.extend(pod.notes(&ensured.notes));
         pod.facts.told.learn(&ensured.group);
         let status = status_of_group(&pod.facts, &ensured.group, pod.host_ip(), now.wall);
         pod.write(status, effects);

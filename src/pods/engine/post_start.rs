@@ -25,22 +25,23 @@ impl Engine {
             return;
         };
         let Some(pod) = &mut record.pod else { return };
-        let mut to_end = None;
+        let mut to_end = Vec::new();
         for container in pod.facts.all_mut() {
             let Some(id) = container.hook_of.take() else {
                 continue;
             };
             let why = failed.iter().find(|it| it.container == *container.name);
             if let Some(Unreached { why, .. }) = why {
-                to_end = Some((container.name.clone(), id, why.clone()));
+                to_end.push((container.name.clone(), id, why.clone()));
             }
         }
         if !matches!(record.stage, Stage::Running { .. }) {
             return;
         }
-        if let Some((name, id, why)) = to_end {
+        for (name, id, why) in to_end {
             let message = format!("PostStartHook of container {name} failed: {why}");
-            effects.push(pod.event(true, "FailedPostStartHook", message));
+            let told = record.pod.as_ref();
+            effects.extend(told.map(|pod| pod.event(true, "FailedPostStartHook", message)));
             record.condemn(name, id, "FailedPostStartHook", None, effects);
         }
         record.poll_soon();

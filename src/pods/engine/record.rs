@@ -6,9 +6,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 
+use super::condemned::Condemned;
+use super::exchange::NewImage;
 use super::messages::UnreadLogs;
 use super::next::Next;
-use super::probing::{Condemned, ProbedPod};
+use super::probing::ProbedPod;
 use super::stage::{Exists, Flight, Made, Orphan, Removal, Stage, Why};
 use super::{Effect, NodeState, Now};
 use crate::translate::{
@@ -48,8 +50,10 @@ pub(super) struct Record {
     pub(super) observed_at: Option<Timestamp>,
     /// Which of the pod's containers are probed, as it was told last.
     pub(super) told_probes: Option<Arc<ProbeTarget>>,
-    /// A container that is to end because it failed a probe.
-    pub(super) condemned: Option<Condemned>,
+    /// Containers that are to end because they failed a probe, or their hook did.
+    pub(super) condemned: Vec<Condemned>,
+    /// Its group is to get another image.
+    pub(super) new_image: Option<NewImage>,
     /// Logs that are read before anything else, for the messages of containers that have ended.
     pub(super) unread: Option<UnreadLogs>,
 }
@@ -108,7 +112,8 @@ impl Record {
             missing_since: None,
             observed_at: None,
             told_probes: None,
-            condemned: None,
+            condemned: Vec::new(),
+            new_image: None,
             unread: None,
         }
     }
@@ -123,6 +128,7 @@ impl Record {
         self.poll_now = false;
         self.missing_since = None;
         self.unread = None;
+        self.new_image = None;
         if let Some(pod) = &mut self.pod {
             pod.queued = None;
         }

@@ -48,16 +48,29 @@ impl Stage {
 }
 
 /// What is done about the group of a pod that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Afterwards {
     /// Nothing: it costs nothing.
     Rest,
-    /// Nothing runs but its sidecars. They get SIGTERM as soon as the pod's last status is in the API server.
-    Signal,
+    /// Nothing runs but its sidecars. Their `preStop` hooks are run as soon as the pod's last status is in the API server.
+    PreStop(Sidecars),
+    /// They get SIGTERM then.
+    Signal(Sidecars),
+    /// They have had it, and until this time to end.
+    Drain(Duration),
     /// Something of it runs. It is stopped as soon as the pod's last status is in the API server.
     Stop,
     /// The platform might start it again: it is polled, more and more rarely.
     Poll,
+}
+
+/// What goes on in the group of a pod that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sidecars {
+    /// Names of those that run.
+    pub(super) running: Vec<String>,
+    /// They have until this time to end.
+    pub(super) until: Duration,
 }
 
 /// Why a group is deleted. Each is a fact that justifies the delete.

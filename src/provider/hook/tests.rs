@@ -92,7 +92,11 @@ fn a_hook_asks_no_service_of_the_operators_machine() {
 fn the_grace_period_ends_when_the_api_server_says() {
     let mut pod = pod(&json!({"sleep": {"seconds": 5}}));
     let now = chrono::DateTime::parse_from_rfc3339("2026-09-01T10:00:00Z").unwrap();
-    assert_eq!(grace_left(&pod, now.into()), Duration::ZERO);
+    assert_eq!(
+        grace_left(&pod, now.into()),
+        Duration::from_secs(30),
+        "it ends by itself"
+    );
     for (ends, left) in [("10:00:30", 30), ("09:59:30", 0)] {
         let ends = json!(format!("2026-09-01T{ends}Z"));
         pod.metadata.deletion_timestamp = Some(serde_json::from_value(ends).unwrap());

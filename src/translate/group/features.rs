@@ -34,7 +34,7 @@ const MAX_TAGS: usize = 10;
 const MAX_TAG_NAME: usize = 512;
 const MAX_TAG_VALUE: usize = 256;
 /// Tags of a connector, of the 50 that ARM takes: the rest is for the operator.
-const CONNECTOR_TAGS: usize = 40;
+const CONNECTOR_TAGS: usize = 39;
 
 /// A setting and where it comes from.
 #[derive(Debug, Clone)]

@@ -53,6 +53,7 @@ fn the_walk_through_pod_on_linux() {
         "tags": {
             "vkc-cluster": "c1",
             "vkc-connector": "k1",
+            "vkc-image": "microsoft/aci-helloworld",
             "vkc-namespace": "default",
             "vkc-node": "virtual-kubelet-virtual-kubelet-linux-eastus",
             "vkc-pod": "aci-helloworld-5d6f7c8b9d-x7k2p",

@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
-use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts, run_of, running_since};
+use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts, Run, running_since};
 
 impl PodFacts {
     /// Takes over what `status` says, as if the API server had it.
@@ -43,7 +43,8 @@ impl PodFacts {
             let Some(known) = older.container_mut(&container.name) else {
                 continue;
             };
-            container.last_run = container.last_run.max(known.last_run);
+            let runs = [known.last_run, container.last_run];
+            container.last_run = runs.into_iter().flatten().max_by_key(|run| run.began);
             container.hook_of = known.hook_of.take();
             if known.probed.is_some() {
                 container.probed = known.probed.take();
@@ -74,7 +75,7 @@ fn remember_states(containers: &mut [ContainerFacts], statuses: Option<&[Contain
         container.ended = status.and_then(Ended::of);
         container.restarts = status.map_or(0, |status| status.restart_count.max(0));
         container.running = status.and_then(running_since);
-        container.last_run = status.and_then(run_of).or(container.last_run);
+        container.last_run = status.and_then(Run::of).or(container.last_run);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::azure::model::{ContainerState as ArmState, Event, InstanceView};
 use crate::translate::policy::RestartPolicy;
 use crate::translate::probes::Means;
 use crate::translate::status::events::{line, pull_trouble};
-use crate::translate::status::facts::ContainerFacts;
+use crate::translate::status::facts::{ContainerFacts, hash};
 use crate::translate::status::resources::ContainerResources;
 use crate::translate::{identity, time};
 
@@ -193,6 +193,22 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Takes note of the image that its group has. One that has got another was put again, which has restarted the container:
+    /// that counts also within the second in which the run before began, as soon as Azure says that it is done.
+    pub(super) fn has_image(&mut self, image: &str, done: bool) {
+        self.image = Some(image.to_owned());
+        let Life::Running { since: Some(since) } = &self.life else {
+            return;
+        };
+        if let Some(run) = self.facts.last_run.filter(|_| done)
+            && run.began.0.as_second() == since.0.as_second()
+            && run.image != hash(image)
+        {
+            self.restarts = self.restarts.max(run.began.1.saturating_add(1));
+            self.last.get_or_insert_with(unseen_end);
+        }
+    }
+
     /// Whether it runs or has run.
     pub(super) fn has_started(&self) -> bool {
         !matches!(self.life, Life::Waiting { .. }) || self.last.is_some()
@@ -361,10 +377,10 @@ impl ContainerFacts {
     /// it does not count is one all the same.
     pub(super) fn restarts_now(&self, counted: i32, life: &Life) -> i32 {
         let counted = match (life, self.last_run) {
-            (Life::Running { since: Some(since) }, Some((before, then)))
-                if since.0.as_second() > before.as_second() =>
+            (Life::Running { since: Some(since) }, Some(run))
+                if since.0.as_second() > run.began.0.as_second() =>
             {
-                counted.max(then.saturating_add(1))
+                counted.max(run.began.1.saturating_add(1))
             }
             _ => counted,
         };

@@ -1,5 +1,6 @@
 //! The slim record that a node agent keeps for each of its pods instead of the pod.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +33,8 @@ pub struct ContainerFacts {
     pub restarts: i32,
     /// Since when it runs, by the status in the API server; `None` unless it is `Running` there.
     pub running: Option<Timestamp>,
-    /// When its last run that is known began, and `restartCount` then.
-    pub last_run: Option<(Timestamp, i32)>,
+    /// Its last run that is known.
+    pub last_run: Option<Run>,
     /// Its probes; `None` without any, and for an init container that ends.
     pub probes: Option<Arc<ContainerProbes>>,
     /// What they have shown last.
@@ -57,9 +58,30 @@ pub(super) fn running_since(status: &ContainerStatus) -> Option<Timestamp> {
     Some(started.map_or(Timestamp::UNIX_EPOCH, |time| time.0))
 }
 
-/// When the run that `status` shows began, and `restartCount` then.
-pub(super) fn run_of(status: &ContainerStatus) -> Option<(Timestamp, i32)> {
-    Some((running_since(status)?, status.restart_count.max(0)))
+/// A run of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// When it began, and `restartCount` then.
+    pub(super) began: (Timestamp, i32),
+    /// A hash of its image.
+    pub(super) image: u64,
+}
+
+impl Run {
+    /// The run that `status` shows.
+    pub(super) fn of(status: &ContainerStatus) -> Option<Self> {
+        Some(Self {
+            began: (running_since(status)?, status.restart_count.max(0)),
+            image: hash(&status.image),
+        })
+    }
+}
+
+/// A hash of an image's name.
+pub(super) fn hash(image: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    image.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// An end that the API server has on record.
@@ -358,7 +380,7 @@ fn container(
         ended: status.and_then(Ended::of),
         restarts: status.map_or(0, |status| status.restart_count.max(0)),
         running: status.and_then(running_since),
-        last_run: status.and_then(run_of),
+        last_run: status.and_then(Run::of),
         probed: status.filter(|_| probes.is_some()).and_then(Probed::of),
         has_post_start: {
             let hooks = container.lifecycle.as_ref();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 
-use super::facts::{ContainerFacts, PodFacts, run_of, running_since};
+use super::facts::{ContainerFacts, PodFacts, Run, running_since};
 use super::{container_statuses, ip_of};
 use crate::api::{ProbedBy, Probes};
 use crate::azure::model::ContainerGroup;
@@ -36,7 +36,8 @@ impl Probed {
 /// `containerID` of a run of this container that `status` shows and that is not on record.
 pub fn newly_running<'s>(container: &ContainerFacts, status: &'s PodStatus) -> Option<&'s str> {
     let shown = container_statuses(status).find(|status| *status.name == *container.name)?;
-    let is_new = Some(run_of(shown)?) > container.last_run;
+    let before = container.last_run.map(|run| run.began);
+    let is_new = Some(Run::of(shown)?.began) > before;
     shown.container_id.as_deref().filter(|_| is_new)
 }
 
@@ -113,6 +114,29 @@ pub struct ProbeTarget {
     pub ip: Option<IpAddr>,
     /// Never empty.
     pub containers: Vec<ProbedContainer>,
+}
+
+impl ProbeTarget {
+    /// What is still probed of it while its pod ends, as by a kubelet: the readiness of containers that have started.
+    pub fn while_ending(&self, facts: &PodFacts) -> Option<Self> {
+        let has_started = |it: &ProbedContainer| {
+            let known = facts.container(&it.name).and_then(|it| it.probed.as_ref());
+            !it.run.startup || known.is_some_and(|known| known.id == it.id && known.started)
+        };
+        let asked = self.containers.iter();
+        let asked = asked.filter(|it| it.run.readiness && has_started(it));
+        let containers: Vec<_> = asked
+            .map(|it| ProbedContainer {
+                run: Kinds {
+                    readiness: true,
+                    ..Kinds::default()
+                },
+                ..it.clone()
+            })
+            .collect();
+        let ip = self.ip;
+        (!containers.is_empty()).then_some(Self { ip, containers })
+    }
 }
 
 /// What is to be probed of a pod whose `group` shows this `status`; `None` when nothing is. An address that cannot be reached

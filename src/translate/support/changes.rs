@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use super::Verdict::{self, Ignored, Mapped};
+use super::Verdict::{self, Approximated, Ignored, Mapped};
 
 /// The fields that Kubernetes lets change, each with the verdict on a change of it.
 const CHANGES: &[(&str, Verdict)] = &[
     ("metadata.annotations", COPIED),
     ("metadata.labels", COPIED),
     ("spec.activeDeadlineSeconds", Mapped),
-    ("spec.containers[].image", IMAGE),
+    ("spec.containers[].image", ONLY_IMAGE),
     (
         "spec.containers[].resources",
         Ignored("a container group cannot be resized; delete the pod to have it made anew"),
@@ -30,6 +30,12 @@ const COPIED: Verdict = Ignored(
     "Kubernetes acts on it as ever; the tags of the container group, and what the downward API has copied, stay as they were when \
      the group was made",
 );
+const ONLY_IMAGE: Verdict = Approximated(
+    "the only container of a pod under `restartPolicy: Always` is restarted with it, which counts as a restart: its container \
+     group is PUT again, and ACI ends the container in its own way, without its preStop hook. Of several containers, and under \
+     Never and OnFailure, they go on with the image they have, which the status shows, and an Event `ImageChangeIgnored` says so; \
+     delete the pod to have it made anew. A pod of which nothing has started yet is made with its new image",
+);
 const IMAGE: Verdict = Ignored(
     "a container group cannot get another image without a restart of all its containers: the containers go on with the image they \
      have, which the status shows, and an Event `ImageChangeIgnored` says so; delete the pod to have it made anew. A pod of which \
@@ -40,8 +46,8 @@ const IMAGE: Verdict = Ignored(
 pub(super) fn write(page: &mut String) {
     page.push_str(
         "\n## Changes of a running pod\n\n\
-         Kubernetes lets some fields of a pod change while it runs. A container group is never updated, because ACI then \
-         restarts all of its containers. The verdicts hold for Linux and Windows.\n\n\
+         Kubernetes lets some fields of a pod change while it runs. A container group of several containers is never updated, \
+         because ACI then restarts all of them. The verdicts hold for Linux and Windows.\n\n\
          | change of | verdict | why |\n|---|---|---|\n",
     );
     for (field, verdict) in CHANGES {

@@ -60,8 +60,8 @@ pub(super) const SIDECAR: Verdict = Approximated(
 );
 pub(super) const SIDECAR_OF_JOB: Verdict = Approximated(
     "ACI starts a sidecar together with the containers, after the other init containers, and restarts it as restartPolicy of \
-     the pod says: never, or on failure. When the containers have ended the pod has, and the sidecar gets SIGTERM; its preStop \
-     hook is not run, and what still runs 20 s later is stopped with the container group",
+     the pod says: never, or on failure. When the containers have ended the pod has: the sidecar's preStop hook is run, it \
+     gets SIGTERM, and what still runs at the end of the pod's grace period is stopped with the container group",
 );
 pub(super) const WIN_INIT: Verdict = Refused(
     "a Windows container group has exactly one container; do their work in the container's command",

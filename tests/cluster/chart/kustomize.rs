@@ -84,6 +84,10 @@ fn older_clusters_have_the_rules_of_config_before_1_36_and_no_others() {
     assert_eq!(get(&chart, names)["rules"], get(&config, names)["rules"]);
     let text = serde_json::to_string(&chart).unwrap();
     assert!(!text.contains("arbitrary-node"), "both ways at once");
+    for objects in [&chart, &config] {
+        let text = serde_json::to_string(objects).unwrap();
+        assert!(!text.contains("MutatingAdmissionPolicy"), "not served");
+    }
     let newer = serde_json::to_string(&objects(&sample(), NEW)).unwrap();
     assert!(!newer.contains("\"impersonate\""), "both ways at once");
 }

@@ -18,6 +18,10 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_path() {
         (json!({"image": {"tga": "1"}}), "/image"),
         (json!({"replicas": "two"}), "/replicas"),
         (json!({"nodeIdentity": "all"}), "/nodeIdentity"),
+        (
+            json!({"policies": {"daemonSets": "Deny"}}),
+            "/policies/daemonSets",
+        ),
         (json!({"image": {"digest": "latest"}}), "/image/digest"),
         (
             json!({"metrics": {"podMonitor": {"enable": true}}}),

@@ -298,6 +298,7 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
         || {
             json!({
                 "podDisruptionBudget": {"enabled": false}, "networkPolicy": {"enabled": false},
+                "policies": {"allowedNamespaces": "Off", "operator": "Off", "daemonSets": "Off"},
                 "rbac": {"aggregateToUserRoles": false}, "uninstall": {"connectors": "Keep"}, "crds": {"upgrade": false},
             })
         },
@@ -305,11 +306,21 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
             for gone in [
                 "PodDisruptionBudget/vkc",
                 "NetworkPolicy/vkc",
+                "ValidatingAdmissionPolicy/vkc-allowed-namespaces",
+                "ValidatingAdmissionPolicy/vkc-operator",
+                "MutatingAdmissionPolicy/vkc-daemon-sets",
                 "ClusterRole/vkc-connector-view",
                 "Job/vkc-uninstall",
             ] {
                 assert!(find(all, gone).is_none(), "{gone}");
             }
+        },
+    ),
+    (
+        "requests as they are billed",
+        || json!({"policies": {"requests": "AsBilled"}}),
+        |all| {
+            get(all, "MutatingAdmissionPolicyBinding/vkc-requests");
         },
     ),
     (
@@ -413,6 +424,16 @@ async fn the_api_server_accepts_each_combination() {
 }
 
 /// One source: what `config/prometheus` has for kustomize is what the chart renders.
+#[test]
+fn config_requests_is_what_the_chart_renders() {
+    let chart = objects(&json!({"policies": {"requests": "AsBilled"}}), NEW);
+    let config = kustomize("config/requests");
+    assert_eq!(config.len(), 2);
+    for object in config {
+        assert_eq!(object["spec"], get(&chart, &name(&object))["spec"]);
+    }
+}
+
 #[test]
 fn config_prometheus_is_what_the_chart_renders() {
     let values = json!({"metrics": {

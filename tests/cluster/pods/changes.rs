@@ -1,5 +1,6 @@
 //! Images that cannot be had, and pods that are changed while they run.
 
+use aci_emulator::Fault;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -50,11 +51,64 @@ fn an_image_that_cannot_be_pulled_waits_as_with_a_kubelet_and_can_be_mended() {
 }
 
 #[test]
+fn another_image_restarts_the_container_of_a_pod_that_has_one() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "newimage", "Linux").await;
+        let before = fixture.run_pod("web").await;
+        // The first PUT's answer is lost, and another one is not needed.
+        fixture.control.inject(Fault {
+            after_effect: true,
+            drop_connection: true,
+            ..Fixture::fault("PUT", "web")
+        });
+        patch(&fixture, "web", image("example.com/new")).await;
+        let after = fixture
+            .pod_until("web", "it runs with the new image", PATIENCE, |pod| {
+                is_running(pod) && shown(pod) == "example.com/new"
+            })
+            .await;
+        let container = |pod: &Value| pod["status"]["containerStatuses"][0].clone();
+        let (old, new) = (container(&before), container(&after));
+        assert_eq!(new["restartCount"], 1);
+        assert_ne!(new["containerID"], old["containerID"]);
+        assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+        assert_eq!(fixture.groups_of(&after).len(), 1);
+        assert_eq!(fixture.count("PUT", "web"), 2, "one for each image");
+
+        // An image that Azure does not take leaves the container as it is, with Azure's word on the pod.
+        fixture.control.inject(Fault {
+            status: 400,
+            code: "InaccessibleImage".to_owned(),
+            message: "The image is not accessible".to_owned(),
+            ..Fixture::fault("PUT", "web")
+        });
+        patch(&fixture, "web", image("example.com/newer")).await;
+        let event = fixture.event(&after, "Failed").await;
+        assert_eq!(event["type"], "Warning");
+        let last = fixture
+            .pod_until("web", "it runs with the newest image", PATIENCE, |pod| {
+                is_running(pod) && shown(pod) == "example.com/newer"
+            })
+            .await;
+        assert_eq!(container(&last)["restartCount"], 2);
+        assert!(fixture.events(&last, "ImageChangeIgnored").await.is_empty());
+        fixture.finish().await;
+    });
+}
+
+#[test]
 fn what_a_container_group_cannot_follow_is_told_and_not_shown_as_done() {
     run(async {
         let operator = shared().await;
         let fixture = Fixture::start(&operator, "changes", "Linux").await;
-        let before = fixture.run_pod("web").await;
+        let two = json!({"containers": [
+            {"name": "main", "image": "example.com/web"}, {"name": "other", "image": "example.com/web"},
+        ]});
+        fixture.create_pod("web", "", two).await;
+        let before = fixture
+            .pod_until("web", "it runs", PATIENCE, is_running)
+            .await;
         patch(&fixture, "web", image("example.com/new")).await;
         let event = fixture.event(&before, "ImageChangeIgnored").await;
         assert_eq!(event["type"], "Warning");

@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use crate::support::fixture::{
-    Fixture, PATIENCE, condition, eventually, is_running, merge, text, waiting,
+    Fixture, PATIENCE, condition, eventually, is_running, lines, merge, text, waiting,
 };
 use crate::support::site::{run, shared};
 
@@ -156,16 +156,21 @@ fn the_end_of_a_log_is_the_message_of_a_container_that_failed() {
 }
 
 #[test]
-fn a_job_with_a_sidecar_completes_and_its_group_ends_by_itself() {
+fn a_job_with_a_sidecar_completes_and_its_sidecar_ends_as_with_a_kubelet() {
     run(async {
         let operator = shared().await;
         let fixture = Fixture::start(&operator, "sidecarjob", "Linux").await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let script = format!("echo begun >>{}", file.path().display());
         let mut spec = fixture.pod_spec("example.com/exit:0");
         merge(
             &mut spec,
             &json!({
                 "restartPolicy": "Never",
-                "initContainers": [{"name": "proxy", "image": "example.com/web", "restartPolicy": "Always"}],
+                "initContainers": [{
+                    "name": "proxy", "image": "example.com/web", "restartPolicy": "Always",
+                    "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", script]}}},
+                }],
             }),
         );
         fixture
@@ -195,6 +200,7 @@ fn a_job_with_a_sidecar_completes_and_its_group_ends_by_itself() {
         })
         .await;
         assert_eq!(fixture.control.sigterms(&group, "proxy"), Ok(1));
+        assert_eq!(lines(&file), 1, "its hook");
         fixture.finish().await;
     });
 }

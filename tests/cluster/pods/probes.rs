@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::support::fixture::{Fixture, PATIENCE, is_running, text};
@@ -91,6 +93,44 @@ fn a_pod_is_ready_while_its_readiness_probe_succeeds_and_that_costs_no_call() {
             let writes = writes.iter().filter(|call| call.method != "GET").count();
             assert_eq!(writes, 1, "its PUT");
         }
+        fixture.finish().await;
+    });
+}
+
+#[test]
+fn while_a_pod_ends_its_readiness_is_probed_and_its_liveness_is_not() {
+    const PORT: u16 = 4106;
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start_answering(&operator, "goodbye", &json!({})).await;
+        let web = || json!({"httpGet": {"port": "web"}});
+        let mut probes = spec(
+            PORT,
+            &[
+                ("startupProbe", web()),
+                ("livenessProbe", web()),
+                ("readinessProbe", web()),
+            ],
+        );
+        probes["containers"][0]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 25}}});
+        let pod = fixture.create_pod("web", "", probes).await;
+        fixture
+            .pod_until("web", "it is ready", PATIENCE, is_ready)
+            .await;
+        let group = fixture.group_of(&pod);
+        fixture.delete_pod("web").await;
+        fixture.control.set_page_status(&group, 503).unwrap();
+        let pod = fixture
+            .pod_until("web", "it is not ready", PATIENCE, runs_unready)
+            .await;
+        assert!(pod["metadata"]["deletionTimestamp"].is_string());
+        fixture.control.set_page_status(&group, 200).unwrap();
+        fixture
+            .pod_until("web", "it is ready again", PATIENCE, is_ready)
+            .await;
+        assert!(fixture.events(&pod, "Killing").await.is_empty());
+        let at_once = DeleteParams::default().grace_period(0);
+        fixture.api::<Pod>().delete("web", &at_once).await.unwrap();
         fixture.finish().await;
     });
 }

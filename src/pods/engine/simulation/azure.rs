@@ -193,6 +193,7 @@ impl World {
                 }
                 Input::Signalled(key.clone(), unreached)
             }
+            Operation::ExchangeImage => Input::ImageExchanged(key.clone(), Ok(None)),
             Operation::RestartGroup => {
                 if happens && self.groups.contains_key(&uid) {
                     self.restarted.insert(uid, (self.now, 0));

@@ -20,29 +20,164 @@ fn echo(effects: &[Effect]) -> serde_json::Value {
     serde_json::to_value(written(effects).unwrap().0).unwrap()
 }
 
-#[test]
-fn a_new_image_of_a_running_pod_is_ignored_and_said_to_be() {
+/// The group of the pod, made with `image`, whose only container runs since so many seconds.
+fn runs(image: &str, since: i64) -> Input {
+    let mut shown = group("Running", "Succeeded");
+    shown.tags.insert("vkc-image".to_owned(), image.to_owned());
+    let container = &mut shown.properties.containers[0].properties;
+    image.clone_into(&mut container.image);
+    let start = Timestamp::from_second(START + since).unwrap().to_string();
+    let view = json!({"restartCount": 0, "currentState": {"state": "Running", "startTime": start}});
+    container.instance_view = Some(serde_json::from_value(view).unwrap());
+    Input::Observed(key("a"), Ok(Some(shown)))
+}
+
+/// A world with the running pod, and what the API server has of it.
+fn with_image() -> (World, serde_json::Value) {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));
     world.step(ensured("a"));
-    let status = echo(&world.step(running("a")));
-    let effects = world.step(changed(&status, new_image));
-    assert_eq!(events(&effects), ["ImageChangeIgnored"]);
-    assert!(operations(&effects).is_empty());
-    let Some(Effect::Emit(event)) = effects.first() else {
-        panic!("{effects:?}")
+    let status = echo(&world.step(runs("nginx", 0)));
+    (world, status)
+}
+
+fn exchanged(adopted: bool) -> Input {
+    let ensured = Ensured {
+        group: group("Pending", "Pending"),
+        adopted,
+        notes: Vec::new(),
     };
-    assert!(
-        event.warning && event.message.contains("nginx:2"),
-        "{event:?}"
-    );
-    // It is shown as it is.
-    let effects = world.after(5).step(running("a"));
-    let shown = &written(&effects).unwrap().0.container_statuses;
-    assert_eq!(shown.as_ref().unwrap()[0].image, "nginx");
-    // Once.
-    let status = echo(&effects);
-    assert!(events(&world.step(changed(&status, new_image))).is_empty());
+    Input::ImageExchanged(key("a"), Ok(Some(ensured)))
+}
+
+#[test]
+fn a_new_image_of_the_only_container_is_put_once_and_counts_as_a_restart() {
+    let (mut world, status) = with_image();
+    let effects = world.step(changed(&status, new_image));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    assert_eq!(wait_of(&effects), Duration::ZERO);
+    let effects = world.step(runs("nginx", 0));
+    assert_eq!(only_operation(&effects), Operation::ExchangeImage);
+    assert_eq!(world.begin("a"), Operation::ExchangeImage);
+    let effects = world.step(exchanged(false));
+    assert_eq!(events(&effects), ["Killing"]);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.after(5).step(runs("nginx:2", 3));
+    assert_eq!(shown(&effects), ("nginx:2".to_owned(), 1));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    assert!(events(&effects).is_empty());
+}
+
+/// Image and `restartCount` in the status that is written.
+fn shown(effects: &[Effect]) -> (String, i32) {
+    let (status, _) = written(effects).unwrap();
+    let shown = &status.container_statuses.as_ref().unwrap()[0];
+    (shown.image.clone(), shown.restart_count)
+}
+
+#[test]
+fn a_restart_for_an_image_counts_once_whatever_azure_shows_meanwhile() {
+    let put = || {
+        let (mut world, status) = with_image();
+        world.step(changed(&status, new_image));
+        world.step(runs("nginx", 0));
+        assert_eq!(world.begin("a"), Operation::ExchangeImage);
+        world.step(exchanged(false));
+        world
+    };
+    // Within the second in which the run before began.
+    let mut world = put();
+    let effects = world.step(runs("nginx:2", 0));
+    assert_eq!(shown(&effects), ("nginx:2".to_owned(), 1));
+    assert!(written(&world.step(runs("nginx:2", 0))).is_none());
+    // The run before, while Azure is not done.
+    let mut world = put();
+    let mut old = runs("nginx:2", 0);
+    if let Input::Observed(_, Ok(Some(group))) = &mut old {
+        group.properties.provisioning_state = Some("Pending".to_owned());
+    }
+    let effects = world.step(old);
+    assert_eq!(shown(&effects), ("nginx:2".to_owned(), 0));
+    let effects = world.after(9).step(runs("nginx:2", 8));
+    assert_eq!(shown(&effects), ("nginx:2".to_owned(), 1));
+}
+
+#[test]
+fn whoever_goes_on_after_a_restart_finds_a_new_image_and_puts_none_twice() {
+    for (made_with, next) in [
+        ("nginx", Operation::ExchangeImage),
+        ("nginx:2", Operation::GetGroup),
+    ] {
+        let (_, status) = with_image();
+        let mut world = World::new();
+        world.step(changed(&status, new_image));
+        world.step(Input::PodsSynced);
+        world.step(Input::GroupsListed(Ok(complete(vec![summary("a")]))));
+        let effects = world.step(runs(made_with, 0));
+        assert_eq!(only_operation(&effects), next, "{made_with}");
+    }
+    // The answer was lost; the group is looked at before another try.
+    let (mut world, status) = with_image();
+    world.step(changed(&status, new_image));
+    world.step(runs("nginx", 0));
+    assert_eq!(world.begin("a"), Operation::ExchangeImage);
+    let lost = Input::ImageExchanged(key("a"), Err(failure(FailureKind::Uncertain)));
+    let effects = world.step(lost);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    assert!(events(&effects).is_empty());
+    let effects = world.step(runs("nginx:2", 3));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+}
+
+#[test]
+fn an_image_that_azure_refuses_is_told_and_tried_less_and_less_while_the_pod_is_looked_after() {
+    let (mut world, status) = with_image();
+    world.step(changed(&status, new_image));
+    world.step(runs("nginx", 0));
+    assert_eq!(world.begin("a"), Operation::ExchangeImage);
+    let refused = || Input::ImageExchanged(key("a"), Err(failure(FailureKind::Invalid)));
+    let effects = world.step(refused());
+    assert_eq!(events(&effects).len(), 1);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.step(runs("nginx", 0));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.after(20).step(runs("nginx", 0));
+    assert_eq!(only_operation(&effects), Operation::ExchangeImage);
+    assert_eq!(world.begin("a"), Operation::ExchangeImage);
+    assert!(events(&world.step(refused())).is_empty(), "once");
+    // The old image again: there is nothing to do.
+    let old = |pod: &mut serde_json::Value| pod["metadata"]["generation"] = json!(3);
+    world.step(changed(&status, old));
+    let effects = world.after(600).step(runs("nginx", 0));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+}
+
+#[test]
+fn several_containers_and_what_runs_once_keep_their_images() {
+    let several = |pod: &mut serde_json::Value| {
+        pod["spec"]["containers"] =
+            json!([{"name": "web", "image": "nginx:2"}, {"name": "other", "image": "i"}]);
+    };
+    let once = |pod: &mut serde_json::Value| {
+        pod["spec"]["restartPolicy"] = json!("OnFailure");
+        new_image(pod);
+    };
+    let before = |change: fn(&mut serde_json::Value)| {
+        pod_with("a", |pod| {
+            change(pod);
+            pod["spec"]["containers"][0]["image"] = json!("nginx");
+        })
+    };
+    for change in [several as fn(&mut serde_json::Value), once] {
+        let mut world = World::synced();
+        world.step(Input::PodApplied(before(change)));
+        world.step(ensured("a"));
+        let status = echo(&world.step(runs("nginx", 0)));
+        let effects = world.step(changed(&status, change));
+        assert_eq!(events(&effects), ["ImageChangeIgnored"]);
+        let effects = world.step(runs("nginx", 0));
+        assert_eq!(only_operation(&effects), Operation::GetGroup);
+    }
 }
 
 #[test]

@@ -94,6 +94,52 @@ fn a_container_whose_hook_fails_is_ended() {
     assert_eq!(only_operation(&effects), signal);
 }
 
+/// The group whose containers `web` and `other` run.
+fn both_run() -> Input {
+    let view = json!({"restartCount": 0, "currentState": {"state": "Running", "startTime": "2027-01-15T08:00:00Z"}});
+    let container =
+        |name: &str| json!({"name": name, "properties": {"image": "i", "instanceView": view}});
+    let mut shown = group("Running", "Succeeded");
+    shown.properties.containers =
+        serde_json::from_value(json!([container("web"), container("other")])).unwrap();
+    Input::Observed(key("a"), Ok(Some(shown)))
+}
+
+#[test]
+fn of_several_hooks_that_fail_each_is_told_and_its_container_ended() {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod_with("a", |pod| {
+        let hook = json!({"postStart": {"exec": {"command": ["false"]}}});
+        let container = |name: &str| json!({"name": name, "image": "i", "lifecycle": hook});
+        pod["spec"]["containers"] = json!([container("web"), container("other")]);
+    })));
+    world.step(ensured("a"));
+    let effects = world.step(both_run());
+    stored(&mut world, &effects);
+    let names = vec!["web".to_owned(), "other".to_owned()];
+    assert_eq!(world.begin("a"), Operation::RunPostStart(names.clone()));
+    let failed = Unreached::all(&names, "it exited with 1");
+    let effects = world.step(Input::PostStartEnded(key("a"), failed));
+    let wanted = ["FailedPostStartHook", "Killing"].repeat(2);
+    assert_eq!(events(&effects), wanted);
+    assert_eq!(
+        only_operation(&effects),
+        Operation::SendSignal(names.clone())
+    );
+    assert_eq!(
+        world.begin("a"),
+        Operation::SendSignal(names),
+        "both at once"
+    );
+    // One takes no signal; the other one is waited for all the same.
+    let unreached = Unreached::all(&["web".to_owned()], "no shell");
+    let effects = world.step(Input::Signalled(key("a"), unreached));
+    assert_eq!(events(&effects), ["FailedKillPod"]);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.after(30).step(both_run());
+    assert_eq!(events(&effects), ["FailedKillPod"], "it ignored SIGTERM");
+}
+
 #[test]
 fn a_pod_that_is_deleted_meanwhile_ends() {
     let (mut world, effects) = world();

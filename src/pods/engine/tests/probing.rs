@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::{ProbedBy, Probes};
 use crate::provider::Unreached;
-use crate::translate::{ProbeKind, Probed};
+use crate::translate::{Deletion, ProbeKind, Probed};
 
 /// A pod with these probes, by TCP.
 fn probed(kinds: &[&str]) -> Box<PodFacts> {
@@ -110,19 +110,13 @@ fn a_pod_is_ready_when_its_probes_say_so_and_no_poll_is_needed() {
 }
 
 #[test]
-fn another_run_begins_unready_and_the_pod_that_ends_is_probed_no_more() {
+fn another_run_begins_unready() {
     let (mut world, effects) = world(&["readiness"]);
     let first = id(&effects);
     world.step(news(&first, true, true));
     let effects = world.step(seen(9, 1, "Private"));
     assert_eq!(shown(&effects), (true, false, UNREADY.into()));
     assert_ne!(id(&effects), first);
-    let effects = world.step(Input::PodApplied(pod_with("a", |pod| {
-        pod["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 80}});
-        pod["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:01:00Z");
-        pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
-    })));
-    assert_eq!(target(&effects), Some(None));
 }
 
 #[test]
@@ -221,7 +215,7 @@ fn a_container_that_fails_its_probe_gets_sigterm_and_is_counted_as_restarted() {
         status.container_statuses.as_ref().unwrap()[0].restart_count,
         1
     );
-    assert_eq!(world.engine.records[&key("a")].condemned, None);
+    assert_eq!(world.engine.records[&key("a")].condemned, []);
 }
 
 #[test]
@@ -285,5 +279,55 @@ fn a_deleted_pods_container_is_not_restarted() {
     world.step(Input::PodApplied(deleting("a")));
     let record = &world.engine.records[&key("a")];
     assert!(matches!(record.stage, Stage::Removing(_)));
-    assert_eq!(record.condemned, None);
+    assert_eq!(record.condemned, []);
+}
+
+#[test]
+fn while_a_pod_ends_its_readiness_is_probed_and_nothing_else() {
+    let (mut world, effects) = world(&["startup", "liveness", "readiness"]);
+    let id = id(&effects);
+    world.step(news(&id, true, true));
+    let ending = |grace: i64| {
+        let mut facts = probed(&["startup", "liveness", "readiness"]);
+        let at = Timestamp::from_second(START + grace).unwrap();
+        facts.deletion = Some(Deletion {
+            at,
+            grace_seconds: grace,
+        });
+        facts.phase = Some("Running".into());
+        Input::PodApplied(facts)
+    };
+    let effects = world.step(ending(20));
+    let told = target(&effects).unwrap().unwrap();
+    let run = told.containers[0].run;
+    assert_eq!(
+        (run.startup, run.liveness, run.readiness),
+        (false, false, true)
+    );
+    // On its way to the end, which is on record.
+    let effects = world.step(seen(0, 0, "Private"));
+    let (_, digest) = written(&effects).unwrap();
+    world.step(Input::StatusWritten(key("a"), digest));
+    let effects = world.step(news(&id, true, false));
+    assert_eq!(shown(&effects), (true, false, UNREADY.into()));
+    let (_, digest) = written(&effects).unwrap();
+    let effects = world.step(Input::StatusWritten(key("a"), digest));
+    let signal = Operation::SendSignal(vec!["web".to_owned()]);
+    assert_eq!(only_operation(&effects), signal, "goes on");
+    let effects = world.step(ending(0));
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup, "by force");
+    let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Accepted(None))));
+    assert_eq!(target(&effects), Some(None));
+}
+
+#[test]
+fn a_container_that_has_not_started_is_not_probed_while_its_pod_ends() {
+    let (mut world, _) = world(&["startup", "readiness"]);
+    let mut facts = probed(&["startup", "readiness"]);
+    facts.deletion = Some(Deletion {
+        at: Timestamp::from_second(START + 20).unwrap(),
+        grace_seconds: 20,
+    });
+    let effects = world.step(Input::PodApplied(facts));
+    assert_eq!(target(&effects), Some(None));
 }

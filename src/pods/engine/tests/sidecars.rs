@@ -95,8 +95,70 @@ fn a_sidecar_that_goes_on_is_stopped_with_the_group() {
     ended(&mut world, 1);
     signalled(&mut world, &[]);
     let effects = world.after(20).step(shows(Some(1), None));
+    assert_eq!(only_operation(&effects), Operation::GetGroup, "it has 30 s");
+    assert!(wait_of(&effects) <= Duration::from_secs(11));
+    let effects = world.after(10).step(shows(Some(1), None));
     assert_eq!(only_operation(&effects), Operation::StopGroup);
     assert!(written(&effects).is_none());
+}
+
+/// A world with such a pod whose sidecar has a `preStop` hook and five seconds.
+fn hooked() -> World {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod_with("a", |pod| {
+        pod["spec"]["restartPolicy"] = json!("Never");
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(5);
+        pod["spec"]["initContainers"] = json!([{
+            "name": "proxy", "image": "p", "restartPolicy": "Always",
+            "lifecycle": {"preStop": {"sleep": {"seconds": 1}}},
+        }]);
+    })));
+    world.step(ensured("a"));
+    world.step(shows(None, None));
+    world
+}
+
+#[test]
+fn the_hook_of_a_sidecar_is_run_before_its_signal_and_both_within_the_grace_period() {
+    let mut world = hooked();
+    let effects = ended(&mut world, 0);
+    let proxy = vec!["proxy".to_owned()];
+    assert_eq!(
+        only_operation(&effects),
+        Operation::RunPreStop(proxy.clone())
+    );
+    assert_eq!(world.begin("a"), Operation::RunPreStop(proxy.clone()));
+    let abandoned = Effect::Abandon(key("a"));
+    assert!(!world.step(Input::Timer(key("a"))).contains(&abandoned));
+    let failed = Unreached::all(&proxy, "it exited with 1");
+    let effects = world.after(3).step(Input::PreStopEnded(key("a"), failed));
+    assert_eq!(events(&effects), ["FailedPreStopHook"]);
+    assert_eq!(
+        only_operation(&effects),
+        Operation::SendSignal(proxy.clone())
+    );
+    assert_eq!(world.begin("a"), Operation::SendSignal(proxy));
+    let effects = signalled(&mut world, &[]);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    assert!(
+        wait_of(&effects) < Duration::from_secs(3),
+        "what is left of five"
+    );
+    let effects = world.after(2).step(shows(Some(0), None));
+    assert_eq!(only_operation(&effects), Operation::StopGroup);
+}
+
+#[test]
+fn a_delete_abandons_the_hook_of_a_sidecar() {
+    let mut world = hooked();
+    ended(&mut world, 0);
+    assert!(matches!(world.begin("a"), Operation::RunPreStop(_)));
+    let effects = world.step(Input::PodApplied(deleting("a")));
+    assert!(effects.contains(&Effect::Abandon(key("a"))));
+    assert_eq!(
+        operations(&effects).last().unwrap().1,
+        Operation::DeleteGroup
+    );
 }
 
 #[test]

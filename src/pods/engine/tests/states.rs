@@ -7,13 +7,24 @@ use crate::pods::engine::ending::Ending;
 use crate::pods::engine::messages::UnreadLogs;
 use crate::pods::engine::next::{is_at_rest, next};
 use crate::pods::engine::record::{PodRecord, Record};
-use crate::pods::engine::stage::{Afterwards, Exists, Made, Orphan, Removal, Stopping, Why};
+use crate::pods::engine::stage::{
+    Afterwards, Exists, Made, Orphan, Removal, Sidecars, Stopping, Why,
+};
 
 fn stage() -> impl Strategy<Value = Stage> {
     let since = (0u64..4000).prop_map(Duration::from_secs);
+    let until = || (0u64..4000).prop_map(Duration::from_secs);
+    let sidecars = || {
+        until().prop_map(|until| Sidecars {
+            running: vec!["proxy".to_owned()],
+            until,
+        })
+    };
     let afterwards = prop_oneof![
         Just(Afterwards::Rest),
-        Just(Afterwards::Signal),
+        sidecars().prop_map(Afterwards::PreStop),
+        sidecars().prop_map(Afterwards::Signal),
+        until().prop_map(Afterwards::Drain),
         Just(Afterwards::Stop),
         Just(Afterwards::Poll)
     ];
@@ -208,14 +219,18 @@ proptest! {
                 prop_assert!(matches!(record.stage, Stage::Gone) && !record.is_unwritten());
             }
             Operation::SendSignal(_) | Operation::RestartGroup if matches!(record.stage, Stage::Running { .. }) => {
-                prop_assert!(record.condemned.is_some() && !deleting, "{:?}", record);
+                prop_assert!(!record.condemned.is_empty() && !deleting, "{:?}", record);
+            }
+            Operation::ExchangeImage => {
+                let runs = matches!(record.stage, Stage::Running { .. });
+                prop_assert!(runs && record.new_image.is_some() && !deleting, "{:?}", record);
             }
             Operation::RunPostStart(_) => {
                 let runs = matches!(record.stage, Stage::Running { .. });
                 prop_assert!(runs && !record.is_unwritten(), "{:?}", record);
             }
             Operation::RestartGroup => return Err(TestCaseError::fail(format!("it does not run: {record:?}"))),
-            Operation::SendSignal(_) if matches!(record.stage, Stage::Finished(_)) => {
+            Operation::RunPreStop(_) | Operation::SendSignal(_) if matches!(record.stage, Stage::Finished(_)) => {
                 prop_assert!(!record.is_unwritten(), "its end is not on record: {:?}", record);
             }
             Operation::RunPreStop(_) | Operation::SendSignal(_) => {

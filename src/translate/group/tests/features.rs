@@ -463,7 +463,7 @@ fn zones_are_an_order_of_preference() {
 #[test]
 fn the_connector_s_tags_win_over_a_pod_s() {
     let mut defaults = connector();
-    defaults.tags = (0..39)
+    defaults.tags = (0..38)
         .map(|n| (format!("t{n:02}"), "own".to_owned()))
         .collect();
     let asked = "T00=mine;a=1;b=2";
@@ -474,7 +474,7 @@ fn the_connector_s_tags_win_over_a_pod_s() {
         (&json!("1"), &Value::Null),
         "there is room for one"
     );
-    assert_eq!(tags.as_object().unwrap().len(), 39 + 1 + 6);
+    assert_eq!(tags.as_object().unwrap().len(), 38 + 1 + 7);
 }
 
 #[test]
