@@ -131,10 +131,8 @@ impl Aci {
     async fn get(&self, url: &str, headers: &[(String, String)]) -> Result<(), String> {
         let headers = headers.iter().map(|(name, value)| (&**name, &**value));
         match self.client.get(url, headers, HTTP).await {
-            Ok(answer) if answer.status().is_success() || answer.status().is_redirection() => {
-                Ok(())
-            }
-            Ok(answer) => Err(format!("the container answered {}", answer.status())),
+            Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => Ok(()),
+            Ok(answer) => Err(format!("the container answered {}", answer.status)),
             Err(NoAnswer::Late) => Err(format!("no answer within {} s", HTTP.as_secs())),
             Err(NoAnswer::NoConnection { why, .. } | NoAnswer::Broken(why)) => Err(why),
         }

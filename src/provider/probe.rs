@@ -3,6 +3,7 @@
 mod grpc;
 mod http;
 mod tcp;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
