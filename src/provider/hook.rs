@@ -115,7 +115,7 @@ impl Aci {
                 tokio::time::sleep(time).await;
                 Ok(())
             }
-            Hook::Exec(argv) => match self.run_in(key, container, argv).await {
+            Hook::Exec(argv) => match self.run_in(key, container, argv, false).await {
                 Ok((Exit::Code(0) | Exit::Unknown, _)) => Ok(()),
                 Ok((Exit::Code(code), said)) if said.is_empty() => {
                     Err(format!("it exited with {code}"))
@@ -138,12 +138,13 @@ impl Aci {
         }
     }
 
-    /// Runs a command to its end. How it ended, and the beginning of what it wrote.
+    /// Runs a command to its end. How it ended, and the beginning of what it wrote. `asked`: as in [`Aci::run_command`].
     pub(super) async fn run_in(
         &self,
         key: &PodKey,
         container: &str,
         argv: Vec<String>,
+        asked: bool,
     ) -> Result<(Exit, String), ExecError> {
         let command = Command { argv, tty: false };
         let (output, mut written) = mpsc::channel(16);
@@ -156,7 +157,7 @@ impl Aci {
             resize: None,
             gone,
         };
-        let run = self.run_command(key, container, &command, streams);
+        let run = self.run_command(key, container, &command, streams, asked);
         let keep = async {
             let mut kept = Vec::new();
             while let Some((_, bytes)) = written.recv().await {
