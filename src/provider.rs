@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use aci::{Aci, GroupOwner};
-pub use containers::Containers;
+pub use containers::{Containers, LogPart};
 pub use end_logs::EndLogs;
 pub use failure::{Failure, FailureKind, Row, follows};
 pub use hook::Unreached;

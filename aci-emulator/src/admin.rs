@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{DefaultBodyLimit, Path, State},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -22,6 +22,9 @@ use crate::{
     shared::Shared,
 };
 
+/// Longest fault: its body may be a log of 4 MB, in JSON, in JSON.
+const FAULT: usize = 24 << 20;
+
 type Emulated = State<Arc<Shared>>;
 
 /// Everything under `/_emulator`.
@@ -32,7 +35,13 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/counts", get(counts))
         .route("/changes", get(changes))
         .route("/settings", get(settings).post(change))
-        .route("/faults", get(faults).post(inject).delete(clear))
+        .route(
+            "/faults",
+            get(faults)
+                .post(inject)
+                .delete(clear)
+                .layer(DefaultBodyLimit::max(FAULT)),
+        )
         .route("/provider", post(provider))
         .route(
             "/resourceGroups/{name}",

@@ -22,7 +22,7 @@ pub mod poll_interval;
 mod window;
 
 pub use budget::{Class, Observed, Settings};
-pub use limiter::{CallPriority, Limiter, Permit, PermitRequest, QUEUED, QUEUED_POLL};
+pub use limiter::{CallPriority, Limiter, Permit, PermitRequest, QUEUED, QUEUED_POLL, asked_by};
 pub use log_polls::LogPollScheduler;
 pub use poll_interval::{PollDemand, PollInterval};
 

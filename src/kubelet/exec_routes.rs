@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::any;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Container, ContainerState, Pod};
@@ -17,7 +17,7 @@ use super::api_error::ApiError;
 use super::logs::Logs;
 use super::portforward::{self, Target};
 use super::remote::{self, Options};
-use super::routes::{Kubelet, slot};
+use super::routes::{Caller, Kubelet, slot};
 use super::{logs, pods};
 use crate::azure::{AzureError, ErrorClass};
 use crate::net::can_be_a_pods;
@@ -64,7 +64,12 @@ impl Named {
     }
 }
 
-async fn exec(State(kubelet): Shared, Path(named): Path<Named>, request: Request) -> Answer {
+async fn exec(
+    State(kubelet): Shared,
+    Path(named): Path<Named>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Answer {
     let options = Options::of(request.uri())?;
     let argv = remote::command(request.uri())?;
     if argv.is_empty() {
@@ -74,7 +79,7 @@ async fn exec(State(kubelet): Shared, Path(named): Path<Named>, request: Request
     }
     let (pod, key) = named.pod(&kubelet).await?;
     running(&pod, &named.container)?;
-    let slot = slot(&kubelet, &named.namespace)?;
+    let slot = slot(&kubelet, &named.namespace, &caller)?;
     let containers = kubelet.containers.clone();
     let command = Command {
         argv,
@@ -89,13 +94,18 @@ async fn exec(State(kubelet): Shared, Path(named): Path<Named>, request: Request
     Ok(remote::serve(request, options, sessions, slot, backend))
 }
 
-async fn attach(State(kubelet): Shared, Path(named): Path<Named>, request: Request) -> Answer {
+async fn attach(
+    State(kubelet): Shared,
+    Path(named): Path<Named>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Answer {
     let options = Options::of(request.uri())?;
     let (pod, key) = named.pod(&kubelet).await?;
     let container = running(&pod, &named.container)?;
     // The terminal is the container's own or none; the client cannot wish for one.
     let tty = options.tty && container.tty == Some(true);
-    let slot = slot(&kubelet, &named.namespace)?;
+    let slot = slot(&kubelet, &named.namespace, &caller)?;
     let (containers, logs) = (kubelet.containers.clone(), kubelet.logs.clone());
     let backend = move |streams: Streams| async move {
         let output = streams.output.clone();
@@ -144,10 +154,11 @@ async fn show_log(
 async fn port_forward(
     State(kubelet): Shared,
     Path(named): Path<Named>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
     let (pod, _) = named.pod(&kubelet).await?;
-    let slot = slot(&kubelet, &named.namespace)?;
+    let slot = slot(&kubelet, &named.namespace, &caller)?;
     let name = format!("{}/{}", named.namespace, named.pod);
     let sessions = &kubelet.sessions;
     Ok(portforward::serve(

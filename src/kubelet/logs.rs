@@ -37,7 +37,7 @@ pub use self::texts::Texts;
 use super::api_error::ApiError;
 use super::pods::Pods;
 use super::stream_slots::StreamSlot;
-use crate::provider::Containers;
+use crate::provider::{Containers, LogPart};
 use crate::translate::PodKey;
 
 /// Lines of the first look of a follower's turn; more are fetched when that is too few.
@@ -145,12 +145,13 @@ impl Logs {
             Some(tail) if follow => Some(tail.max(WINDOW)),
             tail => tail,
         };
+        let part = LogPart {
+            tail: window,
+            timestamps: timed,
+            planned: false,
+        };
         let mut room = self.texts.room(&target.namespace).await?;
-        let content = match self
-            .containers
-            .logs(&key, &target.container, window, timed)
-            .await
-        {
+        let content = match self.containers.logs(&key, &target.container, part).await {
             Ok(content) => content,
             // It runs, or ran, and has written nothing that Azure has seen.
             Err(error) if error.code == "ContainerLogNotAvailable" => String::new(),

@@ -57,9 +57,10 @@ pub fn serve(
     };
     let (times, stop) = (sessions.times, sessions.stop().clone());
     let tunnelled = matches!(upgrade, Upgrade::WebSocket { .. });
+    let long = slot.long_messages();
     sessions.start(request, &upgrade, slot, move |connection| async move {
         if tunnelled {
-            let tunnel = websocket::tunnel(websocket::accept(connection).await);
+            let tunnel = websocket::tunnel(websocket::accept(connection, long).await);
             forward(tunnel, pod, target, times, stop).await;
         } else {
             forward(connection, pod, target, times, stop).await;

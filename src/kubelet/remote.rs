@@ -36,7 +36,8 @@ const SOCKET: &[&str] = &[
     "channel.k8s.io",
     "base64.channel.k8s.io",
 ];
-/// Parts of standard input that wait for the container.
+/// Parts of standard input that wait for the container, of 16 KiB at most over a `WebSocket`, of 32 KiB as kubectl sends them over
+/// SPDY.
 const STDIN: usize = 8;
 /// Parts of output that wait for the client.
 const OUTPUT: usize = 16;
@@ -64,6 +65,7 @@ where
     };
     let (times, stop) = (sessions.times, sessions.stop().clone());
     let chosen = upgrade.clone();
+    let long = slot.long_messages();
     sessions.start(request, &upgrade, slot, move |connection| async move {
         let gone = stop.child_token();
         let work = move |streams: Streams| async move {
@@ -85,7 +87,7 @@ where
                 spdy::serve(connection, protocol, options, times, gone, work).await;
             }
             Upgrade::WebSocket { protocol, .. } => {
-                socket::serve(connection, protocol, options, times, gone, work).await;
+                socket::serve((connection, long), protocol, options, times, gone, work).await;
             }
         }
     })

@@ -21,12 +21,11 @@ use super::logs::{Logs, Target, options};
 use super::pods::{self, Pods};
 use super::server::Observer;
 use super::stats::{Stats, resource, summary};
-use super::stream_slots::{StreamSlot, StreamSlots};
+use super::stream_slots::{Full, StreamSlot, StreamSlots};
 use super::upgrade::SessionTracker;
 use crate::pods::ProbeCounts;
 use crate::pods::snapshot::{NodePods, Receiver};
 use crate::provider::Containers;
-use crate::shares::Full;
 
 /// What the routes of one node share.
 pub struct Kubelet {
@@ -89,10 +88,11 @@ async fn guard(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let response = match admit(&kubelet, &peer, &parts).await {
-        Ok(user) => {
+        Ok((user, caller)) => {
             peer.prove();
+            parts.extensions.insert(caller);
             tracing::debug!(user = user.name, method = %parts.method, path = parts.uri.path(), "a request to the kubelet API");
             next.run(Request::from_parts(parts, body)).await
         }
@@ -130,22 +130,47 @@ fn route(path: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
-async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, ApiError> {
+/// For whom a request is: somebody who has come himself, with a token, or whomever somebody with a certificate of the cluster
+/// brings, as the API server does.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Caller(Option<Arc<str>>);
+
+async fn admit(
+    kubelet: &Kubelet,
+    peer: &Peer,
+    request: &Parts,
+) -> Result<(User, Caller), ApiError> {
+    let known = kubelet.authenticator.by_certificate(&peer.certificates);
+    let (user, caller) = if let Some(user) = known {
+        (user, Caller::default())
+    } else {
+        let user = by_token(kubelet, peer, request).await?;
+        let caller = Caller(Some(user.name.as_str().into()));
+        (user, caller)
+    };
+    review(kubelet, &user, request).await?;
+    Ok((user, caller))
+}
+
+async fn by_token(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, ApiError> {
     let authorization = request.headers.get(header::AUTHORIZATION);
     let authorization = authorization.and_then(|value| value.to_str().ok());
     let user = kubelet
         .authenticator
-        .authenticate(peer.network, &peer.certificates, authorization)
+        .authenticate(peer.network, &[], authorization)
         .await;
-    let user = user
-        .map_err(|error| match error {
-            AuthnError::Busy => ApiError {
-                retry_after: Some(1),
-                ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
-            },
-            AuthnError::Kube(error) => ApiError::kube(&error),
-        })?
-        .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
+    user.map_err(|error| match error {
+        AuthnError::Busy => ApiError {
+            retry_after: Some(1),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+        },
+        AuthnError::Kube(error) => ApiError::kube(&error),
+    })?
+    .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized"))
+}
+
+/// Whether he may.
+async fn review(kubelet: &Kubelet, user: &User, request: &Parts) -> Result<(), ApiError> {
     let verb = authz::verb(&request.method, request.uri.path());
     let subresources = authz::subresources(request.uri.path());
     let about = || {
@@ -155,8 +180,8 @@ async fn admit(kubelet: &Kubelet, peer: &Peer, request: &Parts) -> Result<User, 
             subresources.join(",")
         )
     };
-    match kubelet.authorizer.allows(&user, verb, subresources).await {
-        Ok(true) => Ok(user),
+    match kubelet.authorizer.allows(user, verb, subresources).await {
+        Ok(true) => Ok(()),
         Ok(false) => Err(ApiError::new(
             StatusCode::FORBIDDEN,
             format!("Forbidden {}", about()),
@@ -213,10 +238,11 @@ fn prometheus(text: String) -> Response {
 async fn logs(
     State(kubelet): Shared,
     Path((namespace, pod, container)): Path<(String, String, String)>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let options = options::parse(request.uri().query().unwrap_or_default(), Timestamp::now())?;
-    let slot = slot(&kubelet, &namespace)?;
+    let slot = slot(&kubelet, &namespace, &caller)?;
     let target = Target {
         namespace,
         pod,
@@ -226,11 +252,17 @@ async fn logs(
 }
 
 /// A place among the streams of the node, for a pod of `namespace`.
-pub(super) fn slot(kubelet: &Kubelet, namespace: &str) -> Result<StreamSlot, ApiError> {
-    kubelet.streams.take(namespace.to_owned()).map_err(|full| {
+pub(super) fn slot(
+    kubelet: &Kubelet,
+    namespace: &str,
+    caller: &Caller,
+) -> Result<StreamSlot, ApiError> {
+    let slot = kubelet.streams.take(namespace, caller.0.as_deref());
+    slot.map_err(|full| {
         let whose = match full {
-            Full::All => "this node",
-            Full::Own => "this namespace on this node",
+            Full::Node => "this node",
+            Full::Namespace => "this namespace on this node",
+            Full::User => "this user on this node",
         };
         let text = format!("too many logs, exec sessions and forwarded ports of {whose} at once");
         ApiError {

@@ -19,7 +19,7 @@ use super::logs::{Logs, Texts};
 use super::pods::Pods;
 use super::routes::{self, Kubelet};
 use super::stats::Stats;
-use super::stream_slots;
+use super::stream_slots::StreamSlots;
 use super::tls::{self, ServingCertificate};
 use super::upgrade::SessionTracker;
 use crate::kube::backoff::Backoff;
@@ -182,7 +182,7 @@ fn kubelet(
         pods,
         containers: dependencies.containers.clone(),
         sessions: sessions.clone(),
-        streams: stream_slots::of_node(),
+        streams: StreamSlots::of_node(),
         observer: dependencies.shared.observer.clone(),
         node,
     }

@@ -1,5 +1,7 @@
 //! `WebSocket`s of clients: an upgraded connection becomes messages (RFC 6455).
 
+mod metered;
+
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
@@ -9,35 +11,52 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
+pub(super) use self::metered::NO_ROOM;
+use self::metered::{Meter, Metered};
+use super::stream_slots::LongMessages;
 use super::upgrade::Connection;
 
-/// Longest message that is read. `kubectl` sends 32 KiB at most, and others much at once. A session holds three of them: one
-/// that comes, one that is handed on in parts, and the rest of the one before.
+/// Longest message that is read; for one that is longer than `kubectl`'s there has to be room. A session holds two of them: one that
+/// comes, and one that is handed on.
 const MAX_MESSAGE: usize = 2 << 20;
 
 /// Bytes read at a time: a TLS record brings no more. The library fills as many with zeros before each read.
 const READ: usize = 16 << 10;
 
-pub(super) type Outgoing = SplitSink<WebSocketStream<Connection>, Message>;
+pub(super) type Outgoing = SplitSink<Socket, Message>;
+type Socket = WebSocketStream<Metered<Connection>>;
+
 /// What the client sends.
-pub(super) type Incoming = SplitStream<WebSocketStream<Connection>>;
+pub(super) struct Incoming {
+    messages: SplitStream<Socket>,
+    meter: Meter,
+}
 
 /// Both halves of the socket on `connection`.
-pub(super) async fn accept(connection: Connection) -> (Outgoing, Incoming) {
+pub(super) async fn accept(connection: Connection, long: LongMessages) -> (Outgoing, Incoming) {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    WebSocketStream::from_raw_socket(connection, Role::Server, Some(config))
-        .await
-        .split()
+    let (connection, meter) = Metered::new(connection, long);
+    let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
+    let (outgoing, messages) = socket.split();
+    (outgoing, Incoming { messages, meter })
+}
+
+impl Incoming {
+    /// Tells whether a message was too long for the room that was left.
+    pub(super) fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
 }
 
 /// The bytes of the next message, text or binary; `None` when the client has closed or is gone. Pings are answered by
-/// reading.
+/// reading. The message before has been handed on.
 pub(super) async fn next(incoming: &mut Incoming) -> Option<Bytes> {
     loop {
-        match incoming.next().await? {
+        incoming.meter.begin();
+        match incoming.messages.next().await? {
             Ok(Message::Binary(bytes)) => return Some(bytes),
             Ok(Message::Text(text)) => return Some(text.into()),
             Ok(Message::Close(_)) => return None,

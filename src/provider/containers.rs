@@ -9,20 +9,29 @@ use super::exec::{Command, ExecError, Exit, Streams};
 use super::refresh::{contradicts_status, end_contradicts_status};
 use crate::azure::AzureError;
 use crate::azure::monitor::{Metric, Series};
-use crate::azure::throttle::LogPollScheduler;
+use crate::azure::throttle::{LogPollScheduler, asked_by};
 use crate::translate::PodKey;
+
+/// How much of a log is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogPart {
+    /// So many lines of its end; without, as much as Azure keeps.
+    pub tail: Option<u32>,
+    /// With a time before each line.
+    pub timestamps: bool,
+    /// It has had a turn of [`Containers::log_polls`]. Others wait for the turn of the pod's namespace.
+    pub planned: bool,
+}
 
 /// The containers of a node's pods. Calls are bounded in time by the implementation.
 #[async_trait]
 pub trait Containers: Send + Sync {
-    /// The end of the log of `container`: its last `tail` lines, or as much as Azure keeps; with a time before each
-    /// line when `timestamps` is set.
+    /// The end of the log of `container`.
     async fn logs(
         &self,
         pod: &PodKey,
         container: &str,
-        tail: Option<u32>,
-        timestamps: bool,
+        part: LogPart,
     ) -> Result<String, AzureError>;
 
     /// The turns for looking again at a log that is followed: those of the ARM budget that [`Containers::logs`] uses.
@@ -68,12 +77,13 @@ impl Containers for Aci {
         &self,
         pod: &PodKey,
         container: &str,
-        tail: Option<u32>,
-        timestamps: bool,
+        part: LogPart,
     ) -> Result<String, AzureError> {
-        let (rg, group) = (&self.scope.resource_group, self.group_name(pod));
+        let group = self.group_name(pod);
+        let of = (self.scope.resource_group.as_str(), &*group, container);
+        let asked = (!part.planned).then(|| asked_by(&pod.namespace));
         self.arm
-            .container_logs(rg, &group, container, tail, timestamps)
+            .container_logs(of, part.tail, part.timestamps, asked)
             .await
             .inspect_err(|error| {
                 if contradicts_status(error) {
@@ -119,7 +129,7 @@ impl Containers for Aci {
         command: &Command,
         streams: Streams,
     ) -> Result<Exit, ExecError> {
-        self.run_command(pod, container, command, streams)
+        self.run_command(pod, container, command, streams, true)
             .await
             .inspect_err(|error| {
                 if end_contradicts_status(error) {

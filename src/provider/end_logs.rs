@@ -29,9 +29,10 @@ impl Aci {
             let mut logs = Vec::new();
             for end in ends {
                 let (rg, container) = (&self.scope.resource_group, &end.container);
+                let of = (rg.as_str(), name, container.as_str());
                 let log = self
                     .arm
-                    .container_logs(rg, name, container, Some(MESSAGE_LINES), false);
+                    .container_logs(of, Some(MESSAGE_LINES), false, None);
                 match log.await {
                     Ok(log) => logs.push((end.clone(), log)),
                     Err(error) => {

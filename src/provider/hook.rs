@@ -115,7 +115,7 @@ impl Aci {
                 tokio::time::sleep(time).await;
                 Ok(())
             }
-            Hook::Exec(argv) => match self.run_in(key, container, argv).await {
+            Hook::Exec(argv) => match self.run_in(key, container, argv, false).await {
                 Ok((Exit::Code(0) | Exit::Unknown, _)) => Ok(()),
                 Ok((Exit::Code(code), said)) if said.is_empty() => {
                     Err(format!("it exited with {code}"))
@@ -131,21 +131,20 @@ impl Aci {
     async fn get(&self, url: &str, headers: &[(String, String)]) -> Result<(), String> {
         let headers = headers.iter().map(|(name, value)| (&**name, &**value));
         match self.client.get(url, headers, HTTP).await {
-            Ok(answer) if answer.status().is_success() || answer.status().is_redirection() => {
-                Ok(())
-            }
-            Ok(answer) => Err(format!("the container answered {}", answer.status())),
+            Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => Ok(()),
+            Ok(answer) => Err(format!("the container answered {}", answer.status)),
             Err(NoAnswer::Late) => Err(format!("no answer within {} s", HTTP.as_secs())),
             Err(NoAnswer::NoConnection { why, .. } | NoAnswer::Broken(why)) => Err(why),
         }
     }
 
-    /// Runs a command to its end. How it ended, and the beginning of what it wrote.
+    /// Runs a command to its end. How it ended, and the beginning of what it wrote. `asked`: as in [`Aci::run_command`].
     pub(super) async fn run_in(
         &self,
         key: &PodKey,
         container: &str,
         argv: Vec<String>,
+        asked: bool,
     ) -> Result<(Exit, String), ExecError> {
         let command = Command { argv, tty: false };
         let (output, mut written) = mpsc::channel(16);
@@ -158,7 +157,7 @@ impl Aci {
             resize: None,
             gone,
         };
-        let run = self.run_command(key, container, &command, streams);
+        let run = self.run_command(key, container, &command, streams, asked);
         let keep = async {
             let mut kept = Vec::new();
             while let Some((_, bytes)) = written.recv().await {

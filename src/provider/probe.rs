@@ -3,6 +3,7 @@
 mod grpc;
 mod http;
 mod tcp;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl Aci {
         argv: &[String],
         time: Duration,
     ) -> ProbeAnswer {
-        let run = self.run_in(&call.key, &call.container, argv.to_vec());
+        let run = self.run_in(&call.key, &call.container, argv.to_vec(), true);
         match timeout(time + SESSION, run).await {
             Ok(Ok((Exit::Code(0) | Exit::Unknown, _))) => ProbeAnswer::Success,
             Ok(Ok((Exit::Code(_), said))) => ProbeAnswer::Failure(said),

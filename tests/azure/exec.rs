@@ -73,7 +73,10 @@ async fn running() -> (Emulator, ArmClient) {
 /// Opens a session as soon as the container is there.
 async fn exec(client: &ArmClient, command: &str) -> Socket {
     for _ in 0..500 {
-        match client.exec(RG, "web", "web", command, (24, 80)).await {
+        match client
+            .exec((RG, "web", "web"), command, (24, 80), None)
+            .await
+        {
             Ok(socket) => return socket,
             Err(error) if error.code == "ContainerGroupDeploymentNotReady" => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -152,7 +155,7 @@ async fn a_shell_without_pipes_runs_short_commands() {
 async fn attach_shows_the_output_and_what_is_not_there_is_said() {
     let (emulator, client) = running().await;
     exec(&client, "true").await;
-    let mut socket = client.attach(RG, "web", "web").await.unwrap();
+    let mut socket = client.attach((RG, "web", "web"), None).await.unwrap();
     emulator
         .control()
         .append_log("web", "web", "hello")
@@ -173,7 +176,9 @@ async fn attach_shows_the_output_and_what_is_not_there_is_said() {
     let (shown, driven) = tokio::time::timeout(limit, both).await.unwrap();
     driven.unwrap();
     assert!(shown.ends_with(b"\r\nhello\r\n"), "{shown:?}");
-    let missing = client.exec(RG, "web", "nope", "/bin/sh", (24, 80)).await;
+    let missing = client
+        .exec((RG, "web", "nope"), "/bin/sh", (24, 80), None)
+        .await;
     assert_eq!(missing.unwrap_err().status, Some(404));
     emulator.stop().await;
 }

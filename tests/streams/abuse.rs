@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
 use vkc::kubelet::upgrade::Times;
 
 use crate::server::Server;
@@ -188,6 +190,64 @@ async fn what_runs_is_told_that_its_client_has_gone() {
     server.stop.cancel();
     server.runs(0).await;
     assert_eq!(server.told.load(Ordering::SeqCst), 3);
+    drop(socket);
+    server.is_idle().await;
+}
+
+/// Short messages are taken from everybody, long ones from a few at once: whoever begins one and does not end it keeps memory from
+/// others who do so, and from nobody else.
+#[tokio::test]
+async fn few_clients_are_in_the_middle_of_a_long_message() {
+    let server = Server::start().await;
+    let path = "/exec?command=copy&input=1&output=1";
+    let protocol = Some("v5.channel.k8s.io");
+    // The head of a frame of 1 MiB, masked with zeros, and 100 KiB of it.
+    let mut begun = vec![0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0];
+    begun.extend(vec![0; 100 << 10]);
+    let mut clients = JoinSet::new();
+    for _ in 0..6 {
+        let mut socket = sockets::connect(&server, path, protocol).await;
+        let begun = begun.clone();
+        clients.spawn(async move {
+            socket.get_mut().write_all(&begun).await.unwrap();
+            let mut told = String::new();
+            while let Some(Ok(message)) = socket.next().await {
+                told += &String::from_utf8_lossy(&message.into_data());
+            }
+            told
+        });
+    }
+    // Two of them have no room, and are told.
+    for _ in 0..2 {
+        let told = clients.join_next().await.unwrap().unwrap();
+        assert!(
+            told.contains("there is no room for another message"),
+            "{told:?}"
+        );
+    }
+    let mut short = sockets::connect(&server, path, protocol).await;
+    let hi = Message::binary(b"\0hi".to_vec());
+    short.send(hi).await.unwrap();
+    let echo = async {
+        while short.next().await.unwrap().unwrap() != Message::binary(b"\x01hi".to_vec()) {}
+    };
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, echo).await.expect("an echo");
+    clients.shutdown().await;
+    drop(short);
+    server.is_idle().await;
+    // And the room is there again.
+    let mut socket = sockets::connect(&server, path, protocol).await;
+    let long = Message::binary(vec![0; 1 << 20]);
+    socket.send(long).await.unwrap();
+    let echo = async {
+        let mut bytes = 0;
+        while bytes < (1 << 20) - 1 {
+            let message = socket.next().await.unwrap().unwrap();
+            bytes += message.len().saturating_sub(1);
+        }
+    };
+    tokio::time::timeout(limit, echo).await.expect("an echo");
     drop(socket);
     server.is_idle().await;
 }

@@ -179,10 +179,10 @@ async fn a_large_message_is_handed_on_in_parts_and_a_huge_one_ends_the_session()
     socket.send(binary(&vec![0; 100_001])).await.unwrap();
     assert_eq!(next(&mut socket).await, binary(b"\x01"));
     let part = next(&mut socket).await.into_data();
-    assert_eq!(part.len() - 1, 64 << 10);
+    assert_eq!(part.len() - 1, 16 << 10);
     assert_eq!(
-        copied(&mut socket, 100_000 - (64 << 10)).await.len(),
-        100_000 - (64 << 10)
+        copied(&mut socket, 100_000 - (16 << 10)).await.len(),
+        100_000 - (16 << 10)
     );
     drop(socket);
 

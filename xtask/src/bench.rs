@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Keep logs, metrics and the requests to ARM in this directory
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
+    /// With `--only hostile`: only this attack; repeat for more
+    #[arg(long, value_name = "NAME")]
+    attack: Vec<String>,
     /// With `--only charts`: files of `helm template`, or a directory of them
     #[arg(value_name = "DIR|FILE")]
     manifests: Option<PathBuf>,
@@ -58,6 +61,8 @@ pub(crate) struct Bench {
     programs: Programs,
     assets: Assets,
     logs: Option<PathBuf>,
+    /// Of `hostile`, all when there are none.
+    attacks: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
@@ -75,6 +80,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         },
         assets: Assets::resolve(stderr_progress)?,
         logs: args.logs.clone(),
+        attacks: args.attack.clone(),
     };
     let wanted = if args.only.is_empty() {
         Scenario::ALL.to_vec()

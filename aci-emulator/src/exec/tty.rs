@@ -107,7 +107,8 @@ impl<'a, W: Wire> Tty<'a, W> {
         None
     }
 
-    /// Waits; false when interrupted or the other side is gone. Other input is kept for later.
+    /// Waits; false when interrupted or the other side is gone. Other input is kept for later, as much as a terminal holds:
+    /// after that nothing more is taken from the wire.
     pub(crate) async fn sleep(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
         loop {
@@ -118,7 +119,7 @@ impl<'a, W: Wire> Tty<'a, W> {
             }
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return true,
-                received = self.wire.recv() => match received {
+                received = self.wire.recv(), if self.input.len() < LINE => match received {
                     Some(bytes) => self.input.extend(bytes),
                     None => return false,
                 },

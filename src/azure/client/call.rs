@@ -16,6 +16,7 @@ pub(super) struct Call {
     pub(super) operation: &'static str,
     pub(super) class: Class,
     pub(super) priority: CallPriority,
+    asked_by: Option<u64>,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) body: Option<Bytes>,
@@ -27,6 +28,7 @@ impl Call {
             operation,
             class,
             priority: CallPriority::default(),
+            asked_by: None,
             method,
             url,
             body: None,
@@ -74,12 +76,19 @@ impl Call {
         self
     }
 
+    /// The same call, asked for by somebody in the namespace with this number.
+    pub(super) fn asked_by(mut self, namespace: Option<u64>) -> Self {
+        self.asked_by = namespace;
+        self
+    }
+
     /// What the limiter has to know. The path of a container group is its name there.
     pub(super) fn permit_request(&self, tenant: u64) -> PermitRequest<'_> {
         PermitRequest {
             class: self.class,
             tenant,
             priority: self.priority,
+            asked_by: self.asked_by,
             group: self.url.path(),
         }
     }

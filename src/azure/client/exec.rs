@@ -32,21 +32,20 @@ struct Session {
 
 impl ArmClient {
     /// Starts `command`, one program without arguments, on a terminal of this size in a container (ARM: Containers -
-    /// Execute Command), and connects to it.
+    /// Execute Command), and connects to it. `asked_by`: see [`PermitRequest`](crate::azure::throttle::PermitRequest).
     pub async fn exec(
         &self,
-        rg: &str,
-        group: &str,
-        container: &str,
+        (rg, group, container): (&str, &str, &str),
         command: &str,
         (rows, cols): (u16, u16),
+        asked_by: Option<u64>,
     ) -> Result<Socket, AzureError> {
         let body = ExecRequest {
             command,
             terminal_size: Size { rows, cols },
         };
         let url = self.group_url(rg, &[group, "containers", container, "exec"])?;
-        let call = Call::post("exec", url).with(&body)?;
+        let call = Call::post("exec", url).with(&body)?.asked_by(asked_by);
         let session: Session = parse(&self.send(&call).await?)?;
         let client = self.sockets.sockets();
         let password = Authentication::FirstMessage(session.password);
@@ -56,12 +55,11 @@ impl ArmClient {
     /// Connects to the output of a container from now on (ARM: Containers - Attach).
     pub async fn attach(
         &self,
-        rg: &str,
-        group: &str,
-        container: &str,
+        (rg, group, container): (&str, &str, &str),
+        asked_by: Option<u64>,
     ) -> Result<Socket, AzureError> {
         let url = self.group_url(rg, &[group, "containers", container, "attach"])?;
-        let call = Call::post("attach", url);
+        let call = Call::post("attach", url).asked_by(asked_by);
         let session: Session = parse(&self.send(&call).await?)?;
         let client = self.sockets.sockets();
         let password = Authentication::HeaderAndFirstMessage(session.password);

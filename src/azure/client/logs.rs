@@ -23,13 +23,14 @@ impl ArmClient {
     ///
     /// # Errors
     /// Code `ContainerLogNotAvailable` while there is none yet.
+    ///
+    /// `asked_by`: see [`PermitRequest`](crate::azure::throttle::PermitRequest).
     pub async fn container_logs(
         &self,
-        rg: &str,
-        group: &str,
-        container: &str,
+        (rg, group, container): (&str, &str, &str),
         tail: Option<u32>,
         timestamps: bool,
+        asked_by: Option<u64>,
     ) -> Result<String, AzureError> {
         let mut url = self.group_url(rg, &[group, "containers", container, "logs"])?;
         if let Some(tail) = tail {
@@ -40,7 +41,8 @@ impl ArmClient {
         if timestamps {
             url.query_pairs_mut().append_pair("timestamps", "true");
         }
-        let logs: Logs = parse(&self.send(&Call::get("container_logs", url)).await?)?;
+        let call = Call::get("container_logs", url).asked_by(asked_by);
+        let logs: Logs = parse(&self.send(&call).await?)?;
         Ok(logs.content)
     }
 

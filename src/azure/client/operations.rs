@@ -130,6 +130,7 @@ impl ArmClient {
             class: Class::Create,
             tenant: self.tenant,
             priority: CallPriority::default(),
+            asked_by: None,
             group: url.path(),
         }
     }

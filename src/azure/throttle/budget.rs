@@ -84,8 +84,9 @@ pub struct Observed {
     pub remaining_1h: Option<u32>,
 }
 
+/// So many calls a second, and those that nobody wanted are saved up.
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
+pub(super) struct Bucket {
     tokens: f64,
     rate: f64,
     burst: f64,
@@ -93,7 +94,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    const fn new(rate: f64, burst: f64) -> Self {
+    pub(super) const fn new(rate: f64, burst: f64) -> Self {
         Self {
             tokens: burst,
             rate,
@@ -106,6 +107,28 @@ impl Bucket {
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.tokens = (self.tokens + passed * self.rate).min(self.burst);
         self.at = self.at.max(now);
+    }
+
+    /// How long the first who wants one has to wait.
+    pub(super) fn first(&mut self, now: Duration) -> Duration {
+        self.refill(now);
+        let wait = Duration::from_secs_f64(self.wait(0).min(3600.0));
+        // A rounded wait of less than a millisecond would spin.
+        if wait.is_zero() {
+            wait
+        } else {
+            wait.max(Duration::from_millis(1))
+        }
+    }
+
+    /// Takes one, or says how long to wait for it.
+    pub(super) fn take(&mut self, now: Duration) -> Result<(), Duration> {
+        let wait = self.first(now);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.tokens -= 1.0;
+        Ok(())
     }
 
     /// Seconds until one token can be taken and `ahead` have been taken before; 0 for now.

@@ -4,6 +4,7 @@
 //! container groups may have to wait for minutes. They get their position in the queue as an error at once and poll; the
 //! position is kept under the group's name as long as they do.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::super::error::{AzureError, ErrorClass};
-use super::budget::{Budget, Class, Observed, QueuePosition, Reservation, Settings};
+use super::budget::{Bucket, Budget, Class, Observed, QueuePosition, Reservation, Settings};
 use super::fair_queue::FairQueue;
 use super::log_polls::LogPollScheduler;
 use super::plan::{self, Planner, Turns};
@@ -49,6 +50,11 @@ pub enum CallPriority {
 
 /// Lanes of the queue of reads: one for each priority.
 const LANES: usize = 4;
+/// Logs that somebody asks for, in calls a second and at once: of ARM's 25 and 250 reads. Half of what the plan leaves.
+const LOGS: (f64, f64) = (2.5, 100.0);
+/// Sessions of exec and attach that somebody opens: of ARM's 10 and 200 writes, which are those of creates, signals and hooks
+/// too.
+const SESSIONS: (f64, f64) = (3.0, 60.0);
 
 /// A request for a permit to make one call.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +64,18 @@ pub struct PermitRequest<'a> {
     /// The connector: tenants take turns.
     pub tenant: u64,
     pub priority: CallPriority,
+    /// Of a log or a session that somebody asked for: the namespace of the pod, as a number. Such calls have a share of the
+    /// budget, in which namespaces take turns, and wait for that first: a loop of them delays no pod.
+    pub asked_by: Option<u64>,
     /// For creates and deletes: the name of the group, under which the position in the queue is kept.
     pub group: &'a str,
+}
+
+/// A namespace as a number, for [`PermitRequest::asked_by`].
+pub fn asked_by(namespace: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    namespace.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl PermitRequest<'_> {
@@ -70,6 +86,78 @@ impl PermitRequest<'_> {
             Class::Write | Class::Delete => 0,
         }
     }
+
+    /// What is waited for before the permit.
+    fn share(&self) -> Option<Place> {
+        let line = match self.class {
+            Class::Read => Line::Logs,
+            Class::Write => Line::Sessions,
+            Class::Create | Class::Delete => return None,
+        };
+        self.asked_by.map(|namespace| Place {
+            line,
+            lane: 0,
+            tenant: namespace,
+        })
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            line: match self.class {
+                Class::Read => Line::Reads,
+                _ => Line::Writes,
+            },
+            lane: self.lane(),
+            tenant: self.tenant,
+        }
+    }
+}
+
+/// Where callers wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Reads,
+    Writes,
+    /// The share of logs in the reads.
+    Logs,
+    /// The share of sessions in the writes.
+    Sessions,
+}
+
+impl Line {
+    /// What is used up when nobody has a turn there.
+    fn budget(self) -> &'static str {
+        match self {
+            Self::Reads => "budget of read calls",
+            Self::Writes => "budget of write calls",
+            Self::Logs => "share of kubectl logs in the budget of read calls",
+            Self::Sessions => "share of kubectl exec and attach in the budget of write calls",
+        }
+    }
+}
+
+/// Where in a line somebody waits.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    line: Line,
+    lane: usize,
+    tenant: u64,
+}
+
+/// What takes turns on its own within a budget.
+#[derive(Debug)]
+struct Share {
+    bucket: Bucket,
+    queue: FairQueue<u64, Arc<Notify>>,
+}
+
+impl Share {
+    fn new((rate, burst): (f64, f64)) -> Self {
+        Self {
+            bucket: Bucket::new(rate, burst),
+            queue: FairQueue::new(1, None),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +165,8 @@ struct State {
     budget: Budget,
     reads: FairQueue<u64, Arc<Notify>>,
     writes: FairQueue<u64, Arc<Notify>>,
+    logs: Share,
+    sessions: Share,
     counted: FairQueue<String, Ticket>,
     planner: Planner,
     metrics: Turns,
@@ -84,17 +174,40 @@ struct State {
 }
 
 impl State {
-    /// The queue of a class whose callers wait here.
-    fn queue(&mut self, class: Class) -> &mut FairQueue<u64, Arc<Notify>> {
-        if class == Class::Read {
-            &mut self.reads
-        } else {
-            &mut self.writes
+    fn queue(&mut self, line: Line) -> &mut FairQueue<u64, Arc<Notify>> {
+        match line {
+            Line::Reads => &mut self.reads,
+            Line::Writes => &mut self.writes,
+            Line::Logs => &mut self.logs.queue,
+            Line::Sessions => &mut self.sessions.queue,
         }
     }
 
-    fn wake_head(&mut self, class: Class) {
-        if let Some((_, notify)) = self.queue(class).head() {
+    /// How long the first in a line has to wait.
+    fn wait(&mut self, line: Line, now: Duration) -> Duration {
+        let first = QueuePosition::default();
+        match line {
+            Line::Reads => self.budget.wait(Class::Read, first, now).0,
+            Line::Writes => self.budget.wait(Class::Write, first, now).0,
+            Line::Logs => self.logs.bucket.first(now),
+            Line::Sessions => self.sessions.bucket.first(now),
+        }
+    }
+
+    /// Takes one call, or says how long to wait.
+    fn take(&mut self, line: Line, now: Duration) -> Result<[Reservation; 2], Duration> {
+        let first = QueuePosition::default();
+        let taken = match line {
+            Line::Reads => self.budget.take(Class::Read, first, now),
+            Line::Writes => self.budget.take(Class::Write, first, now),
+            Line::Logs => return self.logs.bucket.take(now).map(|()| <_>::default()),
+            Line::Sessions => return self.sessions.bucket.take(now).map(|()| <_>::default()),
+        };
+        taken.map_err(|(wait, _)| wait)
+    }
+
+    fn wake_head(&mut self, line: Line) {
+        if let Some((_, notify)) = self.queue(line).head() {
             notify.notify_one();
         }
     }
@@ -118,6 +231,8 @@ impl Limiter {
                 reads: FairQueue::new(LANES, Some(PATIENCE))
                     .with_patience(CallPriority::Metrics as usize, PATIENCE_FOR_METRICS),
                 writes: FairQueue::new(1, None),
+                logs: Share::new(LOGS),
+                sessions: Share::new(SESSIONS),
                 counted: FairQueue::new(2, None),
                 planner: Planner::default(),
                 metrics: Turns::default(),
@@ -150,13 +265,18 @@ impl Limiter {
         deadline: Instant,
     ) -> Result<Permit, AzureError> {
         match request.class {
+            Class::Create | Class::Delete => return self.wait_in_queue(request, deadline).await,
             Class::Read if request.priority == CallPriority::Metrics => {
                 self.wait_for_metrics(deadline).await?;
-                self.wait_for_turn(request, deadline).await
             }
-            Class::Read | Class::Write => self.wait_for_turn(request, deadline).await,
-            Class::Create | Class::Delete => self.wait_in_queue(request, deadline).await,
+            Class::Read | Class::Write => {}
         }
+        let mut waited = Duration::ZERO;
+        if let Some(share) = request.share() {
+            waited = self.wait_for_turn(share, deadline).await?.1;
+        }
+        let (taken, for_turn) = self.wait_for_turn(request.place(), deadline).await?;
+        Ok(self.permit(request.class, taken, waited + for_turn))
     }
 
     /// Notes what polling the running pods of `node` costs, and returns the intervals at which to poll.
@@ -192,44 +312,42 @@ impl Limiter {
             (wait, turn)
         };
         if Instant::now() + wait > deadline {
-            return Err(no_turn(Class::Read, wait));
+            return Err(no_turn(Line::Reads.budget(), wait));
         }
         tokio::time::sleep(wait).await;
         turn.use_up();
         Ok(())
     }
 
+    /// The first turn at `place`, and how long it was waited for.
     async fn wait_for_turn(
-        self: &Arc<Self>,
-        request: PermitRequest<'_>,
+        &self,
+        place: Place,
         deadline: Instant,
-    ) -> Result<Permit, AzureError> {
-        let (class, asked) = (request.class, Instant::now());
+    ) -> Result<([Reservation; 2], Duration), AzureError> {
+        let (line, asked) = (place.line, Instant::now());
         let (waiter, notify) = {
             let mut state = self.state.lock();
-            let here = QueuePosition::default();
-            if state.queue(class).is_empty()
-                && let Ok(taken) = state.budget.take(class, here, self.now())
+            if state.queue(line).is_empty()
+                && let Ok(taken) = state.take(line, self.now())
             {
-                return Ok(self.permit(class, taken, Duration::ZERO));
+                return Ok((taken, Duration::ZERO));
             }
             // A longer wait of those behind the first is not final: answers may show a larger limit.
-            let (wait, _) = state.budget.wait(class, here, self.now());
-            let full = state.queue(class).waiting(request.tenant) >= MAX_WAITING;
+            let wait = state.wait(line, self.now());
+            let full = state.queue(line).waiting(place.tenant) >= MAX_WAITING;
             if full || Instant::now() + wait > deadline {
-                return Err(no_turn(class, wait.max(Duration::from_millis(100))));
+                let wait = wait.max(Duration::from_millis(100));
+                return Err(no_turn(line.budget(), wait));
             }
             state.waiters += 1;
             let (id, notify) = (state.waiters, Arc::new(Notify::new()));
-            let (lane, tenant) = (request.lane(), request.tenant);
             state
-                .queue(class)
-                .push(lane, tenant, id, Arc::clone(&notify));
+                .queue(line)
+                .push(place.lane, place.tenant, id, Arc::clone(&notify));
             let waiter = Waiter {
                 limiter: self,
-                class,
-                lane,
-                tenant,
+                place,
                 id,
             };
             (waiter, notify)
@@ -238,21 +356,18 @@ impl Limiter {
             let wait = {
                 let mut state = self.state.lock();
                 let first = state
-                    .queue(class)
+                    .queue(line)
                     .head()
                     .is_some_and(|(id, _)| *id == waiter.id);
                 if first {
-                    match state
-                        .budget
-                        .take(class, QueuePosition::default(), self.now())
-                    {
+                    match state.take(line, self.now()) {
                         Ok(taken) => {
                             state
-                                .queue(class)
-                                .serve(waiter.lane, waiter.tenant, &waiter.id);
-                            return Ok(self.permit(class, taken, asked.elapsed()));
+                                .queue(line)
+                                .serve(place.lane, place.tenant, &waiter.id);
+                            return Ok((taken, asked.elapsed()));
                         }
-                        Err((wait, _)) => Some(wait),
+                        Err(wait) => Some(wait),
                     }
                 } else {
                     None
@@ -260,12 +375,12 @@ impl Limiter {
             };
             let turn = wait.map_or(deadline, |wait| Instant::now() + wait);
             if wait.is_some() && turn > deadline {
-                return Err(no_turn(class, wait.unwrap_or_default()));
+                return Err(no_turn(line.budget(), wait.unwrap_or_default()));
             }
             tokio::select! {
                 () = notify.notified() => {}
                 () = tokio::time::sleep_until(turn) => if wait.is_none() {
-                    return Err(no_turn(class, Duration::from_secs(1)));
+                    return Err(no_turn(line.budget(), Duration::from_secs(1)));
                 },
             }
         }
@@ -309,19 +424,16 @@ impl Drop for MetricsTurn<'_> {
 /// A caller that waits; leaves the queue when dropped, and wakes the next one.
 struct Waiter<'a> {
     limiter: &'a Limiter,
-    class: Class,
-    lane: usize,
-    tenant: u64,
+    place: Place,
     id: u64,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.state.lock();
-        state
-            .queue(self.class)
-            .remove(self.lane, self.tenant, &self.id);
-        state.wake_head(self.class);
+        let Place { line, lane, tenant } = self.place;
+        state.queue(line).remove(lane, tenant, &self.id);
+        state.wake_head(line);
     }
 }
 
@@ -359,8 +471,10 @@ impl Permit {
         if rate.total_cmp(&before).is_ne() {
             self.limiter.log_polls.set_rate(plan::log_reads(rate));
         }
-        if matches!(self.class, Class::Read | Class::Write) {
-            state.wake_head(self.class);
+        match self.class {
+            Class::Read => state.wake_head(Line::Reads),
+            Class::Write => state.wake_head(Line::Writes),
+            Class::Create | Class::Delete => {}
         }
     }
 }
@@ -378,10 +492,9 @@ impl Drop for Permit {
     }
 }
 
-fn no_turn(class: Class, wait: Duration) -> AzureError {
+fn no_turn(budget: &str, wait: Duration) -> AzureError {
     let text = format!(
-        "the budget of {} calls of this subscription and principal is used up; next turn in about {} s",
-        class.name(),
+        "the {budget} of this subscription and principal is used up; next turn in about {} s",
         wait.as_secs_f64().ceil()
     );
     AzureError {

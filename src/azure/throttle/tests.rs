@@ -1,3 +1,4 @@
+mod asked;
 mod together;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ fn request(class: Class) -> PermitRequest<'static> {
         class,
         tenant: 1,
         priority: CallPriority::Interactive,
+        asked_by: None,
         group: "",
     }
 }
@@ -27,6 +29,7 @@ fn create(tenant: u64, group: &str) -> PermitRequest<'_> {
         class: Class::Create,
         tenant,
         priority: CallPriority::Interactive,
+        asked_by: None,
         group,
     }
 }

@@ -16,6 +16,7 @@ use super::texts::Room;
 use super::{Logs, StreamSlot, WINDOW, Whole, Writer, lines};
 use crate::azure::{AzureError, ErrorClass};
 use crate::kube::backoff::Backoff;
+use crate::provider::LogPart;
 use crate::translate::PodKey;
 
 /// A larger window has so many times the lines.
@@ -210,10 +211,12 @@ impl Follower {
             let room = self.logs.texts.room(&self.key.namespace).await;
             let mut room = room.map_err(|refusal| busy(&refusal.text))?;
             let logs = &self.logs.containers;
-            let content = match logs
-                .logs(&self.key, &self.container, self.window, true)
-                .await
-            {
+            let part = LogPart {
+                tail: self.window,
+                timestamps: true,
+                planned: true,
+            };
+            let content = match logs.logs(&self.key, &self.container, part).await {
                 Err(error) if error.code == "ContainerLogNotAvailable" => String::new(),
                 other => other?,
             };

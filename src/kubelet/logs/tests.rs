@@ -29,13 +29,7 @@ struct Script {
 
 #[async_trait]
 impl Containers for Script {
-    async fn logs(
-        &self,
-        _: &PodKey,
-        container: &str,
-        _: Option<u32>,
-        timestamps: bool,
-    ) -> Result<String, AzureError> {
+    async fn logs(&self, _: &PodKey, container: &str, part: LogPart) -> Result<String, AzureError> {
         assert_eq!(container, "c");
         self.looks.fetch_add(1, Ordering::Relaxed);
         let mut answers = self.answers.lock();
@@ -43,7 +37,7 @@ impl Containers for Script {
         if answers.is_empty() {
             answers.push_back(next.clone());
         }
-        if timestamps {
+        if part.timestamps {
             return next;
         }
         next.map(|content| content.replace(&format!("{T} "), ""))
@@ -141,7 +135,7 @@ impl Rig {
             container: "c".to_owned(),
         };
         let options = options::parse(query, Timestamp::now()).unwrap();
-        let slot = self.slots.take("ns".to_owned()).unwrap();
+        let slot = self.slots.take("ns", None).unwrap();
         self.logs.answer(target, options, slot).await
     }
 

@@ -13,8 +13,9 @@ use super::super::api_error::ApiError;
 const MOST: usize = 96 << 20;
 /// Readers of one namespace who do not read on leave half of it to the others.
 const NAMESPACE: usize = MOST / 2;
-/// What a text may have until it is there: Azure's answer is not longer.
-const UNKNOWN: usize = 8 << 20;
+/// What a text may have until it is there: Azure's answer of 8 MB in JSON, in which each end of a line is two bytes, and twice the 4 MB
+/// of text that are read out of it.
+const UNKNOWN: usize = 16 << 20;
 /// Bytes are counted by so many.
 const UNIT: usize = 1 << 10;
 /// Who does not get room within this time is told to come again.

@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::options::Sizes;
 use super::{CLOSE_TIMEOUT, Options, Status, streams};
+use crate::kubelet::stream_slots::LongMessages;
 use crate::kubelet::upgrade::{Connection, Times};
 use crate::kubelet::websocket::{self, Incoming, Outgoing};
 use crate::provider::exec::{Output, Streams};
 
 /// Bytes of standard input that are handed on at once.
-const PART: usize = 64 << 10;
+const PART: usize = 16 << 10;
 
 /// Channels, as the kubelet numbers them.
 mod channel {
@@ -74,7 +75,7 @@ impl Codec {
 }
 
 pub(super) async fn serve<W, F>(
-    connection: Connection,
+    (connection, long): (Connection, LongMessages),
     protocol: Option<&'static str>,
     options: Options,
     times: Times,
@@ -87,7 +88,8 @@ pub(super) async fn serve<W, F>(
     // A client that names no protocol speaks the first one.
     let protocol = protocol.unwrap_or("channel.k8s.io");
     let codec = Codec::of(protocol);
-    let (mut outgoing, mut incoming) = websocket::accept(connection).await;
+    let (mut outgoing, mut incoming) = websocket::accept(connection, long).await;
+    let meter = incoming.meter();
     let (streams, ends) = streams(options, &gone);
     let moved = Arc::new(Mutex::new(Instant::now()));
     let read = read(&mut incoming, codec, ends.stdin, ends.resize, &moved);
@@ -158,6 +160,9 @@ pub(super) async fn serve<W, F>(
             tracing::debug!(%error, "the client of a session has gone");
             gone.cancel();
             drop(output);
+            if meter.has_refused() {
+                refuse(&mut outgoing, codec, protocol, times).await;
+            }
             if status.is_none() {
                 let _ = timeout(CLOSE_TIMEOUT, work).await;
             }
@@ -181,7 +186,8 @@ async fn read(
                 while let Some(sender) = &stdin
                     && !bytes.is_empty()
                 {
-                    let part = bytes.split_to(bytes.len().min(PART));
+                    // A copy: a part that waits would keep all of the message.
+                    let part = Bytes::copy_from_slice(&bytes.split_to(bytes.len().min(PART)));
                     if sender.send(part).await.is_err() {
                         stdin = None;
                     }
@@ -200,6 +206,22 @@ async fn read(
             }
             _ => {}
         }
+    }
+}
+
+/// Tells a client why he is not heard any more, if he listens.
+async fn refuse(outgoing: &mut Outgoing, codec: Codec, protocol: &str, times: Times) {
+    let status = Status::ended(websocket::NO_ROOM).bytes(protocol);
+    let end = CloseFrame {
+        code: CloseCode::Size,
+        reason: Utf8Bytes::default(),
+    };
+    let told = async {
+        send(outgoing, codec.encode(channel::ERROR, &status), times).await?;
+        send(outgoing, Message::Close(Some(end)), times).await
+    };
+    if !matches!(timeout(times.close, told).await, Ok(Ok(()))) {
+        tracing::debug!("a client was not told that its message is too long");
     }
 }
 

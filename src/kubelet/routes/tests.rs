@@ -13,6 +13,7 @@ use crate::azure::monitor::Series;
 use crate::azure::throttle::LogPollScheduler;
 use crate::kubelet::client_ca;
 use crate::pods::snapshot::{self, RunningContainer, RunningPod};
+use crate::provider::LogPart;
 use crate::provider::exec::{Command, ExecError, Exit, Streams};
 use crate::translate::PodKey;
 
@@ -21,13 +22,7 @@ struct Nothing;
 
 #[async_trait]
 impl Containers for Nothing {
-    async fn logs(
-        &self,
-        _: &PodKey,
-        _: &str,
-        _: Option<u32>,
-        _: bool,
-    ) -> Result<String, AzureError> {
+    async fn logs(&self, _: &PodKey, _: &str, _: LogPart) -> Result<String, AzureError> {
         Ok(String::new())
     }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::azure::monitor::{Metric, Point, Series};
 use crate::azure::throttle::LogPollScheduler;
 use crate::pods::snapshot::{self, NodePods, RunningContainer};
+use crate::provider::LogPart;
 use crate::provider::exec::{Command, ExecError, Exit, Streams};
 
 /// Azure Monitor, which takes a second for each answer.
@@ -18,13 +19,7 @@ struct Monitor {
 
 #[async_trait]
 impl Containers for Monitor {
-    async fn logs(
-        &self,
-        _: &PodKey,
-        _: &str,
-        _: Option<u32>,
-        _: bool,
-    ) -> Result<String, AzureError> {
+    async fn logs(&self, _: &PodKey, _: &str, _: LogPart) -> Result<String, AzureError> {
         Ok(String::new())
     }
 

@@ -66,6 +66,13 @@ impl Engine {
         let was_deleting = record.is_deleting();
         record.pod = None;
         match &mut record.stage {
+            // The group was to make room for another one. Its delete is not on its way yet, or has failed or waits: by now it may
+            // have started after all, and whether the pod is gone has to be asked.
+            Stage::Removing(removal)
+                if removal.makes_room() && !removal.accepted && record.exists != Exists::No =>
+            {
+                record.enter(now, Stage::Orphaned(Orphan::Vanished { at: now.mono }));
+            }
             // Its group was condemned while the pod was there.
             Stage::Removing(removal) => removal.why = Why::PodGone,
             Stage::Gone | Stage::Orphaned(_) => {}

@@ -4,6 +4,7 @@
 mod acts;
 mod azure;
 mod properties;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -52,6 +53,7 @@ struct World {
     queue: Queue<PodKey>,
     list_due: Option<Duration>,
     failing: u8,
+    trouble: trouble::Trouble,
     /// The first GET of a group answers 404.
     lying: bool,
     /// Groups that no GET has been answered about.
@@ -169,6 +171,7 @@ impl World {
             queue: Queue::default(),
             list_due: None,
             failing: 0,
+            trouble: trouble::Trouble::default(),
             lying: false,
             unseen: BTreeSet::new(),
             fails_after_effect: false,
@@ -212,6 +215,7 @@ impl World {
         self.flying.clear();
         self.listing = None;
         self.lies.clear();
+        self.trouble.forget_all();
         self.probing.clear();
         self.step(Input::Suspended(self.suspended));
         self.step(tenants(self.allowed));

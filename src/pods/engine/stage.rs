@@ -132,6 +132,11 @@ impl Removal {
         self.why == Why::Unprovisioned && self.unseen && !self.accepted
     }
 
+    /// Whether another group is made afterwards.
+    pub(super) fn makes_room(&self) -> bool {
+        matches!(self.why, Why::Replace | Why::Unprovisioned)
+    }
+
     /// Names of the containers that ran when it was looked last.
     pub(super) fn running(&self) -> Vec<String> {
         self.last

@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::super::Containers as _;
 use super::super::exec::{Command, Streams};
+use super::super::{Containers as _, LogPart};
 use super::*;
 use crate::api::Os;
 use crate::azure::model::{RegistryCredential, SecretBytes};
@@ -305,6 +305,7 @@ async fn a_create_that_waits_for_its_turn_costs_no_token() {
             class,
             tenant: u64::MAX,
             priority: CallPriority::default(),
+            asked_by: None,
             group,
         };
         limiter.acquire(request, Instant::now()).await
@@ -380,7 +381,9 @@ async fn whoever_misses_a_container_raises_a_doubt() {
         tty: false,
     };
 
-    aci.logs(&pod("a"), "c", None, false).await.unwrap_err();
+    aci.logs(&pod("a"), "c", LogPart::default())
+        .await
+        .unwrap_err();
     let run = aci.exec(&pod("b"), "c", &command, streams()).await;
     let shown = aci.attach(&pod("c"), "c", false, streams()).await;
     assert!(run.is_err() && shown.is_err(), "there is no such group");

@@ -11,6 +11,7 @@ use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, remark};
 use crate::api::Os;
 use crate::azure::AzureError;
 use crate::azure::exec::Socket;
+use crate::azure::throttle::asked_by;
 use crate::provider::Aci;
 use crate::translate::PodKey;
 
@@ -23,7 +24,8 @@ const NO_INPUT: &str =
 const SHELL: &str = "/bin/sh";
 
 impl Aci {
-    /// Runs `command` in a container until it ends.
+    /// Runs `command` in a container until it ends; `asked` by a user, or by a probe that goes on and on: then the session waits
+    /// for the turn of its namespace.
     ///
     /// # Errors
     /// See [`ExecError`].
@@ -33,6 +35,7 @@ impl Aci {
         container: &str,
         command: &Command,
         mut streams: Streams,
+        asked: bool,
     ) -> Result<Exit, ExecError> {
         let Some(program) = command.argv.first() else {
             return Err(ExecError::NoCommand);
@@ -43,22 +46,23 @@ impl Aci {
         };
         let size = size.ok().flatten().unwrap_or_default();
         let settings = Settings::default();
+        let asked = asked.then(|| asked_by(&pod.namespace));
         if self.os() == Os::Windows {
             // Nothing between us and the program: its arguments are ACI's to split, its exit code nobody's to know.
             let socket = self
-                .open(pod, container, &command.argv.join(" "), size)
+                .open(pod, container, &command.argv.join(" "), size, asked)
                 .await?;
             let (console, driver) = parts(socket);
             return drive(driver, dialog::raw(console, settings, streams)).await;
         }
-        let socket = self.open(pod, container, SHELL, size).await?;
+        let socket = self.open(pod, container, SHELL, size, asked).await?;
         let mark = Mark::new(RandomState::new().hash_one(container));
         let (console, driver) = parts(socket);
         let run = dialog::run(console, settings, &mark, command, &mut streams);
         match drive(driver, run).await {
             // An image without `/bin/sh` may still have the one program that was asked for.
             Err(ExecError::NoShell(_)) if command.tty && command.argv.len() == 1 => {
-                let socket = self.open(pod, container, program, size).await?;
+                let socket = self.open(pod, container, program, size, asked).await?;
                 let (console, driver) = parts(socket);
                 drive(driver, dialog::raw(console, settings, streams)).await
             }
@@ -76,7 +80,7 @@ impl Aci {
         container: &str,
     ) -> Result<Exit, ExecError> {
         let socket = self
-            .open(pod, container, SHELL, TerminalSize::default())
+            .open(pod, container, SHELL, TerminalSize::default(), None)
             .await?;
         let mark = Mark::new(RandomState::new().hash_one(container));
         let (console, driver) = parts(socket);
@@ -95,9 +99,10 @@ impl Aci {
         streams: Streams,
     ) -> Result<Exit, ExecError> {
         let group = self.group_name(pod);
+        let of = (self.scope.resource_group.as_str(), &*group, container);
         let socket = self
             .arm
-            .attach(&self.scope.resource_group, &group, container)
+            .attach(of, Some(asked_by(&pod.namespace)))
             .await
             .map_err(ExecError::Attach)?;
         if streams.stdin.is_some() {
@@ -114,12 +119,12 @@ impl Aci {
         container: &str,
         command: &str,
         size: TerminalSize,
+        asked: Option<u64>,
     ) -> Result<Socket, AzureError> {
         let group = self.group_name(pod);
+        let of = (self.scope.resource_group.as_str(), &*group, container);
         let size = (size.rows, size.columns);
-        self.arm
-            .exec(&self.scope.resource_group, &group, container, command, size)
-            .await
+        self.arm.exec(of, command, size, asked).await
     }
 }
 

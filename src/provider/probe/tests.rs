@@ -85,6 +85,57 @@ async fn http_is_asked_as_a_kubelet_asks_and_200_to_399_are_well() {
     }
 }
 
+/// A tenant's program answers 256 probes at once.
+#[tokio::test]
+async fn an_answer_whose_header_does_not_end_is_given_up() {
+    for (header, well) in [
+        (format!("x: {}\r\n", "x".repeat(31 << 10)), true),
+        ("a: b\r\n".repeat(90), true),
+        (format!("x: {}\r\n", "x".repeat(100 << 10)), false),
+        ("a: b\r\n".repeat(101), false),
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{header}content-length: 0\r\n\r\n");
+        let (address, _, _task) = server(answer.leak()).await;
+        let found = get(address, "/", &[]).await;
+        match found {
+            ProbeAnswer::Success => assert!(well, "{} bytes were read", header.len()),
+            ProbeAnswer::Failure(why) => {
+                assert!(!well && why.starts_with("Get \"http://"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn any_certificate_will_do() {
+    let made = rcgen::generate_simple_self_signed(vec!["elsewhere".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _task = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = tls.accept(stream).await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            read.push(stream.read_u8().await.unwrap());
+        }
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let found = client().probe(address, true, "/", &[], TIME).await;
+    assert_eq!(found, ProbeAnswer::Success);
+}
+
 #[tokio::test]
 async fn redirects_lead_on_within_the_host_and_nowhere_else() {
     let (well, _, _task) = server("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;

@@ -43,7 +43,9 @@ async fn what_writes_is_not_sent_and_what_reads_is() {
             .await
             .unwrap_err(),
     );
-    let exec = client.exec("rg", "g", "main", "/bin/sh", (24, 80)).await;
+    let exec = client
+        .exec(("rg", "g", "main"), "/bin/sh", (24, 80), None)
+        .await;
     refused(&exec.unwrap_err());
     client.get_group("rg", "g").await.unwrap();
     let sent: Vec<String> = server.calls().into_iter().map(|call| call.method).collect();

@@ -56,7 +56,9 @@ async fn replay(call: &str, status: u16, body: &Value) -> Result<Vec<String>, Az
             usages.into_iter().map(|usage| usage.name.value).collect()
         }
         "container_logs" => {
-            let log = client.container_logs("rg", "g", "c", None, false).await?;
+            let log = client
+                .container_logs(("rg", "g", "c"), None, false, None)
+                .await?;
             vec![log]
         }
         other => panic!("{other}"),

@@ -16,8 +16,8 @@ use vkc::azure::throttle::LogPollScheduler;
 use vkc::kube::client::Impersonation;
 use vkc::kube::events::Events;
 use vkc::kubelet::{self, Serving, client_ca};
-use vkc::provider::Containers;
 use vkc::provider::exec::{Command, ExecError, Exit, Streams};
+use vkc::provider::{Containers, LogPart};
 use vkc::translate::PodKey;
 
 use crate::support::fixture::eventually;
@@ -29,13 +29,7 @@ struct Nothing;
 
 #[async_trait]
 impl Containers for Nothing {
-    async fn logs(
-        &self,
-        _: &PodKey,
-        _: &str,
-        _: Option<u32>,
-        _: bool,
-    ) -> Result<String, AzureError> {
+    async fn logs(&self, _: &PodKey, _: &str, _: LogPart) -> Result<String, AzureError> {
         Ok(String::new())
     }
 

@@ -238,6 +238,13 @@ impl Rig {
         Ok((f64::from(u32::try_from(kib)?) / 1024.0, cpu))
     }
 
+    /// The largest resident set that `vkc` has had, in MiB.
+    pub(super) fn peak(&mut self) -> Result<f64> {
+        self.check()?;
+        let (kib, _) = resident_kib(self.operator.process().id()).context("no VmHWM of vkc")?;
+        Ok(f64::from(u32::try_from(kib)?) / 1024.0)
+    }
+
     pub(super) fn audit(&self) -> Result<Audit> {
         Audit::from_now(self.plane.audit_log())
     }
@@ -268,7 +275,8 @@ impl Rig {
         done.into_iter().collect()
     }
 
-    fn pod(&self, name: &str, restart_policy: &str) -> Pod {
+    /// A pod of the template.
+    pub(super) fn pod(&self, name: &str, restart_policy: &str) -> Pod {
         Pod {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),

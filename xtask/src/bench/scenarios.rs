@@ -5,6 +5,7 @@ mod exec;
 mod fleet;
 mod forward;
 mod handover;
+mod hostile;
 mod logs;
 mod memory;
 mod probes;
@@ -73,12 +74,14 @@ pub(crate) enum Scenario {
     /// 1,000 pods with a readiness probe every 10 s
     #[value(name = "probes-1000")]
     Probes1000,
+    /// What a tenant or a neighbour in the network does to the pods of another
+    Hostile,
     /// What becomes of the pods of rendered charts; by itself, and only when it is asked for
     Charts,
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::OnePod,
         Self::Burst100,
         Self::DeleteOne,
@@ -96,6 +99,7 @@ impl Scenario {
         Self::Restart1000,
         Self::Scrape1000,
         Self::Probes1000,
+        Self::Hostile,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -117,6 +121,7 @@ impl Scenario {
             Self::Restart1000 => "restart-1000",
             Self::Scrape1000 => "scrape-1000",
             Self::Probes1000 => "probes-1000",
+            Self::Hostile => "hostile",
             Self::Charts => "charts",
         }
     }
@@ -141,6 +146,7 @@ impl Scenario {
             Self::Restart1000 => restart_thousand::METHOD,
             Self::Scrape1000 => scrape::METHOD,
             Self::Probes1000 => probes::METHOD,
+            Self::Hostile => hostile::METHOD,
             Self::Charts => "Counted, not measured: docs/charts.md.",
         }
     }
@@ -161,6 +167,7 @@ impl Scenario {
             | Self::Scrape1000
             | Self::Probes1000 => 20,
             Self::Fleet1000 | Self::CreateWindow | Self::Handover => 25,
+            Self::Hostile => 60,
         })
     }
 
@@ -188,6 +195,7 @@ impl Scenario {
             Self::Restart1000 => Box::pin(restart_thousand::run(bench)),
             Self::Scrape1000 => Box::pin(scrape::run(bench)),
             Self::Probes1000 => Box::pin(probes::run(bench)),
+            Self::Hostile => Box::pin(hostile::run(bench)),
             Self::Charts => bail!("charts are counted by themselves"),
         };
         let limit = self.deadline();

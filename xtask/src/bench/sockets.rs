@@ -104,15 +104,32 @@ impl Cluster {
     }
 
     async fn exec(&self, pod: &str, options: &str, argv: &[&str]) -> Result<Socket> {
+        self.exec_in(("default", pod), options, argv, PROTOCOL)
+            .await
+    }
+
+    /// A session in the first container of a pod, in one of the protocols.
+    pub(super) async fn exec_in(
+        &self,
+        (namespace, pod): (&str, &str),
+        options: &str,
+        argv: &[&str],
+        protocol: &'static str,
+    ) -> Result<Socket> {
         let mut url = format!(
-            "{}/api/v1/namespaces/default/pods/{pod}/exec?container={CONTAINER}&{options}",
+            "{}/api/v1/namespaces/{namespace}/pods/{pod}/exec?container={CONTAINER}&{options}",
             self.base
         );
         for word in argv {
             url.push_str("&command=");
             url.push_str(&encode(word));
         }
-        connect(&self.tls, &url, Some(PROTOCOL)).await
+        connect(&self.tls, &url, Some(protocol)).await
+    }
+
+    /// TLS as the administrator, and `host:port`.
+    pub(super) fn door(&self) -> (&TlsConnector, &str) {
+        (&self.tls, self.base.trim_start_matches("wss://"))
     }
 
     /// `cat` on a terminal, ready to show what is typed.

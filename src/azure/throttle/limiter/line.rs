@@ -123,7 +123,8 @@ impl Limiter {
                 }
                 if state.counted.get_mut(lane, tenant, &key).is_none() {
                     if state.counted.waiting(tenant) >= MAX_QUEUED {
-                        return Err(no_turn(request.class, wait.max(QUEUED_POLL)));
+                        let budget = format!("budget of {} calls", request.class.name());
+                        return Err(no_turn(&budget, wait.max(QUEUED_POLL)));
                     }
                     let ticket = Ticket {
                         since,

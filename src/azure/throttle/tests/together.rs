@@ -40,6 +40,7 @@ impl Server {
             class: Class::Read,
             tenant: 1,
             priority,
+            asked_by: None,
             group: "",
         };
         let asked = Instant::now();

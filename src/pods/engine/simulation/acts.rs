@@ -5,8 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::trouble::{CREATES, DELETES};
 use super::{Input, Pod, World, key, tenants};
 use crate::pods::engine::ProbeNews;
+use crate::provider::FailureKind;
 use crate::translate::{ProbeKind, Probed};
 
 /// What may happen to the world.
@@ -37,6 +39,11 @@ pub(super) enum Act {
     Ready(u8, bool),
     /// A container fails its liveness probe.
     Unhealthy(u8),
+    /// So many creates are refused, for this.
+    RefuseCreates(u8, FailureKind),
+    RefuseDeletes(u8, FailureKind),
+    /// So many groups are made and not provisioned; they may start so many seconds after Azure gave up.
+    Unprovision(u8, Option<u8>),
 }
 
 pub(super) fn act() -> impl Strategy<Value = Act> {
@@ -56,6 +63,9 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => (0u8..12).prop_map(Act::WatchLies),
         3 => (0u8..12, any::<bool>()).prop_map(|(n, ready)| Act::Ready(n, ready)),
         2 => (0u8..12).prop_map(Act::Unhealthy),
+        2 => (1u8..5, prop::sample::select(&CREATES[..])).prop_map(|(many, kind)| Act::RefuseCreates(many, kind)),
+        1 => (1u8..5, prop::sample::select(&DELETES[..])).prop_map(|(many, kind)| Act::RefuseDeletes(many, kind)),
+        2 => (1u8..5, prop::option::of(1u8..40)).prop_map(|(many, late)| Act::Unprovision(many, late)),
     ]
 }
 
@@ -156,6 +166,12 @@ impl World {
                     };
                     self.step(Input::Probed(key(&uid), news));
                 }
+            }
+            Act::RefuseCreates(many, kind) => self.trouble.creates = Some((*many, *kind)),
+            Act::RefuseDeletes(many, kind) => self.trouble.deletes = Some((*many, *kind)),
+            Act::Unprovision(many, late) => {
+                let late = late.map(|seconds| Duration::from_secs(seconds.into()));
+                self.trouble.unprovisioned = Some((*many, late));
             }
             Act::WatchLies(n) => {
                 let uid = self.newest(*n);

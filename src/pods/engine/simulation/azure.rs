@@ -12,13 +12,13 @@ use crate::provider::{
 };
 use crate::translate::PodKey;
 
-const STARTS_AFTER: Duration = Duration::from_secs(3);
+pub(super) const STARTS_AFTER: Duration = Duration::from_secs(3);
 /// The container of a job ends so long after its start.
 const JOB_TAKES: Duration = Duration::from_secs(4);
 /// Containers end so long after SIGTERM.
 const ENDS_AFTER: Duration = Duration::from_secs(2);
 
-fn failure() -> Failure {
+pub(super) fn failure() -> Failure {
     Failure {
         kind: FailureKind::Uncertain,
         reason: "Simulated",
@@ -59,6 +59,8 @@ impl World {
             maker: crate::tenure::Maker::Us,
             provisioning_state: if self.now < *made + STARTS_AFTER {
                 "Creating"
+            } else if self.is_unprovisioned(uid) {
+                "Failed"
             } else {
                 "Succeeded"
             }
@@ -85,6 +87,7 @@ impl World {
                 return Input::Created(key.clone(), Err(failure));
             }
             (Operation::DeleteGroup, Some(failure)) => {
+                self.trouble.forget(&key.uid);
                 return Input::Deleted(key.clone(), Err(failure));
             }
             _ => {}
@@ -101,6 +104,12 @@ impl World {
                 }
                 // A pod that is gone from the API server cannot be read, so nothing is made for it.
                 let alive = self.pods.contains_key(&uid);
+                if alive
+                    && !exists
+                    && let Some(refusal) = self.trouble.refuses_create(&uid)
+                {
+                    return Input::Created(key.clone(), Err(refusal));
+                }
                 if happens && alive {
                     if exists && !look_first {
                         self.repeated_puts.push(uid.clone());
@@ -112,10 +121,11 @@ impl World {
                         self.unseen.insert(uid.clone());
                         // What befell the group before it has nothing to do with this one.
                         self.restarted.remove(&uid);
+                        self.trouble.made(&uid);
                     }
                     self.groups.entry(uid.clone()).or_insert(self.now);
                 }
-                let result = match (luck, self.group(&uid)) {
+                let result = match (luck, self.shows(&uid)) {
                     (None, Some(group)) => Ok(Ensured {
                         group,
                         adopted: false,
@@ -127,14 +137,19 @@ impl World {
             }
             Operation::GetGroup if luck.is_some() => Input::Observed(key.clone(), Err(failure())),
             Operation::GetGroup if self.is_denied(&uid) => Input::Observed(key.clone(), Ok(None)),
-            Operation::GetGroup => Input::Observed(key.clone(), Ok(self.group(&uid))),
+            Operation::GetGroup => Input::Observed(key.clone(), Ok(self.shows(&uid))),
             Operation::DeleteGroup => {
                 let now = self.wall();
                 let lives_on = |pod: &Pod| !pod.deleting && !pod.is_overdue(now);
+                let justified = self.trouble.justifies_delete(&uid);
                 match self.pods.get(&uid) {
-                    Some(pod) if lives_on(pod) => self.wrong_deletes.push(uid.clone()),
+                    Some(pod) if lives_on(pod) && !justified => {
+                        self.wrong_deletes.push(uid.clone());
+                    }
                     Some(_) => {}
-                    None if self.condemned.contains(&uid) || self.confirmed.contains(&uid) => {}
+                    None if justified
+                        || self.condemned.contains(&uid)
+                        || self.confirmed.contains(&uid) => {}
                     None => self.unconfirmed_deletes.push(uid.clone()),
                 }
                 if let Some(pod) = self.pods.get(&uid)
@@ -145,6 +160,13 @@ impl World {
                     && self.ended.get(&uid).is_some_and(|ended| *ended > self.now)
                 {
                     self.cut_short.push(uid.clone());
+                }
+                if let Some(refusal) = self.trouble.refuses_delete() {
+                    self.trouble.forget(&uid);
+                    return Input::Deleted(key.clone(), Err(refusal));
+                }
+                if luck.is_some() {
+                    self.trouble.forget(&uid);
                 }
                 let existed = if happens {
                     self.groups.remove(&uid).is_some()
@@ -172,7 +194,7 @@ impl World {
                     .map(|end| (end.clone(), "last words".to_owned()));
                 let read = EndLogs {
                     logs: logs.collect(),
-                    group: self.group(&uid),
+                    group: self.shows(&uid),
                 };
                 Input::LogsRead(key.clone(), Ok(read))
             }
@@ -243,8 +265,12 @@ impl World {
         self.pods.get(uid).is_some_and(|pod| !pod.deleting)
     }
 
-    fn group(&self, uid: &str) -> Option<Box<ContainerGroup>> {
+    pub(super) fn group(&self, uid: &str) -> Option<Box<ContainerGroup>> {
         let made = self.groups.get(uid)?;
+        if self.is_unprovisioned(uid) {
+            return Some(self.unprovisioned_group(uid));
+        }
+        let made = &self.begun(uid).unwrap_or(*made);
         let running = self.now >= *made + STARTS_AFTER;
         let mut container = json!({"name": "c", "properties": {"image": "i"}});
         let ended = self.ended.get(uid).filter(|ended| **ended <= self.now);
