@@ -210,9 +210,17 @@ impl Record {
                 self.attempts = self.attempts.saturating_add(1);
             }
             phase if !is_at_rest(phase) => self.finish(now, Afterwards::Stop),
+            // Its sidecars have ended in time.
+            _ if self.may_be_started_again() && self.is_draining() => {
+                self.finish(now, Afterwards::Poll);
+            }
             _ if self.may_be_started_again() => self.attempts = self.attempts.saturating_add(1),
             _ => self.finish(now, Afterwards::Rest),
         }
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(self.stage, Stage::Finished(Afterwards::Drain(_)))
     }
 
     /// Whether its sidecars still have time to end.

@@ -36,6 +36,9 @@ impl Engine {
         });
         let returned = record.exists != Exists::No || record.in_flight.is_some();
         let mut pod = PodRecord::new(facts, self.host_ip.clone(), !synced || returned);
+        // One whose status says that it runs is not new, although we know nothing of it: a watch may have lost it for a while,
+        // and a list its group meanwhile.
+        pod.inherited |= pod.has_run();
         if pod.inherited {
             // A predecessor has told what happened before us, or at least before it wrote the status last. ACI's times are
             // whole seconds.

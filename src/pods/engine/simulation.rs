@@ -35,6 +35,9 @@ struct Pod {
     status: serde_json::Value,
 }
 
+/// Nothing goes on for so many operations without time that passes.
+const AT_ONE_TIME: u32 = 2_000;
+
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -73,6 +76,8 @@ struct World {
     listing: Option<(Duration, Duration, Input)>,
     latency: Duration,
     started: u64,
+    /// Operations begun at this very time.
+    begun_now: u32,
     suspended: bool,
     allowed: bool,
     queue_until: Duration,
@@ -184,6 +189,7 @@ impl World {
             listing: None,
             latency: Duration::ZERO,
             started: 0,
+            begun_now: 0,
             suspended: false,
             allowed: true,
             queue_until: Duration::ZERO,
@@ -352,7 +358,12 @@ impl World {
                 .flatten()
                 .min();
             match next {
-                Some(next) if next <= end => self.now = next.max(self.now),
+                Some(next) if next <= end => {
+                    if next > self.now {
+                        self.begun_now = 0;
+                    }
+                    self.now = next.max(self.now);
+                }
                 _ => break,
             }
             self.finish_due();
@@ -391,6 +402,12 @@ impl World {
             {
                 self.suspended_creates.push(key.uid.clone());
             }
+            self.begun_now += 1;
+            assert!(
+                self.begun_now < AT_ONE_TIME,
+                "it goes on without an end: {operation:?} of {:?}",
+                self.engine.records.get(&key)
+            );
             let due = self.now + self.takes();
             let early = self.started.is_multiple_of(2);
             let answer = early.then(|| self.carry_out(&key, &operation));

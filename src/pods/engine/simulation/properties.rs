@@ -157,3 +157,25 @@ fn a_pod_that_vanishes_while_its_unprovisioned_group_waits_to_be_deleted_is_aske
     assert!(unconfirmed.is_empty(), "{unconfirmed:?}");
     assert!(world.groups.is_empty(), "{:?}", world.groups);
 }
+
+/// A watch that has lost a pod gives it back when a list has just shown that its group is gone: the pod has run, and is not run
+/// again.
+#[test]
+fn a_pod_that_comes_back_without_its_group_is_not_run_a_second_time() {
+    let mut world = World::new();
+    world.act(&Act::Create(3));
+    world.pass(Duration::from_secs(8));
+    world.act(&Act::DeleteGroupBehindOurBack(3));
+    world.act(&Act::WatchLies(3));
+    // The list says so at 30 s.
+    world.pass(Duration::from_secs(22));
+    assert!(world.engine.records.is_empty(), "nothing is known of it");
+    world.take_back_lies();
+    world.pass(Duration::from_secs(60));
+    assert!(world.run_again.is_empty());
+    let phase = |pod: &super::Pod| pod.status["phase"].clone();
+    assert_eq!(
+        world.pods.values().map(phase).collect::<Vec<_>>(),
+        ["Failed"]
+    );
+}

@@ -148,9 +148,15 @@ fn a_deadline_that_passed_while_nobody_looked_is_kept_after_a_look() {
 
 #[test]
 fn a_pod_without_a_group_fails_at_once() {
+    // It waits since the world's start.
+    let waits = || {
+        let mut status = since_start();
+        status["phase"] = json!("Pending");
+        status
+    };
     // Refused for good.
     let mut world = World::synced();
-    world.step(Input::PodApplied(timed("a", 30, &since_start())));
+    world.step(Input::PodApplied(timed("a", 30, &waits())));
     let effects = world.step(Input::Created(key("a"), Err(failure(FailureKind::Refused))));
     assert_eq!(only_operation(&effects), Operation::Timer);
     assert!(wait_of(&effects) >= Duration::from_secs(30));
@@ -160,7 +166,7 @@ fn a_pod_without_a_group_fails_at_once() {
     // Held back.
     let mut world = World::synced();
     world.step(Input::Suspended(true));
-    let effects = world.step(Input::PodApplied(timed("a", 30, &since_start())));
+    let effects = world.step(Input::PodApplied(timed("a", 30, &waits())));
     assert_eq!(only_operation(&effects), Operation::Timer);
     let effects = world.after(31).step(Input::Timer(key("a")));
     assert_eq!(reason(&effects), Some("DeadlineExceeded"));
