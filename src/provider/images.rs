@@ -12,6 +12,7 @@ use crate::azure::model::RegistryCredential;
 use crate::registry::{Configuration, Login, Platform, Registry, RegistryError};
 use crate::translate::{Image, Resolved, registry_server};
 
+const DIRECTORY: &str = "workingDir";
 /// Reason of a pod that waits for what its image says.
 const UNREADABLE: &str = "ImageConfigUnreadable";
 
@@ -64,6 +65,9 @@ impl Images for RegistryImages {
             let read = registry.configuration(asker, image, platform, login.as_ref());
             match read.await {
                 Ok(said) => Ok(((*image).to_owned(), Arc::new(told(&said)))),
+                Err(error) if os == Os::Linux && is_dispensable(pod, image, &error) => {
+                    Ok(((*image).to_owned(), Arc::default()))
+                }
                 Err(error) => Err(failure(pod, image, credential, &error)),
             }
         });
@@ -85,6 +89,29 @@ fn told(said: &Configuration) -> Image {
         user,
         working_dir,
     }
+}
+
+/// Whether it does without what `image` says: only whether a shell has to change the directory in front of a command hangs on it,
+/// and the shell does that in any case. A registry that asks for a moment gets it.
+fn is_dispensable(pod: &Pod, image: &str, error: &RegistryError) -> bool {
+    let later = matches!(
+        error,
+        RegistryError::Unavailable { .. } | RegistryError::Busy { .. }
+    );
+    let spec = pod.spec.as_ref();
+    let all = spec.into_iter().flat_map(|spec| {
+        let inits = spec.init_containers.iter().flatten();
+        spec.containers.iter().chain(inits)
+    });
+    let mut of_image = all.filter(|it| it.image.as_deref() == Some(image));
+    !later
+        && of_image.all(|container| {
+            let says_what = container.command.as_ref().is_some_and(|it| !it.is_empty());
+            match need_of(container, spec) {
+                Some((member, _)) => member == DIRECTORY && says_what,
+                None => true,
+            }
+        })
 }
 
 /// The credential of the registry of `image`.
@@ -162,16 +189,6 @@ fn need_of(container: &Container, spec: Option<&PodSpec>) -> Option<(&'static st
     if !some(&container.command) && some(&container.args) {
         return Some(("args", "set command as well"));
     }
-    if container
-        .working_dir
-        .as_ref()
-        .is_some_and(|it| !it.is_empty())
-    {
-        return Some((
-            "workingDir",
-            "remove it and change the directory in the command",
-        ));
-    }
     let own = container.security_context.as_ref();
     let of_pod = spec.and_then(|spec| spec.security_context.as_ref());
     let user = own
@@ -180,8 +197,13 @@ fn need_of(container: &Container, spec: Option<&PodSpec>) -> Option<(&'static st
     let not_root = own
         .and_then(|it| it.run_as_non_root)
         .or(of_pod.and_then(|it| it.run_as_non_root));
-    (not_root == Some(true) && user.is_none())
-        .then_some(("securityContext.runAsNonRoot", "set runAsUser"))
+    if not_root == Some(true) && user.is_none() {
+        return Some(("securityContext.runAsNonRoot", "set runAsUser"));
+    }
+    let directory = container.working_dir.as_ref();
+    directory
+        .is_some_and(|it| !it.is_empty())
+        .then_some((DIRECTORY, "set command as well"))
 }
 
 #[cfg(test)]
@@ -263,7 +285,7 @@ mod tests {
             (
                 json!({"workingDir": "/a"}),
                 "workingDir",
-                "change the directory in the command",
+                "set command as well",
             ),
             (
                 json!({"securityContext": {"runAsNonRoot": true}}),
@@ -283,6 +305,30 @@ mod tests {
             assert!(
                 told.message.starts_with(&start) && told.message.ends_with(&end),
                 "{told}"
+            );
+        }
+        let unreachable = RegistryError::Unreachable {
+            host: host(),
+            reason: "no route".to_owned(),
+        };
+        let away = RegistryError::Busy { host: host() };
+        let works = json!({"workingDir": "/a", "command": ["x"]});
+        let secured = json!({"workingDir": "/a", "command": ["x"], "securityContext": {"runAsNonRoot": true}});
+        for (container, error, dispensable) in [
+            (&works, &unreachable, true),
+            (&works, &unauthorized, true),
+            (&works, &away, false),
+            (&secured, &unreachable, false),
+            (&json!({"workingDir": "/a"}), &unreachable, false),
+        ] {
+            let mut container = container.clone();
+            container["name"] = json!("a");
+            container["image"] = json!("i");
+            let pod = serde_json::from_value(json!({"spec": {"containers": [container]}})).unwrap();
+            assert_eq!(
+                is_dispensable(&pod, "i", error),
+                dispensable,
+                "{pod:?} {error}"
             );
         }
         let busy = RegistryError::Unavailable {

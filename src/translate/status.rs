@@ -37,7 +37,7 @@ pub use resources::ContainerResources;
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};
-use self::events::{line, pull_trouble};
+use self::events::{line, pull_trouble, pulled};
 use self::phase::phase_of;
 use super::identity::restarts_before;
 use super::policy::RestartPolicy;
@@ -341,6 +341,8 @@ fn seen<'a>(facts: &'a PodFacts, group: Option<&ContainerGroup>) -> All<'a> {
         if let Some(image) = image.filter(|it| !it.is_empty()) {
             seen.has_image(image, is_done);
         }
+        let pulled = view.flatten().and_then(|view| pulled(&view.events));
+        seen.pulled = pulled.map(str::to_owned);
         seen
     });
     for container in all.init.iter_mut().chain(&mut all.containers) {

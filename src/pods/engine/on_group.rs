@@ -342,7 +342,7 @@ impl PodRecord {
                 None => return,
             }
         }
-        if !cadence::is_slow_start(age) {
+        if !cadence::is_slow_start(age) || has_begun(group) {
             return;
         }
         // Once known it does not move: the same words are written once.
@@ -369,6 +369,17 @@ fn known_reason(reason: &str) -> &'static str {
         .into_iter()
         .find(|known| *known == reason)
         .unwrap_or("ProvisioningFailed")
+}
+
+/// Whether something of the group has run and waits to be started again, which is no matter of provisioning.
+fn has_begun(group: &ContainerGroup) -> bool {
+    let properties = &group.properties;
+    let inits = properties.init_containers.iter();
+    let inits = inits.map(|it| it.properties.instance_view.as_ref());
+    let containers = properties.containers.iter();
+    let containers = containers.map(|it| it.properties.instance_view.as_ref());
+    let mut views = inits.chain(containers).flatten();
+    views.any(|view| view.previous_state.is_some())
 }
 
 fn settles(group: &ContainerGroup) -> bool {

@@ -45,7 +45,7 @@ pub(super) fn container(
         startup_probe,
         stdin,
         stdin_once: _,
-        termination_message_path: _,
+        termination_message_path,
         termination_message_policy: _,
         tty,
         volume_devices,
@@ -62,6 +62,12 @@ pub(super) fn container(
             some(restart_policy_rules.as_deref()),
         ),
         ("spec.containers[].stdin: true", *stdin == Some(true)),
+        (
+            "spec.containers[].terminationMessagePath: another than /dev/termination-log",
+            termination_message_path
+                .as_deref()
+                .is_some_and(|path| !["", "/dev/termination-log"].contains(&path)),
+        ),
         ("spec.containers[].tty: true", *tty == Some(true)),
         (
             "spec.containers[].volumeDevices",

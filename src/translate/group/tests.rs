@@ -362,3 +362,40 @@ fn restart_policy_zone_and_tags_go_along() {
     );
     assert!(!group.tags.contains_key("VKC-UID"));
 }
+
+#[test]
+fn a_step_of_tekton_is_told_what_it_waits_for_in_vain() {
+    let ready = json!({"path": "ready", "fieldRef": {"fieldPath": "metadata.annotations['tekton.dev/ready']"}});
+    let name = json!({"path": "name", "fieldRef": {"fieldPath": "metadata.name"}});
+    let pod = |items: Value, message_path: &str| {
+        pod(
+            HELLO,
+            &[
+                (
+                    "/spec/volumes/-",
+                    json!({"name": "downward", "downwardAPI": {"items": items}}),
+                ),
+                (
+                    &c0("volumeMounts/-"),
+                    json!({"name": "downward", "mountPath": "/d"}),
+                ),
+                (&c0("terminationMessagePath"), json!(message_path)),
+            ],
+        )
+    };
+    let notes = |pod: &Pod| {
+        let made = translate(pod, Os::Linux).unwrap();
+        made.notes
+            .into_iter()
+            .map(|note| note.field)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        notes(&pod(json!([name, ready]), "/tekton/termination")),
+        [
+            "spec.volumes[1].downwardAPI.items",
+            "spec.containers[0].terminationMessagePath"
+        ]
+    );
+    assert!(notes(&pod(json!([name]), "/dev/termination-log")).is_empty());
+}

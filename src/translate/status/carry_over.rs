@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
-use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts, Run, running_since};
+use super::facts::{ConditionFacts, ContainerFacts, Ended, PodFacts, Run, image_id, running_since};
 
 impl PodFacts {
     /// Takes over what `status` says, as if the API server had it.
@@ -76,6 +76,8 @@ fn remember_states(containers: &mut [ContainerFacts], statuses: Option<&[Contain
         container.restarts = status.map_or(0, |status| status.restart_count.max(0));
         container.running = status.and_then(running_since);
         container.last_run = status.and_then(Run::of).or(container.last_run);
+        let known = container.image_id.take();
+        container.image_id = status.and_then(image_id).or(known);
     }
 }
 
@@ -86,5 +88,6 @@ fn recall_states(containers: &mut [ContainerFacts], newer: &[ContainerFacts]) {
         container.restarts = found.map_or(0, |it| it.restarts);
         container.running = found.and_then(|it| it.running);
         container.last_run = found.and_then(|it| it.last_run);
+        container.image_id = found.and_then(|it| it.image_id.clone());
     }
 }

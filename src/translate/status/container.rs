@@ -63,6 +63,8 @@ pub(super) struct Seen<'a> {
     id: Option<String>,
     /// The image that it has in Azure, where that is known: a pod's may be changed, a group's not.
     pub(super) image: Option<String>,
+    /// That image with its digest, where Azure names it.
+    pub(super) pulled: Option<String>,
 }
 
 impl<'a> Seen<'a> {
@@ -87,6 +89,7 @@ impl<'a> Seen<'a> {
             restarts: facts.restarts,
             id: None,
             image: None,
+            pulled: None,
         }
     }
 
@@ -126,6 +129,7 @@ impl<'a> Seen<'a> {
                 restarts,
                 id: None,
                 image: None,
+                pulled: None,
             };
         }
         let life = match &view.current_state {
@@ -155,6 +159,7 @@ impl<'a> Seen<'a> {
             restarts,
             id: None,
             image: None,
+            pulled: None,
         }
     }
 
@@ -190,6 +195,7 @@ impl<'a> Seen<'a> {
             restarts: status.restart_count,
             id: status.container_id.clone(),
             image: None,
+            pulled: None,
         }
     }
 
@@ -313,15 +319,21 @@ impl<'a> Seen<'a> {
             },
         };
         let image = self.image.unwrap_or_else(|| self.facts.image.to_string());
-        // ACI does not tell which image it has pulled, so that the ID is known only of one that is named by its digest.
-        let by_digest = image.contains("@sha256:") && self.id.is_some();
+        // That of the run before, unless its image was another one.
+        let same = self
+            .facts
+            .last_run
+            .is_none_or(|run| run.image == hash(&image));
+        let known = self.facts.image_id.as_deref().filter(|_| same);
+        let by_digest = Some(image.as_str()).filter(|image| image.contains("@sha256:"));
+        let image_id = by_digest.or(self.pulled.as_deref()).or(known);
+        let image_id = image_id
+            .filter(|_| self.id.is_some())
+            .unwrap_or_default()
+            .to_owned();
         ContainerStatus {
             name: self.facts.name.to_string(),
-            image_id: if by_digest {
-                image.clone()
-            } else {
-                String::new()
-            },
+            image_id,
             image,
             container_id: self.id,
             ready: self.ready,
@@ -400,6 +412,7 @@ fn recorded(facts: &ContainerFacts, policy: RestartPolicy) -> Option<Seen<'_>> {
         restarts: end.restarts,
         id: end.state.container_id.clone(),
         image: None,
+        pulled: None,
     })
 }
 

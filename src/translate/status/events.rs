@@ -159,6 +159,16 @@ pub(super) fn pull_trouble(name: &str, message: &str) -> Option<&'static str> {
     }
 }
 
+/// The image with its digest that was pulled last for a container, where its `events` name it.
+pub(super) fn pulled(events: &[Event]) -> Option<&str> {
+    let pulled = events
+        .iter()
+        .rev()
+        .filter(|event| event.name.as_deref() == Some("Pulled"));
+    let mut images = pulled.filter_map(|event| event.message.as_deref()?.split('"').nth(1));
+    images.find(|image| image.contains("@sha256:"))
+}
+
 fn is_progress(event: &Event) -> bool {
     matches!(
         event.name.as_deref(),

@@ -35,6 +35,8 @@ pub struct ContainerFacts {
     pub running: Option<Timestamp>,
     /// Its last run that is known.
     pub last_run: Option<Run>,
+    /// `imageID` in the API server; ACI may forget the event that has told it.
+    pub image_id: Option<Box<str>>,
     /// Its probes; `None` without any, and for an init container that ends.
     pub probes: Option<Arc<ContainerProbes>>,
     /// What they have shown last.
@@ -75,6 +77,12 @@ impl Run {
             image: hash(&status.image),
         })
     }
+}
+
+/// `imageID` of `status`, when it has one.
+pub(super) fn image_id(status: &ContainerStatus) -> Option<Box<str>> {
+    let id = status.image_id.as_str();
+    (!id.is_empty()).then(|| id.into())
 }
 
 /// A hash of an image's name.
@@ -381,6 +389,7 @@ fn container(
         restarts: status.map_or(0, |status| status.restart_count.max(0)),
         running: status.and_then(running_since),
         last_run: status.and_then(Run::of),
+        image_id: status.and_then(image_id),
         probed: status.filter(|_| probes.is_some()).and_then(Probed::of),
         has_post_start: {
             let hooks = container.lifecycle.as_ref();

@@ -139,6 +139,24 @@ fn a_running_group_is_a_running_pod() {
 }
 
 #[test]
+fn the_digest_that_azure_has_pulled_is_the_image_s_id_also_when_its_event_is_forgotten() {
+    let pinned = "alpine@sha256:0a4eaa0eecf5f8c050e5bba433f58c052be7587ee8af3e8b3910ef9ab5fbe9f5";
+    let view = "/properties/containers/0/properties/instanceView/events";
+    let said =
+        json!([{"name": "Pulled", "message": format!("Successfully pulled image \"{pinned}\"")}]);
+    let mut facts = web_facts(&[]);
+    let status = observed(&facts, &group(RUNNING, &[(view, said)]));
+    assert_eq!(first(&status).image_id, pinned);
+    facts.remember(&status);
+    let forgotten = group(RUNNING, &[(view, json!([]))]);
+    assert_eq!(first(&observed(&facts, &forgotten)).image_id, pinned);
+    // Of another image nothing is known.
+    let image = "/properties/containers/0/properties/image";
+    let other = group(RUNNING, &[(view, json!([])), (image, json!("alpine:3"))]);
+    assert_eq!(first(&observed(&facts, &other)).image_id, "");
+}
+
+#[test]
 fn a_group_without_container_views_is_pending() {
     for operation in ["Pending", "Creating", "Succeeded", "SomethingNew"] {
         let group = group(

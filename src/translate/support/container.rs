@@ -111,6 +111,13 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].terminationMessagePath",
         Ignored("ACI does not show files of an ended container"),
     ),
+    both(
+        "spec.containers[].terminationMessagePath: another than /dev/termination-log",
+        Approximated(
+            "ACI does not show files of an ended container: what is written there reaches nobody, and the message of an end is \
+             the end of the log at most (terminationMessagePolicy: FallbackToLogsOnError)",
+        ),
+    ),
     both("spec.containers[].terminationMessagePolicy", Mapped),
     both(
         "spec.containers[].terminationMessagePolicy: FallbackToLogsOnError of a container that is restarted",

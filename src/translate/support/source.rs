@@ -12,6 +12,13 @@ const MODES: Verdict = Approximated(
 pub(super) const ROWS: &[Row] = &[
     // KeyToPath, DownwardAPIVolumeFile
     linux("spec.volumes[].*.items[].fieldRef", Mapped),
+    linux(
+        "spec.volumes[].*.items[].fieldRef: metadata.annotations or metadata.labels",
+        Approximated(
+            "the file is written when the container group is made, and a change of the pod does not reach it: what waits for one \
+             waits for ever",
+        ),
+    ),
     linux("spec.volumes[].*.items[].key", Mapped),
     linux("spec.volumes[].*.items[].mode", MODES),
     linux("spec.volumes[].*.items[].path", Mapped),

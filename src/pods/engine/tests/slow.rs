@@ -71,6 +71,36 @@ fn a_long_init_container_is_no_slow_provisioning() {
 }
 
 #[test]
+fn an_init_container_that_fails_for_long_is_no_slow_provisioning() {
+    let mut world = World::synced();
+    let with_init = pod_with("a", |pod| {
+        pod["spec"]["initContainers"] = json!([{"name": "first", "image": "busybox"}]);
+    });
+    world.step(Input::PodApplied(with_init));
+    world.step(ensured("a"));
+    let mut creating = group("Pending", "Creating");
+    let view = json!({
+        "restartCount": 9,
+        "previousState": {"state": "Terminated", "exitCode": 7, "startTime": "2027-01-15T08:00:00Z",
+                          "finishTime": "2027-01-15T08:00:01Z"},
+        "currentState": {"state": "Waiting", "detailStatus": "CrashLoopBackOff: Back-off 5m0s restarting failed"},
+    });
+    creating.properties.init_containers = serde_json::from_value(json!([
+        {"name": "first", "properties": {"image": "busybox", "instanceView": view}}
+    ]))
+    .unwrap();
+    let effects = world
+        .after(1200)
+        .step(Input::Observed(key("a"), Ok(Some(creating))));
+    let (status, _) = written(&effects).unwrap();
+    let first = &status.init_container_statuses.as_ref().unwrap()[0];
+    let state = first.state.as_ref().unwrap().waiting.as_ref().unwrap();
+    assert_eq!(state.reason.as_deref(), Some("CrashLoopBackOff"));
+    assert_eq!(waiting(&effects).unwrap().0, "PodInitializing");
+    assert!(events(&effects).is_empty());
+}
+
+#[test]
 fn a_group_that_is_never_provisioned_is_made_less_and_less_often() {
     let mut world = World::synced();
     world.step(Input::PodApplied(pod("a")));

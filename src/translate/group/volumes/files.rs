@@ -16,6 +16,7 @@ use crate::translate::group::resolved::{Found, Reference};
 use crate::translate::group::review::Review;
 
 const MODES: &str = "spec.volumes[]: file modes other than 0644";
+const CHANGES: &str = "spec.volumes[].*.items[].fieldRef: metadata.annotations or metadata.labels";
 const BUNDLE: &str = "spec.volumes[].projected.sources[].clusterTrustBundle";
 const CERTIFICATE: &str = "spec.volumes[].projected.sources[].podCertificate";
 const LIFETIME: &str = "spec.volumes[].projected.sources[].serviceAccountToken.expirationSeconds";
@@ -313,6 +314,17 @@ impl<'a> Files<'a> {
         fields: &Fields<'_>,
         review: &mut Review<'_>,
     ) {
+        let may_change = |item: &DownwardAPIVolumeFile| {
+            let field = item
+                .field_ref
+                .as_ref()
+                .map(|field| field.field_path.as_str());
+            let changing = ["metadata.annotations", "metadata.labels"];
+            field.is_some_and(|field| changing.iter().any(|it| field.starts_with(it)))
+        };
+        if items.iter().any(may_change) {
+            review.at(CHANGES, format!("{path}.items"));
+        }
         for (n, item) in items.iter().enumerate() {
             let path = format!("{path}.items[{n}]");
             let DownwardAPIVolumeFile {

@@ -115,7 +115,10 @@ fn all_keys_or_the_items_are_files() {
         ),
     ];
     for (source, expected) in table {
-        assert_eq!(made(&source), (expected, Vec::new()), "{source}");
+        // Labels may change, and their file does not.
+        let told = source.to_string().contains("metadata.labels");
+        let notes = vec!["ApproximatedOnAci"; usize::from(told)];
+        assert_eq!(made(&source), (expected, notes), "{source}");
     }
 }
 
