@@ -86,11 +86,13 @@ impl Networks {
     }
 }
 
-/// Whether an address that the status of a pod tells is one that the operator connects to. Whoever may write a status could have it
-/// talk to the metadata service of its machine; on loopback nothing of it answers without a credential.
-pub fn can_be_a_pods(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    address.is_loopback() || !is_local(address)
+/// Whether an address that the status of a pod tells is one that the operator connects to, whose nodes have the address `own`. Whoever
+/// may write a status could have it talk to itself, to what shares its loopback, or to the metadata service of its machine. Where
+/// the nodes themselves are on loopback everything is, as in development.
+pub fn can_be_a_pods(address: IpAddr, own: IpAddr) -> bool {
+    let (address, own) = (address.to_canonical(), own.to_canonical());
+    let beside_us = address.is_loopback() && own.is_loopback();
+    address != own && (beside_us || !is_local(address))
 }
 
 /// Whether the address is this machine's own, or one of its link, of many machines, or of its cloud's services.
@@ -163,8 +165,12 @@ mod tests {
         ] {
             let ip: IpAddr = address.parse().unwrap();
             assert_eq!(none.permit(ip), asked, "{address}");
-            let asked = asked || ip.to_canonical().is_loopback();
-            assert_eq!(can_be_a_pods(ip), asked, "{address}");
+            let own = IpAddr::from([10, 9, 9, 9]);
+            assert_eq!(can_be_a_pods(ip, own), asked, "{address}");
+            assert!(!can_be_a_pods(ip, ip), "{address} is ours");
+            let beside = asked || ip.to_canonical().is_loopback();
+            let own = IpAddr::from([127, 0, 0, 9]);
+            assert_eq!(can_be_a_pods(ip, own), beside, "{address}");
         }
         let some = Networks::new(["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
         for (address, asked) in [

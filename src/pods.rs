@@ -3,6 +3,7 @@
 pub mod backend;
 mod driver;
 pub mod engine;
+mod fresh;
 pub mod prober;
 pub mod queue;
 mod slots;

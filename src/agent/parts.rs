@@ -187,7 +187,7 @@ fn provider(spec: &AgentSpec, shared: &Shared, node: &kube::Client, arm: Arc<Arm
         cluster_uid: spec.cluster_uid.clone(),
         connector_uid: spec.connector_uid.clone(),
         node: spec.node.name.clone(),
-        node_ip: shared.node_ip.to_string(),
+        node_ip: shared.node_ip,
         tenure: spec.tenure.clone(),
     };
     Aci::new(arm, references, images, scope, spec.groups.clone())

@@ -164,7 +164,7 @@ async fn port_forward(
     Ok(portforward::serve(
         request,
         name,
-        address(&pod),
+        address(&pod, kubelet.ip),
         sessions,
         slot,
     ))
@@ -198,8 +198,8 @@ fn running<'a>(pod: &'a Pod, name: &str) -> Result<&'a Container, ApiError> {
     )))
 }
 
-/// Where the ports of `pod` are. PURE.
-fn address(pod: &Pod) -> Target {
+/// Where the ports of `pod` are, seen from the node at `own`. PURE.
+fn address(pod: &Pod, own: IpAddr) -> Target {
     let needs = "port-forward needs an address that the operator can reach";
     let status = pod.status.clone().unwrap_or_default();
     if status.phase.as_deref() != Some("Running") {
@@ -214,7 +214,7 @@ fn address(pod: &Pod) -> Target {
     let ip: IpAddr = address
         .parse()
         .map_err(|_| format!("{needs}: {address:?} is none"))?;
-    if !can_be_a_pods(ip) {
+    if !can_be_a_pods(ip, own) {
         return Err(format!("{needs}: {address} is no address of a pod"));
     }
     Ok(ip.to_canonical())
@@ -282,7 +282,8 @@ mod tests {
 
     #[test]
     fn ports_are_at_the_pod_s_address() {
-        let of = |phase, ip: &str| address(&pod(&json!({"phase": phase, "podIP": ip})));
+        let own = IpAddr::from([10, 9, 9, 9]);
+        let of = |phase, ip: &str| address(&pod(&json!({"phase": phase, "podIP": ip})), own);
         assert_eq!(of("Running", "10.0.0.4"), Ok("10.0.0.4".parse().unwrap()));
         assert_eq!(
             of("Pending", "10.0.0.4"),
@@ -294,6 +295,9 @@ mod tests {
             "168.63.129.16",
             "0.0.0.0",
             "fe80::1",
+            "127.0.0.1",
+            "::1",
+            "10.9.9.9",
         ] {
             let refused = of("Running", local).unwrap_err();
             assert!(refused.ends_with("is no address of a pod"), "{refused}");

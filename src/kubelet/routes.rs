@@ -1,5 +1,6 @@
 //! From a request to an answer: who calls, may he, and what is there.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Path, Request, State};
@@ -30,6 +31,8 @@ use crate::provider::Containers;
 /// What the routes of one node share.
 pub struct Kubelet {
     pub node: String,
+    /// Its address.
+    pub ip: IpAddr,
     pub authenticator: Authenticator,
     pub authorizer: Authorizer,
     /// The pods of the node.

@@ -184,6 +184,7 @@ fn kubelet(
         sessions: sessions.clone(),
         streams: StreamSlots::of_node(),
         observer: dependencies.shared.observer.clone(),
+        ip: dependencies.ip,
         node,
     }
 }

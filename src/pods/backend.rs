@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use tokio::sync::Semaphore;
 
 use super::engine::Presence;
 use super::prober::Ask;
@@ -20,6 +21,9 @@ use crate::translate::{ContainerEnd, PodFacts, PodKey, status_patch};
 
 const CALL: Duration = call::TIMEOUT;
 
+/// Large pods of this process that are in memory at once for their groups to be made.
+static LARGE: Semaphore = Semaphore::const_new(2);
+
 /// A create of a container group.
 #[derive(Debug, Clone)]
 pub struct Create {
@@ -28,6 +32,8 @@ pub struct Create {
     pub key: PodKey,
     /// The pod, when it is at hand; it is read otherwise.
     pub pod: Option<Arc<Pod>>,
+    /// It takes much memory.
+    pub large: bool,
     /// GET before PUT, and adopt what is there.
     pub look_first: bool,
     /// Restarts that the pod's containers have behind them.
@@ -127,6 +133,15 @@ impl Backend for Live {
         if let Some(failure) = self.aci.queue_position(&create.group) {
             return Err(failure);
         }
+        // Whoever waits here leaves his place to others, and holds no pod.
+        let _turn = if create.large {
+            create.slot.leave();
+            let turn = LARGE.acquire().await;
+            create.slot.again().await;
+            turn.ok()
+        } else {
+            None
+        };
         let pod = match create.pod {
             Some(pod) => pod,
             None => Arc::new(self.read(&create.key).await?),

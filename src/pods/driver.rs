@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch as channel;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::operations::{died, internal, not_written, operate};
 use super::backend::Backend;
 use super::engine::{Begun, Effect, Engine, Input, NameGroup, Now, Operation, PodEvent, Tenants};
+use super::fresh::Fresh;
 use super::prober::{News, ProbeCounts, Prober};
 use super::queue::Queue;
 use super::slots::{OperationSlot, Slots};
@@ -38,8 +38,6 @@ use crate::watched::set_if_changed;
 const OPERATIONS: usize = 100;
 /// Status patches at once, per node: more saturate the API server rather than gain speed.
 const WRITES: usize = 8;
-/// Pods kept whole between their event and their creation; the others are read again.
-const FRESH_PODS: usize = 256;
 /// A list of groups may be as old as this part of the time between two: so that nodes that list the same resource group
 /// at different times make one list do.
 const LIST_AGE: f64 = 0.9;
@@ -100,7 +98,7 @@ pub(super) struct Driver<B> {
     queue: Queue<PodKey>,
     prober: Prober<B>,
     writer: Writer,
-    fresh: HashMap<PodKey, (Instant, Arc<Pod>)>,
+    fresh: Fresh,
     tasks: JoinSet<Done>,
     owners: HashMap<Id, Owner>,
     /// Hooks and signals under way: they take no slot, because a pod says how long they may take.
@@ -134,7 +132,7 @@ impl<B: Backend> Driver<B> {
             engine: Engine::new(host_ip, name_group, false),
             queue: Queue::default(),
             writer: Writer::default(),
-            fresh: HashMap::new(),
+            fresh: Fresh::default(),
             tasks: JoinSet::new(),
             owners: HashMap::new(),
             hooks: HashMap::new(),
@@ -261,14 +259,15 @@ impl<B: Backend> Driver<B> {
                 let key = facts.key.clone();
                 let new = self.engine.facts(&key).is_none();
                 self.step(Input::PodApplied(facts));
-                if let Some((_, known)) = self.fresh.get_mut(&key) {
-                    *known = pod;
-                } else if new && self.engine.is_synced() && self.fresh.len() < FRESH_PODS {
-                    self.fresh.insert(key, (Instant::now(), pod));
+                if new {
+                    let soon = self.engine.is_synced().then(Instant::now);
+                    self.fresh.add(key, pod, soon);
+                } else {
+                    self.fresh.change(key, pod);
                 }
             }
             Change::Gone(key) => {
-                self.fresh.remove(&key);
+                self.fresh.forget(&key);
                 self.step(Input::PodGone(key));
             }
             Change::Synced => {
@@ -328,19 +327,20 @@ impl<B: Backend> Driver<B> {
             return self.step(Input::Timer(key));
         }
         let pod = match begun.operation {
-            Operation::CreateGroup { .. } => self.fresh.remove(&key),
+            Operation::CreateGroup { .. } => self.fresh.take(&key),
             _ => None,
         };
         if let Some((seen, _)) = &pod {
             self.sinks.observer.create_lag(seen.elapsed());
         }
         let owner = Owner::Operation(key.clone(), begun.operation.clone());
+        let large = self.fresh.is_large(&key);
         let hook = begun.operation.is_hook().then(|| key.clone());
         let task = operate(
             Arc::clone(&self.backend),
             key,
             begun,
-            pod.map(|(_, pod)| pod),
+            (pod.map(|(_, pod)| pod), large),
             slot,
         );
         let handle = self.tasks.spawn(task);

@@ -1,6 +1,7 @@
 //! The provider over ARM.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ pub struct GroupOwner {
     /// Name of the node.
     pub node: String,
     /// Address of the node.
-    pub node_ip: String,
+    pub node_ip: IpAddr,
     /// Whose time it is; `None` where no Lease says so.
     pub tenure: Option<Arc<Tenure>>,
 }
@@ -198,7 +199,7 @@ impl Aci {
     ) -> Result<Translation, Failure> {
         let owner = Arc::new(owner);
         let mut resolved = Resolved {
-            node_ip: Some(self.scope.node_ip.clone()),
+            node_ip: Some(self.scope.node_ip.to_string()),
             ..Resolved::default()
         };
         for _ in 0..ROUNDS {

@@ -70,7 +70,9 @@ impl Aci {
         pod: &Pod,
         containers: &[String],
     ) -> Vec<Unreached> {
-        let hooks = hooks(pod, containers, |hooks| hooks.post_start.as_ref());
+        let hooks = hooks(pod, containers, self.scope.node_ip, |hooks| {
+            hooks.post_start.as_ref()
+        });
         let late = format!("it had not ended after {} s", POST_START.as_secs());
         self.run_hooks(key, hooks, POST_START, &late).await
     }
@@ -84,7 +86,9 @@ impl Aci {
         containers: &[String],
     ) -> Vec<Unreached> {
         let left = grace_left(pod, chrono::Utc::now());
-        let hooks = hooks(pod, containers, |hooks| hooks.pre_stop.as_ref());
+        let hooks = hooks(pod, containers, self.scope.node_ip, |hooks| {
+            hooks.pre_stop.as_ref()
+        });
         let late = "it had not ended at the end of the pod's grace period";
         self.run_hooks(key, hooks, left, late).await
     }
@@ -210,6 +214,7 @@ fn grace_left(pod: &Pod, now: chrono::DateTime<chrono::Utc>) -> Duration {
 fn hooks(
     pod: &Pod,
     containers: &[String],
+    own: IpAddr,
     which: impl Fn(&Lifecycle) -> Option<&LifecycleHandler>,
 ) -> Vec<(String, Result<Hook, String>)> {
     let ip = pod
@@ -225,7 +230,7 @@ fn hooks(
     let ours = all.filter(|container| containers.contains(&container.name));
     ours.filter_map(|container| {
         let handler = which(container.lifecycle.as_ref()?)?;
-        Some((container.name.clone(), hook(handler, container, ip)))
+        Some((container.name.clone(), hook(handler, container, (ip, own))))
     })
     .collect()
 }
@@ -234,7 +239,7 @@ fn hooks(
 fn hook(
     handler: &LifecycleHandler,
     container: &Container,
-    ip: Option<IpAddr>,
+    addresses: (Option<IpAddr>, IpAddr),
 ) -> Result<Hook, String> {
     match handler {
         LifecycleHandler {
@@ -244,7 +249,11 @@ fn hook(
         LifecycleHandler {
             http_get: Some(action),
             ..
-        } => request(action, container.ports.as_deref().unwrap_or_default(), ip),
+        } => request(
+            action,
+            container.ports.as_deref().unwrap_or_default(),
+            addresses,
+        ),
         LifecycleHandler {
             sleep: Some(SleepAction { seconds }),
             ..
@@ -255,14 +264,14 @@ fn hook(
     }
 }
 
-/// The request of a hook by HTTP, to the pod and to nobody else. PURE.
+/// The request of a hook by HTTP, to the pod and to nobody else; `own` is the node's address. PURE.
 fn request(
     action: &HTTPGetAction,
     ports: &[ContainerPort],
-    ip: Option<IpAddr>,
+    (ip, own): (Option<IpAddr>, IpAddr),
 ) -> Result<Hook, String> {
     let ip = ip.ok_or("the pod has no address")?;
-    if !can_be_a_pods(ip) {
+    if !can_be_a_pods(ip, own) {
         return Err(format!("{ip} is no address of a pod"));
     }
     let host = action.host.as_deref().filter(|host| !host.is_empty());

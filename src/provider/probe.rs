@@ -61,7 +61,9 @@ impl Aci {
             (_, None) => return ProbeAnswer::Unknown("the probe has no port".to_owned()),
         };
         let address = match call.ip {
-            Some(ip) if can_be_a_pods(ip) => SocketAddr::new(ip.to_canonical(), port),
+            Some(ip) if can_be_a_pods(ip, self.scope.node_ip) => {
+                SocketAddr::new(ip.to_canonical(), port)
+            }
             Some(ip) => return ProbeAnswer::Silence(format!("{ip} is no address of a pod")),
             None => return ProbeAnswer::Silence("the pod has no address".to_owned()),
         };

@@ -83,6 +83,7 @@ fn kubelet(client: &Client) -> State<Arc<Kubelet>> {
     let cancel = CancellationToken::new();
     State(Arc::new(Kubelet {
         node: "n".into(),
+        ip: [10, 0, 0, 1].into(),
         authenticator: Authenticator::new(client_ca::channel().1, client.clone()),
         authorizer: Authorizer::new("n".into(), client.clone()),
         logs: Logs::new(

@@ -19,7 +19,7 @@ pub(super) async fn operate<B: Backend>(
     backend: Arc<B>,
     key: PodKey,
     begun: Begun,
-    pod: Option<Arc<Pod>>,
+    (pod, large): (Option<Arc<Pod>>, bool),
     slot: Arc<OperationSlot>,
 ) -> Done {
     let group = begun.group;
@@ -35,6 +35,7 @@ pub(super) async fn operate<B: Backend>(
                 group,
                 key: key.clone(),
                 pod,
+                large,
                 look_first,
                 restarts,
                 slot: slot.clone(),

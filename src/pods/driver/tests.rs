@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -118,6 +118,10 @@ impl Backend for Fake {
             tokio::time::sleep(Duration::from_secs(30)).await;
             create.slot.again().await;
             return Err(failure());
+        }
+        if create.large {
+            assert_eq!(create.pod, None, "it is not in memory while others are");
+            self.calls.lock().push(format!("large {}", create.group));
         }
         if self.call("create", &create.group).await {
             return Err(failure());
@@ -612,6 +616,33 @@ async fn a_suspended_node_makes_nothing_until_it_may() {
     set(true);
     rig.pass(60).await;
     assert_eq!(rig.fake.count("create g-b"), 1);
+}
+
+/// Nothing is made for now, of which there may be as many as there is room in the API server.
+#[tokio::test(start_paused = true)]
+async fn a_large_pod_that_waits_is_not_in_memory() {
+    let rig = Rig::synced(Fake::default()).await;
+    let set = |suspended| rig.settings.send_modify(|now| now.suspended = suspended);
+    set(true);
+    rig.moment().await;
+    let mut kept = Vec::new();
+    for (uid, variables) in [("small", 10), ("large", 60_000)] {
+        let change = applied_with(uid, |pod| {
+            let env = (0..variables).map(|n| json!({"name": format!("A{n}")}));
+            pod["spec"]["containers"][0]["env"] = env.collect();
+        });
+        if let Change::Applied(_, pod) = &change {
+            kept.push(Arc::downgrade(pod));
+        }
+        rig.send(change);
+    }
+    rig.pass(1).await;
+    let kept: Vec<_> = kept.iter().map(|pod| pod.strong_count() > 0).collect();
+    assert_eq!(kept, [true, false]);
+    set(false);
+    rig.pass(1).await;
+    let counts = ["create", "large g-large"].map(|call| rig.fake.count(call));
+    assert_eq!(counts, [2, 1]);
 }
 
 #[tokio::test(start_paused = true)]

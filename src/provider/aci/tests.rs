@@ -139,7 +139,7 @@ fn provider_at(
         cluster_uid: "c1".to_owned(),
         connector_uid: "k1".to_owned(),
         node: "n".to_owned(),
-        node_ip: "10.0.0.1".to_owned(),
+        node_ip: [10, 0, 0, 1].into(),
         tenure: None,
     };
     Aci::new(

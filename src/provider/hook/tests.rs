@@ -16,7 +16,8 @@ fn pod(hook: &Value) -> Pod {
 }
 
 fn pre_stop(pod: &Pod, containers: &[String]) -> Vec<(String, Result<Hook, String>)> {
-    hooks(pod, containers, |hooks| hooks.pre_stop.as_ref())
+    let own = IpAddr::from([10, 9, 9, 9]);
+    hooks(pod, containers, own, |hooks| hooks.pre_stop.as_ref())
 }
 
 #[test]

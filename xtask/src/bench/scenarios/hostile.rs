@@ -7,7 +7,7 @@ mod stage;
 mod streams;
 mod watch;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use futures::future::LocalBoxFuture;
@@ -62,7 +62,7 @@ const ATTACKS: [Attack; 13] = [
     },
     Attack {
         name: "silent-registry",
-        counts: "connections to a registry that says nothing, of 150 pods",
+        counts: "connections that a silent registry got, of 150 pods",
         begin: |stage| Box::pin(pods::silent_registry(stage)),
     },
     // Streams of a tenant.
@@ -73,7 +73,7 @@ const ATTACKS: [Attack; 13] = [
     },
     Attack {
         name: "slow-readers",
-        counts: "logs of 4 MB asked for, by 200 who do not read on",
+        counts: "logs of 4 MB begun, by 200 who do not read on",
         begin: |stage| Box::pin(streams::slow_readers(stage)),
     },
     Attack {
@@ -163,12 +163,14 @@ async fn measured(bench: &Bench, attack: &Attack) -> Result<Vec<Row>> {
     let before = rig.peak()?;
 
     let watch = Watch::start(&rig)?;
+    let (begin, (_, cpu_before)) = (Instant::now(), rig.usage()?);
     let running = (attack.begin)(&stage.on(&rig)).await?;
     let under = Box::pin(Neighbour::of(&mut rig, "under", WINDOW)).await?;
     let seen = watch.end().await?;
     let counted = running.end();
     ensure!(counted > 0, "it was not carried out");
     let peak = rig.peak()?;
+    let cpu = (rig.usage()?.1 - cpu_before) / begin.elapsed().as_secs_f64();
     rig.stop().await?;
 
     let name = |what: &str| format!("{}: {what}", attack.name);
@@ -176,6 +178,7 @@ async fn measured(bench: &Bench, attack: &Attack) -> Result<Vec<Row>> {
         Row::one(name(attack.counts), "", number(counted)),
         Row::one(name("RSS of vkc before, peak"), "MiB", before),
         Row::one(name("RSS of vkc, peak"), "MiB", peak).aim(MEMORY),
+        Row::one(name("CPU of vkc"), "% of a core", cpu * 100.0),
     ];
     for (what, alone, under) in [
         ("create → Running", &quiet.created, &under.created),

@@ -27,11 +27,14 @@ const LARGE: usize = 64 << 10;
 /// Longest message that is taken, and a longer one.
 const MESSAGE: usize = (2 << 20) - 1;
 const TOO_LONG: usize = 8 << 20;
+/// Of a log.
+const LOG: usize = (4 << 20) - 64;
 const AT_ONCE: Duration = Duration::ZERO;
 
 /// The log of the attacker's pod is this from now on: what ACI keeps is 4 MB.
 async fn logged(stage: &Stage<'_>, line: &str) -> Result<()> {
-    let content = line.repeat((4 << 20) / line.len());
+    // With what is around it, just the longest answer that is read.
+    let content = line.repeat(LOG / line.len());
     let log = json!({
         "method": "GET",
         "pathContains": format!("{}/containers/", group(stage.rig).await?),
@@ -45,7 +48,7 @@ async fn logged(stage: &Stage<'_>, line: &str) -> Result<()> {
 
 /// `kubectl logs` of nothing but ends of lines (S4).
 pub(super) async fn newline_logs(stage: &Stage<'_>) -> Result<Running> {
-    // 8 MB as JSON, which is the longest answer that is read.
+    // Twice as long in JSON.
     logged(stage, "\n").await?;
     Ok(reading(stage, 4))
 }
@@ -93,9 +96,9 @@ pub(super) async fn slow_readers(stage: &Stage<'_>) -> Result<Running> {
                 stream.write_all(request.as_bytes()).await?;
                 let mut head = [0; 512];
                 let read = stream.read(&mut head).await?;
-                count.add(1);
                 let begin = head.get(..read).unwrap_or_default();
                 ensure!(begin.starts_with(b"HTTP/1.1 200"), "the log was refused");
+                count.add(1);
                 sleep(Duration::from_mins(10)).await;
                 Ok(())
             }
