@@ -18,6 +18,9 @@ use crate::translate::{PodFacts, PodKey, facts};
 
 /// Server-side end of each watch: a connection that died silently is noticed within this time.
 const WATCH_SECONDS: u32 = 90;
+/// Pods in one page of a list, which are in memory at once: one with as many variables as an API server takes has 20 MB there. A
+/// thousand pods are 125 pages of a few milliseconds.
+const PAGE: u32 = 8;
 
 /// A change of the pods of the node.
 #[derive(Debug)]
@@ -34,10 +37,14 @@ pub enum Change {
 
 /// Watches the pods of `node` for ever; see [`steady`] for what happens between failures.
 pub fn changes(client: Client, node: &str) -> impl Stream<Item = Change> + Send + use<> {
-    let config = watcher::Config::default()
+    translate(steady(start_watcher(Api::<Pod>::all(client), config(node))))
+}
+
+fn config(node: &str) -> watcher::Config {
+    watcher::Config::default()
         .fields(&format!("spec.nodeName={node}"))
-        .timeout(WATCH_SECONDS);
-    translate(steady(start_watcher(Api::<Pod>::all(client), config)))
+        .timeout(WATCH_SECONDS)
+        .page_size(PAGE)
 }
 
 /// Turns watch events into changes, keeping the set of pods to tell departures across relists.
@@ -136,6 +143,18 @@ mod tests {
             })
             .collect()
             .await
+    }
+
+    /// Otherwise a process that starts anew dies of the pods that it finds, and again.
+    #[test]
+    fn a_page_of_the_largest_pods_fits_into_the_memory() {
+        let pages = config("n").page_size.unwrap() as usize;
+        let largest = 60_000 * size_of::<k8s_openapi::api::core::v1::EnvVar>();
+        assert!(
+            pages * largest < 200 << 20,
+            "{} MB",
+            (pages * largest) >> 20
+        );
     }
 
     #[tokio::test]

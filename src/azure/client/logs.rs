@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 
 use super::call::Call;
 use super::{ArmClient, parse};
-use crate::azure::error::AzureError;
+use crate::azure::error::{AzureError, ErrorClass};
 use crate::azure::model::null_as_default;
 use crate::azure::throttle::LogPollScheduler;
+
+/// A log of millions of lines is not taken apart on a thread that leases and probes wait for.
+const LONG: usize = 256 << 10;
 
 #[derive(Deserialize)]
 struct Logs {
@@ -42,8 +46,19 @@ impl ArmClient {
             url.query_pairs_mut().append_pair("timestamps", "true");
         }
         let call = Call::get("container_logs", url).asked_by(asked_by);
-        let logs: Logs = parse(&self.send(&call).await?)?;
-        Ok(logs.content)
+        let answer = self.send(&call).await?;
+        if answer.body().len() < LONG {
+            return parse::<Logs>(&answer).map(|logs| logs.content);
+        }
+        let read = spawn_blocking(move || parse::<Logs>(&answer).map(|logs| logs.content));
+        read.await.unwrap_or_else(|_| {
+            let text = "the log could not be read: the operator ends";
+            Err(AzureError::local(
+                ErrorClass::Connection,
+                "LogNotRead",
+                text,
+            ))
+        })
     }
 
     /// When followed logs are polled, shared by all that use this subscription and principal.
