@@ -107,7 +107,7 @@ pub struct InstallArgs {
     pub cloud: CloudArgs,
 
     /// Write nothing: print the Secret, the rights and the connector, for Git or kubectl
-    #[arg(long)]
+    #[arg(long, help_heading = "For Git")]
     pub dry_run: bool,
 
     /// How --dry-run prints
@@ -116,12 +116,13 @@ pub struct InstallArgs {
         short = 'o',
         value_name = "FORMAT",
         value_enum,
-        default_value = "yaml"
+        default_value = "yaml",
+        help_heading = "For Git"
     )]
     pub output: Output,
 
     /// With --dry-run: the version of the cluster, which decides how the rights are written
-    #[arg(long, value_name = "VERSION", default_value = "1.36", value_parser = minor)]
+    #[arg(long, value_name = "VERSION", default_value = "1.36", value_parser = minor, help_heading = "For Git")]
     pub kubernetes_version: u32,
 }
 

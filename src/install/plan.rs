@@ -76,6 +76,10 @@ pub(super) enum Change {
 pub(super) enum PlanError {
     #[error("{}", missing(.0))]
     Missing(Vec<&'static str>),
+    #[error(
+        "give {0} (or {1} in the environment), or log in to the Azure CLI, which knows it: az login"
+    )]
+    NoLogin(&'static str, &'static str),
     #[error("--location {0:?} names no region; write it like eastus or \"East US\"")]
     Region(String),
     #[error(
@@ -100,6 +104,10 @@ pub(super) enum PlanError {
     #[error("what the arguments make is no connector: {0}")]
     Spec(String),
 }
+
+const NO_TENANT: PlanError = PlanError::NoLogin("--tenant", secret_keys::TENANT_ID);
+const NO_SUBSCRIPTION: PlanError =
+    PlanError::NoLogin("--subscription", secret_keys::SUBSCRIPTION_ID);
 
 fn missing(flags: &[&str]) -> String {
     format!(
@@ -317,10 +325,10 @@ fn credentials(
         Choice::Unchanged | Choice::Operator => None,
         Choice::ServicePrincipal(_) => {
             if known.tenant.is_none() {
-                return Err(PlanError::Missing(vec!["--tenant"]));
+                return Err(NO_TENANT);
             }
             if known.subscription.is_none() {
-                return Err(PlanError::Missing(vec!["--subscription"]));
+                return Err(NO_SUBSCRIPTION);
             }
             // A new secret goes to where the connector looks for it.
             let named = existing
@@ -337,7 +345,7 @@ fn credentials(
         Choice::Secret(name) => Some(secret(name)),
         Choice::Workload(client) => {
             let Some(tenant) = &known.tenant else {
-                return Err(PlanError::Missing(vec!["--tenant"]));
+                return Err(NO_TENANT);
             };
             Some(
                 json!({"type": CredentialsType::WorkloadIdentity, "clientID": client, "tenantID": tenant}),
