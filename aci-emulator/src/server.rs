@@ -1,6 +1,11 @@
 //! The listener: TLS, HTTP/1.1 and HTTP/2, and an end that leaves no task behind.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::body::Body;
 use hyper::service::{Service as _, service_fn};
@@ -54,7 +59,8 @@ pub struct Emulator {
 impl Emulator {
     /// Makes a CA, listens and answers from the moment this returns.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let (tls, ca_pem) = tls::server_config().map_err(|error| Error::Tls(error.to_string()))?;
+        let (tls, ca_pem) = tls::server_config(config.listen.ip())
+            .map_err(|error| Error::Tls(error.to_string()))?;
         let listen = |source| Error::Listen {
             address: config.listen,
             source,
@@ -78,7 +84,11 @@ impl Emulator {
             source,
         })?;
         let metadata_port = metadata.local_addr().map_err(listen)?.port();
-        let shared = Arc::new(Shared::new(config, format!("https://127.0.0.1:{port}")));
+        // Who listens at all addresses is reached at loopback, too.
+        let ip = Some(config.listen.ip()).filter(|ip| !ip.is_unspecified());
+        let ip = ip.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        let url = format!("https://{}", SocketAddr::new(ip, port));
+        let shared = Arc::new(Shared::new(config, url));
         shared
             .tasks
             .spawn(accept(Arc::clone(&shared), listener, tls));
@@ -93,7 +103,7 @@ impl Emulator {
         })
     }
 
-    /// `https://127.0.0.1:PORT`: ARM endpoint and authority host alike.
+    /// `https://127.0.0.1:PORT`, or the address that it listens at: ARM endpoint and authority host alike.
     pub fn url(&self) -> &str {
         &self.shared.url
     }

@@ -1,6 +1,6 @@
 //! The listener's certificate, signed by a CA made at every start.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -20,9 +20,9 @@ pub(crate) enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// Server configuration for 127.0.0.1, `::1` and localhost (HTTP/2 and HTTP/1.1 by ALPN), and the
+/// Server configuration for `address`, 127.0.0.1, `::1` and localhost (HTTP/2 and HTTP/1.1 by ALPN), and the
 /// CA in PEM.
-pub(crate) fn server_config() -> Result<(Arc<ServerConfig>, String), TlsError> {
+pub(crate) fn server_config(address: IpAddr) -> Result<(Arc<ServerConfig>, String), TlsError> {
     let mut ca = CertificateParams::default();
     ca.distinguished_name
         .push(DnType::CommonName, "aci-emulator CA");
@@ -30,8 +30,10 @@ pub(crate) fn server_config() -> Result<(Arc<ServerConfig>, String), TlsError> {
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
 
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let mut leaf = CertificateParams::new(names)?;
+    let address = address.to_string();
+    let names = ["localhost", "127.0.0.1", "::1", &address];
+    let names: BTreeSet<String> = names.map(str::to_owned).into();
+    let mut leaf = CertificateParams::new(names.into_iter().collect::<Vec<_>>())?;
     leaf.distinguished_name
         .push(DnType::CommonName, "aci-emulator");
     leaf.use_authority_key_identifier_extension = true;

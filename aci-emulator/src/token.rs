@@ -325,7 +325,7 @@ fn audience(shared: &Shared, scope: Option<&str>) -> Result<String, OAuthError> 
 /// Whether this is the emulator's own address, by any of its names.
 fn own(shared: &Shared, resource: &str) -> bool {
     let port = shared.url.rsplit(':').next().unwrap_or_default();
-    ["127.0.0.1", "localhost", "[::1]"]
-        .iter()
-        .any(|host| resource == format!("https://{host}:{port}"))
+    let names = ["127.0.0.1", "localhost", "[::1]"];
+    let mut names = names.iter().map(|host| format!("https://{host}:{port}"));
+    resource == shared.url || names.any(|name| resource == name)
 }
