@@ -141,7 +141,13 @@ fn finished(record: &Record, afterwards: &Afterwards) -> Option<Next> {
         Afterwards::Stop => Some(at(record, Operation::StopGroup)),
         Afterwards::Drain(until) => {
             let next = poll(record, Priority::Poll, cadence::ended(record.attempts));
-            let due = next.due.min(*until + MARGIN);
+            // A poll that failed is tried again after its back-off, also when their time is over.
+            let failed = record.not_before > record.base;
+            let due = if failed {
+                next.due
+            } else {
+                next.due.min(*until + MARGIN)
+            };
             Some(Next { due, ..next })
         }
     }

@@ -149,6 +149,21 @@ fn the_hook_of_a_sidecar_is_run_before_its_signal_and_both_within_the_grace_peri
 }
 
 #[test]
+fn polls_of_drained_sidecars_that_fail_are_repeated_after_a_pause() {
+    let mut world = hooked();
+    ended(&mut world, 0);
+    world.step(Input::PreStopEnded(key("a"), Vec::new()));
+    signalled(&mut world, &[]);
+    world.after(6);
+    for _ in 0..3 {
+        assert_eq!(world.begin("a"), Operation::GetGroup);
+        let failed = Input::Observed(key("a"), Err(failure(FailureKind::Transient)));
+        let effects = world.step(failed);
+        assert!(wait_of(&effects) >= Duration::from_millis(400));
+    }
+}
+
+#[test]
 fn a_delete_abandons_the_hook_of_a_sidecar() {
     let mut world = hooked();
     ended(&mut world, 0);
