@@ -22,4 +22,5 @@ mod kubelet;
 mod node;
 mod outage;
 mod pods;
+mod rights;
 mod support;

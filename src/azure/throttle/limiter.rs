@@ -4,7 +4,6 @@
 //! container groups may have to wait for minutes. They get their position in the queue as an error at once and poll; the
 //! position is kept under the group's name as long as they do.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +19,11 @@ use super::plan::{self, Planner, Turns};
 use super::poll_interval::{PollDemand, PollInterval};
 
 mod line;
+mod request;
 
 use line::Ticket;
+pub use request::{CallPriority, PermitRequest, asked_by};
+use request::{Line, Place};
 
 /// Code of the error that gives a create or delete its position in the queue.
 pub const QUEUED: &str = "WaitingInLine";
@@ -34,20 +36,6 @@ const PATIENCE: u32 = 4;
 /// The same for metrics, which can wait longest.
 const PATIENCE_FOR_METRICS: u32 = 32;
 
-/// How soon a read is needed. Higher priorities go first; after four of them a lower one has a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CallPriority {
-    /// Somebody waits: a pod that starts or is being deleted, logs, exec.
-    #[default]
-    Interactive,
-    /// The status of a pod that runs.
-    Status,
-    /// A list of groups.
-    Background,
-    /// Metrics for `kubectl top`. They have their turn when the plan has one for them, and then go last.
-    Metrics,
-}
-
 /// Lanes of the queue of reads: one for each priority.
 const LANES: usize = 4;
 /// Logs that somebody asks for, in calls a second and at once: of ARM's 25 and 250 reads. Half of what the plan leaves.
@@ -55,94 +43,6 @@ const LOGS: (f64, f64) = (2.5, 100.0);
 /// Sessions of exec and attach that somebody opens: of ARM's 10 and 200 writes, which are those of creates, signals and hooks
 /// too.
 const SESSIONS: (f64, f64) = (3.0, 60.0);
-
-/// A request for a permit to make one call.
-#[derive(Debug, Clone, Copy)]
-pub struct PermitRequest<'a> {
-    /// What ARM counts the call as.
-    pub class: Class,
-    /// The connector: tenants take turns.
-    pub tenant: u64,
-    pub priority: CallPriority,
-    /// Of a log or a session that somebody asked for: the namespace of the pod, as a number. Such calls have a share of the
-    /// budget, in which namespaces take turns, and wait for that first: a loop of them delays no pod.
-    pub asked_by: Option<u64>,
-    /// For creates and deletes: the name of the group, under which the position in the queue is kept.
-    pub group: &'a str,
-}
-
-/// A namespace as a number, for [`PermitRequest::asked_by`].
-pub fn asked_by(namespace: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    namespace.hash(&mut hasher);
-    hasher.finish()
-}
-
-impl PermitRequest<'_> {
-    fn lane(&self) -> usize {
-        match self.class {
-            Class::Read => self.priority as usize,
-            Class::Create => 1,
-            Class::Write | Class::Delete => 0,
-        }
-    }
-
-    /// What is waited for before the permit.
-    fn share(&self) -> Option<Place> {
-        let line = match self.class {
-            Class::Read => Line::Logs,
-            Class::Write => Line::Sessions,
-            Class::Create | Class::Delete => return None,
-        };
-        self.asked_by.map(|namespace| Place {
-            line,
-            lane: 0,
-            tenant: namespace,
-        })
-    }
-
-    fn place(&self) -> Place {
-        Place {
-            line: match self.class {
-                Class::Read => Line::Reads,
-                _ => Line::Writes,
-            },
-            lane: self.lane(),
-            tenant: self.tenant,
-        }
-    }
-}
-
-/// Where callers wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
-    Reads,
-    Writes,
-    /// The share of logs in the reads.
-    Logs,
-    /// The share of sessions in the writes.
-    Sessions,
-}
-
-impl Line {
-    /// What is used up when nobody has a turn there.
-    fn budget(self) -> &'static str {
-        match self {
-            Self::Reads => "budget of read calls",
-            Self::Writes => "budget of write calls",
-            Self::Logs => "share of kubectl logs in the budget of read calls",
-            Self::Sessions => "share of kubectl exec and attach in the budget of write calls",
-        }
-    }
-}
-
-/// Where in a line somebody waits.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    line: Line,
-    lane: usize,
-    tenant: u64,
-}
 
 /// What takes turns on its own within a budget.
 #[derive(Debug)]
