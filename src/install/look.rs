@@ -64,7 +64,11 @@ pub(super) async fn look(
         .map_err(|problem| anyhow::anyhow!(problem.message))?;
     let subscription = args.target.subscription.clone();
     let subscription = subscription.or_else(|| environment.subscription_id.clone());
-    let login = facts::login(subscription.as_deref()).await;
+    // The Azure CLI is logged in to one of Azure's own clouds, and knows nothing of others.
+    let login = match &custom {
+        Some(_) => None,
+        None => facts::login(subscription.as_deref()).await,
+    };
     let subscription = subscription.or_else(|| login.as_ref().map(|login| login.id.clone()));
     let tenant = args.identity.tenant.clone();
     let tenant = tenant.or_else(|| environment.tenant_id.clone());
