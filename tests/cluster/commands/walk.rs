@@ -266,3 +266,35 @@ fn new_credentials_go_to_where_the_connector_looks_for_them() {
         fixture.vkc("remove-connector", &name).await.ok();
     });
 }
+
+#[test]
+fn who_is_logged_in_to_the_azure_cli_knows_tenant_and_subscription() {
+    site::run(async {
+        let fixture = Fixture::new("cmd-login").await;
+        let words = "install-connector --dry-run -l eastus --aci-resource-group rg --service-principal 11111111-1111-4111-8111-111111111111";
+        let (tenant, subscription) = (
+            "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee",
+            "99999999-8888-4777-8666-555555555555",
+        );
+        fixture
+            .vkc(words, &[])
+            .await
+            .refused(&["--tenant", "AZURE_TENANT_ID", "az login"]);
+        let account =
+            format!(r#"{{"id": "{subscription}", "tenantId": "{tenant}", "user": {{}}}}"#);
+        let log = fixture.path.path().join("log");
+        fixture.put(
+            "az",
+            &format!("echo \"$@\" >> {}; echo '{account}'\n", log.display()),
+        );
+        let ran = fixture.vkc(words, &[]).await;
+        for wanted in [tenant, subscription] {
+            assert!(ran.ok().contains(wanted), "{}", ran.out);
+        }
+        let asked = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(asked, "account show --output json\n");
+        // Nobody is logged in.
+        fixture.put("az", "exit 1\n");
+        fixture.vkc(words, &[]).await.refused(&["az login"]);
+    });
+}
