@@ -157,6 +157,11 @@ fn the_pods_of_the_node() {
         for path in ["pods", "pods/"] {
             assert_eq!(names(&list(path).await), ["one", "two"], "{path}");
         }
+        // What runs is published five times a second at most.
+        eventually("what runs is listed", 1, || async {
+            !names(&list("runningpods").await).is_empty()
+        })
+        .await;
         for path in ["runningpods", "runningpods/"] {
             let text = list(path).await;
             assert_eq!(names(&text), ["one"], "{path}");
