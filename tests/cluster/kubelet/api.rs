@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use kube::api::ListParams;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use serde_json::Value;
 
@@ -288,6 +289,14 @@ fn the_port_of_a_node_stays_through_a_restart() {
         let mut operator = crate::support::site::alone().await;
         let fixture = Fixture::start(&operator, "port", "Linux").await;
         let before = address(&fixture).await;
+        // Tests before this one leave their connectors to be drained; until they are, the operator is not idle.
+        let connectors = fixture.connectors();
+        eventually("nothing is being removed", 120, || async {
+            let all = connectors.list(&ListParams::default()).await.unwrap();
+            let mut all = all.items.iter();
+            all.all(|it| it.metadata.deletion_timestamp.is_none())
+        })
+        .await;
         let took = operator.terminate().await;
         assert!(
             took < Duration::from_secs(6),
