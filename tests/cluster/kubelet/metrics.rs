@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use aci_emulator::Fault;
+use k8s_openapi::jiff::Timestamp;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::support::fixture::{Fixture, PATIENCE, is_running};
+use crate::support::fixture::{Fixture, PATIENCE, eventually, is_running};
 use crate::support::site::{run, shared};
 use crate::support::tools::{address, certificate, client, get};
 
@@ -191,6 +192,12 @@ fn figures_of_pods_that_have_some() {
         assert_eq!(as_metrics_server(&again.1).1, pods);
         assert_eq!(monitor_calls(&fixture), calls);
 
+        // A group's network is counted from the beginning of the minute on: one that has just begun has nothing yet.
+        eventually("a minute has begun", 5, || async {
+            let second = Timestamp::now().as_second() % 60;
+            (1..58).contains(&second)
+        })
+        .await;
         the_summary(&fixture, &client, &at).await;
         let (status, text) = get(&client, &format!("{at}/metrics")).await;
         assert_eq!(status, 200);
