@@ -52,7 +52,11 @@ pub(crate) async fn complaint(fixture: &Fixture, args: &[&str]) -> String {
 
 /// Certificate and key of `user` by the cluster's CA, as one PEM text.
 pub(crate) async fn certificate(user: &str, group: Option<&str>) -> String {
-    let plane = plane().await;
+    certificate_at(plane().await, user, group)
+}
+
+/// The same by the CA of another cluster.
+pub(crate) fn certificate_at(plane: &ControlPlane, user: &str, group: Option<&str>) -> String {
     let kubeconfig = plane.kubeconfig_for(user, group).unwrap();
     let file = kubeconfig.file_stem().unwrap().to_str().unwrap().to_owned();
     let read = |end: &str| {
