@@ -145,7 +145,7 @@ async fn advise(args: &InstallArgs, known: &Looked, existing: Option<&VirtualKub
         ..
     } = known;
     if let Some(manager) = existing.and_then(kept_by)
-        && matches!(&plan.connector, Change::Patch(patch) if *patch != serde_json::json!({}))
+        && !plan.connector.is_none()
     {
         warn(&format!(
             "connector {} is managed by {manager}, which may undo this; change it there",

@@ -82,6 +82,17 @@ pub struct Ensured {
     pub notes: Vec<Note>,
 }
 
+impl Ensured {
+    /// A group that was there, as it should be.
+    pub(crate) fn adopted(group: ContainerGroup) -> Self {
+        Self {
+            group: Box::new(group),
+            adopted: true,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// What a delete achieved.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Deleted {

@@ -7,6 +7,7 @@ mod fault;
 mod group;
 mod identity;
 mod image;
+mod json;
 mod operator_annotations;
 mod owner;
 mod policy;
@@ -25,6 +26,7 @@ pub use group::{
     small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
+pub(crate) use json::json_length;
 pub use owner::is_of_daemon_set;
 pub use policy::RestartPolicy;
 pub use probes::{
@@ -37,5 +39,5 @@ pub use status::{
     container_statuses, digest, ends_without_message, facts, group_phase, has_ended, is_final,
     newly_running, only_sidecars_run, probe_target, provisioning_failure, running_containers,
     status_failed, status_group_gone, status_group_lost, status_not_started, status_of_group,
-    status_patch, status_terminated, status_unpulled, status_waiting,
+    status_patch, status_terminated, status_unpulled, status_waiting, termination_grace,
 };

@@ -46,14 +46,21 @@ pub fn node_name(connector: &str, os: Os, region: &str) -> String {
     format!("virtual-kubelet-{connector}-{}-{region}", os.label())
 }
 
-impl VirtualKubeletConnectorSpec {
-    /// The operating systems to register nodes for, Linux first.
-    pub fn operating_systems(&self) -> Vec<Os> {
-        match self.os_type {
+impl OsType {
+    /// The operating systems of a connector of this type, Linux first.
+    pub fn operating_systems(self) -> Vec<Os> {
+        match self {
             OsType::Linux => vec![Os::Linux],
             OsType::Windows => vec![Os::Windows],
             OsType::Both => vec![Os::Linux, Os::Windows],
         }
+    }
+}
+
+impl VirtualKubeletConnectorSpec {
+    /// The operating systems to register nodes for, Linux first.
+    pub fn operating_systems(&self) -> Vec<Os> {
+        self.os_type.operating_systems()
     }
 
     /// See [`node_name`].

@@ -28,12 +28,12 @@ const OWN: &str = "the operator's environment";
 /// identity webhook. An empty variable counts as missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
-    tenant_id: Option<String>,
-    client_id: Option<String>,
-    client_secret: Option<SecretText>,
+    pub(crate) tenant_id: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) client_secret: Option<SecretText>,
     token_file: Option<PathBuf>,
     metadata: Option<String>,
-    subscription_id: Option<String>,
+    pub(crate) subscription_id: Option<String>,
     /// Hosts outside of Azure's own clouds that may be shown credentials.
     pub(super) allowed: AllowedAuthorities,
 }

@@ -236,6 +236,9 @@ impl Cluster {
         change: &Change,
         mode: Mode,
     ) -> Result<(), ApiError> {
+        if change.is_none() {
+            return Ok(());
+        }
         let params = patch(mode);
         match change {
             // As it is: a typed one would store the defaults, too.
@@ -246,7 +249,6 @@ impl Cluster {
                 let asked = api.patch(name, &params, &object);
                 call("create the connector", TIMEOUT, asked).await?;
             }
-            Change::Patch(fields) if fields.as_object().is_none_or(serde_json::Map::is_empty) => {}
             Change::Patch(fields) => {
                 let api = self.connectors();
                 let fields = Patch::Merge(fields);

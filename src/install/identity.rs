@@ -5,32 +5,13 @@ use std::path::Path;
 
 use super::args::IdentityArgs;
 use crate::api::is_guid;
+use crate::api::names::secret_keys;
 use crate::azure::ManagedCluster;
 use crate::azure::model::SecretText;
+use crate::connector::identity::Environment;
 
 /// Longest secret that is read; Entra ID's have some forty characters.
 const MAX_SECRET: u64 = 64 << 10;
-
-/// Variables under the names of Azure's own tools.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Environment {
-    pub(super) client_id: Option<String>,
-    pub(super) client_secret: Option<SecretText>,
-    pub(super) tenant_id: Option<String>,
-    pub(super) subscription_id: Option<String>,
-}
-
-impl Environment {
-    pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let text = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        Self {
-            client_id: text("AZURE_CLIENT_ID"),
-            client_secret: text("AZURE_CLIENT_SECRET").map(SecretText::new),
-            tenant_id: text("AZURE_TENANT_ID"),
-            subscription_id: text("AZURE_SUBSCRIPTION_ID"),
-        }
-    }
-}
 
 /// Whose identity it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +118,7 @@ pub(super) fn secret(
         let text = read(file).map_err(|error| IdentityError::Unreadable(name.clone(), error))?;
         (name, text)
     } else if let Some(secret) = &environment.client_secret {
-        ("AZURE_CLIENT_SECRET".to_owned(), secret.clone())
+        (secret_keys::CLIENT_SECRET.to_owned(), secret.clone())
     } else if std::io::stdin().is_terminal() {
         let text = rpassword::prompt_password(format!("Secret of service principal {client}: "))
             .map_err(|error| IdentityError::Unreadable("the terminal".to_owned(), error))?;
@@ -191,11 +172,11 @@ mod tests {
     }
 
     fn environment(client: bool, secret: bool) -> Environment {
-        Environment {
-            client_id: client.then(|| B.to_owned()),
-            client_secret: secret.then(|| SecretText::new("s".to_owned())),
-            ..Environment::default()
-        }
+        Environment::read(|name| match name {
+            secret_keys::CLIENT_ID => client.then(|| B.to_owned()),
+            secret_keys::CLIENT_SECRET => secret.then(|| "s".to_owned()),
+            _ => None,
+        })
     }
 
     fn cluster(properties: &serde_json::Value) -> ManagedCluster {

@@ -1,16 +1,16 @@
 //! Before anything is written: the secret, who is logged in, the cluster, and the plan that comes of them.
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
 
 use super::args::{InstallArgs, Target};
 use super::azure;
 use super::facts::{self, Facts, Login};
-use super::identity::{self, Choice, Environment};
-use super::plan::{self, Change, Known, Plan, Principal};
+use super::identity::{self, Choice};
+use super::plan::{self, Known, Plan, Principal};
 use super::progress::warn;
 use crate::api::VirtualKubeletConnector;
 use crate::azure::{ArmClient, Endpoints};
+use crate::connector::identity::Environment;
 use crate::connector::validate;
 
 /// All that was found out, and the plan that came of it.
@@ -26,11 +26,7 @@ pub(super) struct Looked {
 impl Looked {
     /// Whether anything is to be written.
     pub(super) fn changes(&self) -> bool {
-        let patch = match &self.plan.connector {
-            Change::Create(_) => true,
-            Change::Patch(patch) => *patch != json!({}),
-        };
-        patch || self.plan.secret.is_some()
+        !self.plan.connector.is_none() || self.plan.secret.is_some()
     }
 }
 

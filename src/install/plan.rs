@@ -71,6 +71,13 @@ pub(super) enum Change {
     Patch(Value),
 }
 
+impl Change {
+    /// Whether the connector stays as it is.
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Change::Patch(patch) if *patch == json!({}))
+    }
+}
+
 /// Why there is no plan. Nothing was written.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PlanError {
@@ -229,7 +236,9 @@ fn changed(
     }
     let mut patch = Map::new();
     let has = is.operating_systems();
-    let lacks = os_list(args.os_type)
+    let lacks = args
+        .os_type
+        .operating_systems()
         .into_iter()
         .find(|os| !has.contains(os));
     match lacks {
@@ -275,15 +284,6 @@ fn region(text: &str) -> Result<String, PlanError> {
         return Err(PlanError::Region(text.to_owned()));
     }
     Ok(region)
-}
-
-/// The operating systems of a connector of this type.
-pub(super) fn os_list(os_type: OsType) -> Vec<Os> {
-    match os_type {
-        OsType::Linux => vec![Os::Linux],
-        OsType::Windows => vec![Os::Windows],
-        OsType::Both => vec![Os::Linux, Os::Windows],
-    }
 }
 
 /// The cloud that the arguments name; `ca` is what `--ca-file` holds.

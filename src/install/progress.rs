@@ -1,14 +1,16 @@
 //! What a person sees while it comes up or goes: a line for each change, and the nodes at the end.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use kube_runtime::WatchStreamExt as _;
-use kube_runtime::watcher::watch_object;
+use kube_runtime::watcher::{self, watch_object};
 use tokio::time::{Instant, timeout_at};
 
 use super::api::{ApiError, Cluster};
@@ -83,23 +85,30 @@ const NO_OPERATOR: &str = "no operator has acted on it; is one running? kubectl 
 
 /// Reads it off the status. `generation` is the one that was written.
 fn progress(connector: &VirtualKubeletConnector, generation: i64) -> Progress {
-    let status = connector.status.clone().unwrap_or_default();
-    if status.observed_generation.unwrap_or(-1) < generation {
+    let observed = connector.status.as_ref();
+    let observed = observed.and_then(|status| status.observed_generation);
+    if observed.unwrap_or(-1) < generation {
         return Progress::Unseen;
     }
-    let said = |type_: &str| {
-        find(&status.conditions, type_)
-            .map(|it| format!("{}: {}", it.reason, it.message))
-            .unwrap_or_default()
-    };
-    let holds = |type_: &str| find(&status.conditions, type_).is_some_and(|it| it.status == "True");
+    let holds = |type_| condition(connector, type_).is_some_and(|it| it.status == "True");
     if holds(READY) {
         Progress::Ready
     } else if holds(STALLED) {
-        Progress::Stalled(said(STALLED))
+        Progress::Stalled(said(connector, STALLED))
     } else {
-        Progress::Working(said(READY))
+        Progress::Working(said(connector, READY))
     }
+}
+
+fn condition<'a>(connector: &'a VirtualKubeletConnector, type_: &str) -> Option<&'a Condition> {
+    find(&connector.status.as_ref()?.conditions, type_)
+}
+
+/// Reason and message of a condition; nothing where there is none.
+fn said(connector: &VirtualKubeletConnector, type_: &str) -> String {
+    condition(connector, type_)
+        .map(|it| format!("{}: {}", it.reason, it.message))
+        .unwrap_or_default()
 }
 
 /// Which nodes are ready, in a sentence.
@@ -116,6 +125,49 @@ fn nodes(connector: &VirtualKubeletConnector) -> String {
     nodes.map(sentence).collect::<Vec<_>>().join(", ")
 }
 
+/// What a look at a connector shows.
+enum Look {
+    There(Box<VirtualKubeletConnector>),
+    Gone,
+    /// Nothing new came before the deadline.
+    TimeUp,
+}
+
+/// A connector, as it changes until a deadline.
+struct Watched {
+    changes: BoxStream<'static, watcher::Result<Option<VirtualKubeletConnector>>>,
+    deadline: Instant,
+    terminal: Terminal,
+}
+
+impl Watched {
+    fn start(cluster: &Cluster, name: &str, timeout: Duration, terminal: Terminal) -> Self {
+        Self {
+            changes: watch_object(cluster.connectors(), name)
+                .default_backoff()
+                .boxed(),
+            deadline: Instant::now() + timeout,
+            terminal,
+        }
+    }
+
+    /// What is next. That the API server does not answer is told, and waited out.
+    async fn next(&mut self) -> Result<Look, WaitError> {
+        loop {
+            let Ok(change) = timeout_at(self.deadline, self.changes.next()).await else {
+                return Ok(Look::TimeUp);
+            };
+            match change.ok_or(WaitError::Ended)? {
+                Ok(Some(connector)) => return Ok(Look::There(Box::new(connector))),
+                Ok(None) => return Ok(Look::Gone),
+                Err(error) => self.terminal.say(&format!(
+                    "the API server does not answer, trying again: {error}"
+                )),
+            }
+        }
+    }
+}
+
 /// Waits until the connector is ready, with a line for each change.
 pub(super) async fn until_ready(
     cluster: &Cluster,
@@ -129,24 +181,15 @@ pub(super) async fn until_ready(
         .and_then(|it| it.metadata.generation)
         .unwrap_or_default();
     let mut last = NO_OPERATOR.to_owned();
-    let mut ready: BTreeMap<String, bool> = BTreeMap::new();
+    let mut ready = BTreeSet::new();
     let mut seen: Option<VirtualKubeletConnector> = None;
-    let deadline = Instant::now() + timeout;
-    let watch = watch_object(cluster.connectors(), name).default_backoff();
-    let mut watch = std::pin::pin!(watch);
+    let mut watched = Watched::start(cluster, name, timeout, terminal);
     loop {
-        let connector = match timeout_at(deadline, watch.next()).await {
-            Ok(Some(Ok(Some(connector)))) => connector,
-            Ok(Some(Ok(None))) if seen.is_none() => continue,
-            Ok(Some(Ok(None))) => return Err(WaitError::Deleted(name.to_owned())),
-            Ok(Some(Err(error))) => {
-                terminal.say(&format!(
-                    "the API server does not answer, trying again: {error}"
-                ));
-                continue;
-            }
-            Ok(None) => return Err(WaitError::Ended),
-            Err(_) => {
+        let connector = match watched.next().await? {
+            Look::There(connector) => connector,
+            Look::Gone if seen.is_none() => continue,
+            Look::Gone => return Err(WaitError::Deleted(name.to_owned())),
+            Look::TimeUp => {
                 let why = match &seen {
                     Some(connector) => [last, nodes(connector)].join("; "),
                     None => "it was not seen".to_owned(),
@@ -157,8 +200,9 @@ pub(super) async fn until_ready(
             }
         };
         for node in connector.status.iter().flat_map(|status| &status.nodes) {
-            let is_ready = node.ready == Some(true);
-            if ready.insert(node.name.clone(), is_ready) != Some(is_ready) && is_ready {
+            if node.ready != Some(true) {
+                ready.remove(&node.name);
+            } else if ready.insert(node.name.clone()) {
                 terminal.say(&format!("node {} is ready", node.name));
             }
         }
@@ -180,17 +224,8 @@ pub(super) async fn until_ready(
             }
             Progress::Working(_) | Progress::Unseen => {}
         }
-        seen = Some(connector);
+        seen = Some(*connector);
     }
-}
-
-/// Reason and message of the condition Ready.
-fn ready_line(connector: &VirtualKubeletConnector) -> String {
-    let status = connector.status.as_ref();
-    status
-        .and_then(|status| find(&status.conditions, READY))
-        .map(|it| format!("{}: {}", it.reason, it.message))
-        .unwrap_or_default()
 }
 
 /// What has to come true for a removal.
@@ -213,22 +248,13 @@ pub(super) async fn until_gone(
     terminal: Terminal,
 ) -> Result<(), WaitError> {
     let name = &before.name_any();
-    let mut last = ready_line(before);
-    let deadline = Instant::now() + timeout;
-    let watch = watch_object(cluster.connectors(), name).default_backoff();
-    let mut watch = std::pin::pin!(watch);
+    let mut last = said(before, READY);
+    let mut watched = Watched::start(cluster, name, timeout, terminal);
     loop {
-        let connector = match timeout_at(deadline, watch.next()).await {
-            Ok(Some(Ok(Some(connector)))) => connector,
-            Ok(Some(Ok(None))) => return Ok(()),
-            Ok(Some(Err(error))) => {
-                terminal.say(&format!(
-                    "the API server does not answer, trying again: {error}"
-                ));
-                continue;
-            }
-            Ok(None) => return Err(WaitError::Ended),
-            Err(_) => {
+        let connector = match watched.next().await? {
+            Look::There(connector) => connector,
+            Look::Gone => return Ok(()),
+            Look::TimeUp => {
                 let name = name.to_owned();
                 return Err(WaitError::NotGone {
                     name,
@@ -245,7 +271,7 @@ pub(super) async fn until_gone(
                 return Ok(());
             }
         }
-        let line = ready_line(&connector);
+        let line = said(&connector, READY);
         if line != last {
             terminal.say(&line);
             last = line;

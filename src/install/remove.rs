@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::api::{Cluster, kept_by};
 use super::args::RemoveArgs;
-use super::plan::os_list;
 use super::progress::{Gone, Terminal, until_gone, warn};
 use super::{compare_server, facts};
 use crate::api::{DeletionPolicy, Os, OsType, VirtualKubeletConnector, node_name};
@@ -43,7 +42,7 @@ enum Refusal {
 
 /// What is left once the nodes of `asked` are gone.
 fn left(name: &str, has: OsType, asked: OsType) -> Result<Left, Refusal> {
-    let (has, asked) = (os_list(has), os_list(asked));
+    let (has, asked) = (has.operating_systems(), asked.operating_systems());
     let missing = asked.iter().find(|os| !has.contains(os));
     // `Both` takes all that there is, as a second run would after a first that took one.
     if let (Some(missing), [only]) = (missing, has.as_slice())

@@ -5,13 +5,12 @@
 //! here. Where nothing is made for now, in a namespace that is not allowed for one, pods wait for ever.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::time::Instant;
 
-use crate::translate::PodKey;
+use crate::translate::{PodKey, json_length};
 
 /// All pods of a node that are kept.
 const MOST: usize = 16 << 20;
@@ -74,11 +73,9 @@ impl Fresh {
 
 /// About how many bytes of memory a pod takes: its text, and the largest of the structures that hold it. PURE.
 fn weight(pod: &Pod) -> usize {
-    let mut text = Counted(0);
-    // Counting does not fail, and a pod can be written as JSON.
-    let _ = serde_json::to_writer(&mut text, pod);
+    let text = json_length(pod);
     let Some(spec) = &pod.spec else {
-        return text.0;
+        return text;
     };
     let inits = spec.init_containers.iter().flatten();
     let containers = spec.containers.iter().chain(inits).map(|container| {
@@ -87,25 +84,11 @@ fn weight(pod: &Pod) -> usize {
             + held(container.ports.as_ref())
             + held(container.volume_mounts.as_ref())
     });
-    text.0 + held(spec.volumes.as_ref()) + containers.sum::<usize>()
+    text + held(spec.volumes.as_ref()) + containers.sum::<usize>()
 }
 
 fn held<T>(items: Option<&Vec<T>>) -> usize {
     items.map_or(0, |items| size_of_val(items.as_slice()))
-}
-
-/// How many bytes were written.
-struct Counted(usize);
-
-impl io::Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

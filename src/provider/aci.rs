@@ -296,11 +296,7 @@ impl Aci {
             ));
         };
         if look_first && let Some(group) = self.existing(name, &key).await? {
-            return Ok(Ensured {
-                group: Box::new(group),
-                adopted: true,
-                notes: Vec::new(),
-            });
+            return Ok(Ensured::adopted(group));
         }
         let mut defaults = self.defaults.read().clone();
         let full_zones = self.full_zones.at(Instant::now());

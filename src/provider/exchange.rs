@@ -24,11 +24,7 @@ impl Aci {
             return Ok(None);
         };
         if !facts.has_new_image(&group) {
-            return Ok(Some(Ensured {
-                group: Box::new(group),
-                adopted: true,
-                notes: Vec::new(),
-            }));
+            return Ok(Some(Ensured::adopted(group)));
         }
         let before = restarts_before(&group.tags);
         let owner = self.scope.ownership(facts.key, before);

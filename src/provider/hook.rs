@@ -19,7 +19,7 @@ use super::exec::{Command, ExecError, Exit, Streams};
 use super::probe::NoAnswer;
 use crate::api::Os;
 use crate::net::can_be_a_pods;
-use crate::translate::{PodKey, port_number};
+use crate::translate::{PodKey, port_number, termination_grace};
 
 /// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
 const HTTP: Duration = Duration::from_secs(30);
@@ -199,14 +199,10 @@ impl Aci {
 
 /// What is left of the pod's grace period; all of it where the pod ends by itself.
 fn grace_left(pod: &Pod, now: chrono::DateTime<chrono::Utc>) -> Duration {
-    let given = pod
-        .spec
-        .as_ref()
-        .and_then(|it| it.termination_grace_period_seconds);
-    let left = match &pod.metadata.deletion_timestamp {
-        Some(ends) => ends.0.as_millisecond() - now.timestamp_millis(),
-        None => given.unwrap_or(30).saturating_mul(1000),
+    let Some(ends) = &pod.metadata.deletion_timestamp else {
+        return termination_grace(pod);
     };
+    let left = ends.0.as_millisecond() - now.timestamp_millis();
     Duration::from_millis(u64::try_from(left).unwrap_or(0))
 }
 

@@ -1,6 +1,6 @@
 //! Pod to container group.
 
-use std::{fmt, io};
+use std::fmt;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
@@ -42,6 +42,7 @@ use self::review::{MAX_REFUSALS, Review};
 use super::defaults::GroupDefaults;
 use super::identity::Ownership;
 use super::image::exchangeable;
+use super::json::json_length;
 use super::policy::RestartPolicy;
 use super::support::{POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
 use crate::azure::model::{Container, ContainerGroup, GroupProperties};
@@ -172,7 +173,7 @@ fn review_of<'a>(defaults: &GroupDefaults, resolved: &'a Resolved) -> Review<'a>
 
 fn conclude(group: ContainerGroup, mut review: Review<'_>) -> Result<Translation, Refusals> {
     // What multiplies was paid for before it was built. The rest grows with the pod, and is counted now, as ARM gets it.
-    if let Err(exceeded) = review.budget.whole(body(&group)) {
+    if let Err(exceeded) = review.budget.whole(json_length(&group)) {
         review.too_much(&exceeded, "the container group", "spec".to_owned());
     }
     let (notes, references) = review.finish()?;
@@ -181,27 +182,6 @@ fn conclude(group: ContainerGroup, mut review: Review<'_>) -> Result<Translation
         notes,
         references,
     })
-}
-
-/// Bytes of the request that makes `group`.
-fn body(group: &ContainerGroup) -> usize {
-    struct Length(usize);
-
-    impl io::Write for Length {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.saturating_add(bytes.len());
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut length = Length(0);
-    // What cannot be written cannot be sent; the client says so.
-    let _ = serde_json::to_writer(&mut length, group);
-    length.0
 }
 
 /// The group of `pod`, as far as `review` lets it be.

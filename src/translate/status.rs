@@ -27,6 +27,7 @@ mod resources;
 pub use events::{EventCursor, GroupEvent, provisioning_failure};
 pub use facts::{
     ConditionFacts, ContainerFacts, Deletion, EndStep, Ended, EphemeralContainer, PodFacts, facts,
+    termination_grace,
 };
 pub use messages::{ContainerEnd, MESSAGE_LINES, TerminationMessage, ends_without_message};
 pub use not_started::{status_not_started, status_unpulled, status_waiting};

@@ -87,6 +87,10 @@ impl Fixture {
         self.operator.plane().kubeconfig().to_owned()
     }
 
+    fn name_flag(&self) -> [String; 2] {
+        ["--connector-name", self.name].map(String::from)
+    }
+
     /// The flags of the connector, the service principal and the emulator, whose secret is in the environment.
     fn flags(&self) -> Vec<String> {
         let principal = [
@@ -97,11 +101,16 @@ impl Fixture {
         let cloud = self.cloud();
         let flags = principal.iter().flat_map(|(flag, value)| [*flag, *value]);
         let flags = flags.map(ToOwned::to_owned).chain(cloud);
-        ["--connector-name", self.name]
-            .map(ToOwned::to_owned)
-            .into_iter()
-            .chain(flags)
-            .collect()
+        self.name_flag().into_iter().chain(flags).collect()
+    }
+
+    /// The same for an install in the emulator's region and resource group.
+    fn install_flags(&self) -> Vec<String> {
+        let group = format!("{}-rg", self.name);
+        let place = ["-l", "eastus", "--aci-resource-group", &group];
+        let mut flags = self.flags();
+        flags.extend(place.map(String::from));
+        flags
     }
 
     fn cloud(&self) -> Vec<String> {

@@ -14,8 +14,9 @@ use xtask::ports::free_port;
 use xtask::process::Process;
 use xtask::stack::Operator;
 
-use crate::support::fixture::credentials;
-use crate::support::site::{ACCOUNT, NAMESPACE, path};
+use crate::support::fixture::{credentials, quick_azure};
+use crate::support::site::{self, ACCOUNT, NAMESPACE, path};
+use crate::support::tools::{answer, apply};
 use git::Git;
 
 const FLUX: &str = "flux-system";
@@ -47,13 +48,7 @@ impl Stage {
         }
         let args = ["create", "namespace", FLUX];
         plane.kubectl_run(&args).await.unwrap().ok().unwrap();
-        let config = Config {
-            resource_groups: vec![("aci-rg".to_owned(), "eastus".to_owned())],
-            start_delay: Duration::from_millis(200),
-            throttle: false,
-            serve_pages: false,
-            ..Config::default()
-        };
+        let config = quick_azure();
         let controllers = [
             controller(&plane, "source-controller", &flux.source_controller),
             controller(&plane, "kustomize-controller", &flux.kustomize_controller),
@@ -68,20 +63,12 @@ impl Stage {
     }
 
     async fn apply(&self, object: &Value) {
-        let (args, text) = (["apply", "--server-side", "-f", "-"], object.to_string());
-        let admin = self.plane.kubeconfig();
-        let output = self.plane.kubectl_as(admin, &args, &text).await;
-        output.unwrap().ok().unwrap();
+        apply(&self.plane, object).await;
     }
 
     async fn kubectl(&self, words: &str) -> Result<String, String> {
         let args: Vec<&str> = words.split_whitespace().collect();
-        let output = self.plane.kubectl_run(&args).await.unwrap();
-        if output.status.success() {
-            Ok(output.stdout)
-        } else {
-            Err(output.stderr)
-        }
+        answer(&self.plane, &args).await
     }
 
     /// An object as JSON; null when there is none.
@@ -125,15 +112,7 @@ impl Stage {
 
     /// The operator, under the account that Flux made.
     async fn operator(&self) -> Operator {
-        let kubeconfig = self
-            .plane
-            .kubeconfig_for_service_account(NAMESPACE, ACCOUNT);
-        let kubeconfig = kubeconfig.await.unwrap();
-        let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
-        let args = ["--kubelet-port-range", "0"];
-        Operator::start(program, self.plane.dir(), &kubeconfig, NAMESPACE, &args)
-            .await
-            .unwrap()
+        site::operator(&self.plane, NAMESPACE, ACCOUNT).await
     }
 
     /// A connector and the right to act as its nodes, as `vkc install-connector` prints them for Git.

@@ -281,6 +281,13 @@ impl PodFacts {
     }
 }
 
+/// `spec.terminationGracePeriodSeconds`, with Kubernetes' default.
+pub fn termination_grace(pod: &Pod) -> Duration {
+    let spec = pod.spec.as_ref();
+    let given = spec.and_then(|spec| spec.termination_grace_period_seconds);
+    Duration::from_secs(given.map_or(30, |it| u64::try_from(it).unwrap_or(0)))
+}
+
 /// Reads the facts of `pod`; `None` when its UID, name, namespace or node is missing.
 pub fn facts(pod: &Pod) -> Option<PodFacts> {
     let key = PodKey::of(pod)?;
@@ -337,10 +344,7 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
                 hooks.is_some_and(|hooks| hooks.pre_stop.is_some())
             })
         },
-        termination_grace: {
-            let given = spec.termination_grace_period_seconds;
-            Duration::from_secs(given.map_or(30, |it| u64::try_from(it).unwrap_or(0)))
-        },
+        termination_grace: termination_grace(pod),
         active_deadline_seconds: spec.active_deadline_seconds,
         ephemeral_containers: spec
             .ephemeral_containers

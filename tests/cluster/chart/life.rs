@@ -1,17 +1,18 @@
 //! A release from its installation to its end, at a real API server. There is no machine that runs its Deployment, so the operator
 //! runs here, under the account that the chart made and with no other right; for the same reason no hook can run.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aci_emulator::{Config, Emulator};
+use aci_emulator::Emulator;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use xtask::control_plane::{Assets, ControlPlane, Options, stderr_progress};
 use xtask::stack::Operator;
 
 use super::helm::{chart, file, helm, path};
-use crate::support::fixture::credentials;
+use crate::support::fixture::{credentials, quick_azure};
+use crate::support::site;
+use crate::support::tools::{answer, apply};
 
 /// Not the one of `config/`: nothing may depend on its name.
 const NAMESPACE: &str = "azure";
@@ -33,13 +34,7 @@ impl Stage {
         let plane = ControlPlane::start(&assets, Options::default())
             .await
             .unwrap();
-        let config = Config {
-            resource_groups: vec![("aci-rg".to_owned(), "eastus".to_owned())],
-            start_delay: Duration::from_millis(200),
-            throttle: false,
-            serve_pages: false,
-            ..Config::default()
-        };
+        let config = quick_azure();
         let azure = Emulator::start(config.clone()).await.unwrap();
         let stage = Self { plane, azure };
         stage.apply(&json!({
@@ -51,10 +46,7 @@ impl Stage {
     }
 
     async fn apply(&self, object: &Value) {
-        let (args, text) = (["apply", "--server-side", "-f", "-"], object.to_string());
-        let admin = self.plane.kubeconfig();
-        let output = self.plane.kubectl_as(admin, &args, &text).await;
-        output.unwrap().ok().unwrap();
+        apply(&self.plane, object).await;
     }
 
     /// A CRD that lacks something, as helm would have made it.
@@ -70,12 +62,7 @@ impl Stage {
     }
 
     async fn kubectl(&self, args: &[&str]) -> Result<String, String> {
-        let output = self.plane.kubectl_run(args).await.unwrap();
-        if output.status.success() {
-            Ok(output.stdout)
-        } else {
-            Err(output.stderr)
-        }
+        answer(&self.plane, args).await
     }
 
     fn helm(&self, args: &[&str]) -> Result<String, String> {
@@ -115,13 +102,7 @@ impl Stage {
 
     async fn operator(&self) -> Operator {
         let name = format!("{RELEASE}-vkc");
-        let kubeconfig = self.plane.kubeconfig_for_service_account(NAMESPACE, &name);
-        let kubeconfig = kubeconfig.await.unwrap();
-        let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
-        let args = ["--kubelet-port-range", "0"];
-        Operator::start(program, self.plane.dir(), &kubeconfig, NAMESPACE, &args)
-            .await
-            .unwrap()
+        site::operator(&self.plane, NAMESPACE, &name).await
     }
 
     async fn until(

@@ -58,7 +58,7 @@ fn the_cluster_says_region_group_and_subnet() {
             "{spec}"
         );
         assert_eq!(spec["publicIP"], false);
-        let name = ["--connector-name".to_owned(), fixture.name.to_owned()];
+        let name = fixture.name_flag();
         fixture.vkc("remove-connector", &name).await.ok();
     });
 }

@@ -7,8 +7,7 @@ use crate::support::site;
 fn helm_installs_the_operator_before_the_connector() {
     site::run(async {
         let fixture = Fixture::new("cmd-helm").await;
-        let mut flags = fixture.flags();
-        flags.extend(["-l", "eastus", "--aci-resource-group", "cmd-helm-rg"].map(String::from));
+        let flags = fixture.install_flags();
         let ran = fixture
             .vkc("install-connector --image-tag 1.2.3", &flags)
             .await;
@@ -42,7 +41,7 @@ fn helm_installs_the_operator_before_the_connector() {
             "a secret is never a value"
         );
 
-        let name = ["--connector-name".to_owned(), fixture.name.to_owned()];
+        let name = fixture.name_flag();
         fixture
             .vkc_with("upgrade-connector --image-tag 1.2.4", &name, &[])
             .await

@@ -128,19 +128,8 @@ fn who_may_not_is_told_before_anything_is_written() {
         ] {
             plane.kubectl_run(args).await.unwrap().ok().unwrap();
         }
-        let mut flags = fixture.flags();
-        let kubeconfig = account.display().to_string();
-        flags.extend(
-            [
-                "--kubeconfig",
-                &kubeconfig,
-                "-l",
-                "eastus",
-                "--aci-resource-group",
-                "cmd-rights-rg",
-            ]
-            .map(String::from),
-        );
+        let mut flags = fixture.install_flags();
+        flags.extend(["--kubeconfig".to_owned(), account.display().to_string()]);
         fixture
             .vkc("install-connector", &flags)
             .await
@@ -163,8 +152,7 @@ fn a_secret_of_somebody_else_is_left_alone() {
         api.create(&kube::api::PostParams::default(), &owned)
             .await
             .unwrap();
-        let mut flags = fixture.flags();
-        flags.extend(["-l", "eastus", "--aci-resource-group", "cmd-owned-rg"].map(String::from));
+        let flags = fixture.install_flags();
         fixture
             .vkc("install-connector", &flags)
             .await

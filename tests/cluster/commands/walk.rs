@@ -68,7 +68,7 @@ fn one_command_makes_both_nodes_and_others_take_them_away() {
             before
         );
 
-        let name = ["--connector-name".to_owned(), fixture.name.to_owned()];
+        let name = fixture.name_flag();
         let nodes: Api<Node> = Api::all(fixture.client.clone());
         fixture
             .vkc(
@@ -126,8 +126,7 @@ fn one_command_makes_both_nodes_and_others_take_them_away() {
 fn a_removal_that_was_cut_off_is_finished_by_the_next() {
     site::run(async {
         let fixture = Fixture::new("cmd-cut").await;
-        let mut install = fixture.flags();
-        install.extend(["--aci-resource-group", "cmd-cut-rg", "-l", "eastus"].map(String::from));
+        let install = fixture.install_flags();
         fixture.vkc("install-connector", &install).await.ok();
         let gone = kube::api::DeleteParams::default();
         fixture
@@ -140,7 +139,7 @@ fn a_removal_that_was_cut_off_is_finished_by_the_next() {
         })
         .await;
         assert!(fixture.secret().await.is_some() && fixture.role().await.is_some());
-        let name = ["--connector-name".to_owned(), fixture.name.to_owned()];
+        let name = fixture.name_flag();
         fixture.vkc("remove-connector", &name).await.ok();
         fixture.nothing_is_there("the second removal").await;
     });
@@ -150,8 +149,7 @@ fn a_removal_that_was_cut_off_is_finished_by_the_next() {
 fn a_dry_run_is_a_file_for_git_and_asks_nobody() {
     site::run(async {
         let fixture = Fixture::new("cmd-git").await;
-        let mut install = fixture.flags();
-        install.extend(["--aci-resource-group", "cmd-git-rg", "-l", "eastus"].map(String::from));
+        let install = fixture.install_flags();
         let secret = fixture.config.client_secret.clone();
         let nowhere = [
             ("AZURE_CLIENT_SECRET", secret.clone()),
@@ -213,7 +211,7 @@ fn a_dry_run_is_a_file_for_git_and_asks_nobody() {
             .unwrap()
             .ok()
             .unwrap();
-        let name = ["--connector-name".to_owned(), fixture.name.to_owned()];
+        let name = fixture.name_flag();
         fixture
             .vkc("remove-connector --os-type Both", &name)
             .await
@@ -226,14 +224,13 @@ fn a_dry_run_is_a_file_for_git_and_asks_nobody() {
 fn new_credentials_go_to_where_the_connector_looks_for_them() {
     site::run(async {
         let fixture = Fixture::new("cmd-key").await;
-        let mut install = fixture.flags();
-        install.extend(["--aci-resource-group", "cmd-key-rg", "-l", "eastus"].map(String::from));
+        let install = fixture.install_flags();
         fixture
             .vkc("upgrade-connector", &install)
             .await
             .refused(&["no connector cmd-key to upgrade; install-connector makes one"]);
         fixture.vkc("install-connector", &install).await.ok();
-        let name = ["--connector-name".to_owned(), fixture.name.to_owned()];
+        let name = fixture.name_flag();
         fixture
             .vkc_with("upgrade-connector", &name, &[])
             .await

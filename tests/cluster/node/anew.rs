@@ -12,13 +12,11 @@ use vkc::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use vkc::node::spec::kubelet_version;
 
 use super::*;
+use crate::support::tools;
 
 async fn apply(objects: &[Value]) {
     for object in objects {
-        let args = ["apply", "--server-side", "-f", "-"];
-        let (kubeconfig, text) = (shared().kubeconfig(), object.to_string());
-        let output = shared().kubectl_as(kubeconfig, &args, &text).await;
-        output.unwrap().ok().unwrap();
+        tools::apply(shared(), object).await;
     }
 }
 

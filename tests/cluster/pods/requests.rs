@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::fixture::{Fixture, PATIENCE, condition, eventually, is_running, merge, text};
 use crate::support::site::{path, plane, run, shared};
+use crate::support::tools::apply;
 
 /// Puts the policy in force in the fixture's namespace and in no other test's.
 async fn install(fixture: &Fixture) {
@@ -14,11 +15,8 @@ async fn install(fixture: &Fixture) {
     objects[1]["spec"]["matchResources"] = json!({
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": fixture.name}},
     });
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-    let plane = plane().await;
-    let args = ["apply", "--server-side", "-f", "-"];
-    let applied = plane.kubectl_as(plane.kubeconfig(), &args, &list).await;
-    applied.unwrap().ok().unwrap();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    apply(plane().await, &list).await;
     eventually("admission knows the policy", PATIENCE, || async {
         let pod = admitted(fixture, json!({})).await;
         pod["spec"]["containers"][0]["resources"]["requests"].is_object()

@@ -57,6 +57,17 @@ pub(crate) fn waiting(pod: &Value) -> &str {
     text(&pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"])
 }
 
+/// An Azure with the resource group `aci-rg`, whose container groups start at once and answer nothing.
+pub(crate) fn quick_azure() -> Config {
+    Config {
+        resource_groups: vec![("aci-rg".to_owned(), "eastus".to_owned())],
+        start_delay: Duration::from_millis(200),
+        throttle: false,
+        serve_pages: false,
+        ..Config::default()
+    }
+}
+
 /// The Secret with the credentials of an emulator's service principal.
 pub(crate) fn credentials(namespace: &str, name: &str, config: &Config) -> Value {
     json!({

@@ -58,6 +58,17 @@ pub(crate) async fn installed_with_audit_log() -> ControlPlane {
     .await
 }
 
+/// An operator that a test has for itself, under the service account that the test has installed.
+pub(crate) async fn operator(plane: &ControlPlane, namespace: &str, account: &str) -> Operator {
+    let kubeconfig = plane.kubeconfig_for_service_account(namespace, account);
+    let kubeconfig = kubeconfig.await.unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_vkc"));
+    let args = ["--kubelet-port-range", "0"];
+    Operator::start(program, plane.dir(), &kubeconfig, namespace, &args)
+        .await
+        .unwrap()
+}
+
 /// See the module. Both start when they are needed.
 pub(crate) struct Site {
     plane: OnceCell<ControlPlane>,

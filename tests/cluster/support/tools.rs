@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use reqwest::{Certificate, Client, Identity};
 use serde_json::Value;
 use vkc::kube::client::Clients;
-use xtask::control_plane::Output;
+use xtask::control_plane::{ControlPlane, Output};
 
 use super::fixture::Fixture;
 use super::site::plane;
@@ -25,6 +25,24 @@ pub(crate) async fn kube_config(kubeconfig: &Path) -> Config {
 /// The operator's clients, with the rights of a file.
 pub(crate) async fn clients(kubeconfig: &Path) -> Clients {
     Clients::new(kube_config(kubeconfig).await, Arc::new(())).unwrap()
+}
+
+/// Server-side apply as the administrator of `plane`, who takes no field from another.
+pub(crate) async fn apply(plane: &ControlPlane, manifest: &Value) {
+    let args = ["apply", "--server-side", "-f", "-"];
+    let (admin, text) = (plane.kubeconfig(), manifest.to_string());
+    let output = plane.kubectl_as(admin, &args, &text).await;
+    output.unwrap().ok().unwrap();
+}
+
+/// What kubectl prints as the administrator of `plane`, or what it complains of.
+pub(crate) async fn answer(plane: &ControlPlane, args: &[&str]) -> Result<String, String> {
+    let output = plane.kubectl_run(args).await.unwrap();
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(output.stderr)
+    }
 }
 
 /// Runs kubectl in the fixture's namespace.

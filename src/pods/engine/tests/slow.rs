@@ -49,14 +49,20 @@ fn provisioning_that_never_ends_is_said_and_costs_little() {
     assert_eq!(phase(&world.step(running("a"))), Some("Running"));
 }
 
-#[test]
-fn a_long_init_container_is_no_slow_provisioning() {
+/// A world with a group of pod `a`, which has an init container.
+fn with_init_container() -> World {
     let mut world = World::synced();
     let with_init = pod_with("a", |pod| {
         pod["spec"]["initContainers"] = json!([{"name": "first", "image": "busybox"}]);
     });
     world.step(Input::PodApplied(with_init));
     world.step(ensured("a"));
+    world
+}
+
+#[test]
+fn a_long_init_container_is_no_slow_provisioning() {
+    let mut world = with_init_container();
     let mut creating = group("Pending", "Creating");
     creating.properties.init_containers = serde_json::from_value(json!([
         {"name": "first", "properties": {"image": "busybox", "instanceView":
@@ -72,12 +78,7 @@ fn a_long_init_container_is_no_slow_provisioning() {
 
 #[test]
 fn an_init_container_that_fails_for_long_is_no_slow_provisioning() {
-    let mut world = World::synced();
-    let with_init = pod_with("a", |pod| {
-        pod["spec"]["initContainers"] = json!([{"name": "first", "image": "busybox"}]);
-    });
-    world.step(Input::PodApplied(with_init));
-    world.step(ensured("a"));
+    let mut world = with_init_container();
     let mut creating = group("Pending", "Creating");
     let view = json!({
         "restartCount": 9,
