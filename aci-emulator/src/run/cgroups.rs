@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Instant,
 };
+
+use crate::arm::monitor::Usage;
 
 const HIERARCHIES: &str = "/sys/fs/cgroup";
 
@@ -67,6 +70,19 @@ pub(super) fn usage(cgroup: &str) -> Option<(u64, u64)> {
     ))
 }
 
+/// What is used now: processor time between two looks, memory at the second one.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn between(before: Option<(Instant, u64)>, now: (Instant, u64), bytes: u64) -> Usage {
+    let millicores = before.map_or(0.0, |(time, nanos)| {
+        let passed = now.0.duration_since(time).as_nanos().max(1) as f64;
+        now.1.saturating_sub(nanos) as f64 / passed * 1000.0
+    });
+    Usage {
+        millicores,
+        bytes: bytes as f64,
+    }
+}
+
 /// Removes the emulator's control groups; those that still have a process stay.
 pub(super) fn remove(tag: &str) {
     let name = parent(tag);
@@ -92,6 +108,15 @@ pub(super) fn remove(tag: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_core_is_500_millicores() {
+        let start = Instant::now();
+        let later = start + std::time::Duration::from_secs(10);
+        let usage = between(Some((start, 1_000)), (later, 5_000_001_000), 7);
+        assert!((usage.millicores - 500.0).abs() < 0.001, "{usage:?}");
+        assert!(between(None, (later, 5), 7).millicores.abs() < 0.001);
+    }
 
     #[test]
     fn kills_are_counted_in_both_forms() {

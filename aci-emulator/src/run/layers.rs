@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use tar::{Archive, Entry, EntryType};
 
 /// Links that are followed on the way of one path, as Linux does it.
@@ -80,17 +80,16 @@ pub(super) fn once<E: From<LayerError>>(
     }
 }
 
-/// Reads a blob to its end and knows its digest then.
+/// Reads a blob, and knows its digest at the end.
 struct Hashed<R> {
     inner: R,
-    hash: Sha256,
+    hash: Context,
 }
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        self.hash
-            .update(buffer.get(..length).unwrap_or_default());
+        self.hash.update(buffer.get(..length).unwrap_or_default());
         Ok(length)
     }
 }
@@ -158,7 +157,7 @@ fn each(
     let file = fs::File::open(path).map_err(at(path))?;
     let mut hashed = Hashed {
         inner: BufReader::with_capacity(1 << 17, file),
-        hash: Sha256::new(),
+        hash: Context::new(&SHA256),
     };
     match magic.get(..length).unwrap_or_default() {
         [0x1f, 0x8b, ..] => {
@@ -170,8 +169,12 @@ fn each(
     }
     .map_err(at(path))?;
     io::copy(&mut hashed, &mut io::sink()).map_err(at(path))?;
-    let hash = hashed.hash.finalize();
-    let found: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hashed.hash.finish();
+    let found: String = hash
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     if blob.digest != format!("sha256:{found}") {
         return Err(LayerError::Digest {
             path: path.clone(),
@@ -213,7 +216,10 @@ fn write(entry: &mut Entry<'_, &mut dyn Read>, name: &Path, folder: &Path) -> io
         return Ok(()); // "./"
     };
     let Some(parent) = resolve(folder, name.parent().unwrap_or(Path::new("")))? else {
-        return Err(io::Error::other(format!("{}: no such path", name.display())));
+        return Err(io::Error::other(format!(
+            "{}: no such path",
+            name.display()
+        )));
     };
     fs::create_dir_all(&parent)?;
     let to = parent.join(file);
