@@ -23,6 +23,7 @@ mod volumes;
 use std::{
     collections::{BTreeSet, HashMap},
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -129,6 +130,8 @@ impl Runner {
         let folder = state_dir.join("run");
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let folder = folder.canonicalize().map_err(failed(&folder))?;
+        // Secrets of groups are below it.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed(&folder))?;
         let images = run.images.canonicalize().map_err(failed(&run.images))?;
         fs::read_dir(&images).map_err(failed(&images))?;
         let tools = Tools::find(folder.join("runc")).map_err(RunError::Missing)?;

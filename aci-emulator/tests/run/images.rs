@@ -81,7 +81,7 @@ async fn says_it(place: &Place) {
     place.ended("g", &body).await;
     let log = place.log("g", "c").await;
     for line in [
-        "uid=1000(app) gid=1001(app) groups=1001(app),50(more)\n",
+        "uid=1000(app) gid=1001(app) groups=50(more),1001(app)\n",
         "/srv\n",
         "yes\n",
         "No such file",
