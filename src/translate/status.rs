@@ -239,6 +239,17 @@ pub fn running_containers(group: &ContainerGroup) -> Vec<String> {
     containers.filter(runs).map(|it| it.name.clone()).collect()
 }
 
+/// Whether a container of a group, init containers apart, has been started as far as its instance view knows.
+pub fn containers_have_run(group: &ContainerGroup) -> bool {
+    let views = group.properties.containers.iter();
+    let mut views = views.filter_map(|it| it.properties.instance_view.as_ref());
+    views.any(|view| {
+        let current = view.current_state.as_ref();
+        let begun = current.is_some_and(|state| is(state, "Running") || is(state, "Terminated"));
+        begun || view.previous_state.is_some()
+    })
+}
+
 /// The statuses of a pod's containers, init containers first.
 pub fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     let inits = status.init_container_statuses.iter().flatten();
