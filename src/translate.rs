@@ -38,7 +38,7 @@ pub use status::{
     PodFacts, ProbeTarget, Probed, ProbedContainer, Probing, TerminationMessage,
     container_statuses, containers_have_run, digest, ends_without_message, facts, group_phase,
     has_ended, is_final, newly_running, only_sidecars_run, probe_target, provisioning_failure,
-    running_containers, status_failed, status_group_gone, status_group_lost, status_not_started,
-    status_of_group, status_patch, status_terminated, status_unpulled, status_waiting,
-    termination_grace,
+    running_containers, sidecars_have_ended, status_failed, status_group_gone, status_group_lost,
+    status_not_started, status_of_group, status_patch, status_terminated, status_unpulled,
+    status_waiting, termination_grace,
 };

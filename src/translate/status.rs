@@ -219,6 +219,19 @@ pub fn has_ended(facts: &PodFacts, group: &ContainerGroup) -> bool {
     })
 }
 
+/// The same of its sidecars.
+pub fn sidecars_have_ended(facts: &PodFacts, group: &ContainerGroup) -> bool {
+    let Some(began) = facts.deletion_began() else {
+        return false;
+    };
+    let mut seen = seen(facts, Some(group));
+    let mut sidecars = seen.init.iter_mut().filter(|it| it.is_sidecar());
+    sidecars.all(|sidecar| {
+        sidecar.end_since(began);
+        sidecar.has_ended()
+    })
+}
+
 /// Whether nothing runs in a group but sidecars of the pod.
 pub fn only_sidecars_run(facts: &PodFacts, group: &ContainerGroup) -> bool {
     let running = running_containers(group);

@@ -56,7 +56,7 @@ pub(super) const PROBE: Verdict = NotEnforced(
      spec.probes says so: the container is not probed so, and counts as live and ready while it runs",
 );
 pub(super) const SIDECAR: Verdict = Approximated(
-    "ACI starts a sidecar together with the containers, after the other init containers, and ends it with them",
+    "ACI starts a sidecar together with the containers, after the other init containers, and ends it after them",
 );
 pub(super) const SIDECAR_OF_JOB: Verdict = Approximated(
     "ACI starts a sidecar together with the containers, after the other init containers, and restarts it as restartPolicy of \
