@@ -84,6 +84,13 @@ pub fn status_of_group(
             now,
         );
     }
+    let has_ended = matches!(by_containers, "Succeeded" | "Failed");
+    // Until a pod that is being deleted is final its sidecars have their time, and their ends are told.
+    let by_containers = if has_ended && facts.is_sidecars_turn() && seen.has_sidecars_at_work() {
+        "Running"
+    } else {
+        by_containers
+    };
     if matches!(by_containers, "Succeeded" | "Failed") {
         seen.end_sidecars(now);
     }
@@ -328,6 +335,11 @@ impl<'a> All<'a> {
         for sidecar in self.init.iter_mut().filter(started) {
             sidecar.lost(message, now);
         }
+    }
+
+    fn has_sidecars_at_work(&self) -> bool {
+        let mut sidecars = self.init.iter().filter(|it| it.is_sidecar());
+        sidecars.any(|it| it.has_started() && !it.has_ended())
     }
 
     /// Ends every container that has not ended, in a way that nobody saw.
