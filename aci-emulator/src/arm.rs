@@ -1,6 +1,7 @@
 //! Azure Resource Manager: from a path to an answer.
 
 pub(crate) mod clusters;
+pub(crate) mod driver;
 pub(crate) mod errors;
 pub(crate) mod groups;
 pub(crate) mod lifecycle;

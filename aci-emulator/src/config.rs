@@ -60,6 +60,8 @@ pub struct Config {
     /// Whether exec runs its command really: on this machine, as the emulator's user, on a terminal. For tests of
     /// clients that need a shell as it is; otherwise a small one is played.
     pub host_shell: bool,
+    /// Whether Linux groups are run for real, and with which images; needs root, runc and a state directory.
+    pub run: Option<crate::run::Run>,
     /// Where `ca.pem` is written at the start.
     pub state_dir: Option<PathBuf>,
 }
@@ -108,6 +110,7 @@ impl Default for Config {
             serve_pages: true,
             images: vec![Image::hello()],
             host_shell: false,
+            run: None,
             state_dir: None,
         }
     }

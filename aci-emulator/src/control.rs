@@ -142,7 +142,7 @@ impl Control {
             let now = self.shared.clock.now();
             self.shared.world.lock().remove_resource_group(name, now)
         };
-        self.shared.pages.check_all(&self.shared);
+        self.shared.check_all();
         removed
     }
 
@@ -405,7 +405,7 @@ impl Control {
             world.journal.note(now, Kind::Vanished, &group, None);
         }
         drop(world);
-        self.shared.pages.check(key, now);
+        self.shared.check(key, now);
         Ok(())
     }
 
@@ -487,7 +487,7 @@ impl Control {
             .ok_or_else(|| ControlError::NoGroup(name.to_owned()))?;
         let result = act(group, now);
         drop(world);
-        self.shared.pages.check(key, now);
+        self.shared.check(key, now);
         Ok(result)
     }
 }

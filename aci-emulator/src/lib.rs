@@ -8,7 +8,7 @@
 //!
 //! Beside them it is a small container registry, for what a client of ACI must read of an image.
 //!
-//! Nothing runs in a container: the life cycle is computed from a clock when somebody looks.
+//! Nothing runs in a container, unless it is asked for ([`Run`]): the life cycle is computed from a clock when somebody looks.
 
 use serde_json::Value;
 
@@ -25,6 +25,7 @@ mod logs;
 mod pages;
 mod record;
 mod registry;
+mod run;
 mod server;
 mod shared;
 mod throttle;
@@ -39,6 +40,7 @@ pub use faults::{Echo, Fault};
 pub use journal::{Change, Kind as ChangeKind};
 pub use record::{Counts, Request};
 pub use registry::{Access, Image, ImagePlatform};
+pub use run::{ImageError, LayerError, NetworkError, Run, RunError, ToolError};
 pub use server::{Emulator, Error};
 pub use token::{Exchange, Proof};
 

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 
-use aci_emulator::{Config, Emulator};
+use aci_emulator::{Config, Emulator, Run};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -123,6 +123,14 @@ struct Arguments {
     /// Let exec run its command really: on this machine, as this user.
     #[arg(long, env = "EMULATOR_HOST_SHELL")]
     host_shell: bool,
+    /// Run Linux container groups for real, with runc: as root, on this machine. Windows groups are played as ever.
+    #[arg(long, env = "EMULATOR_RUN", requires = "images")]
+    run: bool,
+    /// The images for --run: OCI image layouts (a folder with index.json, whose annotations
+    /// org.opencontainers.image.ref.name are the images' names), OCI archives (*.tar), or NAME/rootfs beside
+    /// NAME/config.json.
+    #[arg(long, env = "EMULATOR_IMAGES", value_name = "DIR")]
+    images: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -182,6 +190,10 @@ impl Arguments {
             serve_pages: !self.no_pages,
             images: default.images,
             host_shell: self.host_shell,
+            run: self
+                .images
+                .filter(|_| self.run)
+                .map(|images| Run { images }),
             state_dir: Some(self.state_dir),
         }
     }

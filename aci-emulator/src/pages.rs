@@ -167,6 +167,9 @@ fn look(shared: &Shared, key: &Key, now: Time) -> (Option<Wanted>, Option<Time>)
     let Some(group) = world.group(key, now) else {
         return (None, None);
     };
+    if group.life.driver.is_real() {
+        return (None, None);
+    }
     let ports = group.tcp_ports();
     let again = (!ports.is_empty())
         .then(|| group.life.next_change(now))

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{config::Config, control::Control, front, pages, shared::Shared, tls};
+use crate::{config::Config, control::Control, front, pages, run, run::Runner, shared::Shared, tls};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open connections may take to finish what they are at.
@@ -47,6 +47,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Groups cannot be run here.
+    #[error(transparent)]
+    Run(#[from] run::RunError),
 }
 
 /// A running emulator. Dropping it stops it without waiting; [`Emulator::stop`] waits.
@@ -88,7 +91,18 @@ impl Emulator {
         let ip = Some(config.listen.ip()).filter(|ip| !ip.is_unspecified());
         let ip = ip.unwrap_or(IpAddr::from([127, 0, 0, 1]));
         let url = format!("https://{}", SocketAddr::new(ip, port));
-        let shared = Arc::new(Shared::new(config, url));
+        let runner = match &config.run {
+            Some(run) => Some(Arc::new(
+                Runner::start(run, config.state_dir.as_deref()).await?,
+            )),
+            None => None,
+        };
+        let shared = Arc::new(Shared::new(config, url, runner.clone()));
+        if let Some(runner) = runner {
+            shared
+                .tasks
+                .spawn(run::supervise(Arc::clone(&shared), runner));
+        }
         shared
             .tasks
             .spawn(accept(Arc::clone(&shared), listener, tls));

@@ -1,17 +1,20 @@
 //! What every part of a running emulator shares.
 
+use std::sync::Arc;
+
 use parking_lot::{Mutex, RwLock};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    arm::world::World,
-    clock::Clock,
+    arm::world::{Key, World},
+    clock::{Clock, Time},
     config::{Config, Settings},
     exec::Sessions,
     faults::Faults,
     pages::Pages,
     record::Record,
     registry::Registry,
+    run::Runner,
     throttle::Throttle,
     token::Entra,
 };
@@ -31,13 +34,15 @@ pub(crate) struct Shared {
     pub(crate) pages: Pages,
     pub(crate) sessions: Sessions,
     pub(crate) registry: Mutex<Registry>,
+    /// What runs Linux groups; without it the clock makes them live.
+    pub(crate) runner: Option<Arc<Runner>>,
     /// Cancelled by stop: every task ends.
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, url: String) -> Self {
+    pub(crate) fn new(config: Config, url: String, runner: Option<Arc<Runner>>) -> Self {
         Self {
             url,
             clock: Clock::new(),
@@ -50,10 +55,27 @@ impl Shared {
             pages: Pages::new(config.serve_pages),
             sessions: Sessions::default(),
             registry: Mutex::new(Registry::new(&config.images)),
+            runner,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
         }
+    }
+
+    /// A group has changed, or is gone: whoever serves or runs it looks at it.
+    pub(crate) fn check(&self, key: Key, at: Time) {
+        if let Some(runner) = &self.runner {
+            runner.check(key.clone(), at);
+        }
+        self.pages.check(key, at);
+    }
+
+    /// Any group may have changed, or be gone.
+    pub(crate) fn check_all(&self) {
+        if let Some(runner) = &self.runner {
+            runner.check_all();
+        }
+        self.pages.check_all(self);
     }
 
     /// A copy of the knobs as they are now.

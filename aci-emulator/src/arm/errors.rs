@@ -81,6 +81,15 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn inaccessible_image(group: &str, image: &str) -> Self {
+        Self::bad(
+            "InaccessibleImage",
+            format!(
+                "The image '{image}' in container group '{group}' is not accessible. Please check the image and registry credential."
+            ),
+        )
+    }
+
     pub(crate) fn not_registered() -> Self {
         let code = "MissingSubscriptionRegistration";
         let message = "The subscription is not registered to use namespace 'Microsoft.ContainerInstance'. See https://aka.ms/rps-not-found for how to register subscriptions.";

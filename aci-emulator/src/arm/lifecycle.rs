@@ -6,7 +6,10 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use super::monitor::Usage;
+use super::{
+    driver::{Driver, RealContainer},
+    monitor::Usage,
+};
 use crate::{
     clock::{Time, between, minus, plus},
     logs::Log,
@@ -32,7 +35,7 @@ impl Policy {
         }
     }
 
-    fn restarts(self, code: i32) -> bool {
+    pub(crate) fn restarts(self, code: i32) -> bool {
         match self {
             Self::Always => true,
             Self::OnFailure => code != 0,
@@ -41,7 +44,7 @@ impl Policy {
     }
 
     /// What holds for init containers: Always means `OnFailure` there.
-    fn of_init(self) -> Self {
+    pub(crate) fn of_init(self) -> Self {
         match self {
             Self::Always => Self::OnFailure,
             other => other,
@@ -78,6 +81,8 @@ pub(crate) struct Ended {
     pub(crate) start: Time,
     pub(crate) finish: Time,
     pub(crate) code: i32,
+    /// Whether it took more memory than it may.
+    pub(crate) out_of_memory: bool,
 }
 
 /// What a container does now.
@@ -109,6 +114,8 @@ pub(crate) struct ContainerLife {
     pub(crate) log: Log,
     /// What it uses while it runs; `None`: Azure Monitor has no figures of it.
     pub(crate) usage: Option<Usage>,
+    /// Where it really runs, and what happened to it there.
+    pub(crate) real: RealContainer,
 }
 
 impl ContainerLife {
@@ -126,6 +133,7 @@ impl ContainerLife {
             previous: None,
             log: Log::default(),
             usage: Some(Usage::default()),
+            real: RealContainer::default(),
         }
     }
 
@@ -154,7 +162,7 @@ impl ContainerLife {
     }
 
     /// Ends the running container; false when it does not run.
-    fn end(&mut self, at: Time, code: i32, policy: Policy, backoff: Duration) -> bool {
+    pub(crate) fn end(&mut self, at: Time, code: i32, policy: Policy, backoff: Duration) -> bool {
         let Phase::Running { since } = self.phase else {
             return false;
         };
@@ -162,6 +170,7 @@ impl ContainerLife {
             start: since,
             finish: at,
             code,
+            out_of_memory: false,
         };
         if policy.restarts(code) {
             let pause = backoff
@@ -239,11 +248,13 @@ pub(crate) struct Life {
     /// States forced by a knob.
     pub(crate) forced_provisioning: Option<String>,
     pub(crate) forced_state: Option<String>,
+    /// What makes it live: the clock, or processes.
+    pub(crate) driver: Driver,
 }
 
 impl Life {
     /// The moment the containers are to be started, if ever.
-    fn begin(&self) -> Option<Time> {
+    pub(crate) fn begin(&self) -> Option<Time> {
         match self.outcome {
             Outcome::Starts => Some(self.ready),
             Outcome::NoCapacity { late_start } => late_start.map(|late| plus(self.ready, late)),
@@ -257,7 +268,10 @@ impl Life {
 
     /// Whether PUT, POST and (by setting) DELETE have to wait.
     pub(crate) fn transitioning(&self, now: Time) -> bool {
-        self.gone_at.is_some() || self.repair.is_some() || now < self.ready
+        self.gone_at.is_some()
+            || self.repair.is_some()
+            || now < self.ready
+            || self.driver.is_starting()
     }
 
     /// From when on containers have an instance view: after `Pending`, never before a start.
@@ -273,10 +287,12 @@ impl Life {
         self.outcome = Outcome::Starts;
         self.stopped = false;
         self.repair = None;
+        self.driver.again();
         for life in self.containers.iter_mut().chain(&mut self.inits) {
             life.phase = Phase::Unstarted;
             life.previous = None;
             life.restarts = 0;
+            life.real = RealContainer::default();
         }
     }
 
@@ -296,7 +312,7 @@ impl Life {
     /// Brings the state up to `now`.
     pub(crate) fn advance(&mut self, now: Time) {
         let Some(begin) = self.begin() else { return };
-        if self.stopped {
+        if self.stopped || self.driver.is_real() {
             return;
         }
         let Some(gate) = self.settle_inits(begin, now) else {
@@ -380,6 +396,12 @@ impl Life {
                 "Repairing"
             };
         }
+        if self.driver.has_failed() {
+            return "Failed";
+        }
+        if now >= self.ready && self.begin().is_some() && self.driver.is_starting() {
+            return "Creating";
+        }
         if now < self.ready {
             let pending = self.delay().mul_f64(0.3);
             return if now < plus(self.asked, pending) {
@@ -428,7 +450,10 @@ impl Life {
 
     /// Whether the group has its address: the last operation came to its end well.
     pub(crate) fn has_ip(&self, now: Time) -> bool {
-        !self.stopped && self.begin().is_some_and(|begin| begin <= now)
+        !self.stopped
+            && !self.driver.is_starting()
+            && !self.driver.has_failed()
+            && self.begin().is_some_and(|begin| begin <= now)
     }
 
     /// Whether a container, no init container, was started since the last PUT.
@@ -466,6 +491,7 @@ impl Life {
                         start: since,
                         finish: now,
                         code: 7147,
+                        out_of_memory: false,
                     });
                     life.restart(now);
                 }

@@ -2,6 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use super::driver::Driver;
 use super::lifecycle::{ContainerLife, Life, Outcome, Phase, Plan, Policy, Repair};
 use crate::clock::{Time, plus};
 
@@ -33,6 +34,7 @@ fn life(policy: Policy, plan: Option<Plan>) -> Life {
         inits: Vec::new(),
         forced_provisioning: None,
         forced_state: None,
+        driver: Driver::Clock,
     }
 }
 

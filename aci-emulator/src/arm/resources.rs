@@ -99,7 +99,7 @@ pub(crate) fn resource_group(call: &Call<'_>, name: &str) -> Answer {
             world.resource_group(name)?;
             world.remove_resource_group(name, call.now);
             drop(world);
-            call.shared.pages.check_all(call.shared);
+            call.shared.check_all();
             Ok(StatusCode::ACCEPTED.into_response())
         }
         _ => Err(not_allowed(call)),

@@ -166,13 +166,7 @@ impl<'a> Group<'a> {
             .filter_map(|(_, properties, _)| text(properties, "image"))
             .find(|image| image.contains("inaccessible"));
         match bad {
-            Some(image) => refuse(
-                "InaccessibleImage",
-                format!(
-                    "The image '{image}' in container group '{}' is not accessible. Please check the image and registry credential.",
-                    self.name
-                ),
-            ),
+            Some(image) => Err(ApiError::inaccessible_image(self.name, image)),
             None => Ok(()),
         }
     }

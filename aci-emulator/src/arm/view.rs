@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
+    driver::Note,
     lifecycle::{ContainerLife, Ended, Life, Outcome, Phase},
     world::{Group, ResourceGroup},
 };
@@ -207,6 +208,9 @@ pub(crate) fn render(group: &Group, look: Look, now: Time) -> Value {
 /// Events of the group, which are also those of its last operation.
 pub(crate) fn group_events(group: &Group, now: Time) -> Vec<Value> {
     let life = &group.life;
+    if let Some(failure) = life.driver.failure() {
+        return vec![noted(failure)];
+    }
     if !matches!(life.outcome, Outcome::NoCapacity { .. }) || now < life.ready {
         return Vec::new();
     }
@@ -245,8 +249,16 @@ fn event(name: &str, message: &str, at: Time, count: u32, kind: &str) -> Value {
     json!({"count": count, "firstTimestamp": stamp_seconds(at), "lastTimestamp": stamp_seconds(at), "name": name, "message": message, "type": kind})
 }
 
+fn noted(note: &Note) -> Value {
+    json!({"count": note.count, "firstTimestamp": stamp_seconds(note.first), "lastTimestamp": stamp_seconds(note.last), "name": note.name, "message": note.message, "type": note.kind()})
+}
+
 fn ended(run: &Ended) -> Value {
-    let detail = if run.code == 0 { "Completed" } else { "Error" };
+    let detail = match run.code {
+        _ if run.out_of_memory => "OOMKilled",
+        0 => "Completed",
+        _ => "Error",
+    };
     json!({"state": "Terminated", "startTime": stamp(run.start), "exitCode": run.code, "finishTime": stamp(run.finish), "detailStatus": detail})
 }
 
@@ -282,6 +294,9 @@ fn instance_view(group: &Life, life: &ContainerLife, now: Time) -> Value {
 fn container_events(group: &Life, life: &ContainerLife, now: Time) -> Vec<Value> {
     if group.stopped {
         return Vec::new();
+    }
+    if group.driver.is_real() {
+        return life.real.notes.iter().map(noted).collect();
     }
     let first = life.previous.as_ref().map(|run| run.start);
     let since = match life.phase {

@@ -10,6 +10,7 @@ use super::start_operation;
 use crate::{
     arm::{
         Answer, Call,
+        driver::{Driver, Progress},
         errors::ApiError,
         lifecycle::{ContainerLife, Life, Outcome, Plan, Policy},
         locations, network, rules, schema,
@@ -42,6 +43,7 @@ pub(super) fn put(call: &mut Call<'_>, version: &str, resource_group: &str, name
     count_for_provider(call, &settings)?;
     schema::check_group(&body, version)?;
     rules::check(name, &body, &settings)?;
+    let driver = driver(call, name, &body)?;
 
     let key = Key::new(resource_group, name);
     let (now, mut world) = (call.now, call.shared.world.lock());
@@ -79,6 +81,7 @@ pub(super) fn put(call: &mut Call<'_>, version: &str, resource_group: &str, name
         inits: lives(&body, "initContainers", &settings),
         forced_provisioning: None,
         forced_state: None,
+        driver,
     };
     let home = world.resource_group(resource_group)?;
     let echo = view::echo(&call.shared.config.subscription_id, home, name, &body);
@@ -109,7 +112,7 @@ pub(super) fn put(call: &mut Call<'_>, version: &str, resource_group: &str, name
     world.journal.note(now, kind, before, token);
     world.groups.insert(key.clone(), group);
     drop(world);
-    call.shared.pages.check(key, now);
+    call.shared.check(key, now);
     let header = locations::async_operation(call, &operation.0, &operation.1);
     Ok((status, [header], Json(answer)).into_response())
 }
@@ -217,6 +220,26 @@ fn cores(body: &Value) -> f64 {
                 .as_f64()
         })
         .sum()
+}
+
+/// What makes this group live. An image that is not there is refused, as the service does it.
+fn driver(call: &Call<'_>, name: &str, body: &Value) -> Result<Driver, ApiError> {
+    let linux = body.pointer("/properties/osType").and_then(Value::as_str) != Some("Windows");
+    let Some(runner) = call.shared.runner.as_ref().filter(|_| linux) else {
+        return Ok(Driver::Clock);
+    };
+    let none = Value::Null;
+    let properties = body.get("properties").unwrap_or(&none);
+    for member in ["containers", "initContainers"] {
+        for container in rules::items(properties, member) {
+            let image = container.pointer("/properties/image");
+            let image = image.and_then(Value::as_str).unwrap_or_default();
+            if !runner.has_image(image, &call.shared.url) {
+                return Err(ApiError::inaccessible_image(name, image));
+            }
+        }
+    }
+    Ok(Driver::Processes(Progress::Starting))
 }
 
 /// How this PUT ends: by knob, or by an image made for it.
