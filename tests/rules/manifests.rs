@@ -498,6 +498,25 @@ fn the_deployment_is_restricted_and_reads_no_secret_from_its_environment() {
     );
 }
 
+/// Controllers count a node as lost 40 s after its last heartbeat, and give its pods up 300 s later.
+#[test]
+fn a_replica_that_hangs_or_whose_machine_died_is_replaced_before_its_nodes_are_lost() {
+    let deployment = documents(&read("config/manager/deployment.yaml")).remove(0);
+    let pod = &deployment["spec"]["template"]["spec"];
+    let liveness = &pod["containers"][0]["livenessProbe"];
+    let number = |name: &str| liveness[name].as_u64().unwrap();
+    let until_killed = number("periodSeconds") * number("failureThreshold")
+        + number("timeoutSeconds")
+        + number("terminationGracePeriodSeconds");
+    assert!(until_killed < 40, "{until_killed} s");
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerations = pod["tolerations"].as_array().unwrap();
+        let toleration = tolerations.iter().find(|it| it["key"] == key).unwrap();
+        assert_eq!(toleration["tolerationSeconds"], 30, "{key}");
+        assert_eq!(toleration["effect"], "NoExecute", "{key}");
+    }
+}
+
 #[test]
 fn the_image_is_this_version_and_not_latest() {
     let kustomization = documents(&read("config/operator/kustomization.yaml")).remove(0);
