@@ -6,10 +6,10 @@
 # Debian and glibc, not Alpine and musl: the tests and benchmarks run on glibc, and what ships is what was tested, with the
 # same allocator and the same resolver (in glibc since 2.34 files and DNS need no library of their own, so a static
 # binary has them). The base is an argument: pin it by digest, or put another one with Rust and a C compiler in its place.
-ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
+ARG RUST_IMAGE
 
 # On the machine's own platform: arm64 is cross-compiled, since an emulated build takes hours.
-FROM --platform=$BUILDPLATFORM ${RUST_IMAGE} AS build
+FROM --platform=$BUILDPLATFORM ${RUST_IMAGE:-docker.io/library/rust:1.95-bookworm} AS build
 ARG TARGETARCH
 ARG PROFILE=release
 ARG SOURCE_DATE_EPOCH=0
@@ -32,6 +32,8 @@ LABEL org.opencontainers.image.title="virtual-kubelet-connector" \
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/LICENSE /out/THIRD-PARTY /licenses/
 COPY --from=build /out/vkc /vkc
+# Nor is there a program that could ask: Kubernetes probes /livez and /readyz.
+HEALTHCHECK NONE
 USER 65532:65532
 ENTRYPOINT ["/vkc"]
 CMD ["run"]

@@ -11,6 +11,8 @@ mod defaults;
 mod duration;
 pub mod names;
 mod namespaces;
+mod network;
+mod per_os;
 mod probes;
 mod quantity;
 mod schema;
@@ -29,6 +31,8 @@ pub use defaults::{
 };
 pub use duration::parse_duration;
 pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement};
+pub use network::{HostPort, Network};
+pub use per_os::{OsContainerGroup, OsNode, OsSettings};
 pub use probes::{ProbedBy, Probes};
 pub use quantity::parse_quantity;
 pub use spec::{

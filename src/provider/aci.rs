@@ -200,6 +200,8 @@ impl Aci {
         let owner = Arc::new(owner);
         let mut resolved = Resolved {
             node_ip: Some(self.scope.node_ip.to_string()),
+            // What the connector says need not be asked for.
+            kubernetes: defaults.api_server.clone().map(Some),
             ..Resolved::default()
         };
         for _ in 0..ROUNDS {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::api::{Os, Unenforced};
 
+mod admission;
 mod changes;
 mod container;
 mod env;
@@ -12,6 +13,7 @@ mod source;
 mod volume;
 mod words;
 
+pub use admission::{Form as PolicyForm, policy};
 pub(super) use words::{MISSING_CLUSTER_DNS, POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
 
 /// What becomes of a field.
@@ -113,6 +115,9 @@ pub fn page() -> String {
          - **rejected**: no kubelet of such a node would run it either. It is `Failed` at once with a kubelet's reason, so that \
          its owner can replace it.\n\
          - **ignored**: without effect on ACI, for the reason given.\n\n\
+         What the text of a pod decides is also said when it, or its template, is applied: a ValidatingAdmissionPolicy warns, \
+         where a pod selects virtual nodes or tolerates their taint (`config/policy/unsupported.yaml`, made from this table; \
+         `policies.unsupported` of the chart has it warn, deny, or not there).\n\n\
          The fields of an init container have the verdicts of a container's, but for those listed under \
          `spec.initContainers[]`. One with `restartPolicy: Always` is a sidecar, which runs along with the containers.\n",
     );

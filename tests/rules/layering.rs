@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("telemetry", &[]),
     ("translate", &["api", "azure", "tenure"]),
-    ("settings", &["net", "telemetry", "translate"]),
+    ("settings", &["api", "net", "telemetry", "translate"]),
     ("node", &["api", "kube", "watched"]),
     (
         "provider",
