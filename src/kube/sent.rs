@@ -372,9 +372,9 @@ fn short_spec(text: &str) -> serde_json::Result<PodSpec> {
 }
 
 /// [`ObjectMeta`] without `managedFields`.
-#[derive(Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Meta {
+pub struct Meta {
     name: Option<String>,
     generate_name: Option<String>,
     namespace: Option<String>,

@@ -14,7 +14,8 @@ use futures::stream::{self, StreamExt as _};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount,
+    ConfigMap, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PersistentVolumeClaimStatus, PersistentVolumeSpec, Pod, Secret, ServiceAccount,
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -26,7 +27,7 @@ use self::services::Services;
 use super::Failure;
 use crate::azure::model::SecretBytes;
 use crate::kube::call::{self, KubeError};
-use crate::kube::sent::Part;
+use crate::kube::sent::{Meta, Part};
 use crate::shares::{Full, Rooms};
 use crate::translate::{Object, Reference, Resolved, Service};
 
@@ -62,6 +63,20 @@ const SMALL: usize = 16 << 10;
 
 /// The room of this process.
 static ROOM: LazyLock<Room> = LazyLock::new(Room::default);
+
+/// What is read of a claim, and of a volume.
+#[derive(Debug, Clone, Deserialize)]
+struct ClaimPart {
+    metadata: Meta,
+    spec: Option<PersistentVolumeClaimSpec>,
+    status: Option<PersistentVolumeClaimStatus>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct VolumePart {
+    metadata: Meta,
+    spec: Option<PersistentVolumeSpec>,
+}
 
 /// How much may be read and held.
 #[derive(Debug, Clone)]
@@ -191,16 +206,33 @@ impl KubeReferences {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<PersistentVolumeClaim>>, Failure> {
-        let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), namespace);
+        let api = Api::<Part<PersistentVolumeClaim, ClaimPart>>::namespaced(
+            self.client.clone(),
+            namespace,
+        );
         let answer =
             patiently(|| call::call("get persistentvolumeclaims", CALL, api.get(name))).await;
-        Ok(there("PersistentVolumeClaim", name, answer)?.map(Arc::new))
+        let claim = there("PersistentVolumeClaim", name, answer)?;
+        Ok(claim.map(|Part { part, .. }| {
+            Arc::new(PersistentVolumeClaim {
+                metadata: part.metadata.into(),
+                spec: part.spec,
+                status: part.status,
+            })
+        }))
     }
 
     async fn volume(&self, name: &str) -> Result<Option<Arc<PersistentVolume>>, Failure> {
-        let api = Api::<PersistentVolume>::all(self.client.clone());
+        let api = Api::<Part<PersistentVolume, VolumePart>>::all(self.client.clone());
         let answer = patiently(|| call::call("get persistentvolumes", CALL, api.get(name))).await;
-        Ok(there("PersistentVolume", name, answer)?.map(Arc::new))
+        let volume = there("PersistentVolume", name, answer)?;
+        Ok(volume.map(|Part { part, .. }| {
+            Arc::new(PersistentVolume {
+                metadata: part.metadata.into(),
+                spec: part.spec,
+                status: None,
+            })
+        }))
     }
 
     async fn token(
