@@ -240,13 +240,12 @@ pub async fn each<T: DeserializeOwned>(
 struct Items {
     /// How many objects and lists are open.
     depth: usize,
-    /// Whether the second of them is a list: the only one that a list of the API server has there is `items`.
-    in_items: bool,
+    /// Whether the second of them is a list: the only one that a list of the API server has there is `items`. `None` until it came.
+    inside: Option<bool>,
     in_text: bool,
     escaped: bool,
     /// The item that is open.
     item: Option<Vec<u8>>,
-    found: bool,
 }
 
 impl Items {
@@ -280,7 +279,9 @@ impl Items {
                     {
                         take(&item)?;
                     }
-                    self.in_items &= self.depth != 2;
+                    if self.depth == 2 {
+                        self.inside = self.inside.map(|_| false);
+                    }
                     self.depth = self.depth.saturating_sub(1);
                 }
                 _ => {}
@@ -292,15 +293,15 @@ impl Items {
     fn open(&mut self, byte: u8) {
         self.depth = self.depth.saturating_add(1);
         if self.depth == 2 && byte == b'[' {
-            (self.in_items, self.found) = (true, true);
+            self.inside = Some(true);
         }
-        if self.depth == 3 && self.in_items && byte == b'{' {
+        if self.depth == 3 && self.inside == Some(true) && byte == b'{' {
             self.item = Some(vec![byte]);
         }
     }
 
     fn end(&self) -> serde_json::Result<()> {
-        if self.depth == 0 && self.found && !self.in_text {
+        if self.depth == 0 && self.inside.is_some() && !self.in_text {
             Ok(())
         } else {
             Err(serde_json::Error::custom("the list is not whole"))

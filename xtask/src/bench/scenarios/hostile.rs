@@ -62,8 +62,8 @@ const ATTACKS: [Attack; 15] = [
         begin: |stage| ready(pods::many_variables(stage)),
     },
     Attack {
-        name: "volumes-30000",
-        counts: "pods with 30,000 volumes, four at once",
+        name: "volumes-60000",
+        counts: "pods with 60,000 volumes, four at once",
         begin: |stage| ready(pods::many_volumes(stage)),
     },
     Attack {

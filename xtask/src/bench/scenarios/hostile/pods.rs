@@ -43,9 +43,9 @@ pub(super) fn many_variables(stage: &Stage<'_>) -> Result<Running> {
     })
 }
 
-/// A pod of the largest kind whose parts are the largest in memory.
+/// A pod of the largest kind whose parts take most memory.
 pub(super) fn many_volumes(stage: &Stage<'_>) -> Result<Running> {
-    let volumes: Vec<_> = (0..30_000)
+    let volumes: Vec<_> = (0..60_000)
         .map(|n| Volume {
             name: format!("v{n}"),
             empty_dir: Some(EmptyDirVolumeSource::default()),
