@@ -7,7 +7,6 @@ mod fault;
 mod group;
 mod identity;
 mod image;
-mod json;
 mod operator_annotations;
 mod owner;
 mod policy;
@@ -26,7 +25,6 @@ pub use group::{
     small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
-pub(crate) use json::json_length;
 pub use owner::is_of_daemon_set;
 pub use policy::RestartPolicy;
 pub use probes::{

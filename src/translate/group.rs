@@ -38,13 +38,13 @@ use self::budget::Budget;
 use self::features::Features;
 use self::fields::Fields;
 use self::resources::Need;
-use self::review::{MAX_REFUSALS, Review};
+use self::review::{EXCEEDS, MAX_REFUSALS, Review};
 use super::defaults::GroupDefaults;
 use super::identity::Ownership;
 use super::image::exchangeable;
-use super::json::json_length;
 use super::policy::RestartPolicy;
 use super::support::{POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
+use crate::azure::json::json_length;
 use crate::azure::model::{Container, ContainerGroup, GroupProperties};
 
 /// A pod as ACI runs it.
@@ -86,6 +86,16 @@ pub struct Refusal {
 pub struct Refusals(pub Vec<Refusal>);
 
 impl Refusals {
+    /// That the pod is too large to be read: for good.
+    pub fn too_large(field: &str, message: String) -> Self {
+        Self(vec![Refusal {
+            reason: EXCEEDS,
+            field: field.to_owned(),
+            message,
+            is_retryable: false,
+        }])
+    }
+
     /// The reason for the pod's status: the first refusal's that decides what becomes of the pod, else the first one's that no
     /// kubelet has, else what a kubelet would tell.
     pub fn reason(&self) -> &'static str {

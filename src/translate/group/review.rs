@@ -15,7 +15,7 @@ use crate::translate::probes::Means;
 use crate::translate::support::{Verdict, verdict};
 
 /// Reason of a refusal: more than a container group can have.
-const EXCEEDS: &str = "ExceedsAciLimits";
+pub(super) const EXCEEDS: &str = "ExceedsAciLimits";
 /// Reason of a refusal that lies in what the pod refers to.
 pub(super) const NOT_FOR_ACI: &str = "ReferenceNotSupportedOnAci";
 /// Reason of a note.
