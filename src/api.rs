@@ -14,6 +14,7 @@ mod namespaces;
 mod probes;
 mod quantity;
 mod schema;
+mod shim;
 mod spec;
 mod status;
 mod validate;
@@ -31,6 +32,7 @@ pub use duration::parse_duration;
 pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement};
 pub use probes::{ProbedBy, Probes};
 pub use quantity::parse_quantity;
+pub use shim::{SHIM_IMAGE, Shim, ShimMode};
 pub use spec::{
     CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate, Credentials, CredentialsType,
     CustomCloud, DaemonSets, DeletionPolicy, LogAnalytics, NodeTaint, NodeTemplate, OrphanPolicy,

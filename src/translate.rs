@@ -22,8 +22,8 @@ pub use defaults::{ClusterDns, GroupDefaults, Largest, Workspace};
 pub use fault::ContainerFault;
 pub use group::{
     Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
-    Refusals, Resolved, Service, ServicePort, Translation, container_group, registry_server,
-    small_group,
+    Refusals, Resolved, Service, ServicePort, Translation, container_group, has_shim,
+    registry_server, small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub(crate) use json::json_length;
@@ -35,9 +35,10 @@ pub use probes::{
 pub use status::{
     ConditionFacts, ContainerEnd, ContainerFacts, ContainerResources, Deletion, EndStep, Ended,
     EphemeralContainer, EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER,
-    PodFacts, ProbeTarget, Probed, ProbedContainer, Probing, TerminationMessage,
+    PodFacts, ProbeTarget, Probed, ProbedContainer, Probing, SHIM_NOT_PULLED, TerminationMessage,
     container_statuses, digest, ends_without_message, facts, group_phase, has_ended, is_final,
     newly_running, only_sidecars_run, probe_target, provisioning_failure, running_containers,
-    status_failed, status_group_gone, status_group_lost, status_not_started, status_of_group,
-    status_patch, status_terminated, status_unpulled, status_waiting, termination_grace,
+    shim_not_pulled, shim_of, status_failed, status_group_gone, status_group_lost,
+    status_not_started, status_of_group, status_patch, status_terminated, status_unpulled,
+    status_waiting, termination_grace,
 };

@@ -87,6 +87,7 @@ pub fn agent_spec(
             registry_identity_id: template.registry_identity_id.clone(),
             largest: identity.region.largest.get(&os).copied(),
             compatibility: spec.compatibility,
+            shim: spec.shim.clone(),
             daemon_sets: spec.daemon_sets,
             probes: spec.probes,
         },

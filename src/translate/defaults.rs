@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority, Probes};
+use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority, Probes, Shim};
 use crate::azure::model::SecretText;
 
 /// What a connector says about every container group of one of its nodes.
@@ -46,6 +46,8 @@ pub struct GroupDefaults {
     pub daemon_sets: DaemonSets,
     /// Who runs the probes of containers.
     pub probes: Probes,
+    /// Which groups get the shim, and its image.
+    pub shim: Shim,
 }
 
 impl GroupDefaults {
@@ -72,6 +74,7 @@ impl GroupDefaults {
             compatibility: Compatibility::default(),
             daemon_sets: DaemonSets::default(),
             probes: Probes::default(),
+            shim: Shim::default(),
         }
     }
 }

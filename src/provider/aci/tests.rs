@@ -354,6 +354,7 @@ async fn a_log_that_cannot_be_read_is_left_out_and_the_group_is_read_all_the_sam
     let world = Arc::new(World::default());
     let (aci, _emulator) = emulated(&Limiters::new(), &world).await;
     let end = crate::translate::ContainerEnd {
+        by_log: true,
         container: "c".to_owned(),
         id: "aci://1".to_owned(),
     };

@@ -58,9 +58,10 @@ struct Entry {
 /// The credentials of the registries that the images of `spec` come from, one for each: that is what ACI takes. A Secret
 /// that is missing or of no use is told, and the pod goes on without it, as with a kubelet.
 ///
-/// For an Azure Container Registry that no Secret is for, the group gets the identity `identity`, if there is one.
+/// `shim`: the image of the shim, when the group has it. For an Azure Container Registry that no Secret is for, the group gets the identity `identity`, if there is one.
 pub(super) fn credentials(
     spec: &PodSpec,
+    shim: Option<&str>,
     identity: Option<&str>,
     review: &mut Review<'_>,
 ) -> Vec<RegistryCredential> {
@@ -76,7 +77,8 @@ pub(super) fn credentials(
                 .flatten()
                 .take(2 * MAX_CONTAINERS),
         )
-        .filter_map(|container| container.image.as_deref());
+        .filter_map(|container| container.image.as_deref())
+        .chain(shim);
     for image in images {
         used.entry(registry_server(image)).or_default().push(image);
     }
