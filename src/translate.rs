@@ -23,7 +23,7 @@ pub use fault::ContainerFault;
 pub use group::{
     Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
     Refusals, Resolved, Service, ServicePort, Translation, container_group, has_shim,
-    registry_server, small_group,
+    login_for_image, registry_server, small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub(crate) use json::json_length;

@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
+use if_addrs::get_if_addrs;
 
 /// A network may come after the container.
 const WAIT: Duration = Duration::from_secs(15);
@@ -33,18 +32,9 @@ pub fn addresses() -> Result<Vec<IpAddr>, String> {
 }
 
 fn look() -> Vec<IpAddr> {
-    let all = getifaddrs().into_iter().flatten();
-    let up = all.filter(|it| {
-        it.flags.contains(InterfaceFlags::IFF_UP)
-            && !it.flags.contains(InterfaceFlags::IFF_LOOPBACK)
-    });
-    let addresses = up.filter_map(|it| {
-        let address = it.address?;
-        let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
-        let v6 = || address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip()));
-        Some((it.interface_name, v4.or_else(v6)?))
-    });
-    order(addresses.collect())
+    let all = get_if_addrs().into_iter().flatten();
+    let others = all.filter(|it| !it.is_loopback());
+    order(others.map(|it| (it.name.clone(), it.ip())).collect())
 }
 
 /// `eth0` is the group's interface on ACI; IPv4 is what ACI has.

@@ -7,10 +7,8 @@ use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
@@ -18,7 +16,7 @@ use crate::message;
 use crate::place::{PlaceError, Root};
 use crate::plan::{Action, Bytes, actions, missing_hosts, needs_address};
 use crate::rights::{self, RightsError};
-use crate::spec::{FILE, IDENTITY, LONGEST, ORDERS, PROGRAMS, Spec, SpecError, User};
+use crate::spec::{FILE, IDENTITY, LONGEST, ORDERS, PROGRAMS, Spec, SpecError};
 use crate::users::{self, Identity, UserError};
 
 const HOSTS: &str = "/etc/hosts";
@@ -157,9 +155,9 @@ impl Orders {
     ///
     /// # Errors
     /// There is no such user, some right could not be given up, or what later sessions begin with could be replaced.
-    fn give_up_rights(&self) -> Result<(), ShimError> {
+    fn give_up_rights(&self) -> Result<Option<Identity>, ShimError> {
         let Some(user) = &self.spec.user else {
-            return Ok(());
+            return Ok(None);
         };
         for path in [PROGRAMS, ORDERS] {
             if !self.root.is_roots_own(path)? {
@@ -176,19 +174,28 @@ impl Orders {
         // A program may be able to write the list of users: who it is must not hang on that any more.
         let text = serde_json::to_vec(&identity).map_err(|_| ShimError::NoIdentity)?;
         self.root.write(IDENTITY, &text, 0o444, None)?;
-        Ok(rights::take(user, &identity)?)
+        rights::take(user, &identity)?;
+        Ok(Some(identity))
     }
 
     /// Becomes whom the program of the container has become.
-    fn follow(&self, user: &User) -> Result<(), ShimError> {
+    fn follow(&self) -> Result<Option<Identity>, ShimError> {
+        let Some(user) = &self.spec.user else {
+            return Ok(None);
+        };
         let text = self.root.read_roots_own(IDENTITY, LONGEST_LIST)?;
         let identity: Identity =
             serde_json::from_slice(&text).map_err(|_| ShimError::NoIdentity)?;
-        Ok(rights::take(user, &identity)?)
+        rights::take(user, &identity)?;
+        Ok(Some(identity))
     }
 
     /// The program with its arguments, environment and directory; `given` where the orders name none.
-    fn command(&self, given: Vec<OsString>) -> Result<Command, ShimError> {
+    fn command(
+        &self,
+        given: Vec<OsString>,
+        identity: Option<&Identity>,
+    ) -> Result<Command, ShimError> {
         let mut words = if self.spec.command.is_empty() {
             given
         } else {
@@ -201,11 +208,18 @@ impl Orders {
         let program = words.next().ok_or(ShimError::NoProgram)?;
         let mut command = Command::new(program);
         command.args(words);
-        self.surround(&mut command);
+        self.surround(&mut command, identity);
         Ok(command)
     }
 
-    fn surround(&self, command: &mut Command) {
+    fn surround(&self, command: &mut Command, identity: Option<&Identity>) {
+        // A runtime tells who begins as root where root is at home, unless the image or the pod has said.
+        let keeps = self.spec.user.as_ref().is_some_and(|user| user.keep_home);
+        if let Some(identity) = identity.filter(|_| !keeps)
+            && std::env::var_os("HOME").is_none_or(|home| home == *identity.home_of_root)
+        {
+            command.env("HOME", &identity.home);
+        }
         for variable in &self.spec.env {
             command.env(
                 &variable.name,
@@ -226,15 +240,18 @@ impl Orders {
         // none taken and none held back.
         let signals = Signals::new(taken()).map_err(ShimError::Signals)?;
         self.place()?;
-        self.give_up_rights()?;
-        let mut command = self.command(given)?;
+        let identity = self.give_up_rights()?;
+        let mut command = self.command(given, identity.as_ref())?;
         let child = command.spawn().map_err(|why| ShimError::Start {
             program: command.get_program().to_owned(),
             why,
         })?;
         drop(command);
-        // A number that Linux gives fits.
-        let child = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+        let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let Some(child) = child else {
+            // No number that Linux gives.
+            return Ok(NOT_STARTED);
+        };
         let code = attend(child, signals);
         self.tell();
         Ok(code)
@@ -245,14 +262,12 @@ impl Orders {
     /// # Errors
     /// It could not.
     pub fn exec(&self, given: Vec<OsString>) -> Result<std::convert::Infallible, ShimError> {
-        if let Some(user) = &self.spec.user {
-            self.follow(user)?;
-        }
+        let identity = self.follow()?;
         let mut given = given.into_iter();
         let program = given.next().ok_or(ShimError::NoProgram)?;
         let mut command = Command::new(&program);
         command.args(given);
-        self.surround(&mut command);
+        self.surround(&mut command, identity.as_ref());
         let why = command.exec();
         Err(ShimError::Start { program, why })
     }
@@ -283,20 +298,21 @@ fn left(path: &str) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// The signals that a program may want: all but those that nobody can take, and those that a process causes itself.
+/// The signals that a program may want: all with a name but those that nobody can take, and those that a process causes itself.
 fn taken() -> impl Iterator<Item = i32> {
-    let own = [Signal::SIGKILL, Signal::SIGSTOP]
-        .into_iter()
-        .chain([Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE])
-        .chain([
-            Signal::SIGILL,
-            Signal::SIGABRT,
-            Signal::SIGTRAP,
-            Signal::SIGSYS,
-        ]);
-    let own: Vec<Signal> = own.collect();
-    let others = Signal::iterator().filter(move |it| !own.contains(it));
-    others.map(|it| it as i32)
+    const OWN: [Signal; 9] = [
+        Signal::KILL,
+        Signal::STOP,
+        Signal::SEGV,
+        Signal::BUS,
+        Signal::FPE,
+        Signal::ILL,
+        Signal::ABORT,
+        Signal::TRAP,
+        Signal::SYS,
+    ];
+    let all = (1..32).filter_map(Signal::from_named_raw);
+    all.filter(|it| !OWN.contains(it)).map(Signal::as_raw)
 }
 
 /// Waits for the end of `child`, and reaps all others meanwhile.
@@ -306,11 +322,11 @@ fn attend(child: Pid, mut signals: Signals) -> i32 {
             return code;
         }
         for signal in signals.wait() {
-            if let Ok(signal) = Signal::try_from(signal)
-                && signal != Signal::SIGCHLD
+            if let Some(signal) = Signal::from_named_raw(signal)
+                && signal != Signal::CHILD
             {
                 // It may have ended just now.
-                let _ = kill(child, signal);
+                let _ = kill_process(child, signal);
             }
         }
     }
@@ -319,16 +335,22 @@ fn attend(child: Pid, mut signals: Signals) -> i32 {
 /// Takes everything that has ended; how `child` did when it is among that.
 fn reap(child: Pid) -> Option<i32> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Some(code),
-            // As a shell and a runtime tell it.
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                return Some(128 + signal as i32);
-            }
-            Ok(WaitStatus::StillAlive) => return None,
-            Err(Errno::EINTR) | Ok(_) => {}
+        let (pid, status) = match wait(WaitOptions::NOHANG) {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return None,
+            Err(Errno::INTR) => continue,
             // There is no such child: nobody can wait for it.
             Err(_) => return Some(NOT_STARTED),
+        };
+        if pid == child {
+            // As a shell and a runtime tell it.
+            let by_signal = || Some(128 + status.terminating_signal()?);
+            return Some(
+                status
+                    .exit_status()
+                    .or_else(by_signal)
+                    .unwrap_or(NOT_STARTED),
+            );
         }
     }
 }

@@ -142,6 +142,9 @@ pub struct User {
     pub drop: Vec<String>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub no_new_privileges: bool,
+    /// Whether the pod says where the user is at home (`HOME`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keep_home: bool,
 }
 
 /// Text that is shown to nobody, in parts: some are known only where it is used.

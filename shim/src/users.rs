@@ -16,6 +16,9 @@ pub struct Identity {
     pub group: u32,
     /// Sorted, each once.
     pub groups: Vec<u32>,
+    /// Where the user is at home, and where root is: a runtime says that to who begins as root.
+    pub home: String,
+    pub home_of_root: String,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -39,16 +42,18 @@ pub fn resolve(user: &User, passwd: &[u8], group: &[u8]) -> Result<Identity, Use
     let name = if name.is_empty() { "0" } else { name };
     let number: Option<u32> = name.parse().ok();
     let known = lines(passwd).find_map(|line| {
-        let [login, _, uid, gid, ..] = line.as_slice() else {
-            return None;
-        };
-        let (uid, gid): (u32, u32) = (uid.parse().ok()?, gid.parse().ok()?);
+        let (login, uid, gid, home) = entry(&line)?;
         // A name of digits is a name first.
-        (*login == name || Some(uid) == number).then(|| ((*login).to_owned(), uid, gid))
+        (login == name || Some(uid) == number)
+            .then(|| (login.to_owned(), uid, gid, home.to_owned()))
     });
-    let (login, uid, own) = match (known, number) {
-        (Some((login, uid, gid)), _) => (Some(login), uid, gid),
-        (None, Some(uid)) => (None, uid, 0),
+    let root = lines(passwd).find_map(|line| {
+        let (_, uid, _, home) = entry(&line)?;
+        (uid == 0).then(|| home.to_owned())
+    });
+    let (login, uid, own, home) = match (known, number) {
+        (Some((login, uid, gid, home)), _) => (Some(login), uid, gid, home),
+        (None, Some(uid)) => (None, uid, 0, String::new()),
         (None, None) => return Err(UserError::NoUser(shown(name))),
     };
     let gid = match (user.group, of) {
@@ -74,7 +79,27 @@ pub fn resolve(user: &User, passwd: &[u8], group: &[u8]) -> Result<Identity, Use
         user: uid,
         group: gid,
         groups,
+        home: or_root(home),
+        home_of_root: or_root(root.unwrap_or_default()),
     })
+}
+
+/// Name, number, group and home of a line of `/etc/passwd`.
+fn entry<'l>(line: &[&'l str]) -> Option<(&'l str, u32, u32, &'l str)> {
+    let [login, _, uid, gid, more @ ..] = line else {
+        return None;
+    };
+    let home = more.get(1).copied().unwrap_or_default();
+    Some((login, uid.parse().ok()?, gid.parse().ok()?, home))
+}
+
+/// As a runtime has it where nothing is said.
+fn or_root(home: String) -> String {
+    if home.is_empty() {
+        "/".to_owned()
+    } else {
+        home
+    }
 }
 
 fn group_of(name: &str, group: &[u8]) -> Result<u32, UserError> {
@@ -157,6 +182,23 @@ mod tests {
             who("app:nobody", None, &[], false),
             Err(UserError::NoGroup("nobody".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_user_is_at_home_where_the_image_says() {
+        let home = |name: &str, passwd: &[u8]| {
+            let user = User {
+                name: name.to_owned(),
+                ..User::default()
+            };
+            let found = resolve(&user, passwd, b"").unwrap();
+            (found.home, found.home_of_root)
+        };
+        let pair = |home: &str, root: &str| (home.to_owned(), root.to_owned());
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\napp:x:1:1:An app:/home/app:\nbare:x:2:2\n";
+        assert_eq!(home("app", passwd), pair("/home/app", "/root"));
+        assert_eq!(home("bare", passwd), pair("/", "/root"));
+        assert_eq!(home("9", b""), pair("/", "/"));
     }
 
     #[test]

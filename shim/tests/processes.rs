@@ -508,6 +508,27 @@ fn rights_are_given_up_before_the_program_runs() {
 }
 
 #[test]
+fn a_program_is_at_home_where_its_user_is() {
+    if !is_root() {
+        return;
+    }
+    let home = |keep_home: bool, given: &str| {
+        let container = as_user(User {
+            keep_home,
+            ..restricted()
+        });
+        fs::create_dir_all(container.path("etc")).unwrap();
+        let passwd = "root:x:0:0:root:/root:\napp:x:1234:1::/home/app:\n";
+        fs::write(container.path("etc/passwd"), passwd).unwrap();
+        let mut command = container.command("run", &["sh", "-c", "echo $HOME"]);
+        out(&command.env("HOME", given).output().unwrap())
+    };
+    assert_eq!(home(false, "/root"), "/home/app\n");
+    assert_eq!(home(false, "/srv"), "/srv\n");
+    assert_eq!(home(true, "/root"), "/root\n");
+}
+
+#[test]
 fn the_shim_can_be_signalled_by_the_program_s_user_and_not_used_by_it() {
     if !is_root() {
         return;

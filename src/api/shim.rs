@@ -10,6 +10,7 @@
     reason = "the KubeSchema derive copies each struct, `pub` included, into a function"
 )]
 
+use super::SecretReference;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,11 +32,17 @@ pub struct Shim {
     pub mode: ShimMode,
 
     /// Image of the shim, by default the published one of the operator's version. Azure pulls it: name a copy in a registry that
-    /// it reaches. Pull credentials are those that the pod has for this registry, else the connector's registryIdentityID.
+    /// it reaches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9][-A-Za-z0-9._:/@]*$')").message("shim.image must be the name of an image, like registry.example.com/vkc-shim:0.1.0"))]
     pub image: Option<String>,
+
+    /// Secret of type kubernetes.io/dockerconfigjson that the image is pulled with. It counts for pods without an image of their
+    /// own in that registry; others pull it with what they have for the registry themselves, so that no pod can pull images
+    /// with it. Omit for a public image, or for one that the identity registryIdentityID pulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret_ref: Option<SecretReference>,
 }
 
 /// Which pods get the shim.

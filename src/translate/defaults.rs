@@ -48,6 +48,8 @@ pub struct GroupDefaults {
     pub probes: Probes,
     /// Which groups get the shim, and its image.
     pub shim: Shim,
+    /// User name and password that its image is pulled with.
+    pub shim_login: Option<(String, SecretText)>,
 }
 
 impl GroupDefaults {
@@ -75,6 +77,7 @@ impl GroupDefaults {
             daemon_sets: DaemonSets::default(),
             probes: Probes::default(),
             shim: Shim::default(),
+            shim_login: None,
         }
     }
 }

@@ -30,7 +30,7 @@ mod small;
 mod volumes;
 
 pub use budget::MAX_REQUEST;
-pub use registry_credentials::registry_server;
+pub use registry_credentials::{login_for_image, registry_server};
 pub use resolved::{Image, Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
 pub(in crate::translate) use shim::SHIM_CONTAINER;
@@ -258,9 +258,11 @@ fn build(
     let (ip_address, subnet_ids) =
         network::address(pod, &containers, &places, &features.network, review);
     let dns_config = dns::config(&fields, &asked, &features.network, review);
+    let login = defaults.shim_login.as_ref();
+    let shim_image = brought.is_some().then_some((image, login));
     let image_registry_credentials = registry_credentials::credentials(
         spec,
-        brought.is_some().then_some(image),
+        shim_image,
         defaults.registry_identity_id.as_deref(),
         review,
     );

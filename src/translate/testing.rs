@@ -49,7 +49,7 @@ pub(crate) fn defaults(os: Os) -> GroupDefaults {
         // What becomes of pods where the shim may be, its own tests say.
         shim: Shim {
             mode: ShimMode::Never,
-            image: None,
+            ..Shim::default()
         },
         ..GroupDefaults::new(os, "eastus".to_owned())
     }

@@ -121,7 +121,11 @@ impl Aci {
 
     /// The shell of a container. Nothing else is ever started in one with the shim: Azure starts it with the rights that the
     /// container begins with, which are root's where the shim needs them.
-    async fn shell(&self, pod: &PodKey, container: &str) -> Result<&'static str, AzureError> {
+    pub(in crate::provider) async fn shell(
+        &self,
+        pod: &PodKey,
+        container: &str,
+    ) -> Result<&'static str, AzureError> {
         let name = self.group_name(pod);
         let has_shim = match self.shims.has(&name, container) {
             Some(has_shim) => has_shim,

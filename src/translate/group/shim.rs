@@ -308,7 +308,7 @@ impl Part {
             return None;
         }
         if self.root
-            && let Some(user) = who.other_than_root()
+            && let Some(user) = who.less_than_root(container.security_context.as_ref())
         {
             let mut user = User {
                 name: user,
@@ -317,6 +317,9 @@ impl Part {
                 strict: of_pod.strict,
                 ..User::default()
             };
+            let own = container.environment_variables.iter().map(|it| &it.name);
+            let mut names = own.chain(self.spec.env.iter().map(|it| &it.name));
+            user.keep_home = names.any(|name| name == "HOME");
             begin_as_root(&mut container.security_context, &mut user);
             self.spec.user = Some(user);
         }
@@ -388,17 +391,30 @@ impl<'a> Who<'a> {
         }
     }
 
-    /// The user, when it is not root.
-    fn other_than_root(&self) -> Option<String> {
-        match (self.user, self.of_image) {
-            (Some(0), _) => None,
-            (Some(user), _) => Some(user.to_string()),
-            (None, image) => {
-                let name = image?.split(':').next().unwrap_or_default();
-                (!matches!(name, "" | "0" | "root")).then(|| image.unwrap_or_default().to_owned())
-            }
+    /// The user, when it is not root, or root without some of the capabilities that the shim needs; `None` while it is not known.
+    fn less_than_root(&self, context: Option<&model::SecurityContext>) -> Option<String> {
+        let user = match (self.user, self.of_image) {
+            (Some(user), _) => user.to_string(),
+            (None, image) => image?.to_owned(),
+        };
+        let name = user.split(':').next().unwrap_or_default();
+        if !matches!(name, "" | "0" | "root") {
+            return Some(user);
         }
+        let capabilities = context.and_then(|context| context.capabilities.as_ref());
+        let mut drops = capabilities
+            .iter()
+            .flat_map(|it| &it.drop)
+            .map(|name| plain(name));
+        drops
+            .any(|name| name == "ALL" || CAPABILITIES.contains(&name.as_str()))
+            .then(|| "0".to_owned())
     }
+}
+
+/// The name of a capability as the shim calls it.
+fn plain(name: &str) -> String {
+    name.trim_start_matches("CAP_").to_ascii_uppercase()
 }
 
 /// Has ACI start the container as root with the capabilities that the shim needs, and the shim give them up.
@@ -412,7 +428,6 @@ fn begin_as_root(context: &mut Option<model::SecurityContext>, user: &mut User) 
     }
     let mut capabilities = context.capabilities.take().unwrap_or_default();
     let Capabilities { add, drop } = &mut capabilities;
-    let plain = |name: &String| name.trim_start_matches("CAP_").to_ascii_uppercase();
     let has = |list: &[String], name: &str| list.iter().any(|it| plain(it) == name);
     let without_all = has(drop, "ALL");
     let mut more = Vec::new();

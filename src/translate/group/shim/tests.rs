@@ -14,7 +14,10 @@ use crate::translate::{GroupDefaults, Refusals, Resolved, Translation, container
 
 fn with(mode: ShimMode) -> GroupDefaults {
     GroupDefaults {
-        shim: Shim { mode, image: None },
+        shim: Shim {
+            mode,
+            ..Shim::default()
+        },
         ..defaults(Os::Linux)
     }
 }
@@ -87,10 +90,14 @@ fn json_of(spec: &Spec) -> Value {
 const FILE: &str = "spec.containers[0].volumeMounts[0].subPath";
 
 fn single_file(user: Option<i64>) -> Value {
+    single_file_with(user, &json!({"drop": ["ALL"]}))
+}
+
+fn single_file_with(user: Option<i64>, capabilities: &Value) -> Value {
     let container = json!({
         "command": ["serve"],
         "volumeMounts": [{"name": "v", "mountPath": "/etc/app/app.conf", "subPath": "PASS"}],
-        "securityContext": {"runAsUser": user, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": {"runAsUser": user, "allowPrivilegeEscalation": false, "capabilities": capabilities},
     });
     one(
         &container,
@@ -167,7 +174,7 @@ fn a_single_file_is_placed_by_the_shim_which_begins_as_root_for_it() {
 fn nobody_is_made_root_who_need_not_be() {
     for (spec, user) in [
         // It is root already.
-        (single_file(Some(0)), Some(0)),
+        (single_file_with(Some(0), &json!({})), Some(0)),
         (
             one(
                 &json!({
@@ -192,6 +199,51 @@ fn nobody_is_made_root_who_need_not_be() {
         assert_eq!(spec.user, None);
         let context = &properties["containers"][0]["properties"]["securityContext"];
         assert_eq!(context.get("runAsUser").and_then(Value::as_i64), user);
+    }
+}
+
+#[test]
+fn a_root_without_capabilities_gets_none_of_them() {
+    for (capabilities, added, dropped, kept) in [
+        (json!({"drop": ["ALL"]}), 6, 6, json!(["ALL"])),
+        (
+            json!({"drop": ["ALL"], "add": ["CAP_CHOWN"]}),
+            6,
+            5,
+            json!(["ALL"]),
+        ),
+        (
+            json!({"drop": ["cap_setuid", "NET_RAW"]}),
+            1,
+            1,
+            json!(["NET_RAW"]),
+        ),
+        (
+            json!({"drop": ["CHOWN"], "add": ["CHOWN"]}),
+            1,
+            1,
+            Value::Null,
+        ),
+    ] {
+        let properties = properties(&translate(&single_file_with(Some(0), &capabilities)));
+        let (spec, _) = orders(&properties, "/containers/0");
+        let user = spec.user.unwrap();
+        assert_eq!(
+            (user.name.as_str(), user.drop.len()),
+            ("0", dropped),
+            "{capabilities}"
+        );
+        let sent = &properties["containers"][0]["properties"]["securityContext"]["capabilities"];
+        assert_eq!(
+            sent["add"].as_array().unwrap().len(),
+            added,
+            "{capabilities}"
+        );
+        assert_eq!(
+            sent.get("drop").cloned().unwrap_or_default(),
+            kept,
+            "{capabilities}"
+        );
     }
 }
 
@@ -544,11 +596,44 @@ fn a_file_that_is_not_in_its_volume_is_waited_for() {
 }
 
 #[test]
+fn the_image_of_the_shim_is_pulled_with_a_login_that_pods_cannot_use() {
+    let login = (
+        "robot".to_owned(),
+        crate::azure::model::SecretText::new("pw".to_owned()),
+    );
+    let defaults = GroupDefaults {
+        shim: Shim {
+            image: Some("r.io/vkc-shim:1".to_owned()),
+            ..Shim::default()
+        },
+        shim_login: Some(login),
+        ..defaults(Os::Linux)
+    };
+    let with = |image: &str| {
+        let ip = json!([{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]);
+        let spec = one(
+            &json!({"image": image, "command": ["a"], "env": ip}),
+            json!({}),
+        );
+        let mut pod = pod(HELLO, &[("/spec", spec)]);
+        pod.spec.as_mut().unwrap().node_name = Some("n".to_owned());
+        let made = container_group(&pod, &defaults, &owner(&pod), &resolved()).unwrap();
+        properties(&made)["imageRegistryCredentials"].clone()
+    };
+    assert_eq!(
+        with("e"),
+        json!([{"server": "r.io", "username": "robot", "password": "pw"}])
+    );
+    // One of the pod's is there too, perhaps one that its author could not pull.
+    assert_eq!(with("r.io/private"), Value::Null);
+}
+
+#[test]
 fn a_windows_pod_has_none() {
     let defaults = GroupDefaults {
         shim: Shim {
             mode: ShimMode::Always,
-            image: None,
+            ..Shim::default()
         },
         ..defaults(Os::Windows)
     };
