@@ -1,4 +1,5 @@
-# One static binary, a CA bundle, licences, and nothing else; runs as a user without a name or a home.
+# One static binary, a CA bundle, licences, and nothing else; runs as a user without a name or a home. `--target shim` is the image
+# of the shim, which is put into container groups.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" .
 #   cargo xtask image                # the same with buildah; with --stand-in where no image registry can be reached
@@ -9,13 +10,35 @@
 ARG RUST_IMAGE
 
 # On the machine's own platform: arm64 is cross-compiled, since an emulated build takes hours.
-FROM --platform=$BUILDPLATFORM ${RUST_IMAGE:-docker.io/library/rust:1.95-bookworm} AS build
+FROM --platform=$BUILDPLATFORM ${RUST_IMAGE:-docker.io/library/rust:1.95-bookworm} AS source
 ARG TARGETARCH
 ARG PROFILE=release
 ARG SOURCE_DATE_EPOCH=0
 ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} CARGO_INCREMENTAL=0
 WORKDIR /src
 COPY . .
+
+FROM source AS build-shim
+RUN packaging/build.sh "linux/${TARGETARCH}" shim /out/vkc-shim vkc-shim \
+ && packaging/licences.sh "linux/${TARGETARCH}" vkc-shim > /out/THIRD-PARTY
+
+# It copies itself into a volume that ACI has made for root.
+FROM scratch AS shim
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="vkc-shim" \
+      org.opencontainers.image.description="What a kubelet does inside a pod, for pods on Azure Container Instances" \
+      org.opencontainers.image.source="https://github.com/virtual-kubelet-connector/virtual-kubelet-connector" \
+      org.opencontainers.image.documentation="https://github.com/virtual-kubelet-connector/virtual-kubelet-connector/blob/main/docs/shim.md" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build-shim /src/LICENSE /out/THIRD-PARTY /licenses/
+COPY --from=build-shim /out/vkc-shim /vkc-shim
+ENTRYPOINT ["/vkc-shim"]
+CMD ["install"]
+
+FROM source AS build
 RUN packaging/build.sh "linux/${TARGETARCH}" "${PROFILE}" /out/vkc \
  && packaging/licences.sh "linux/${TARGETARCH}" > /out/THIRD-PARTY
 

@@ -69,7 +69,9 @@ pub enum RunError {
     #[error("container groups can be run on Linux only")]
     NotLinux,
     /// Not root.
-    #[error("to run container groups the emulator has to be root: runc, namespaces and mounts need it")]
+    #[error(
+        "to run container groups the emulator has to be root: runc, namespaces and mounts need it"
+    )]
     NotRoot,
     /// Programs are missing.
     #[error("to run container groups programs are missing: apt-get install {}", .0.join(" "))]
@@ -127,10 +129,7 @@ impl Runner {
         let folder = state_dir.join("run");
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let folder = folder.canonicalize().map_err(failed(&folder))?;
-        let images = run
-            .images
-            .canonicalize()
-            .map_err(failed(&run.images))?;
+        let images = run.images.canonicalize().map_err(failed(&run.images))?;
         fs::read_dir(&images).map_err(failed(&images))?;
         let tools = Tools::find(folder.join("runc")).map_err(RunError::Missing)?;
         let lock = fs::File::create(folder.join("lock")).map_err(failed(&folder))?;
@@ -186,7 +185,10 @@ impl Runner {
     /// Images of the emulator's own registry, whose port is not known before, are found under the host `localhost`.
     fn image_name(&self, name: &str, url: &str) -> String {
         let own = url.strip_prefix("https://").unwrap_or(url);
-        match name.strip_prefix(own).and_then(|rest| rest.strip_prefix('/')) {
+        match name
+            .strip_prefix(own)
+            .and_then(|rest| rest.strip_prefix('/'))
+        {
             Some(path) => format!("localhost/{path}"),
             None => name.to_owned(),
         }
@@ -214,7 +216,10 @@ impl Runner {
 /// Eight digits by a folder's name.
 fn tag(folder: &Path) -> String {
     let hash = Sha256::digest(folder.as_os_str().as_encoded_bytes());
-    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// A group that runs.

@@ -19,7 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{config::Config, control::Control, front, pages, run, run::Runner, shared::Shared, tls};
+use crate::{
+    config::Config, control::Control, front, pages, run, run::Runner, shared::Shared, tls,
+};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open connections may take to finish what they are at.

@@ -15,7 +15,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AllowedNamespaces, Compatibility, Network, OsSettings, Probes, quantity, schema};
+use super::{
+    AllowedNamespaces, Compatibility, Network, OsSettings, Probes, Shim, quantity, schema,
+};
 
 /// Desired state of the connector: which virtual nodes to register and where their pods run in Azure.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -183,6 +185,11 @@ pub struct VirtualKubeletConnectorSpec {
     /// by Azure.
     #[serde(default, skip_serializing_if = "is_default")]
     pub probes: Probes,
+
+    /// A small program in container groups that does what Azure Container Instances cannot, for pods that need it. Omit to give
+    /// it to them, and to no others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shim: Shim,
 
     /// ARM tags added to every container group. Eleven of the fifty tags Azure allows are left to the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -25,6 +25,8 @@ pub struct ConnectorIdentity {
     pub cluster_dns: ClusterDns,
     /// Key of the Log Analytics workspace; `None` when the spec names none, or its Secret does not give it.
     pub workspace_key: Option<SecretText>,
+    /// Login that the shim's image is pulled with, likewise.
+    pub shim_login: Option<(String, SecretText)>,
     /// What Azure has said of the region.
     pub region: Region,
     /// The value of the annotation that agrees to the deletion of many groups without a pod.
@@ -92,6 +94,8 @@ pub fn agent_spec(
             registry_identity_id: template.registry_identity_id.clone(),
             largest: identity.region.largest.get(&os).copied(),
             compatibility: spec.compatibility,
+            shim: spec.shim.clone(),
+            shim_login: identity.shim_login.clone(),
             daemon_sets: spec.daemon_sets,
             probes: spec.probes,
         },
@@ -223,6 +227,7 @@ pub(super) mod tests {
             cluster_uid: "cluster".to_owned(),
             cluster_dns: ClusterDns::default(),
             workspace_key: None,
+            shim_login: None,
             region: Region::default(),
             approved_orphans: None,
             tenure: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority, Probes};
+use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority, Probes, Shim};
 use crate::azure::model::SecretText;
 
 use super::Service;
@@ -51,6 +51,10 @@ pub struct GroupDefaults {
     pub daemon_sets: DaemonSets,
     /// Who runs the probes of containers.
     pub probes: Probes,
+    /// Which groups get the shim, and its image.
+    pub shim: Shim,
+    /// User name and password that its image is pulled with.
+    pub shim_login: Option<(String, SecretText)>,
 }
 
 impl GroupDefaults {
@@ -78,6 +82,8 @@ impl GroupDefaults {
             compatibility: Compatibility::default(),
             daemon_sets: DaemonSets::default(),
             probes: Probes::default(),
+            shim: Shim::default(),
+            shim_login: None,
         }
     }
 }

@@ -23,6 +23,7 @@ mod patch;
 mod phase;
 mod probed;
 mod resources;
+mod shim;
 
 pub use events::{EventCursor, GroupEvent, provisioning_failure};
 pub use facts::{
@@ -35,6 +36,7 @@ pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
 pub use probed::{ProbeTarget, Probed, ProbedContainer, Probing, newly_running, probe_target};
 pub use resources::ContainerResources;
+pub use shim::{SHIM_NOT_PULLED, shim_not_pulled, shim_of};
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};
@@ -60,6 +62,13 @@ pub fn status_of_group(
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
+    if let Some(trouble) = shim::trouble(group) {
+        let (reason, message) = (trouble.reason, trouble.message.as_str());
+        if trouble.ended && facts.restart_policy == RestartPolicy::Never {
+            return status_failed(facts, Some(group), reason, message, host_ip, now);
+        }
+        return status_waiting(facts, reason, message, host_ip, now);
+    }
     let phase = group_phase(group);
     let mut seen = seen(facts, Some(group));
     let means = facts.probing.means(group);

@@ -509,7 +509,10 @@ fn a_replica_that_hangs_or_whose_machine_died_is_replaced_before_its_nodes_are_l
         + number("timeoutSeconds")
         + number("terminationGracePeriodSeconds");
     assert!(until_killed < 40, "{until_killed} s");
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
         let tolerations = pod["tolerations"].as_array().unwrap();
         let toleration = tolerations.iter().find(|it| it["key"] == key).unwrap();
         assert_eq!(toleration["tolerationSeconds"], 30, "{key}");

@@ -92,7 +92,10 @@ impl Context {
     }
 
     fn folder(&self) -> PathBuf {
-        self.runner.folder.join("groups").join(self.number.to_string())
+        self.runner
+            .folder
+            .join("groups")
+            .join(self.number.to_string())
     }
 
     /// Changes the group, unless it is another's by now, or stopped.
@@ -179,7 +182,11 @@ type Prepared = (Vec<Arc<Container>>, Vec<Arc<Container>>);
 
 async fn prepare(group: &Context, body: &Value) -> Result<Prepared, GroupError> {
     let plan = GroupPlan::of(body);
-    group.runner.network.join(&group.namespace(), group.ip).await?;
+    group
+        .runner
+        .network
+        .join(&group.namespace(), group.ip)
+        .await?;
     group.with(|life, _| life.ip = group.ip);
     let own = group.clone();
     // Layers are unpacked here: that may take its time.

@@ -173,10 +173,10 @@ impl Store {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let to = self
-            .cache
-            .join("archives")
-            .join(format!("{name}-{}-{}", about.len(), time.as_nanos()));
+        let to =
+            self.cache
+                .join("archives")
+                .join(format!("{name}-{}-{}", about.len(), time.as_nanos()));
         layers::once(&to, |to| {
             let file = std::fs::File::open(archive).map_err(reading(archive))?;
             // Plain files only are written; a link in an archive of blobs would be nothing good.

@@ -89,8 +89,7 @@ struct Hashed<R> {
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        self.hash
-            .update(buffer.get(..length).unwrap_or_default());
+        self.hash.update(buffer.get(..length).unwrap_or_default());
         Ok(length)
     }
 }
@@ -213,7 +212,10 @@ fn write(entry: &mut Entry<'_, &mut dyn Read>, name: &Path, folder: &Path) -> io
         return Ok(()); // "./"
     };
     let Some(parent) = resolve(folder, name.parent().unwrap_or(Path::new("")))? else {
-        return Err(io::Error::other(format!("{}: no such path", name.display())));
+        return Err(io::Error::other(format!(
+            "{}: no such path",
+            name.display()
+        )));
     };
     fs::create_dir_all(&parent)?;
     let to = parent.join(file);

@@ -64,12 +64,17 @@ impl Network {
             Some(file)
         });
         let _lock = lock.await.ok().flatten();
-        let text = tools.ip(&["-4", "-o", "route", "show", "table", "all"]).await?;
+        let text = tools
+            .ip(&["-4", "-o", "route", "show", "table", "all"])
+            .await?;
         let base = free_network(&text).ok_or(NetworkError::NoNetwork)?;
         let bridge = bridge(tag);
         let lines = [
             format!("link add {bridge} type bridge"),
-            format!("addr add {}/{PREFIX} dev {bridge}", Ipv4Addr::from(base + 1)),
+            format!(
+                "addr add {}/{PREFIX} dev {bridge}",
+                Ipv4Addr::from(base + 1)
+            ),
             format!("link set {bridge} up"),
         ];
         tools.ip_batch(None, &lines).await?;

@@ -321,7 +321,9 @@ mod tests {
         );
         assert_eq!(
             plan.resolver.as_deref(),
-            Some("nameserver 10.0.0.10\nnameserver 1.1.1.1\nsearch a.local b.local\noptions ndots:5\n")
+            Some(
+                "nameserver 10.0.0.10\nnameserver 1.1.1.1\nsearch a.local b.local\noptions ndots:5\n"
+            )
         );
         let environment: Vec<(&str, &str)> = container
             .environment

@@ -426,7 +426,8 @@ fn container(
             == Some("FallbackToLogsOnError"),
         messages: Vec::new(),
     };
-    if facts.message_from_log {
+    // The shim's come without a policy that says so.
+    if facts.message_from_log || status.is_some() {
         let ends = status.map(|status| [&status.last_state, &status.state]);
         let ends = ends.into_iter().flatten().flatten();
         let messages = ends.filter_map(|end| TerminationMessage::of(end.terminated.as_ref()?));

@@ -51,8 +51,7 @@ fn layer(folder: &Path, items: &[Item<'_>], gzip: bool) -> Blob {
     }
     let mut bytes = builder.into_inner().unwrap();
     if gzip {
-        let mut encoder =
-            flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&bytes).unwrap();
         bytes = encoder.finish().unwrap();
     }
