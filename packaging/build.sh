@@ -1,15 +1,25 @@
 #!/bin/sh
-# Builds the vkc that ships: packaging/build.sh PLATFORM PROFILE OUTPUT, such as linux/arm64 release vkc
+# Builds a program that ships: packaging/build.sh PLATFORM PROFILE OUTPUT [PROGRAM], such as linux/arm64 release vkc, and
+# linux/arm64 shim vkc-shim vkc-shim
 #
 # --target is always given, also for the machine's own: only then the flags below are not for procedural macros and build
 # scripts, which cannot be static (rust-lang/cargo#4423). No path of the building machine gets into the binary.
 set -eu
 cd "$(dirname "$0")/.."
 . packaging/target.sh
-profile=$2 output=$3
+profile=$2 output=$3 program=${4:-vkc}
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 target_dir=${CARGO_TARGET_DIR:-$PWD/target}
 
+# The shim goes into every group that needs it: with musl it is half as large. Where the target is not to be had it is built as vkc is.
+if [ "$program" = vkc-shim ]; then
+    small=$(echo "$target" | sed 's/-gnu$/-musl/')
+    if [ -d "$(rustc --print sysroot)/lib/rustlib/$small" ] || { command -v rustup >/dev/null && rustup target add "$small"; }; then
+        target=$small
+        # Nothing of the machine is linked.
+        export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld
+    fi
+fi
 if command -v rustup >/dev/null && ! rustup target list --installed | grep -qx "$target"; then
     rustup target add "$target"
 fi
@@ -29,12 +39,14 @@ esac
 export RUSTFLAGS
 # For the C and assembler of ring.
 export CFLAGS="-ffile-prefix-map=$cargo_home=cargo -ffile-prefix-map=$target_dir=target"
-cargo build --locked --profile "$profile" --bin vkc --target "$target" --target-dir "$target_dir"
+package=virtual-kubelet-connector
+[ "$program" = vkc ] || package=$program
+cargo build --locked --profile "$profile" --package "$package" --bin "$program" --target "$target" --target-dir "$target_dir"
 
 folder=$profile
 [ "$profile" != dev ] || folder=debug
 mkdir -p "$(dirname "$output")"
 for suffix in '' .exe; do
-    built=$target_dir/$target/$folder/vkc$suffix
+    built=$target_dir/$target/$folder/$program$suffix
     [ ! -f "$built" ] || cp "$built" "$output"
 done

@@ -1,21 +1,25 @@
 #!/bin/sh
-# Writes the licences of all that is linked into vkc: packaging/licences.sh PLATFORM. First what is in it, then each text once.
+# Writes the licences of all that is linked into a program: packaging/licences.sh PLATFORM [PROGRAM]. First what is in it, then each
+# text once.
 set -eu
 export LC_ALL=C
 cd "$(dirname "$0")/.."
 . packaging/target.sh
+program=${2:-vkc}
+package=virtual-kubelet-connector
+[ "$program" = vkc ] || package=$program
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # One line for each crate that is not the project's own: name, version, licence.
-cargo tree --locked --package virtual-kubelet-connector --edges normal --target "$target" --prefix none --format '{p} {l}' |
+cargo tree --locked --package "$package" --edges normal --target "$target" --prefix none --format '{p} {l}' |
     grep -v ' (/' | sed -e 's/ (proc-macro)//' -e 's/ ([*])$//' | sort -u >"$work/crates"
-echo 'The program vkc contains the following crates:'
+echo "The program $program contains the following crates:"
 echo
 sed 's/^/    /' "$work/crates"
 echo
 echo 'and the standard library of Rust (MIT OR Apache-2.0; https://www.rust-lang.org), and, where it is linked statically'
-echo 'for Linux, the GNU C Library (LGPL-2.1-or-later), whose source is that of Debian. Anybody can link vkc anew from its source.'
+echo 'for Linux, the GNU C Library (LGPL-2.1-or-later), whose source is that of Debian. Anybody can link it anew from its source.'
 
 sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
 mkdir "$work/texts"

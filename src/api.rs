@@ -11,9 +11,12 @@ mod defaults;
 mod duration;
 pub mod names;
 mod namespaces;
+mod network;
+mod per_os;
 mod probes;
 mod quantity;
 mod schema;
+mod shim;
 mod spec;
 mod status;
 mod validate;
@@ -29,8 +32,11 @@ pub use defaults::{
 };
 pub use duration::parse_duration;
 pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement};
+pub use network::{HostPort, Network};
+pub use per_os::{OsContainerGroup, OsNode, OsSettings};
 pub use probes::{ProbedBy, Probes};
 pub use quantity::parse_quantity;
+pub use shim::{SHIM_IMAGE, Shim, ShimMode};
 pub use spec::{
     CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate, Credentials, CredentialsType,
     CustomCloud, DaemonSets, DeletionPolicy, LogAnalytics, NodeTaint, NodeTemplate, OrphanPolicy,

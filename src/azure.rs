@@ -8,6 +8,7 @@ pub mod credential;
 pub mod error;
 pub mod exec;
 pub(crate) mod health;
+pub(crate) mod json;
 pub mod listing;
 pub mod managed_cluster;
 pub mod model;

@@ -27,6 +27,7 @@ use crate::net::Networks;
 use crate::ownership::api::ApiLeases;
 use crate::registry::Registries;
 use crate::settings::{ServingCert, Settings};
+use crate::translate::support::{PolicyForm, policy};
 use crate::{install, ownership, process, shutdown, telemetry};
 
 /// The work is waiting for others; more threads than this would only cost memory on a large machine.
@@ -55,6 +56,12 @@ enum Command {
     RemoveConnector(Box<RemoveArgs>),
     /// Print the CRD as YAML.
     Crd,
+    /// Print the admission policy that warns of what Azure Container Instances cannot do as YAML.
+    PodPolicy {
+        /// As a template of the chart
+        #[arg(long, hide = true)]
+        template: bool,
+    },
 }
 
 /// Runs the command of the command line.
@@ -65,6 +72,15 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
                 "{}",
                 crate::api::crd_yaml().context("the CRD cannot be printed")?
             );
+            Ok(())
+        }
+        Command::PodPolicy { template } => {
+            let form = if template {
+                PolicyForm::Chart
+            } else {
+                PolicyForm::Config
+            };
+            print!("{}", policy(form));
             Ok(())
         }
         Command::InstallConnector(args) => at_a_terminal(install::install(*args)),

@@ -20,6 +20,7 @@ pub mod preflight;
 mod reconcile;
 mod retire_nodes;
 mod scope;
+mod shim_login;
 mod state;
 pub mod status;
 pub mod supervisor;

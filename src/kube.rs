@@ -9,4 +9,5 @@ pub mod client;
 pub mod events;
 pub mod identity;
 pub mod namespaces;
+pub mod sent;
 pub mod watches;

@@ -13,6 +13,8 @@ pub mod causes;
 pub mod cli;
 pub mod connector;
 pub mod fence;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod install;
 pub mod kube;
 pub mod kubelet;

@@ -12,6 +12,7 @@ mod images;
 mod probe;
 mod references;
 mod refresh;
+mod shims;
 mod zones;
 
 use std::time::Duration;

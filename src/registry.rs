@@ -44,6 +44,25 @@ pub use self::error::RegistryError;
 pub use self::manifest::{Configuration, Platform};
 pub use self::reference::{ImageReference, Version};
 
+/// Any bytes as the name of an image, as a challenge and as a manifest.
+///
+/// # Panics
+/// When a password might be sent somewhere unsafe.
+#[cfg(any(test, fuzzing))]
+pub fn any_bytes(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = ImageReference::parse(&text);
+    if let Some(challenge::Challenge::Bearer { realm, .. }) =
+        challenge::Challenge::best(text.lines())
+    {
+        assert!(challenge::is_safe(&realm), "{realm}");
+    }
+    for platform in [Platform::Linux, Platform::Windows] {
+        let _ = manifest::next(bytes, platform, "r");
+        let _ = manifest::configuration(bytes, platform, "r");
+    }
+}
+
 /// A look that is not over by then has failed, the wait for its permit included.
 const LOOK: Duration = Duration::from_secs(30);
 /// An index may lead to an index, and that to the manifest.
@@ -56,7 +75,7 @@ const MANIFEST: Wanted = Wanted {
 const CONFIG: Wanted = Wanted {
     what: "an image configuration",
     accept: "*/*",
-    limit: 8 << 20,
+    limit: 4 << 20,
 };
 /// How long what was read counts: a tag may move, a digest may not, but rights may be taken away.
 const TAG_COUNTS: Duration = Duration::from_mins(5);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::api::HostPort;
 use crate::net::Network;
 use crate::telemetry::LogFormat;
 use crate::translate::ClusterDns;
@@ -206,44 +207,6 @@ impl std::str::FromStr for PortRange {
     }
 }
 
-/// A host and a TCP port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostPort {
-    /// Name or IP address; an IPv6 address without brackets.
-    pub host: String,
-    /// Port; 443 when none was given.
-    pub port: u16,
-}
-
-impl std::str::FromStr for HostPort {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad =
-            || format!("{text:?} is not a host such as api.example.com or api.example.com:6443");
-        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-            let (host, port) = rest.split_once(']').ok_or_else(bad)?;
-            (host, port.strip_prefix(':'))
-        } else if text.matches(':').count() > 1 {
-            (text, None)
-        } else {
-            match text.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            }
-        };
-        let port = port.map_or(Ok(443), |port| port.parse().map_err(|_| bad()))?;
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
-        if host.is_empty() || port == 0 || !host.chars().all(legal) {
-            return Err(bad());
-        }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,24 +266,6 @@ mod tests {
         assert_eq!("0".parse(), Ok(PortRange { first: 0, last: 0 }));
         for bad in ["", "1", "0-5", "9-8", "a-b", "1-70000", "1-2-3"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn hosts_with_and_without_a_port() {
-        for (text, host, port) in [
-            ("api.example.com", "api.example.com", 443),
-            ("api.example.com:6443", "api.example.com", 6443),
-            ("10.0.0.1", "10.0.0.1", 443),
-            ("fd00::1", "fd00::1", 443),
-            ("[fd00::1]", "fd00::1", 443),
-            ("[fd00::1]:6443", "fd00::1", 6443),
-        ] {
-            let host = host.to_owned();
-            assert_eq!(text.parse(), Ok(HostPort { host, port }), "{text}");
-        }
-        for bad in ["", ":1", "a:0", "a:b", "https://a", "a:70000", "[a", "a b"] {
-            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
         }
     }
 }

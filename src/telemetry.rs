@@ -18,14 +18,8 @@ pub fn start(
     format: LogFormat,
     filter: &str,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    // Libraries below us log requests at debug level; ours is what `filter` without a target means.
-    let mut filter = EnvFilter::try_new(filter)?;
-    // At trace level this library shows the messages of exec sessions: what users type, and the passwords of sessions.
-    for quiet in ["tungstenite=info", "tokio_tungstenite=info"] {
-        filter = filter.add_directive(quiet.parse()?);
-    }
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(quiet(filter)?)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Plain => subscriber
@@ -36,5 +30,36 @@ pub fn start(
             .flatten_event(true)
             .with_current_span(true)
             .try_init(),
+    }
+}
+
+/// What of libraries is never logged. At trace level the first two show the messages of exec sessions: what users type, and the
+/// passwords of sessions. The third shows the whole text of an answer of the API server that it cannot read, such as a Secret, and
+/// reports the failure, too.
+const NEVER: [&str; 3] = [
+    "tungstenite=info",
+    "tokio_tungstenite=info",
+    "kube_client::client=error",
+];
+
+fn quiet(filter: &str) -> Result<EnvFilter, Box<dyn std::error::Error + Send + Sync>> {
+    // Libraries below us log requests at debug level; ours is what `filter` without a target means.
+    let mut filter = EnvFilter::try_new(filter)?;
+    for quiet in NEVER {
+        filter = filter.add_directive(quiet.parse()?);
+    }
+    Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_never_log_what_may_be_secret() {
+        for wanted in ["info", "trace", "kube_client=trace,vkc=debug"] {
+            let filter = quiet(wanted).unwrap().to_string();
+            assert!(NEVER.iter().all(|it| filter.contains(it)), "{filter}");
+        }
     }
 }

@@ -60,6 +60,28 @@ pub(super) fn zones(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+pub(super) fn sku(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Standard", "Dedicated", "Confidential"]})
+}
+
+pub(super) fn priority(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Regular", "Spot"]})
+}
+
+/// As many as ACI takes name servers.
+pub(super) fn cluster_dns(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "string", "maxLength": 45},
+        "maxItems": 3,
+        "x-kubernetes-list-type": "set",
+        "x-kubernetes-validations": [rule(
+            "self.all(a, a.matches('^[0-9]{1,3}([.][0-9]{1,3}){3}$') || a.matches('^[0-9a-fA-F:.]*:[0-9a-fA-F:.]*$'))",
+            "clusterDNS must be IP addresses, like 10.0.0.10",
+        )],
+    })
+}
+
 pub(super) fn node_labels(_: &mut SchemaGenerator) -> Schema {
     let mut rules = label_rules();
     rules.push(rule(

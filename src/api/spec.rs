@@ -15,7 +15,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AllowedNamespaces, Compatibility, Probes, quantity, schema};
+use super::{
+    AllowedNamespaces, Compatibility, Network, OsSettings, Probes, Shim, quantity, schema,
+};
 
 /// Desired state of the connector: which virtual nodes to register and where their pods run in Azure.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +68,14 @@ use super::{AllowedNamespaces, Compatibility, Probes, quantity, schema};
     .message("priority Spot is for osType Linux only").field_path(".containerGroup.priority"))]
 #[x_kube(validation = Rule::new("!has(self.containerGroup) || self.containerGroup.priority != 'Spot' || (!has(self.subnetID) && !self.publicIP)")
     .message("priority Spot allows neither subnetID nor publicIP: Spot container groups have no IP address").field_path(".containerGroup.priority"))]
+#[x_kube(validation = Rule::new("!has(self.linux) || !has(self.linux.containerGroup) || !has(self.linux.containerGroup.priority) || self.linux.containerGroup.priority != 'Spot' || (!has(self.subnetID) && !self.publicIP)")
+    .message("priority Spot of the Linux node allows neither subnetID nor publicIP: Spot container groups have no IP address").field_path(".linux.containerGroup.priority"))]
+#[x_kube(validation = Rule::new("!has(self.linux) || !has(self.linux.containerGroup) || !has(self.linux.containerGroup.priority) || self.linux.containerGroup.priority != 'Spot' || self.osType == 'Linux' || !has(self.node) || self.node.capacitySource != 'Quota'")
+    .message("capacitySource Quota cannot follow two quotas: Spot container groups have one of their own; make a connector for each operating system").field_path(".node.capacitySource"))]
+#[x_kube(validation = Rule::new("!has(self.windows) || !has(self.windows.containerGroup) || !has(self.windows.containerGroup.priority) || self.windows.containerGroup.priority != 'Spot'")
+    .message("priority Spot is for Linux only").field_path(".windows.containerGroup.priority"))]
+#[x_kube(validation = Rule::new("!has(self.windows) || !has(self.windows.containerGroup) || !has(self.windows.containerGroup.sku) || self.windows.containerGroup.sku != 'Confidential'")
+    .message("the SKU Confidential is for Linux only").field_path(".windows.containerGroup.sku"))]
 pub struct VirtualKubeletConnectorSpec {
     /// Operating system of the virtual node. Both registers one node for Linux and one for Windows.
     #[serde(default)]
@@ -132,6 +142,10 @@ pub struct VirtualKubeletConnectorSpec {
     #[serde(rename = "publicIP", default)]
     pub public_ip: bool,
 
+    /// What containers are told of the cluster's network, where that is not what the operator was started with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub network: Network,
+
     /// Identity used towards Azure Resource Manager. Omit to use the identity of the operator's own pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
@@ -149,6 +163,14 @@ pub struct VirtualKubeletConnectorSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub container_group: ContainerGroupTemplate,
 
+    /// Settings of the Linux node that win over those of spec.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub linux: OsSettings,
+
+    /// Settings of the Windows node that win over those of spec.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub windows: OsSettings,
+
     /// Treatment of pods that ask for what Azure Container Instances cannot enforce, field by field. Approximate runs them
     /// without it, and says so on the pod; Refuse keeps them Pending. Pods cannot change it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -163,6 +185,11 @@ pub struct VirtualKubeletConnectorSpec {
     /// by Azure.
     #[serde(default, skip_serializing_if = "is_default")]
     pub probes: Probes,
+
+    /// A small program in container groups that does what Azure Container Instances cannot, for pods that need it. Omit to give
+    /// it to them, and to no others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shim: Shim,
 
     /// ARM tags added to every container group. Eleven of the fifty tags Azure allows are left to the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{ContainerGroupSku, Os, VirtualKubeletConnectorSpec, parse_quantity};
+use super::{ContainerGroupSku, HostPort, Os, VirtualKubeletConnectorSpec, parse_quantity};
 
 /// Something in the spec that only its author can put right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,21 +59,48 @@ pub fn validate(spec: &VirtualKubeletConnectorSpec) -> Vec<Problem> {
     if let Some(subscription) = &spec.subscription_id {
         problems.extend(subnet_problem(spec, subscription));
     }
+    for server in &spec.network.cluster_dns {
+        if server.parse::<IpAddr>().is_err() {
+            problems.push(problem(
+                "spec.network.clusterDNS",
+                format!("{server:?} is not an IP address"),
+            ));
+        }
+    }
+    if let Some(host) = &spec.network.kubernetes_service_host
+        && let Err(message) = host.parse::<HostPort>()
+    {
+        problems.push(problem("spec.network.kubernetesServiceHost", message));
+    }
     let windows = spec.operating_systems().contains(&Os::Windows);
-    if windows && spec.container_group.sku == ContainerGroupSku::Confidential {
+    if windows && spec.on(Os::Windows).container_group.sku == ContainerGroupSku::Confidential {
         problems.push(problem(
             "spec.containerGroup.sku",
             "the SKU Confidential is for Linux, and the connector has a Windows node; set osType to Linux, or let pods ask \
              for the SKU by the annotation virtual-kubelet.io/sku",
         ));
     }
-    let maps = [
+    let (linux, windows) = (&spec.linux, &spec.windows);
+    let capacities = [
         ("spec.node.capacity", &spec.node.capacity),
+        ("spec.linux.node.capacity", &linux.node.capacity),
+        ("spec.windows.node.capacity", &windows.node.capacity),
+    ];
+    let requests = [
         (
             "spec.containerGroup.requests",
             &spec.container_group.requests,
         ),
+        (
+            "spec.linux.containerGroup.requests",
+            &linux.container_group.requests,
+        ),
+        (
+            "spec.windows.containerGroup.requests",
+            &windows.container_group.requests,
+        ),
     ];
+    let maps = capacities.into_iter().chain(requests);
     for (field, map) in maps {
         for (key, text) in map {
             if parse_quantity(text).is_none_or(|value| value < 0.0) {
@@ -83,17 +111,14 @@ pub fn validate(spec: &VirtualKubeletConnectorSpec) -> Vec<Problem> {
             }
         }
     }
-    if let Some(pods) = spec
-        .node
-        .capacity
-        .get("pods")
-        .and_then(|text| parse_quantity(text))
-        && pods.fract() != 0.0
-    {
-        problems.push(problem(
-            "spec.node.capacity.pods",
-            "the number of pods must be a whole number",
-        ));
+    for (field, capacity) in capacities {
+        let pods = capacity.get("pods").and_then(|text| parse_quantity(text));
+        if pods.is_some_and(|pods| pods.fract() != 0.0) {
+            problems.push(problem(
+                format!("{field}.pods"),
+                "the number of pods must be a whole number",
+            ));
+        }
     }
     let mut seen = BTreeSet::new();
     for name in spec.tags.keys() {

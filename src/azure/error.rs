@@ -271,6 +271,14 @@ impl AzureError {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl AzureError {
+    /// An answer of failure, to a request with the body `sent`.
+    pub fn from_answer(answer: &azure_core::http::RawResponse, sent: &[u8]) -> Self {
+        body::from_response(answer, sent, chrono::DateTime::UNIX_EPOCH)
+    }
+}
+
 /// The kind of the innermost error that says more than "other".
 fn deepest_kind(error: &azure_core::Error) -> &ErrorKind {
     let inner = causes(error).filter_map(|cause| cause.downcast_ref::<azure_core::Error>());

@@ -1,6 +1,7 @@
 //! Container groups as ARM speaks them, api-version 2023-05-01 (`Microsoft.ContainerInstance/containerGroups`). PURE.
 //!
-//! One set of types serves requests and responses. Members that only responses carry are optional and never sent;
+//! One set of types serves requests and responses. Members that only responses carry are optional and never sent; what we have
+//! sent and Azure answers, such as megabytes of variables, is not read again at each look at a group;
 //! unknown members are ignored, because the service returns some that no published schema has. Closed enums of the
 //! specification are `modelAsString`, so what Azure answers is kept as text and read by `translate`.
 //!
@@ -90,12 +91,8 @@ pub struct GroupProperties {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub init_containers: Vec<InitContainer>,
-    /// Volumes the containers mount.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    /// Volumes the containers mount; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
     /// The group's address; absent means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,12 +125,8 @@ pub struct GroupProperties {
     /// Secrets of a Key Vault, by names for this group; only sent, and from api-version 2025-09-01 on.
     #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub secret_references: Vec<SecretReference>,
-    /// Credentials of private registries.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    /// Credentials of private registries; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub image_registry_credentials: Vec<RegistryCredential>,
     /// What runs now; only in GET responses, never in LIST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,12 +149,8 @@ pub struct Container {
 pub struct ContainerProperties {
     #[serde(default, deserialize_with = "null_as_default")]
     pub image: String,
-    /// Replaces the image's ENTRYPOINT and CMD both.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    /// Replaces the image's ENTRYPOINT and CMD both; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// Ports the container listens on.
     #[serde(
@@ -170,28 +159,20 @@ pub struct ContainerProperties {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub ports: Vec<Port>,
-    /// Environment, in order.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    /// Environment, in order; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub environment_variables: Vec<EnvironmentVariable>,
     /// CPU and memory; required by the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// Mounts.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    /// Mounts; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
-    /// Restarts the container when it fails.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Restarts the container when it fails; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub liveness_probe: Option<Probe>,
-    /// Takes the container out of the address's traffic while it fails.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Takes the container out of the address's traffic while it fails; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
     /// What its processes may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,26 +199,14 @@ pub struct InitContainer {
 pub struct InitContainerProperties {
     #[serde(default, deserialize_with = "null_as_default")]
     pub image: String,
-    /// Replaces the image's ENTRYPOINT and CMD both.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    /// Replaces the image's ENTRYPOINT and CMD both; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// Environment, in order.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    /// Environment, in order; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub environment_variables: Vec<EnvironmentVariable>,
-    /// Mounts.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    /// Mounts; only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
     /// What its processes may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

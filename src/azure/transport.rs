@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use azure_core::Bytes;
 use azure_core::error::ErrorKind;
 use azure_core::http::response::PinnedStream;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, Url};
 use futures::StreamExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::credential::metadata::is_token_request;
 use super::error::{AzureError, ErrorClass};
@@ -17,6 +19,10 @@ use super::error::{AzureError, ErrorClass};
 pub(super) const USER_AGENT: &str = concat!("vkc/", env!("CARGO_PKG_VERSION"));
 /// Longest answer that is read; a page of a LIST stays far below.
 const MAX_BODY_BYTES: usize = 8 << 20;
+/// An answer that is longer is long; whoever may create pods makes answers of megabytes.
+const LONG: usize = 64 << 10;
+/// Long answers that are in memory at once until they are read out, of the whole process.
+static LONG_ANSWERS: Semaphore = Semaphore::const_new(8);
 /// A host that does not answer is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// ARM closes idle connections after about two minutes; we close them first.
@@ -121,29 +127,79 @@ impl HttpClient for HttpTransport {
     }
 }
 
-/// `body`, failing once it grows past [`MAX_BODY_BYTES`].
+/// `body`, failing once it grows past [`MAX_BODY_BYTES`], and waiting at [`LONG`] for its turn.
 fn bounded(body: PinnedStream) -> PinnedStream {
-    Box::pin(body.scan(0_usize, |seen, chunk| {
-        let chunk = chunk.and_then(|bytes| {
-            *seen = seen.saturating_add(bytes.len());
-            if *seen > MAX_BODY_BYTES {
-                let text = format!("the answer is longer than {MAX_BODY_BYTES} bytes");
-                return Err(azure_core::Error::with_message(
-                    ErrorKind::DataConversion,
-                    text,
-                ));
-            }
-            Ok(bytes)
-        });
-        futures::future::ready(Some(chunk))
+    let reading = Reading {
+        body,
+        seen: 0,
+        turn: None,
+    };
+    Box::pin(futures::stream::unfold(reading, |mut reading| async {
+        let chunk = reading.next().await?;
+        Some((chunk, reading))
     }))
+}
+
+struct Reading {
+    body: PinnedStream,
+    seen: usize,
+    turn: Option<SemaphorePermit<'static>>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Option<azure_core::Result<Bytes>> {
+        let bytes = match self.body.next().await? {
+            Ok(bytes) => bytes,
+            error => return Some(error),
+        };
+        self.seen = self.seen.saturating_add(bytes.len());
+        if self.seen > MAX_BODY_BYTES {
+            let text = format!("the answer is longer than {MAX_BODY_BYTES} bytes");
+            let error = azure_core::Error::with_message(ErrorKind::DataConversion, text);
+            return Some(Err(error));
+        }
+        if self.seen > LONG && self.turn.is_none() {
+            // It is never closed; whoever waits has the time-out of its call.
+            self.turn = LONG_ANSWERS.acquire().await.ok();
+        }
+        Some(Ok(bytes))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use azure_core::Bytes;
+    use std::time::Duration;
 
     use super::*;
+
+    /// Other tests of this process may have some long ones, too.
+    #[tokio::test]
+    async fn few_long_answers_are_in_memory_at_once_and_short_ones_do_not_wait() {
+        let answer = |length: usize| -> PinnedStream {
+            let chunk = Bytes::from(vec![0_u8; 16 << 10]);
+            let chunks = (0..length / (16 << 10)).map(move |_| Ok(chunk.clone()));
+            bounded(Box::pin(futures::stream::iter(chunks)))
+        };
+        let (mut begun, mut waiting) = (Vec::new(), 0);
+        for _ in 0..20 {
+            let mut long = answer(1 << 20);
+            let read = async {
+                for _ in 0..8 {
+                    long.next().await;
+                }
+            };
+            match tokio::time::timeout(Duration::from_millis(20), read).await {
+                Ok(()) => begun.push(long),
+                Err(_) => waiting += 1,
+            }
+        }
+        assert!((1..=8).contains(&begun.len()) && waiting >= 12);
+        let short = answer(64 << 10).count();
+        assert_eq!(short.await, 4);
+        begun.clear();
+        let long = tokio::time::timeout(Duration::from_secs(30), answer(1 << 20).count());
+        assert_eq!(long.await, Ok(64));
+    }
 
     #[tokio::test]
     async fn an_answer_without_end_is_cut_off() {

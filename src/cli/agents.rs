@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::agent::{self, AgentHandle, AgentSpec, AgentStatus, Shared};
+use crate::api::HostPort;
 use crate::azure::ArmClient;
 use crate::connector::supervisor::{AgentFactory, RunningAgent, StartError};
 use crate::kube::call;
@@ -19,7 +20,6 @@ use crate::metrics::Metrics;
 use crate::node::spec::kubelet_version;
 use crate::ownership::Ownership;
 use crate::registry::Registries;
-use crate::settings::HostPort;
 
 const CALL: Duration = Duration::from_secs(10);
 

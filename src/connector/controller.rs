@@ -25,7 +25,7 @@ use super::reconcile::Reconciler;
 use super::state::BACKOFF_CAP;
 use super::supervisor::Supervisor;
 use super::validate::secret_reference;
-use super::{Context, Error, workspace};
+use super::{Context, Error, shim_login, workspace};
 use crate::api::VirtualKubeletConnector;
 use crate::kube::backoff::{Backoff, jitter};
 use crate::kube::call::{KubeError, TIMEOUT, call};
@@ -298,6 +298,7 @@ fn secrets(
                 let concerned = [
                     secret_reference(&connector.spec, &namespace),
                     workspace::secret_reference(&connector.spec, &namespace),
+                    shim_login::secret_reference(&connector.spec, &namespace),
                 ]
                 .contains(&Some(changed.clone()));
                 concerned.then(|| ObjectRef::new(&connector.name_any()))

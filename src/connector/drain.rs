@@ -12,6 +12,7 @@ use super::status::Retiring;
 use crate::agent::{AgentSpec, AgentStatus};
 use crate::api::DeletionPolicy;
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
+use crate::kube::sent::{SentPod, delete_pod};
 use crate::node::NodeError;
 use crate::node::keeper;
 use crate::translate::{PodKey, is_of_daemon_set};
@@ -23,7 +24,9 @@ pub const GIVE_UP: Duration = Duration::from_hours(1);
 const SEEN_BLOCKED: Duration = Duration::from_mins(5);
 /// Pods evicted or deleted in one pass; the next pass takes the next.
 const AT_ONCE: usize = 50;
-const PAGE: u32 = 500;
+const PAGE: u32 = 50;
+/// A pod that takes more memory is read without its long lists, none of which matters here.
+const MOST: usize = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePod {
@@ -214,14 +217,14 @@ fn waiting(situation: &DrainInputs, pods: &[NodePod], refused: Option<String>) -
 }
 
 async fn pods_of(manager: &Client, node: &str) -> Result<Vec<NodePod>, KubeError> {
-    let api = Api::<Pod>::all(manager.clone());
+    let api = Api::<SentPod<MOST>>::all(manager.clone());
     let mut params = ListParams::default()
         .fields(&format!("spec.nodeName={node}"))
         .limit(PAGE);
     let mut pods = Vec::new();
     loop {
         let page = call("list the node's pods", TIMEOUT, api.list(&params)).await?;
-        pods.extend(page.items.iter().map(NodePod::of));
+        pods.extend(page.items.iter().map(|sent| NodePod::of(&sent.pod)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(pods),
@@ -260,9 +263,8 @@ async fn clear(manager: &Client, pods: &[NodePod], decision: &Decision) -> Optio
                 .await
                 .map(drop)
         } else {
-            optional("delete a pod", TIMEOUT, api.delete(&pod.name, &delete))
-                .await
-                .map(drop)
+            let asked = delete_pod(manager, &pod.namespace, &pod.name, &delete);
+            optional("delete a pod", TIMEOUT, asked).await.map(drop)
         };
         match result {
             Ok(()) => {}

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::capacity::Region;
 use crate::agent::AgentSpec;
 use crate::api::{
-    CapacitySource, OrphanPolicy, Os, VirtualKubeletConnector, VirtualKubeletConnectorSpec,
-    node_name,
+    CapacitySource, Network, OrphanPolicy, Os, VirtualKubeletConnector,
+    VirtualKubeletConnectorSpec, node_name,
 };
 use crate::azure::model::SecretText;
 use crate::node::spec::NodeSpec;
 use crate::tenure::Tenure;
-use crate::translate::{ClusterDns, GroupDefaults, Workspace};
+use crate::translate::{ClusterDns, GroupDefaults, Service, Workspace};
 
 /// The facts beside the spec that an agent is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct ConnectorIdentity {
     pub cluster_dns: ClusterDns,
     /// Key of the Log Analytics workspace; `None` when the spec names none, or its Secret does not give it.
     pub workspace_key: Option<SecretText>,
+    /// Login that the shim's image is pulled with, likewise.
+    pub shim_login: Option<(String, SecretText)>,
     /// What Azure has said of the region.
     pub region: Region,
     /// The value of the annotation that agrees to the deletion of many groups without a pod.
@@ -40,6 +42,7 @@ pub fn agent_spec(
     os: Os,
     retiring: bool,
 ) -> AgentSpec {
+    let spec = &spec.on(os);
     let requests = spec.container_requests();
     let template = &spec.container_group;
     let quiet = retiring || spec.suspend;
@@ -83,10 +86,16 @@ pub fn agent_spec(
                 id: workspace.workspace_id.clone(),
                 key: identity.workspace_key.clone(),
             }),
-            cluster_dns: identity.cluster_dns.clone(),
+            cluster_dns: cluster_dns(&identity.cluster_dns, &spec.network),
+            api_server: spec
+                .network
+                .api_server()
+                .map(|address| Arc::new(Service::kubernetes(&address.host, address.port))),
             registry_identity_id: template.registry_identity_id.clone(),
             largest: identity.region.largest.get(&os).copied(),
             compatibility: spec.compatibility,
+            shim: spec.shim.clone(),
+            shim_login: identity.shim_login.clone(),
             daemon_sets: spec.daemon_sets,
             probes: spec.probes,
         },
@@ -96,6 +105,18 @@ pub fn agent_spec(
         allowed_namespaces: spec.allowed_namespaces.clone().map(Arc::new),
         tenure: identity.tenure.clone(),
     }
+}
+
+/// The cluster's DNS, as the operator was told it unless the connector says else.
+fn cluster_dns(operator: &ClusterDns, network: &Network) -> ClusterDns {
+    let mut dns = operator.clone();
+    if !network.cluster_dns.is_empty() {
+        dns.servers = network.dns_servers();
+    }
+    if let Some(domain) = &network.cluster_domain {
+        dns.domain.clone_from(domain);
+    }
+    dns
 }
 
 /// An agent that runs, as the plan sees it.
@@ -206,6 +227,7 @@ pub(super) mod tests {
             cluster_uid: "cluster".to_owned(),
             cluster_dns: ClusterDns::default(),
             workspace_key: None,
+            shim_login: None,
             region: Region::default(),
             approved_orphans: None,
             tenure: None,
@@ -273,6 +295,66 @@ pub(super) mod tests {
         assert_eq!(
             (leaving.suspended, leaving.node.unschedulable),
             (true, true)
+        );
+    }
+
+    #[test]
+    fn each_node_has_its_own_settings() {
+        let spec = spec(&json!({
+            "zones": ["1"],
+            "linux": {"zones": ["2"], "node": {"capacity": {"cpu": "64"}, "taints": []}, "containerGroup": {"priority": "Spot"}},
+            "windows": {"containerGroup": {"requests": {"cpu": "4"}}},
+        }));
+        let of = |os| agent_spec(&identity(), &spec, os, false);
+        let (linux, windows) = (of(Os::Linux), of(Os::Windows));
+        assert_eq!(linux.groups.zones, ["2"]);
+        assert_eq!(windows.groups.zones, ["1"]);
+        assert_eq!(linux.groups.priority, crate::api::Priority::Spot);
+        assert_eq!(windows.groups.priority, crate::api::Priority::Regular);
+        assert_eq!((linux.node.taints.len(), windows.node.taints.len()), (0, 2));
+        assert_eq!(
+            (
+                linux.node.capacity["cpu"].as_str(),
+                windows.node.capacity["cpu"].as_str()
+            ),
+            ("64", "100")
+        );
+        assert!((windows.groups.default_cpu - 4.0).abs() < 1e-9);
+        assert!((linux.groups.default_cpu - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_connector_s_network_wins_over_the_operators() {
+        let told = ClusterDns {
+            servers: vec!["10.0.0.10".parse().unwrap()],
+            domain: "cluster.local".to_owned(),
+        };
+        let of = |network: serde_json::Value| {
+            let identity = ConnectorIdentity {
+                cluster_dns: told.clone(),
+                ..identity()
+            };
+            let spec = spec(&json!({"network": network}));
+            agent_spec(&identity, &spec, Os::Linux, false).groups
+        };
+        let none = of(json!({}));
+        assert_eq!((&none.cluster_dns, none.api_server), (&told, None));
+        let all = of(json!({
+            "clusterDNS": ["10.1.0.10"], "clusterDomain": "k8s.example.com", "kubernetesServiceHost": "api.example.com:6443",
+        }));
+        assert_eq!(
+            all.cluster_dns.servers,
+            ["10.1.0.10".parse::<std::net::IpAddr>().unwrap()]
+        );
+        assert_eq!(all.cluster_dns.domain, "k8s.example.com");
+        let api_server = all.api_server.unwrap();
+        assert_eq!(
+            (api_server.host.as_str(), api_server.ports[0].port),
+            ("api.example.com", 6443)
+        );
+        assert_eq!(
+            of(json!({"clusterDomain": "other"})).cluster_dns.servers,
+            told.servers
         );
     }
 

@@ -135,7 +135,10 @@ impl Subject {
             subnet: spec.subnet_id.clone(),
             api_version: spec.container_instance_api_version.clone(),
             register,
-            spot: spec.container_group.priority == Priority::Spot,
+            spot: spec
+                .operating_systems()
+                .iter()
+                .all(|os| spec.on(*os).container_group.priority == Priority::Spot),
             follows_quota: spec.node.capacity_source == CapacitySource::Quota,
         }
     }

@@ -27,7 +27,7 @@ use super::validate::{Problem, Resolved, SecretState, resolve, secret_reference}
 use super::write_status::{Found, SETTLING, announce_left, node_facts, write_status};
 use super::{
     Context, DELETE_ORPHANS, FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT, dereference,
-    scope, workspace,
+    scope, shim_login, workspace,
 };
 use crate::api::conditions::{CREDENTIALS_READY, reason};
 use crate::api::{AzureScope, Os, VirtualKubeletConnector, node_name};
@@ -117,6 +117,8 @@ impl Reconciler {
         let mut agents = self.supervisor.snapshot(&uid);
         state.note_starts(&connector.name_any(), &mut agents.started);
         let workspace = self.workspace(connector, state).await;
+        let shim_login = self.shim_login(connector, state).await;
+        let workspace = workspace.and(shim_login);
         let mut cx = ReconcileContext {
             identity: ConnectorIdentity {
                 name: connector.name_any(),
@@ -124,6 +126,7 @@ impl Reconciler {
                 cluster_uid,
                 cluster_dns: self.context.cluster_dns.clone(),
                 workspace_key: state.workspace_key.clone(),
+                shim_login: state.shim_login.clone(),
                 region: Region::default(),
                 approved_orphans: annotation(DELETE_ORPHANS),
                 tenure: self.tenure(&connector.name_any()),
@@ -279,6 +282,28 @@ impl Reconciler {
             Err(problem) => {
                 if problem.stalled {
                     state.workspace_key = None;
+                }
+                return Err(problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::workspace`], the login that the shim's image is pulled with.
+    async fn shim_login(
+        &self,
+        connector: &VirtualKubeletConnector,
+        state: &mut ConnectorState,
+    ) -> Result<(), Problem> {
+        let namespace = &self.context.namespace;
+        let reference = shim_login::secret_reference(&connector.spec, namespace);
+        let manager = self.context.clients.operator();
+        let secret = dereference::secret(&manager, reference.as_ref()).await;
+        match shim_login::login(&connector.spec, &secret, namespace) {
+            Ok(login) => state.shim_login = login,
+            Err(problem) => {
+                if problem.stalled {
+                    state.shim_login = None;
                 }
                 return Err(problem);
             }

@@ -42,6 +42,8 @@ pub(super) struct ConnectorState {
     pub(super) arm: Option<Arm>,
     /// The last key of the Log Analytics workspace that its Secret gave.
     pub(super) workspace_key: Option<SecretText>,
+    /// Likewise the login that the shim's image is pulled with.
+    pub(super) shim_login: Option<(String, SecretText)>,
     preflight: Preflight,
     /// What was made of spec and Secret, and of which.
     pub(super) resolved: Option<(Source, Result<Resolved, Problem>)>,
@@ -66,6 +68,7 @@ impl Default for ConnectorState {
             fence: None,
             arm: None,
             workspace_key: None,
+            shim_login: None,
             preflight: Preflight::default(),
             resolved: None,
             expiry: None,

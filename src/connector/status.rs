@@ -118,7 +118,7 @@ pub fn status(facts: &Facts, now: &Time) -> VirtualKubeletConnectorStatus {
         node_summary: Some(format!("{ready}/{all}")),
         pods: Some(pods),
         azure_scope: azure_scope(facts),
-        capacity: capacity(facts, all),
+        capacity: capacity(facts),
         identity: match facts.resolved {
             Ok(identity) => Some(identity.clone()),
             Err(_) => facts.previous.and_then(|status| status.identity.clone()),
@@ -192,37 +192,47 @@ fn handled(facts: &Facts) -> Option<String> {
     asked.or_else(|| facts.previous?.last_handled_reconcile_at.clone())
 }
 
-/// The capacity of one node times the number of wanted nodes, as far as the quota goes.
-fn capacity(facts: &Facts, nodes: usize) -> BTreeMap<String, String> {
-    let capacity = facts.spec.capacity().into_iter();
-    let capacity = capacity.map(|(name, amount)| (name, times(&amount, nodes)));
+/// The capacity of the wanted nodes together, as far as the quota goes.
+fn capacity(facts: &Facts) -> BTreeMap<String, String> {
+    let none = facts.spec.capacity().into_keys();
+    let mut capacity: BTreeMap<String, String> = none.map(|name| (name, "0".to_owned())).collect();
+    for node in wanted_nodes(facts) {
+        for (name, amount) in facts.spec.on(node.os).capacity() {
+            match capacity.get_mut(&name) {
+                Some(before) if before != "0" => *before = sum(before, &amount),
+                _ => {
+                    capacity.insert(name, amount);
+                }
+            }
+        }
+    }
     match &facts.region.quota {
         Quota::Left(room) if facts.spec.node.capacity_source == CapacitySource::Quota => {
-            room.all.bound(capacity.collect())
+            room.all.bound(capacity)
         }
-        _ => capacity.collect(),
+        _ => capacity,
     }
 }
 
-/// `400Gi` twice is `800Gi`: the unit stays as the user wrote it. What cannot be multiplied in words is a plain number.
-fn times(quantity: &str, factor: usize) -> String {
-    let unit = quantity
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(quantity.len());
-    let (number, unit) = quantity.split_at(unit);
-    match (
-        number
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(factor as u64)),
-        parse_quantity(quantity),
-    ) {
-        (Some(product), _) if !unit.starts_with('.') => format!("{product}{unit}"),
-        (_, Some(value)) => format!(
-            "{}",
-            value * f64::from(u32::try_from(factor).unwrap_or(u32::MAX))
-        ),
-        (_, None) => quantity.to_owned(),
+/// `400Gi` and `400Gi` are `800Gi`: a common unit stays as the user wrote it. What cannot be added in words is a plain number.
+fn sum(one: &str, other: &str) -> String {
+    let in_words = |text: &str| {
+        let unit = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit);
+        let number = number.parse::<u64>().ok()?;
+        (!unit.starts_with('.')).then(|| (number, unit.to_owned()))
+    };
+    if let (Some((a, unit)), Some((b, same))) = (in_words(one), in_words(other))
+        && unit == same
+        && let Some(sum) = a.checked_add(b)
+    {
+        return format!("{sum}{unit}");
+    }
+    match (parse_quantity(one), parse_quantity(other)) {
+        (Some(a), Some(b)) => format!("{}", a + b),
+        _ => one.to_owned(),
     }
 }
 

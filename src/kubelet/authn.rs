@@ -37,6 +37,13 @@ const QUESTIONS: usize = 16;
 /// not fill the line of those who will.
 const WAITING: usize = 64;
 const WAITING_OF_ONE: usize = 8;
+/// New tokens of one address that turn out to be nobody's are reviewed as fast as this: so many at once, and so many a second.
+const UNKNOWN_AT_ONCE: f64 = 20.0;
+const UNKNOWN_A_SECOND: f64 = 2.0;
+/// Addresses that this is known of.
+const ADDRESSES: usize = 1024;
+/// Whoever brings more has his answer after this: otherwise he would only come again at once.
+const PENALTY: Duration = Duration::from_secs(2);
 /// Longest token that is looked at; the API server's own limit for headers is near.
 const LONGEST_TOKEN: usize = 64 << 10;
 /// The group of everybody who is known.
@@ -80,6 +87,38 @@ pub struct Authenticator {
     asking: Mutex<HashMap<[u8; 32], WeakShared<Review>>>,
     /// Those who wait, by address.
     waiting: Shares<IpAddr>,
+    unknown: Mutex<Unknown>,
+}
+
+/// How many reviews are left to addresses whose tokens were nobody's.
+#[derive(Default)]
+struct Unknown(HashMap<IpAddr, (f64, Duration)>);
+
+impl Unknown {
+    fn left(&self, network: IpAddr, now: Duration) -> f64 {
+        let Some((left, at)) = self.0.get(&network) else {
+            return UNKNOWN_AT_ONCE;
+        };
+        let more = now.saturating_sub(*at).as_secs_f64() * UNKNOWN_A_SECOND;
+        (left + more).min(UNKNOWN_AT_ONCE)
+    }
+
+    /// A token of this address was nobody's.
+    fn note(&mut self, network: IpAddr, now: Duration) {
+        if self.0.len() >= ADDRESSES && !self.0.contains_key(&network) {
+            let mut known = std::mem::take(self);
+            known.0.retain(|_, (left, at)| {
+                let more = now.saturating_sub(*at).as_secs_f64() * UNKNOWN_A_SECOND;
+                *left + more < UNKNOWN_AT_ONCE
+            });
+            // That many do it at once: all begin anew.
+            if known.0.len() < ADDRESSES {
+                *self = known;
+            }
+        }
+        let left = self.left(network, now) - 1.0;
+        self.0.insert(network, (left, now));
+    }
 }
 
 impl Authenticator {
@@ -93,6 +132,7 @@ impl Authenticator {
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             asking: Mutex::default(),
             waiting: Shares::new(WAITING, WAITING_OF_ONE),
+            unknown: Mutex::default(),
         }
     }
 
@@ -135,8 +175,16 @@ impl Authenticator {
         if let Some(answer) = self.answers.lock().get(&key, self.epoch.elapsed()) {
             return Ok(answer);
         }
+        let left = self.unknown.lock().left(network, self.epoch.elapsed());
+        if left < 1.0 {
+            tokio::time::sleep(PENALTY).await;
+            return Err(AuthnError::Busy);
+        }
         let _place = self.waiting.take(network).map_err(|_| AuthnError::Busy)?;
         let user = self.asking(key, token).await?;
+        if user.is_none() {
+            self.unknown.lock().note(network, self.epoch.elapsed());
+        }
         let life = if user.is_some() { KNOWN } else { UNKNOWN };
         let now = self.epoch.elapsed();
         self.answers.lock().put(key, user.clone(), now, life);

@@ -79,7 +79,7 @@ async fn exec(
     }
     let (pod, key) = named.pod(&kubelet).await?;
     running(&pod, &named.container)?;
-    let slot = slot(&kubelet, &named.namespace, &caller)?;
+    let slot = slot(&kubelet, (&named.namespace, &named.pod), &caller)?;
     let containers = kubelet.containers.clone();
     let command = Command {
         argv,
@@ -105,7 +105,7 @@ async fn attach(
     let container = running(&pod, &named.container)?;
     // The terminal is the container's own or none; the client cannot wish for one.
     let tty = options.tty && container.tty == Some(true);
-    let slot = slot(&kubelet, &named.namespace, &caller)?;
+    let slot = slot(&kubelet, (&named.namespace, &named.pod), &caller)?;
     let (containers, logs) = (kubelet.containers.clone(), kubelet.logs.clone());
     let backend = move |streams: Streams| async move {
         let output = streams.output.clone();
@@ -157,17 +157,19 @@ async fn port_forward(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
-    let (pod, _) = named.pod(&kubelet).await?;
-    let slot = slot(&kubelet, &named.namespace, &caller)?;
+    let (pod, key) = named.pod(&kubelet).await?;
+    let slot = slot(&kubelet, (&named.namespace, &named.pod), &caller)?;
     let name = format!("{}/{}", named.namespace, named.pod);
+    let target = match address(&pod, kubelet.ip) {
+        Ok(known) => {
+            let now = kubelet.containers.address(&key).await;
+            let now = now.map_err(|error| ApiError::azure("where the pod is", &error))?;
+            still(known, now)
+        }
+        none => none,
+    };
     let sessions = &kubelet.sessions;
-    Ok(portforward::serve(
-        request,
-        name,
-        address(&pod, kubelet.ip),
-        sessions,
-        slot,
-    ))
+    Ok(portforward::serve(request, name, target, sessions, slot))
 }
 
 /// The container `name` of `pod`, if it runs. PURE.
@@ -218,6 +220,17 @@ fn address(pod: &Pod, own: IpAddr) -> Target {
         return Err(format!("{needs}: {address} is no address of a pod"));
     }
     Ok(ip.to_canonical())
+}
+
+/// `known`, if it is the pod's address `now`: Azure gives the address of a group that has gone, or was moved, to somebody else, and the
+/// pod's status follows some seconds later. PURE.
+fn still(known: IpAddr, now: Option<IpAddr>) -> Target {
+    if now.map(|now| now.to_canonical()) == Some(known) {
+        return Ok(known);
+    }
+    Err(format!(
+        "the pod was at {known} and is not any more; its status follows in some seconds: try again then"
+    ))
 }
 
 #[cfg(test)]
@@ -277,6 +290,18 @@ mod tests {
                 (refusal.status.as_u16(), refusal.text.as_str()),
                 (status, text)
             );
+        }
+    }
+
+    #[test]
+    fn another_address_than_azure_says_now_is_not_dialled() {
+        let of = |text: &str| text.parse::<IpAddr>().unwrap();
+        let known = of("10.0.0.4");
+        assert_eq!(still(known, Some(known)), Ok(known));
+        assert_eq!(still(known, Some(of("::ffff:10.0.0.4"))), Ok(known));
+        for other in [Some(of("10.0.0.5")), None] {
+            let refused = still(known, other).unwrap_err();
+            assert!(refused.contains("10.0.0.4") && !refused.contains("10.0.0.5"));
         }
     }
 

@@ -1,22 +1,27 @@
 //! The pods of the node, as the API server has them. Nothing is kept. What is asked again and again, who runs, comes from
 //! the pods' loop instead ([`crate::pods::snapshot`]).
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{AsyncReadExt as _, stream};
 use http::{StatusCode, header};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{GetParams, ListParams};
-use kube::{Api, Client};
+use kube::core::Request;
+use kube::{Api, Client, Resource as _};
 use serde_json::json;
 
 use super::api_error::ApiError;
 use crate::kube::call::{KubeError, TIMEOUT, call};
+use crate::kube::sent::SentPod;
 use crate::pods::snapshot::{NodePods, RunningPod};
 
-/// Pods of one page of a list.
-const PAGE: u32 = 250;
-/// More pages than this are no list but a fault.
-const PAGES: usize = 100;
+/// Bytes of a list that are handed on at a time.
+const PART: usize = 64 << 10;
+/// A pod that takes more is read without its long lists, none of which is asked for here.
+const MOST: usize = 1 << 20;
 
 /// Reads pods as the node.
 #[derive(Clone)]
@@ -31,27 +36,27 @@ impl Pods {
         Self { client, node }
     }
 
-    /// All pods that are bound to the node, from the API server's memory: cheap, and perhaps a moment old.
+    /// The list of all pods that are bound to the node, from the API server's memory: cheap, and perhaps a moment old. It is handed
+    /// on as it comes: it may be as long as all pods are together.
     ///
     /// # Errors
     /// The API server could not be asked.
-    pub async fn list(&self) -> Result<Vec<Pod>, KubeError> {
-        let api = Api::<Pod>::all(self.client.clone());
+    pub async fn list(&self) -> Result<Response, KubeError> {
         let selector = format!("spec.nodeName={}", self.node);
-        let mut pods = Vec::new();
-        // Without a limit, which kube would rather send than `resourceVersion=0`, and which an API server that answers
-        // from its memory does not heed.
-        let mut params = ListParams::default().fields(&selector).match_any();
-        for _ in 0..PAGES {
-            let page = call("list the pods of the node", TIMEOUT, api.list(&params)).await?;
-            pods.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                // One that has no memory of them answers in pages all the same.
-                Some(token) => params = params.continue_token(&token).limit(PAGE),
-                None => break,
-            }
-        }
-        Ok(pods)
+        let params = ListParams::default().fields(&selector).match_any();
+        let ask = async {
+            let request = Request::new(Pod::url_path(&(), None)).list(&params);
+            let request = request.map_err(kube::Error::BuildRequest)?;
+            self.client.request_stream(request).await
+        };
+        let text = call("list the pods of the node", TIMEOUT, ask).await?;
+        let parts = stream::try_unfold(Box::pin(text), |mut text| async move {
+            let mut part = vec![0; PART];
+            let read = text.read(&mut part).await?;
+            part.truncate(read);
+            Ok::<_, std::io::Error>((read > 0).then(|| (Bytes::from(part), text)))
+        });
+        Ok(json(Body::from_stream(parts)))
     }
 
     /// The pod, when it is bound to the node.
@@ -72,9 +77,9 @@ impl Pods {
 
     async fn find(&self, namespace: &str, name: &str, params: &GetParams) -> Result<Pod, ApiError> {
         let missing = || ApiError::not_found(format!("pod {name:?} does not exist"));
-        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let api = Api::<SentPod<MOST>>::namespaced(self.client.clone(), namespace);
         match call("get the pod", TIMEOUT, api.get_with(name, params)).await {
-            Ok(pod) if is_on(&pod, &self.node) => Ok(pod),
+            Ok(sent) if is_on(&sent.pod, &self.node) => Ok(sent.pod),
             Ok(_) => Err(missing()),
             // The Node authorizer answers 403 for a pod of another node, and for none.
             Err(error) if error.is_not_found() || error.is_forbidden() => Err(missing()),
@@ -97,17 +102,16 @@ pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
         .find(|container| container.name == name)
 }
 
-/// A `PodList` as a kubelet answers it.
-pub fn answer(pods: &[Pod]) -> Response {
-    let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods});
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    (StatusCode::OK, json, list.to_string()).into_response()
+fn json(text: impl Into<Body>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::OK, headers, text.into()).into_response()
 }
 
 /// The pods that run as a kubelet answers them: who they are and what runs of them.
 pub fn running_answer(pods: &NodePods) -> Response {
     let pods: Vec<Pod> = pods.running.iter().map(|pod| running_pod(pod)).collect();
-    answer(&pods)
+    let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods});
+    json(list.to_string())
 }
 
 fn running_pod(pod: &RunningPod) -> Pod {

@@ -200,12 +200,8 @@ async fn review(kubelet: &Kubelet, user: &User, request: &Parts) -> Result<(), A
 }
 
 async fn list(State(kubelet): Shared) -> Result<Response, ApiError> {
-    let pods = kubelet
-        .pods
-        .list()
-        .await
-        .map_err(|error| ApiError::kube(&error))?;
-    Ok(pods::answer(&pods))
+    let list = kubelet.pods.list().await;
+    list.map_err(|error| ApiError::kube(&error))
 }
 
 async fn running(State(kubelet): Shared) -> Response {
@@ -245,7 +241,7 @@ async fn logs(
     request: Request,
 ) -> Result<Response, ApiError> {
     let options = options::parse(request.uri().query().unwrap_or_default(), Timestamp::now())?;
-    let slot = slot(&kubelet, &namespace, &caller)?;
+    let slot = slot(&kubelet, (&namespace, &pod), &caller)?;
     let target = Target {
         namespace,
         pod,
@@ -257,14 +253,15 @@ async fn logs(
 /// A place among the streams of the node, for a pod of `namespace`.
 pub(super) fn slot(
     kubelet: &Kubelet,
-    namespace: &str,
+    (namespace, pod): (&str, &str),
     caller: &Caller,
 ) -> Result<StreamSlot, ApiError> {
-    let slot = kubelet.streams.take(namespace, caller.0.as_deref());
+    let slot = kubelet.streams.take(namespace, pod, caller.0.as_deref());
     slot.map_err(|full| {
         let whose = match full {
             Full::Node => "this node",
             Full::Namespace => "this namespace on this node",
+            Full::Pod => "this pod",
             Full::User => "this user on this node",
         };
         let text = format!("too many logs, exec sessions and forwarded ports of {whose} at once");

@@ -9,6 +9,7 @@
 
 pub mod frame;
 pub mod headers;
+mod parts;
 pub mod session;
 mod stream;
 

@@ -14,13 +14,16 @@ use super::prober::Ask;
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::kube::call::{self, KubeError};
+use crate::kube::sent::{SentPod, Unread, delete_pod};
 use crate::provider::{
     Aci, Deleted, EndLogs, Ensured, Failure, Listing, ProbeAnswer, ProbeCall, Slot, Unreached,
 };
-use crate::translate::{ContainerEnd, PodFacts, PodKey, status_patch};
+use crate::translate::{ContainerEnd, PodFacts, PodKey, Refusals, status_patch};
 
 const CALL: Duration = call::TIMEOUT;
 
+/// Memory that a pod may take. Twenty thousand variables do; a container group of as many would be refused for its length.
+const MOST: usize = 8 << 20;
 /// Large pods of this process that are in memory at once for their groups to be made.
 static LARGE: Semaphore = Semaphore::const_new(2);
 
@@ -100,23 +103,30 @@ pub struct Live {
 
 impl Live {
     async fn read(&self, key: &PodKey) -> Result<Pod, Failure> {
-        let api = Api::<Pod>::namespaced(self.node.clone(), &key.namespace);
-        let pod = call::call("get pods", CALL, api.get(&key.name))
-            .await
-            .map_err(|error| {
-                Failure::transient(
-                    "PodUnreadable",
-                    format!("the pod could not be read: {error}"),
-                )
-            })?;
-        if pod.metadata.uid.as_deref() == Some(key.uid.as_str()) {
-            Ok(pod)
-        } else {
-            Err(Failure::transient(
-                "PodReplaced",
-                "the pod was replaced by another of its name".to_string(),
-            ))
-        }
+        read(&self.node, key).await
+    }
+}
+
+/// The pod as it is now; `node` acts as its node.
+async fn read(node: &Client, key: &PodKey) -> Result<Pod, Failure> {
+    let api = Api::<SentPod<MOST>>::namespaced(node.clone(), &key.namespace);
+    let sent = call::call("get pods", CALL, api.get(&key.name))
+        .await
+        .map_err(|error| {
+            Failure::transient(
+                "PodUnreadable",
+                format!("the pod could not be read: {error}"),
+            )
+        })?;
+    if sent.pod.metadata.uid.as_deref() != Some(key.uid.as_str()) {
+        return Err(Failure::transient(
+            "PodReplaced",
+            "the pod was replaced by another of its name".to_string(),
+        ));
+    }
+    match sent.excess {
+        None => Ok(sent.pod),
+        Some(excess) => Err(Refusals::too_large(excess.field, excess.to_string()).into()),
     }
 }
 
@@ -218,7 +228,7 @@ impl Backend for Live {
 
     async fn pod_presence(&self, key: &PodKey) -> Presence {
         let api = Api::<Pod>::namespaced(self.manager.clone(), &key.namespace);
-        match call::call("get pods", CALL, api.get(&key.name)).await {
+        match call::call("get pods", CALL, api.get_metadata(&key.name)).await {
             Ok(pod) if pod.metadata.uid.as_deref() == Some(key.uid.as_str()) => Presence::Alive,
             Ok(_) => Presence::Gone,
             Err(error) if error.is_not_found() => Presence::Gone,
@@ -230,7 +240,6 @@ impl Backend for Live {
     }
 
     async fn delete_pod(&self, key: &PodKey) -> bool {
-        let api = Api::<Pod>::namespaced(self.node.clone(), &key.namespace);
         let params = DeleteParams {
             grace_period_seconds: Some(0),
             preconditions: Some(Preconditions {
@@ -239,8 +248,14 @@ impl Backend for Live {
             }),
             ..DeleteParams::default()
         };
-        match call::call("delete pods", CALL, api.delete(&key.name, &params)).await {
-            Ok(_) => true,
+        match call::call(
+            "delete pods",
+            CALL,
+            delete_pod(&self.node, &key.namespace, &key.name, &params),
+        )
+        .await
+        {
+            Ok(()) => true,
             Err(error) if error.is_not_found() || error.is_conflict() => true,
             Err(error) => {
                 tracing::warn!(ns = key.namespace, pod = key.name, %error, "the pod was not removed");
@@ -252,7 +267,7 @@ impl Backend for Live {
     /// A pod that was replaced answers 422: the UID of the patch is not the live one.
     async fn write_status(&self, facts: &PodFacts, status: &PodStatus) -> Result<(), KubeError> {
         let key = &facts.key;
-        let api = Api::<Pod>::namespaced(self.node.clone(), &key.namespace);
+        let api = Api::<Unread<Pod>>::namespaced(self.node.clone(), &key.namespace);
         let (params, patch) = (
             PatchParams::default(),
             Patch::Strategic(status_patch(facts, status)),
@@ -274,5 +289,53 @@ impl Backend for Live {
 
     fn group_name(&self, key: &PodKey) -> String {
         self.aci.group_name(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::provider::FailureKind;
+
+    /// Sixty thousand variables, each shorter than what it takes here.
+    #[tokio::test]
+    async fn a_pod_that_is_too_large_is_refused_with_field_and_number() {
+        let server = tower::service_fn(|request: http::Request<Body>| async move {
+            let many = if request.uri().path().ends_with("large") {
+                60_000
+            } else {
+                3
+            };
+            let env: Vec<_> = (0..many)
+                .map(|n| json!({"name": format!("A{n}")}))
+                .collect();
+            let pod = json!({
+                "metadata": {"namespace": "ns", "name": "p", "uid": "u"},
+                "spec": {"containers": [{"name": "c", "env": env}]},
+            });
+            let body = Body::from(pod.to_string().into_bytes());
+            Ok::<_, Infallible>(http::Response::new(body))
+        });
+        let node = Client::new(server, "default");
+        let key = |name: &str| PodKey {
+            namespace: "ns".to_owned(),
+            name: name.to_owned(),
+            uid: "u".to_owned(),
+        };
+        let pod = read(&node, &key("small")).await.unwrap();
+        let env = pod.spec.unwrap().containers[0].env.clone();
+        assert_eq!(env.map(|env| env.len()), Some(3));
+        let refused = read(&node, &key("large")).await.unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.reason),
+            (FailureKind::Refused, "ExceedsAciLimits")
+        );
+        let text = "spec.containers[].env: 60000 entries; ";
+        assert!(refused.message.starts_with(text), "{refused}");
     }
 }

@@ -7,15 +7,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use crate::translate::{PodKey, json_length};
+use super::watch::Weighed;
+use crate::translate::PodKey;
 
 /// All pods of a node that are kept.
 const MOST: usize = 16 << 20;
-/// A pod that takes more is not kept, and few of them are translated at once.
-const LARGE: usize = 1 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,12 +32,14 @@ struct Kept {
 }
 
 impl Fresh {
-    /// A pod that was not there before. It is kept when it came at a time at which it will soon be needed.
-    pub(super) fn add(&mut self, key: PodKey, pod: Arc<Pod>, since: Option<Instant>) {
-        let bytes = weight(&pod);
-        if bytes > LARGE {
+    /// A pod that was not there before. It is kept when it came at a time at which it will soon be needed. One that is too large
+    /// for that comes without itself: few such are in memory at once.
+    pub(super) fn add(&mut self, key: PodKey, pod: Option<Weighed>, since: Option<Instant>) {
+        let Some(Weighed { pod, bytes }) = pod else {
             self.large.insert(key);
-        } else if let Some(since) = since
+            return;
+        };
+        if let Some(since) = since
             && self.bytes + bytes <= MOST
         {
             self.bytes += bytes;
@@ -47,7 +48,7 @@ impl Fresh {
     }
 
     /// A pod that was there is another now.
-    pub(super) fn change(&mut self, key: PodKey, pod: Arc<Pod>) {
+    pub(super) fn change(&mut self, key: PodKey, pod: Option<Weighed>) {
         if let Some((since, _)) = self.take(&key) {
             self.add(key, pod, Some(since));
         }
@@ -71,41 +72,13 @@ impl Fresh {
     }
 }
 
-/// About how many bytes of memory a pod takes: its text, and the largest of the structures that hold it. PURE.
-fn weight(pod: &Pod) -> usize {
-    let text = json_length(pod);
-    let Some(spec) = &pod.spec else {
-        return text;
-    };
-    let inits = spec.init_containers.iter().flatten();
-    let containers = spec.containers.iter().chain(inits).map(|container| {
-        size_of::<Container>()
-            + held(container.env.as_ref())
-            + held(container.ports.as_ref())
-            + held(container.volume_mounts.as_ref())
-    });
-    text + held(spec.volumes.as_ref()) + containers.sum::<usize>()
-}
-
-fn held<T>(items: Option<&Vec<T>>) -> usize {
-    items.map_or(0, |items| size_of_val(items.as_slice()))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn pod(variables: usize, text: usize) -> Arc<Pod> {
-        let env: Vec<_> = (0..variables)
-            .map(|n| json!({"name": format!("A{n}")}))
-            .collect();
-        let pod = json!({
-            "metadata": {"name": "p", "annotations": {"a": "x".repeat(text)}},
-            "spec": {"containers": [{"name": "c", "env": env}]},
-        });
-        Arc::new(serde_json::from_value(pod).unwrap())
+    fn pod(bytes: usize) -> Option<Weighed> {
+        let pod = Arc::default();
+        Some(Weighed { pod, bytes })
     }
 
     fn key(n: usize) -> PodKey {
@@ -121,18 +94,17 @@ mod tests {
         let now = Some(Instant::now());
         let mut fresh = Fresh::default();
         for n in 0..300 {
-            fresh.add(key(n), pod(1, 900_000), now);
+            fresh.add(key(n), pod(900_000), now);
         }
         assert!(fresh.bytes <= MOST && (15..20).contains(&fresh.kept.len()));
         assert!(!fresh.is_large(&key(299)));
-        // Twenty bytes of YAML each, and much more in memory.
         let large = key(999);
-        fresh.add(large.clone(), pod(60_000, 0), now);
+        fresh.add(large.clone(), None, now);
         assert!(fresh.is_large(&large) && fresh.take(&large).is_none());
         fresh.forget(&large);
         assert!(!fresh.is_large(&large));
         let before = fresh.kept.len();
-        fresh.change(key(0), pod(1, 10));
+        fresh.change(key(0), pod(10));
         assert_eq!(fresh.kept.len(), before);
         for n in 0..300 {
             fresh.forget(&key(n));
@@ -145,7 +117,7 @@ mod tests {
         let now = Some(Instant::now());
         let mut fresh = Fresh::default();
         for n in 0..256 {
-            fresh.add(key(n), pod(50, 5_000), now);
+            fresh.add(key(n), pod(50_000), now);
         }
         assert_eq!(fresh.kept.len(), 256);
         let (since, _) = fresh.take(&key(7)).unwrap();

@@ -13,20 +13,27 @@ use kube::api::Api;
 use kube_runtime::watcher as start_watcher;
 use kube_runtime::watcher::{self, Event};
 
+use crate::kube::sent::SentPod;
 use crate::kube::watches::steady;
 use crate::translate::{PodFacts, PodKey, facts};
 
 /// Server-side end of each watch: a connection that died silently is noticed within this time.
 const WATCH_SECONDS: u32 = 90;
-/// Pods in one page of a list, which are in memory at once: one with as many variables as an API server takes has 20 MB there. A
-/// thousand pods are 125 pages of a few milliseconds.
+/// Pods in one page of a list, which are in memory at once. The longest that an API server takes have three megabytes of text each.
+/// A thousand pods are 125 pages of a few milliseconds.
 const PAGE: u32 = 8;
+/// A pod that takes more is told without its long lists: it is read again when its group is made.
+const MOST: usize = 1 << 20;
+
+/// A pod as it is watched.
+pub type WatchedPod = SentPod<MOST>;
 
 /// A change of the pods of the node.
 #[derive(Debug)]
 pub enum Change {
-    /// A pod was added or changed. The Pod itself is for the worker that may be about to need it.
-    Applied(Box<PodFacts>, Arc<Pod>),
+    /// A pod was added or changed. The pod itself is for the worker that may be about to need it; `None` when it is too large for
+    /// that.
+    Applied(Box<PodFacts>, Option<Weighed>),
     /// A pod is no longer in the API server.
     Gone(PodKey),
     /// A complete list has been told.
@@ -35,9 +42,19 @@ pub enum Change {
     Failed(String),
 }
 
+/// A pod, and about how many bytes of memory it takes.
+#[derive(Debug, Clone)]
+pub struct Weighed {
+    pub pod: Arc<Pod>,
+    pub bytes: usize,
+}
+
 /// Watches the pods of `node` for ever; see [`steady`] for what happens between failures.
 pub fn changes(client: Client, node: &str) -> impl Stream<Item = Change> + Send + use<> {
-    translate(steady(start_watcher(Api::<Pod>::all(client), config(node))))
+    translate(steady(start_watcher(
+        Api::<WatchedPod>::all(client),
+        config(node),
+    )))
 }
 
 fn config(node: &str) -> watcher::Config {
@@ -50,7 +67,7 @@ fn config(node: &str) -> watcher::Config {
 /// Turns watch events into changes, keeping the set of pods to tell departures across relists.
 pub fn translate<S, E>(events: S) -> impl Stream<Item = Change> + Send
 where
-    S: Stream<Item = Result<Event<Pod>, E>> + Send,
+    S: Stream<Item = Result<Event<WatchedPod>, E>> + Send,
     E: std::fmt::Display + Send,
 {
     let mut known = Known::default();
@@ -64,17 +81,17 @@ struct Known {
 }
 
 impl Known {
-    fn take<E: std::fmt::Display>(&mut self, event: Result<Event<Pod>, E>) -> Vec<Change> {
+    fn take<E: std::fmt::Display>(&mut self, event: Result<Event<WatchedPod>, E>) -> Vec<Change> {
         match event {
             Ok(Event::Init) => {
                 self.listed.clear();
                 Vec::new()
             }
-            Ok(Event::InitApply(pod)) => {
-                if let Some(key) = PodKey::of(&pod) {
+            Ok(Event::InitApply(sent)) => {
+                if let Some(key) = PodKey::of(&sent.pod) {
                     self.listed.insert(key);
                 }
-                self.applied(pod)
+                self.applied(sent)
             }
             Ok(Event::InitDone) => {
                 let listed = std::mem::take(&mut self.listed);
@@ -84,8 +101,8 @@ impl Known {
                     .chain(std::iter::once(Change::Synced))
                     .collect()
             }
-            Ok(Event::Apply(pod)) => self.applied(pod),
-            Ok(Event::Delete(pod)) => PodKey::of(&pod)
+            Ok(Event::Apply(sent)) => self.applied(sent),
+            Ok(Event::Delete(sent)) => PodKey::of(&sent.pod)
                 .map(|key| {
                     self.now.remove(&key);
                     vec![Change::Gone(key)]
@@ -95,13 +112,16 @@ impl Known {
         }
     }
 
-    fn applied(&mut self, mut pod: Pod) -> Vec<Change> {
-        let Some(facts) = facts(&pod) else {
+    fn applied(&mut self, sent: WatchedPod) -> Vec<Change> {
+        let Some(facts) = facts(&sent.pod) else {
             return Vec::new();
         };
         self.now.insert(facts.key.clone());
-        pod.metadata.managed_fields = None;
-        vec![Change::Applied(Box::new(facts), Arc::new(pod))]
+        let whole = sent.excess.is_none().then(|| Weighed {
+            pod: Arc::new(sent.pod),
+            bytes: sent.bytes,
+        });
+        vec![Change::Applied(Box::new(facts), whole)]
     }
 }
 
@@ -111,8 +131,8 @@ mod tests {
     use k8s_openapi::api::core::v1::{Container, PodSpec};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-    fn pod(name: &str, uid: &str) -> Pod {
-        Pod {
+    fn pod(name: &str, uid: &str) -> WatchedPod {
+        let pod = Pod {
             metadata: ObjectMeta {
                 name: Some(name.into()),
                 namespace: Some("default".into()),
@@ -128,10 +148,11 @@ mod tests {
                 ..PodSpec::default()
             }),
             status: None,
-        }
+        };
+        serde_json::from_str(&serde_json::to_string(&pod).unwrap()).unwrap()
     }
 
-    async fn told(events: Vec<Event<Pod>>) -> Vec<String> {
+    async fn told(events: Vec<Event<WatchedPod>>) -> Vec<String> {
         let events =
             futures::stream::iter(events.into_iter().map(Ok::<_, std::convert::Infallible>));
         translate(events)
@@ -149,12 +170,36 @@ mod tests {
     #[test]
     fn a_page_of_the_largest_pods_fits_into_the_memory() {
         let pages = config("n").page_size.unwrap() as usize;
-        let largest = 60_000 * size_of::<k8s_openapi::api::core::v1::EnvVar>();
-        assert!(
-            pages * largest < 200 << 20,
-            "{} MB",
-            (pages * largest) >> 20
-        );
+        // Its text is there twice.
+        let largest = MOST + 2 * (3 << 20);
+        assert!(pages * largest <= 56 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_too_large_to_be_kept_is_told_without_itself() {
+        let mut large = pod("a", "1").pod;
+        let spec = large.spec.as_mut().unwrap();
+        let env = (0..60_000).map(|n| k8s_openapi::api::core::v1::EnvVar {
+            name: format!("A{n}"),
+            ..Default::default()
+        });
+        spec.containers[0].env = Some(env.collect());
+        let large: WatchedPod =
+            serde_json::from_str(&serde_json::to_string(&large).unwrap()).unwrap();
+        let events = [
+            Event::Init,
+            Event::InitApply(large),
+            Event::Apply(pod("b", "2")),
+        ];
+        let events = futures::stream::iter(events.map(Ok::<_, std::convert::Infallible>));
+        let told: Vec<_> = translate(events)
+            .filter_map(async |change| match change {
+                Change::Applied(facts, pod) => Some((facts.key.uid, pod.is_some())),
+                _ => None,
+            })
+            .collect()
+            .await;
+        assert_eq!(told, [("1".to_owned(), false), ("2".to_owned(), true)]);
     }
 
     #[tokio::test]

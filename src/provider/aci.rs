@@ -14,20 +14,22 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::failure::follows;
+use super::shims::Shims;
 use super::zones::FullZones;
 use super::{
     Deleted, Ensured, Failure, FailureKind, GroupSummary, Images, Listing, References,
     RefreshRequests, Slot, image_names,
 };
 use crate::api::Os;
-use crate::azure::ErrorClass;
 use crate::azure::client::{ArmClient, Deletion};
 use crate::azure::model::ContainerGroup;
 use crate::azure::throttle::{CallPriority, Class, PollDemand, PollInterval};
+use crate::azure::{AzureError, ErrorClass};
 use crate::tenure::{Maker, Mark, Tenure};
 use crate::translate::{
-    GroupDefaults, GroupPhase, Ownership, PodKey, Reference, Refusals, Resolved, Translation,
-    container_group, group_name, group_phase, ownership, provisioning_failure, small_group,
+    GroupDefaults, GroupPhase, Ownership, PodKey, Reference, Refusals, Resolved, SHIM_NOT_PULLED,
+    Translation, container_group, group_name, group_phase, ownership, provisioning_failure,
+    shim_not_pulled, shim_of, small_group,
 };
 
 /// Steps from a pod to what it refers to, from there on, and so forth: a claim leads to a volume, that to a Secret. Then come
@@ -89,6 +91,27 @@ fn has_no_capacity(group: &ContainerGroup) -> bool {
         && provisioning_failure(group).0 == follows(ErrorClass::Capacity).reason
 }
 
+/// The failure of a create: what Azure says of the shim's image is not about one of the pod's.
+fn of_shim(error: AzureError, translation: &Translation) -> Failure {
+    let image = shim_of(&translation.group).map(|init| init.properties.image.as_str());
+    let is_about = |image: &&str| {
+        matches!(error.class, ErrorClass::Image | ErrorClass::Registry)
+            && error.message.contains(&format!("'{image}'"))
+    };
+    let Some(image) = image.filter(is_about) else {
+        return error.into();
+    };
+    let message = shim_not_pulled(image, &error.discreet());
+    let Failure { retry_after, .. } = Failure::from(error);
+    Failure {
+        kind: FailureKind::Slow,
+        reason: SHIM_NOT_PULLED,
+        message,
+        retry_after,
+        faults: None,
+    }
+}
+
 /// Whose groups these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupOwner {
@@ -146,6 +169,7 @@ pub struct Aci {
     /// Groups that are ours and have other names than we would give them, as the last list shows them.
     adopted: RwLock<HashMap<PodKey, String>>,
     full_zones: FullZones,
+    pub(super) shims: Shims,
     /// Asks containers for probes and hooks.
     pub(super) client: super::probe::Client,
 }
@@ -168,6 +192,7 @@ impl Aci {
             refreshes: Arc::default(),
             adopted: RwLock::default(),
             full_zones: FullZones::default(),
+            shims: Shims::default(),
             client: super::probe::Client::new(),
         }
     }
@@ -200,6 +225,8 @@ impl Aci {
         let owner = Arc::new(owner);
         let mut resolved = Resolved {
             node_ip: Some(self.scope.node_ip.to_string()),
+            // What the connector says need not be asked for.
+            kubernetes: defaults.api_server.clone().map(Some),
             ..Resolved::default()
         };
         for _ in 0..ROUNDS {
@@ -264,6 +291,7 @@ impl Aci {
         let Some(group) = self.arm.get_group(&self.scope.resource_group, name).await? else {
             return Ok(None);
         };
+        self.shims.note(name, &group);
         let owner = self.scope.owner(&group.tags);
         if owner.is_some_and(|owner| owner.key == *key) {
             return Ok(Some(group));
@@ -340,7 +368,8 @@ impl Aci {
             let zones = &translation.group.zones;
             self.full_zones.note(zones, Instant::now());
         }
-        let group = put?;
+        let group = put.map_err(|error| of_shim(error, &translation))?;
+        self.shims.note(name, &translation.group);
         Ok(Ensured {
             group: Box::new(group),
             adopted: false,
@@ -372,6 +401,10 @@ impl Aci {
             .arm
             .look_at_group(&self.scope.resource_group, name, priority)
             .await?;
+        match &group {
+            Some(group) => self.shims.note(name, group),
+            None => self.shims.forget(name),
+        }
         if let Some(group) = &group
             && has_no_capacity(group)
         {
@@ -383,6 +416,7 @@ impl Aci {
     /// Deletes the group `name`.
     pub async fn delete(&self, name: &str) -> Result<Deleted, Failure> {
         let resource_group = &self.scope.resource_group;
+        self.shims.forget(name);
         match self.arm.delete_group(resource_group, name).await {
             Ok(Deletion::Absent) => Ok(Deleted::Absent),
             Ok(Deletion::Accepted) => Ok(Deleted::Accepted(None)),

@@ -1,5 +1,6 @@
 //! What the kubelet API does with the containers of a pod.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,6 +34,9 @@ pub trait Containers: Send + Sync {
         container: &str,
         part: LogPart,
     ) -> Result<String, AzureError>;
+
+    /// The address that the pod has now; `None` when it has none, or no group. It waits for the turn of the pod's namespace.
+    async fn address(&self, pod: &PodKey) -> Result<Option<IpAddr>, AzureError>;
 
     /// The turns for looking again at a log that is followed: those of the ARM budget that [`Containers::logs`] uses.
     fn log_polls(&self) -> Arc<LogPollScheduler>;
@@ -90,6 +94,14 @@ impl Containers for Aci {
                     self.refreshes.add(pod);
                 }
             })
+    }
+
+    async fn address(&self, pod: &PodKey) -> Result<Option<IpAddr>, AzureError> {
+        let (rg, group) = (&self.scope.resource_group, self.group_name(pod));
+        let asked = asked_by(&pod.namespace);
+        let group = self.arm.group_asked_for(rg, &group, asked).await?;
+        let address = group.and_then(|group| group.properties.ip_address?.ip);
+        Ok(address.and_then(|ip| ip.parse().ok()))
     }
 
     fn log_polls(&self) -> Arc<LogPollScheduler> {

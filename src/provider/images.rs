@@ -109,7 +109,8 @@ fn is_dispensable(pod: &Pod, image: &str, error: &RegistryError) -> bool {
             let says_what = container.command.as_ref().is_some_and(|it| !it.is_empty());
             match need_of(container, spec) {
                 Some((member, _)) => member == DIRECTORY && says_what,
-                None => true,
+                // The shim asks then, and what it is told decides what runs, and as whom.
+                None => false,
             }
         })
 }
@@ -180,7 +181,8 @@ fn need(pod: &Pod, image: &str) -> (String, &'static str) {
             }
         }
     }
-    ("spec.containers[].args".to_owned(), "set command as well")
+    let instead = "set command and runAsUser, or forbid the shim (spec.shim.mode: Never)";
+    ("spec.containers[].command".to_owned(), instead)
 }
 
 /// Likewise of a container.

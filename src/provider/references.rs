@@ -6,24 +6,29 @@
 mod services;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount,
+    ConfigMap, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PersistentVolumeClaimStatus, PersistentVolumeSpec, Pod, Secret, ServiceAccount,
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::services::Services;
 use super::Failure;
 use crate::azure::model::SecretBytes;
 use crate::kube::call::{self, KubeError};
+use crate::kube::sent::{Meta, Part};
+use crate::shares::{Full, Rooms};
 use crate::translate::{Object, Reference, Resolved, Service};
 
 const CALL: Duration = Duration::from_secs(10);
@@ -41,6 +46,66 @@ const GRAPH_LAG: [Duration; 5] = [
 const ROOT_CA: &str = "kube-root-ca.crt";
 const ROOT_CA_TTL: Duration = Duration::from_secs(30);
 const ROOT_CAS_CACHED: usize = 256;
+
+/// Objects of all pods that are being read at once, and those of one namespace: one has up to a megabyte and a half, and takes
+/// some five times as much until it has been read.
+const READ: usize = 16;
+const READ_OF_NAMESPACE: usize = 8;
+/// How long others may be read first.
+const WAIT: Duration = Duration::from_secs(10);
+/// Kilobytes of what pods refer to that are in memory until their groups are made: of one pod, of all, and of one namespace. The
+/// request for a group has four megabytes; more is read of an object of which one key is used.
+const HELD_BY_POD: usize = 16 << 10;
+const HELD: usize = 64 << 10;
+const HELD_BY_NAMESPACE: usize = HELD / 2;
+/// An object that is shorter takes no room.
+const SMALL: usize = 16 << 10;
+
+/// The room of this process.
+static ROOM: LazyLock<Room> = LazyLock::new(Room::default);
+
+/// What is read of a claim, and of a volume.
+#[derive(Debug, Clone, Deserialize)]
+struct ClaimPart {
+    metadata: Meta,
+    spec: Option<PersistentVolumeClaimSpec>,
+    status: Option<PersistentVolumeClaimStatus>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct VolumePart {
+    metadata: Meta,
+    spec: Option<PersistentVolumeSpec>,
+}
+
+/// How much may be read and held.
+#[derive(Debug, Clone)]
+struct Room {
+    read: Rooms<String>,
+    held: Rooms<String>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            read: Rooms::new(READ, READ_OF_NAMESPACE),
+            held: Rooms::new(HELD, HELD_BY_NAMESPACE),
+        }
+    }
+}
+
+/// What is read of a Secret, and of a `ConfigMap`.
+#[derive(Debug, Clone, Deserialize)]
+struct SecretPart {
+    data: Option<BTreeMap<String, ByteString>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigMapPart {
+    data: Option<BTreeMap<String, String>>,
+    binary_data: Option<BTreeMap<String, ByteString>>,
+}
 
 /// Fetches what a pod's container group must carry a copy of.
 #[async_trait]
@@ -60,6 +125,7 @@ pub struct KubeReferences {
     client: Client,
     root_cas: Mutex<HashMap<String, (Instant, Arc<Object>)>>,
     services: Services,
+    room: Room,
 }
 
 impl KubeReferences {
@@ -70,6 +136,7 @@ impl KubeReferences {
             services: Services::new(client.clone(), api_server),
             client,
             root_cas: Mutex::new(HashMap::new()),
+            room: ROOM.clone(),
         }
     }
 
@@ -95,10 +162,10 @@ impl KubeReferences {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Object>>, Failure> {
-        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        let api = Api::<Part<ConfigMap, ConfigMapPart>>::namespaced(self.client.clone(), namespace);
         let answer = patiently(|| call::call("get configmaps", CALL, api.get(name))).await;
         let map = there("ConfigMap", name, answer)?;
-        Ok(map.map(|map| {
+        Ok(map.map(|Part { part: map, .. }| {
             let data = map.data.into_iter().flatten();
             let data = data.map(|(key, text)| (key, SecretBytes::new(text.into_bytes())));
             let binary = map.binary_data.into_iter().flatten();
@@ -128,9 +195,10 @@ impl KubeReferences {
         Ok(there("Secret", name, answer)?.map(entries))
     }
 
-    async fn get_secret(&self, namespace: &str, name: &str) -> Result<Secret, KubeError> {
-        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
-        patiently(|| call::call("get secrets", CALL, api.get(name))).await
+    async fn get_secret(&self, namespace: &str, name: &str) -> Result<SecretPart, KubeError> {
+        let api = Api::<Part<Secret, SecretPart>>::namespaced(self.client.clone(), namespace);
+        let answer = patiently(|| call::call("get secrets", CALL, api.get(name))).await;
+        answer.map(|secret| secret.part)
     }
 
     async fn claim(
@@ -138,16 +206,33 @@ impl KubeReferences {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<PersistentVolumeClaim>>, Failure> {
-        let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), namespace);
+        let api = Api::<Part<PersistentVolumeClaim, ClaimPart>>::namespaced(
+            self.client.clone(),
+            namespace,
+        );
         let answer =
             patiently(|| call::call("get persistentvolumeclaims", CALL, api.get(name))).await;
-        Ok(there("PersistentVolumeClaim", name, answer)?.map(Arc::new))
+        let claim = there("PersistentVolumeClaim", name, answer)?;
+        Ok(claim.map(|Part { part, .. }| {
+            Arc::new(PersistentVolumeClaim {
+                metadata: part.metadata.into(),
+                spec: part.spec,
+                status: part.status,
+            })
+        }))
     }
 
     async fn volume(&self, name: &str) -> Result<Option<Arc<PersistentVolume>>, Failure> {
-        let api = Api::<PersistentVolume>::all(self.client.clone());
+        let api = Api::<Part<PersistentVolume, VolumePart>>::all(self.client.clone());
         let answer = patiently(|| call::call("get persistentvolumes", CALL, api.get(name))).await;
-        Ok(there("PersistentVolume", name, answer)?.map(Arc::new))
+        let volume = there("PersistentVolume", name, answer)?;
+        Ok(volume.map(|Part { part, .. }| {
+            Arc::new(PersistentVolume {
+                metadata: part.metadata.into(),
+                spec: part.spec,
+                status: None,
+            })
+        }))
     }
 
     async fn token(
@@ -217,6 +302,9 @@ enum Found {
 impl KubeReferences {
     async fn fetch(&self, pod: &Pod, reference: &Reference) -> Result<Found, Failure> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let deadline = Instant::now() + WAIT;
+        let turn = self.room.read.take(namespace.to_owned(), 1, deadline).await;
+        let _turn = turn.map_err(|full| no_room(full, "read"))?;
         let object = match reference {
             Reference::Claim(name) => return self.claim(namespace, name).await.map(Found::Claim),
             Reference::Volume(name) => return self.volume(name).await.map(Found::Volume),
@@ -241,6 +329,46 @@ impl KubeReferences {
     }
 }
 
+impl KubeReferences {
+    /// Takes the room that `object` has in memory until the group of `pod` is made.
+    fn hold(&self, pod: &Pod, object: &Object, resolved: &mut Resolved) -> Result<(), Failure> {
+        let bytes = object.bytes();
+        let known = resolved.objects.values().flatten();
+        let all = known.fold(bytes, |sum, object| sum.saturating_add(object.bytes()));
+        if all > HELD_BY_POD << 10 {
+            let most = HELD_BY_POD >> 10;
+            return Err(Failure::reference(
+                "ReferencesTooLarge",
+                format!(
+                    "the Secrets and ConfigMaps of the pod have {all} bytes; {most} MB of them are read, and a container group has 4"
+                ),
+            ));
+        }
+        if bytes <= SMALL {
+            return Ok(());
+        }
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let units = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        // Nobody waits here, with what it has: whoever comes again may find room.
+        let room = self.room.held.try_take(namespace, units);
+        resolved
+            .held
+            .hold(room.map_err(|full| no_room(full, "kept"))?);
+        Ok(())
+    }
+}
+
+fn no_room(full: Full, done: &str) -> Failure {
+    let whose = match full {
+        Full::Own => "of this namespace",
+        Full::All => "of all namespaces",
+    };
+    Failure::transient(
+        "ReferencesWait",
+        format!("too much that pods {whose} refer to is being {done}; it is tried again"),
+    )
+}
+
 #[async_trait]
 impl References for KubeReferences {
     async fn resolve(
@@ -256,6 +384,9 @@ impl References for KubeReferences {
         while let Some((reference, found)) = fetches.next().await {
             match found? {
                 Found::Object(object) => {
+                    if let Some(object) = &object {
+                        self.hold(pod, object, resolved)?;
+                    }
                     resolved.objects.insert(reference.clone(), object);
                 }
                 Found::Claim(claim) => {
@@ -277,7 +408,7 @@ impl References for KubeReferences {
     }
 }
 
-fn entries(secret: Secret) -> Arc<Object> {
+fn entries(secret: SecretPart) -> Arc<Object> {
     let data = secret.data.into_iter().flatten();
     let data = data.map(|(key, bytes)| (key, SecretBytes::new(bytes.0)));
     Arc::new(Object {

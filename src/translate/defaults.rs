@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority, Probes};
+use crate::api::{Compatibility, ContainerGroupSku, DaemonSets, Os, Priority, Probes, Shim};
 use crate::azure::model::SecretText;
+
+use super::Service;
 
 /// What a connector says about every container group of one of its nodes.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +39,8 @@ pub struct GroupDefaults {
     pub log_analytics: Option<Workspace>,
     /// The cluster's DNS, for groups in a subnet.
     pub cluster_dns: ClusterDns,
+    /// What containers are told of the API server, where the connector says so.
+    pub api_server: Option<Arc<Service>>,
     /// ARM ID of the identity that pulls from Azure Container Registry where no pull secret does.
     pub registry_identity_id: Option<String>,
     /// The largest group that the region takes; `None` where that is not known.
@@ -46,6 +51,10 @@ pub struct GroupDefaults {
     pub daemon_sets: DaemonSets,
     /// Who runs the probes of containers.
     pub probes: Probes,
+    /// Which groups get the shim, and its image.
+    pub shim: Shim,
+    /// User name and password that its image is pulled with.
+    pub shim_login: Option<(String, SecretText)>,
 }
 
 impl GroupDefaults {
@@ -67,11 +76,14 @@ impl GroupDefaults {
             identity_ids: Vec::new(),
             log_analytics: None,
             cluster_dns: ClusterDns::default(),
+            api_server: None,
             registry_identity_id: None,
             largest: None,
             compatibility: Compatibility::default(),
             daemon_sets: DaemonSets::default(),
             probes: Probes::default(),
+            shim: Shim::default(),
+            shim_login: None,
         }
     }
 }

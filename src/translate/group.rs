@@ -25,26 +25,30 @@ mod resources;
 mod review;
 mod security;
 mod services;
+mod shim;
 mod small;
 mod volumes;
 
 pub use budget::MAX_REQUEST;
-pub use registry_credentials::registry_server;
+pub use registry_credentials::{login_for_image, registry_server};
 pub use resolved::{Image, Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
+pub(in crate::translate) use shim::SHIM_CONTAINER;
+pub use shim::has_shim;
 
 use self::annotations::Asked;
 use self::budget::Budget;
 use self::features::Features;
 use self::fields::Fields;
 use self::resources::Need;
-use self::review::{MAX_REFUSALS, Review};
+use self::review::{EXCEEDS, MAX_REFUSALS, Review};
+use self::shim::Needs;
 use super::defaults::GroupDefaults;
 use super::identity::Ownership;
 use super::image::exchangeable;
-use super::json::json_length;
 use super::policy::RestartPolicy;
 use super::support::{POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
+use crate::azure::json::json_length;
 use crate::azure::model::{Container, ContainerGroup, GroupProperties};
 
 /// A pod as ACI runs it.
@@ -86,6 +90,16 @@ pub struct Refusal {
 pub struct Refusals(pub Vec<Refusal>);
 
 impl Refusals {
+    /// That the pod is too large to be read: for good.
+    pub fn too_large(field: &str, message: String) -> Self {
+        Self(vec![Refusal {
+            reason: EXCEEDS,
+            field: field.to_owned(),
+            message,
+            is_retryable: false,
+        }])
+    }
+
     /// The reason for the pod's status: the first refusal's that decides what becomes of the pod, else the first one's that no
     /// kubelet has, else what a kubelet would tell.
     pub fn reason(&self) -> &'static str {
@@ -193,6 +207,8 @@ fn build(
 ) -> ContainerGroup {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let policy = annotations::has_policy(pod);
+    review.shim = Needs::of(defaults.shim.mode, defaults.os, policy);
     pod::owner(&pod.metadata, defaults.daemon_sets, review);
     pod::review(spec, review);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -212,16 +228,7 @@ fn build(
         .enumerate()
         .take(containers::MAX_CONTAINERS)
         .map(|(index, container)| {
-            let (mut arm, need) =
-                containers::container(container, index, &fields, &mut volumes, review);
-            arm.properties.security_context = security::container(
-                container.security_context.as_ref(),
-                spec.security_context.as_ref(),
-                container.image.as_deref().unwrap_or_default(),
-                index,
-                review,
-            );
-            (arm, need)
+            containers::container(container, index, &fields, &mut volumes, review)
         })
         .unzip();
     let mut places: Vec<String> = (0..containers.len())
@@ -232,6 +239,11 @@ fn build(
         places.push(format!("spec.initContainers[{index}]"));
         containers.push(sidecar);
         needs.push(need);
+    }
+    let image = defaults.shim.image();
+    let brought = volumes.bring_shim(spec, image, inits.first.len(), review);
+    if let Some(container) = &brought {
+        inits.first.insert(0, container.clone());
     }
     resources::share(
         resources::of_pod(spec.resources.as_ref(), review),
@@ -256,8 +268,14 @@ fn build(
     let (ip_address, subnet_ids) =
         network::address(pod, &containers, &places, &features.network, review);
     let dns_config = dns::config(&fields, &asked, &features.network, review);
-    let image_registry_credentials =
-        registry_credentials::credentials(spec, defaults.registry_identity_id.as_deref(), review);
+    let login = defaults.shim_login.as_ref();
+    let shim_image = brought.is_some().then_some((image, login));
+    let image_registry_credentials = registry_credentials::credentials(
+        spec,
+        shim_image,
+        defaults.registry_identity_id.as_deref(),
+        review,
+    );
     let volumes = volumes.finish(review);
     features.add_key_vault_variables(&mut containers, &mut inits.first, review);
     features.check(ip_address.is_some(), review);

@@ -23,6 +23,7 @@ mod patch;
 mod phase;
 mod probed;
 mod resources;
+mod shim;
 
 pub use events::{EventCursor, GroupEvent, provisioning_failure};
 pub use facts::{
@@ -35,6 +36,7 @@ pub use patch::{digest, status_patch};
 pub use phase::{GroupPhase, group_phase};
 pub use probed::{ProbeTarget, Probed, ProbedContainer, Probing, newly_running, probe_target};
 pub use resources::ContainerResources;
+pub use shim::{SHIM_NOT_PULLED, shim_not_pulled, shim_of};
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};
@@ -60,6 +62,13 @@ pub fn status_of_group(
     host_ip: Option<&str>,
     now: Timestamp,
 ) -> PodStatus {
+    if let Some(trouble) = shim::trouble(group) {
+        let (reason, message) = (trouble.reason, trouble.message.as_str());
+        if trouble.ended && facts.restart_policy == RestartPolicy::Never {
+            return status_failed(facts, Some(group), reason, message, host_ip, now);
+        }
+        return status_waiting(facts, reason, message, host_ip, now);
+    }
     let phase = group_phase(group);
     let mut seen = seen(facts, Some(group));
     let means = facts.probing.means(group);
@@ -84,6 +93,13 @@ pub fn status_of_group(
             now,
         );
     }
+    let has_ended = matches!(by_containers, "Succeeded" | "Failed");
+    // Until a pod that is being deleted is final its sidecars have their time, and their ends are told.
+    let by_containers = if has_ended && facts.is_sidecars_turn() && seen.has_sidecars_at_work() {
+        "Running"
+    } else {
+        by_containers
+    };
     if matches!(by_containers, "Succeeded" | "Failed") {
         seen.end_sidecars(now);
     }
@@ -219,6 +235,19 @@ pub fn has_ended(facts: &PodFacts, group: &ContainerGroup) -> bool {
     })
 }
 
+/// The same of its sidecars.
+pub fn sidecars_have_ended(facts: &PodFacts, group: &ContainerGroup) -> bool {
+    let Some(began) = facts.deletion_began() else {
+        return false;
+    };
+    let mut seen = seen(facts, Some(group));
+    let mut sidecars = seen.init.iter_mut().filter(|it| it.is_sidecar());
+    sidecars.all(|sidecar| {
+        sidecar.end_since(began);
+        sidecar.has_ended()
+    })
+}
+
 /// Whether nothing runs in a group but sidecars of the pod.
 pub fn only_sidecars_run(facts: &PodFacts, group: &ContainerGroup) -> bool {
     let running = running_containers(group);
@@ -237,6 +266,17 @@ pub fn running_containers(group: &ContainerGroup) -> Vec<String> {
     };
     let containers = group.properties.containers.iter();
     containers.filter(runs).map(|it| it.name.clone()).collect()
+}
+
+/// Whether a container of a group, init containers apart, has been started as far as its instance view knows.
+pub fn containers_have_run(group: &ContainerGroup) -> bool {
+    let views = group.properties.containers.iter();
+    let mut views = views.filter_map(|it| it.properties.instance_view.as_ref());
+    views.any(|view| {
+        let current = view.current_state.as_ref();
+        let begun = current.is_some_and(|state| is(state, "Running") || is(state, "Terminated"));
+        begun || view.previous_state.is_some()
+    })
 }
 
 /// The statuses of a pod's containers, init containers first.
@@ -304,6 +344,11 @@ impl<'a> All<'a> {
         for sidecar in self.init.iter_mut().filter(started) {
             sidecar.lost(message, now);
         }
+    }
+
+    fn has_sidecars_at_work(&self) -> bool {
+        let mut sidecars = self.init.iter().filter(|it| it.is_sidecar());
+        sidecars.any(|it| it.has_started() && !it.has_ended())
     }
 
     /// Ends every container that has not ended, in a way that nobody saw.

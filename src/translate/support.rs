@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::api::{Os, Unenforced};
 
+mod admission;
 mod changes;
 mod container;
 mod env;
@@ -12,6 +13,7 @@ mod source;
 mod volume;
 mod words;
 
+pub use admission::{Form as PolicyForm, policy};
 pub(super) use words::{MISSING_CLUSTER_DNS, POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
 
 /// What becomes of a field.
@@ -21,6 +23,8 @@ pub enum Verdict {
     Mapped,
     /// Nearly; the pod runs and one Event says what differs.
     Approximated(&'static str),
+    /// The shim does it (`spec.shim` of the connector); else what [`Without`] says, for the reason given.
+    Shim(Without, &'static str),
     /// Not at all; the pod runs, and one Event and an annotation say what it does without, unless the connector has such pods
     /// refused.
     NotEnforced(Unenforced, &'static str),
@@ -32,11 +36,19 @@ pub enum Verdict {
     Ignored(&'static str),
 }
 
+/// What becomes of a field where no shim may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Without {
+    Approximated,
+    Refused,
+}
+
 impl Verdict {
     fn word(self) -> &'static str {
         match self {
             Self::Mapped => "mapped",
             Self::Approximated(_) => "approximated",
+            Self::Shim(..) => "by the shim",
             Self::NotEnforced(..) => "not enforced",
             Self::Refused(_) => "refused",
             Self::Rejected(..) => "rejected",
@@ -44,10 +56,21 @@ impl Verdict {
         }
     }
 
-    fn why(self) -> &'static str {
+    fn why(self) -> String {
+        match self {
+            Self::Shim(Without::Refused, why) => format!("without the shim refused: {why}"),
+            Self::Shim(Without::Approximated, why) => {
+                format!("without the shim approximated: {why}")
+            }
+            _ => self.reason().to_owned(),
+        }
+    }
+
+    fn reason(self) -> &'static str {
         match self {
             Self::Mapped => "",
             Self::Approximated(why)
+            | Self::Shim(_, why)
             | Self::NotEnforced(_, why)
             | Self::Refused(why)
             | Self::Rejected(_, why)
@@ -105,6 +128,9 @@ pub fn page() -> String {
          this release is built with.\n\n\
          - **mapped**: it means on ACI what it means in Kubernetes.\n\
          - **approximated**: nearly; the pod runs, and an Event on the pod says once what differs.\n\
+         - **by the shim**: the operator's shim does it, a small program in the container group, unless the connector forbids it \
+         (`spec.shim.mode: Never`) or the group is confidential with a policy; an Event says once that it is there \
+         ([The shim](shim.md)).\n\
          - **not enforced**: ACI has no such thing, and the restricted Pod Security Standard does not demand it; the pod runs, \
          and one Event (`NotEnforcedOnAci`) and the annotation `virtual-kubelet.io/not-enforced` say what it does without. The \
          connector's `spec.compatibility` may have such pods refused, field by field: the field's name is in brackets.\n\
@@ -113,6 +139,9 @@ pub fn page() -> String {
          - **rejected**: no kubelet of such a node would run it either. It is `Failed` at once with a kubelet's reason, so that \
          its owner can replace it.\n\
          - **ignored**: without effect on ACI, for the reason given.\n\n\
+         What the text of a pod decides is also said when it, or its template, is applied: a ValidatingAdmissionPolicy warns, \
+         where a pod selects virtual nodes or tolerates their taint (`config/policy/unsupported.yaml`, made from this table; \
+         `policies.unsupported` of the chart has it warn, deny, or not there).\n\n\
          The fields of an init container have the verdicts of a container's, but for those listed under \
          `spec.initContainers[]`. One with `restartPolicy: Always` is a sidecar, which runs along with the containers.\n",
     );
@@ -139,7 +168,8 @@ pub fn page() -> String {
             (name, Some(values)) => format!("`{name}`: {values}"),
             (name, None) => format!("`{name}`"),
         };
-        let why = match (row.linux.why(), row.windows.why()) {
+        let (linux, windows) = (row.linux.why(), row.windows.why());
+        let why = match (linux.as_str(), windows.as_str()) {
             (linux, windows) if linux == windows => linux.to_owned(),
             ("", windows) => format!("Windows: {windows}"),
             (linux, "") => format!("Linux: {linux}"),

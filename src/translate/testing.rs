@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::{GroupDefaults, Image, Object, Ownership, PodKey, Reference, Resolved};
-use crate::api::Os;
+use crate::api::{Os, Shim, ShimMode};
 use crate::azure::model::{ContainerGroup, SecretBytes};
 
 pub(super) const HELLO: &str = include_str!("testdata/aci-helloworld.json");
@@ -46,6 +46,11 @@ pub(super) fn group(text: &str, changes: &[(&str, Value)]) -> ContainerGroup {
 pub(crate) fn defaults(os: Os) -> GroupDefaults {
     GroupDefaults {
         public_ip: true,
+        // What becomes of pods where the shim may be, its own tests say.
+        shim: Shim {
+            mode: ShimMode::Never,
+            ..Shim::default()
+        },
         ..GroupDefaults::new(os, "eastus".to_owned())
     }
 }

@@ -13,6 +13,7 @@ mod install;
 mod kubectl;
 mod policy;
 mod refusals;
+mod unsupported;
 
 /// kubectl as the administrator; its standard output.
 async fn run(args: &[&str]) -> String {

@@ -27,5 +27,6 @@ mod requests;
 mod restart;
 mod secrets;
 mod shapes;
+mod shim;
 mod unreachable;
 mod volumes;

@@ -9,4 +9,4 @@
 
 mod layering;
 mod manifests;
-mod reliability;
+mod promises;

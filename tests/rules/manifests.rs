@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vkc::api::{self, VirtualKubeletConnector};
+use vkc::translate::support::{PolicyForm, policy};
 
 mod chart;
 mod gallery;
@@ -91,6 +92,39 @@ fn the_crd_file_is_what_the_types_say() {
         documents(&read(CRD))[0],
         serde_json::to_value(api::crd()).unwrap()
     );
+}
+
+#[test]
+fn the_policy_of_what_aci_refuses_is_what_the_table_says() {
+    let chart = "charts/virtual-kubelet-connector/templates/policy-unsupported.yaml";
+    generated(
+        "config/policy/unsupported.yaml",
+        &policy(PolicyForm::Config),
+    );
+    generated(chart, &policy(PolicyForm::Chart));
+}
+
+#[test]
+fn workflows_name_actions_by_the_hash_of_a_release() {
+    let mut uses = 0;
+    for file in ["ci.yaml", "release.yml"] {
+        for line in read(&format!(".github/workflows/{file}")).lines() {
+            let Some((_, action)) = line.split_once("uses: ") else {
+                continue;
+            };
+            uses += 1;
+            let (name, version) = action
+                .split_once(" # v")
+                .unwrap_or_else(|| panic!("{file}: {action}"));
+            let (_, hash) = name.split_once('@').unwrap();
+            assert!(
+                hash.len() == 40 && hash.chars().all(|c| c.is_ascii_hexdigit()),
+                "{file}: {action}"
+            );
+            assert_eq!(version.split('.').count(), 3, "{file}: {action}");
+        }
+    }
+    assert!(uses > 20, "{uses}");
 }
 
 #[test]
@@ -425,9 +459,16 @@ fn the_deployment_is_restricted_and_reads_no_secret_from_its_environment() {
         pod["securityContext"]["seccompProfile"]["type"],
         "RuntimeDefault"
     );
-    for host in ["hostNetwork", "hostPID", "hostIPC", "volumes"] {
+    for host in ["hostNetwork", "hostPID", "hostIPC"] {
         assert!(pod[host].is_null(), "{host}");
     }
+    // The token is for the operator's own container, whatever else is put into the pod.
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    let volumes = pod["volumes"].as_array().unwrap();
+    assert_eq!(volumes.len(), 1, "{volumes:?}");
+    let token = &volumes[0]["projected"]["sources"][0]["serviceAccountToken"];
+    assert_eq!(token["path"], "token");
+    assert!(token["audience"].is_null(), "the API server's own");
     let container = &pod["containers"][0];
     assert_eq!(
         container["securityContext"],
@@ -455,6 +496,28 @@ fn the_deployment_is_restricted_and_reads_no_secret_from_its_environment() {
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
         "restricted"
     );
+}
+
+/// Controllers count a node as lost 40 s after its last heartbeat, and give its pods up 300 s later.
+#[test]
+fn a_replica_that_hangs_or_whose_machine_died_is_replaced_before_its_nodes_are_lost() {
+    let deployment = documents(&read("config/manager/deployment.yaml")).remove(0);
+    let pod = &deployment["spec"]["template"]["spec"];
+    let liveness = &pod["containers"][0]["livenessProbe"];
+    let number = |name: &str| liveness[name].as_u64().unwrap();
+    let until_killed = number("periodSeconds") * number("failureThreshold")
+        + number("timeoutSeconds")
+        + number("terminationGracePeriodSeconds");
+    assert!(until_killed < 40, "{until_killed} s");
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
+        let tolerations = pod["tolerations"].as_array().unwrap();
+        let toleration = tolerations.iter().find(|it| it["key"] == key).unwrap();
+        assert_eq!(toleration["tolerationSeconds"], 30, "{key}");
+        assert_eq!(toleration["effect"], "NoExecute", "{key}");
+    }
 }
 
 #[test]

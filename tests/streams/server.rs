@@ -109,7 +109,7 @@ async fn exec(State(server): State<Server>, request: Request) -> Response {
         Err(refusal) => return refusal.into_response(),
     };
     let argv = remote::command(request.uri()).unwrap();
-    let slot = server.slots.take("ns", None).unwrap();
+    let slot = server.slots.take("ns", "web", None).unwrap();
     let (running, told) = (server.running.clone(), server.told.clone());
     remote::serve(
         request,
@@ -125,7 +125,7 @@ async fn exec(State(server): State<Server>, request: Request) -> Response {
 }
 
 async fn forward(State(server): State<Server>, request: Request) -> Response {
-    let slot = server.slots.take("ns", None).unwrap();
+    let slot = server.slots.take("ns", "web", None).unwrap();
     let target = server.target.clone();
     portforward::serve(request, "ns/web".to_owned(), target, &server.sessions, slot)
 }

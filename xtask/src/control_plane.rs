@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow};
 
-pub use assets::{Assets, Flux, KUBERNETES_VERSION, cache_root, stderr_progress};
+pub use assets::{Assets, Flux, KUBERNETES_VERSION, Linters, cache_root, stderr_progress};
 pub use kubectl::{Output, run as run_kubectl};
 pub use plane::ControlPlane;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask crds`: the generated files follow the types in `src/api`.
+//! `cargo xtask crds`: the generated files follow the types in `src/api` and the table in `src/translate/support`.
 
 mod schema;
 
@@ -14,6 +14,9 @@ const CRDS: [&str; 3] = [
     "config/crd/virtual-kubelet.io_virtualkubeletconnectors.yaml",
     "charts/virtual-kubelet-connector/crds/virtual-kubelet.io_virtualkubeletconnectors.yaml",
 ];
+/// What ACI refuses, as a policy.
+const CONFIG_POLICY: &str = "config/policy/unsupported.yaml";
+const CHART_POLICY: &str = "charts/virtual-kubelet-connector/templates/policy-unsupported.yaml";
 const VALUES_SCHEMA: &str = "charts/virtual-kubelet-connector/values.schema.json";
 
 #[derive(clap::Args)]
@@ -24,12 +27,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let crd = crd()?;
+    let crd = vkc(&["crd"])?;
     let schema = schema::values_schema(&crd)?;
-    let files = CRDS.map(|file| (file, &crd));
+    let policies = [
+        (CONFIG_POLICY, vkc(&["pod-policy"])?),
+        (CHART_POLICY, vkc(&["pod-policy", "--template"])?),
+    ];
+    let files = CRDS.iter().map(|file| (*file, &crd));
+    let more = [(VALUES_SCHEMA, &schema)].into_iter();
+    let policies = policies.iter().map(|(file, text)| (*file, text));
     let root = workspace::root()?;
     let mut stale = Vec::new();
-    for (file, text) in files.into_iter().chain([(VALUES_SCHEMA, &schema)]) {
+    for (file, text) in files.chain(more).chain(policies) {
         let path = root.join(file);
         if fs::read_to_string(&path).is_ok_and(|present| present == *text) {
             continue;
@@ -51,7 +60,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn crd() -> Result<String> {
+/// What the operator's program prints.
+fn vkc(args: &[&str]) -> Result<String> {
     let output = workspace::cargo()?
         .args([
             "run",
@@ -59,17 +69,18 @@ fn crd() -> Result<String> {
             "--package=virtual-kubelet-connector",
             "--bin=vkc",
             "--",
-            "crd",
         ])
+        .args(args)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
+    let command = args.join(" ");
     ensure!(
         output.status.success(),
-        "vkc crd ended with {}",
+        "vkc {command} ended with {}",
         output.status
     );
-    ensure!(!output.stdout.is_empty(), "vkc crd printed nothing");
-    String::from_utf8(output.stdout).context("vkc crd printed no text")
+    ensure!(!output.stdout.is_empty(), "vkc {command} printed nothing");
+    String::from_utf8(output.stdout).with_context(|| format!("vkc {command} printed no text"))
 }

@@ -13,6 +13,9 @@ use xtask::workspace;
 
 /// Where releases are, without the tag.
 const REPOSITORY: &str = "ghcr.io/virtual-kubelet-connector/vkc";
+const SHIM_REPOSITORY: &str = "ghcr.io/virtual-kubelet-connector/vkc-shim";
+/// The most that the shim may be: each group that has it pulls it.
+const LARGEST_SHIM: u64 = 1_000_000;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(clap::Args)]
@@ -32,6 +35,9 @@ pub(crate) struct Args {
     /// Name of the image
     #[arg(long, default_value_t = format!("{REPOSITORY}:{VERSION}"))]
     name: String,
+    /// Name of the image of the shim
+    #[arg(long, default_value_t = format!("{SHIM_REPOSITORY}:{VERSION}"))]
+    shim_name: String,
     /// Write the image to this file as an OCI archive
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -67,9 +73,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         args.rust_image.clone()
     };
-    let id = build(args, base.as_deref())?;
+    let shim = build(args, base.as_deref(), &args.shim_name, Some("shim"))?;
+    check_shim(args)?;
+    println!("{} is {shim}", args.shim_name);
+    let id = build(args, base.as_deref(), &args.name, None)?;
     if args.twice {
-        let again = build(args, base.as_deref())?;
+        let again = build(args, base.as_deref(), &args.name, None)?;
         ensure!(
             id == again,
             "two builds of the same source differ: {id} and {again}"
@@ -87,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The image's ID: the digest of its configuration, and so of all that is in it.
-fn build(args: &Args, base: Option<&str>) -> Result<String> {
+fn build(args: &Args, base: Option<&str>, name: &str, target: Option<&str>) -> Result<String> {
     let epoch = git(&["log", "-1", "--format=%ct"]).unwrap_or_else(|| "0".to_owned());
     let revision = git(&["rev-parse", "HEAD"]).unwrap_or_default();
     let mut command = buildah();
@@ -105,7 +114,10 @@ fn build(args: &Args, base: Option<&str>) -> Result<String> {
         .arg(format!("--build-arg=PROFILE={}", args.profile))
         .arg(format!("--build-arg=VERSION={VERSION}"))
         .arg(format!("--build-arg=REVISION={revision}"))
-        .arg(format!("--tag={}", args.name));
+        .arg(format!("--tag={name}"));
+    if let Some(target) = target {
+        command.arg(format!("--target={target}"));
+    }
     if let Some(base) = base {
         command.arg(format!("--build-arg=RUST_IMAGE={base}"));
     }
@@ -115,7 +127,52 @@ fn build(args: &Args, base: Option<&str>) -> Result<String> {
         .status()
         .context("cannot run buildah")?;
     ensure!(status.success(), "buildah build ended with {status}");
-    inspect(args, "{{.FromImageID}}")
+    inspect(name, "{{.FromImageID}}")
+}
+
+/// That the image of the shim has it, that it is small, and that it runs.
+fn check_shim(args: &Args) -> Result<()> {
+    let container = call(buildah().args(["from", "--pull-never", &args.shim_name]))?;
+    let checked = (|| {
+        let root = PathBuf::from(call(buildah().args(["mount", &container]))?);
+        let size = root
+            .join("vkc-shim")
+            .metadata()
+            .context("/vkc-shim is not in the image")?
+            .len();
+        ensure!(
+            size <= LARGEST_SHIM,
+            "/vkc-shim has {size} bytes, more than {LARGEST_SHIM}"
+        );
+        println!("/vkc-shim has {size} bytes");
+        if machine() != args.platform {
+            println!("not run: this machine is {}", machine());
+            return Ok(());
+        }
+        let said = call(buildah().args([
+            "run",
+            "--runtime=runc",
+            "--network=none",
+            &container,
+            "--",
+            "/vkc-shim",
+            "--version",
+        ]))?;
+        ensure!(
+            said == format!("vkc-shim {VERSION}"),
+            "/vkc-shim --version said {said:?}"
+        );
+        Ok(())
+    })();
+    call(buildah().args(["rm", &container]))?;
+    checked
+}
+
+/// OCI's name of this machine's platform.
+fn machine() -> String {
+    std::env::consts::ARCH
+        .replace("x86_64", "linux/amd64")
+        .replace("aarch64", "linux/arm64")
 }
 
 /// Runs the program in the image as the image says, and looks at what else is promised of it.
@@ -129,7 +186,7 @@ fn check(args: &Args) -> Result<()> {
             VERSION.to_owned(),
         ),
     ] {
-        let found = inspect(args, template)?;
+        let found = inspect(&args.name, template)?;
         ensure!(
             found == expected,
             "the image's {template} is {found}, not {expected}"
@@ -156,9 +213,7 @@ fn in_container(args: &Args, container: &str) -> Result<()> {
             .len();
         ensure!(size >= at_least, "/{file} has only {size} bytes");
     }
-    let machine = std::env::consts::ARCH
-        .replace("x86_64", "linux/amd64")
-        .replace("aarch64", "linux/arm64");
+    let machine = machine();
     if machine != args.platform {
         println!("not run: this machine is {machine}");
         return Ok(());
@@ -189,8 +244,8 @@ fn in_container(args: &Args, container: &str) -> Result<()> {
     Ok(())
 }
 
-fn inspect(args: &Args, template: &str) -> Result<String> {
-    call(buildah().args(["inspect", "--type=image", "--format", template, &args.name]))
+fn inspect(name: &str, template: &str) -> Result<String> {
+    call(buildah().args(["inspect", "--type=image", "--format", template, name]))
 }
 
 fn buildah() -> Command {

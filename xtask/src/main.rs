@@ -5,6 +5,7 @@ mod chaos;
 mod crds;
 mod dev;
 mod image;
+mod lint;
 mod plane;
 mod test;
 
@@ -34,6 +35,8 @@ enum Task {
     Dev(dev::Args),
     /// Build the image with buildah, run what is in it, and check it
     Image(image::Args),
+    /// Look at the manifests, the chart, the Dockerfile and the workflows with linters that others have written
+    Lint(lint::Args),
     /// Run all tests; more arguments go to `cargo test`
     Test(test::Args),
 }
@@ -58,6 +61,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Task::Crds(args) => crds::run(&args),
         Task::Dev(args) => dev::run(args).await,
         Task::Image(args) => image::run(&args),
+        Task::Lint(args) => lint::run(&args).await,
         Task::Test(args) => test::run(&args),
     }
 }

@@ -85,6 +85,31 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{/* The token of the ServiceAccount, for the containers that mount it and for no other. */}}
+{{- define "vkc.tokenVolume" -}}
+- name: token
+  projected:
+    sources:
+    - serviceAccountToken:
+        path: token
+        expirationSeconds: 3600
+    - configMap:
+        name: kube-root-ca.crt
+        items:
+        - key: ca.crt
+          path: ca.crt
+    - downwardAPI:
+        items:
+        - path: namespace
+          fieldRef:
+            fieldPath: metadata.namespace
+{{- end -}}
+{{- define "vkc.tokenMount" -}}
+- name: token
+  mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+  readOnly: true
+{{- end -}}
+
 {{/* Not on a node that the operator itself keeps alive. */}}
 {{- define "vkc.affinity" -}}
 nodeAffinity:
@@ -166,7 +191,7 @@ kube-score/ignore: container-image-pull-policy
 {{/* A pod with kubectl, for hooks and tests. */}}
 {{- define "vkc.kubectlPod" -}}
 restartPolicy: Never
-# The token is in a volume of its own, so that it lasts an hour.
+# The token is in a volume of its own: only what mounts it has it.
 automountServiceAccountToken: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
@@ -185,22 +210,7 @@ tolerations:
 securityContext:
   {{- include "vkc.podSecurityContext" . | nindent 2 }}
 volumes:
-- name: token
-  projected:
-    sources:
-    - serviceAccountToken:
-        path: token
-        expirationSeconds: 3600
-    - configMap:
-        name: kube-root-ca.crt
-        items:
-        - key: ca.crt
-          path: ca.crt
-    - downwardAPI:
-        items:
-        - path: namespace
-          fieldRef:
-            fieldPath: metadata.namespace
+{{ include "vkc.tokenVolume" . }}
 {{- end -}}
 
 {{- define "vkc.kubectlContainer" -}}
@@ -213,7 +223,5 @@ resources:
 securityContext:
   {{- include "vkc.securityContext" . | nindent 2 }}
 volumeMounts:
-- name: token
-  mountPath: /var/run/secrets/kubernetes.io/serviceaccount
-  readOnly: true
+{{ include "vkc.tokenMount" . }}
 {{- end -}}

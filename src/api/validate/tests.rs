@@ -47,6 +47,20 @@ fn problems_name_the_field_and_the_remedy() {
             ],
         ),
         (
+            json!({"linux": {"node": {"capacity": {"pods": "1.5"}}}, "windows": {"containerGroup": {"requests": {"cpu": "-1"}}}}),
+            &[
+                r#"spec.windows.containerGroup.requests.cpu: "-1" is not a quantity; write a non-negative number such as 2, 500m or 1.5Gi"#,
+                "spec.linux.node.capacity.pods: the number of pods must be a whole number",
+            ],
+        ),
+        (
+            json!({"network": {"clusterDNS": ["10.0.0.10", "10.0.0.999"], "kubernetesServiceHost": "api.example.com:0"}}),
+            &[
+                r#"spec.network.clusterDNS: "10.0.0.999" is not an IP address"#,
+                r#"spec.network.kubernetesServiceHost: "api.example.com:0" is not a host such as api.example.com or api.example.com:6443"#,
+            ],
+        ),
+        (
             json!({"node": {"capacity": {"pods": "2500m"}}}),
             &["spec.node.capacity.pods: the number of pods must be a whole number"],
         ),

@@ -3,9 +3,11 @@
 use azure_core::http::{Method, Url};
 use bytes::Bytes;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::ArmClient;
 use crate::azure::error::{AzureError, ErrorClass};
+use crate::azure::json::json_length;
 use crate::azure::throttle::{CallPriority, Class, PermitRequest};
 
 /// Namespace of the resource provider.
@@ -59,14 +61,14 @@ impl Call {
 
     /// The same call with a body.
     pub(super) fn with<T: Serialize>(mut self, body: &T) -> Result<Self, AzureError> {
-        let body = serde_json::to_vec(body).map_err(|error| {
+        let body = written(body).map_err(|error| {
             let text = format!(
                 "the request cannot be written as JSON ({:?} error)",
                 error.classify()
             );
             AzureError::local(ErrorClass::Invalid, "UnwritableRequest", &text)
         })?;
-        self.body = Some(body.into());
+        self.body = Some(Bytes::from_owner(body));
         Ok(self)
     }
 
@@ -92,6 +94,13 @@ impl Call {
             group: self.url.path(),
         }
     }
+}
+
+/// `body` as JSON, which may hold Secrets: it is cleared when it is dropped, and was never copied to a larger place.
+fn written<T: Serialize>(body: &T) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(json_length(body)));
+    serde_json::to_writer(&mut *text, body)?;
+    Ok(text)
 }
 
 impl ArmClient {
@@ -148,5 +157,20 @@ impl ArmClient {
     /// The version of the container instance API that is spoken.
     pub(super) fn api_version(&self) -> &str {
         &self.endpoints.api_version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_body_of_a_request_is_written_once() {
+        let body = json!({"secureValue": "hush\n".repeat(1_000), "n": [1, 2.5, null]});
+        let text = written(&body).unwrap();
+        assert_eq!(*text, serde_json::to_vec(&body).unwrap());
+        assert_eq!(text.capacity(), text.len(), "it has not grown");
     }
 }

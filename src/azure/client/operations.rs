@@ -98,7 +98,22 @@ impl ArmClient {
         priority: CallPriority,
     ) -> Result<Option<ContainerGroup>, AzureError> {
         let call = Call::get("get_group", self.group_url(rg, &[name])?).at(priority);
-        match self.send(&call).await {
+        self.group(&call).await
+    }
+
+    /// [`ArmClient::get_group`] for a user. `asked_by`: see [`PermitRequest`].
+    pub async fn group_asked_for(
+        &self,
+        rg: &str,
+        name: &str,
+        asked_by: u64,
+    ) -> Result<Option<ContainerGroup>, AzureError> {
+        let call = Call::get("get_group", self.group_url(rg, &[name])?);
+        self.group(&call.asked_by(Some(asked_by))).await
+    }
+
+    async fn group(&self, call: &Call) -> Result<Option<ContainerGroup>, AzureError> {
+        match self.send(call).await {
             Ok(response) => parse(&response).map(Some),
             Err(error) if error.class == ErrorClass::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -388,16 +388,30 @@ fn the_list_is_sorted_and_names_the_generation() {
 }
 
 #[test]
-fn quantities_are_multiplied_in_the_users_unit() {
-    for (quantity, factor, product) in [
-        ("200", 2, "400"),
-        ("400Gi", 2, "800Gi"),
-        ("500m", 1, "500m"),
-        ("1.5Gi", 2, "3221225472"),
-        ("7", 0, "0"),
+fn quantities_are_added_in_the_users_unit() {
+    for (one, other, both) in [
+        ("200", "200", "400"),
+        ("400Gi", "400Gi", "800Gi"),
+        ("500m", "250m", "750m"),
+        ("1.5Gi", "1.5Gi", "3221225472"),
+        ("1Gi", "1", "1073741825"),
     ] {
-        assert_eq!(times(quantity, factor), product);
+        assert_eq!(sum(one, other), both);
     }
+}
+
+#[test]
+fn the_capacity_is_that_of_both_nodes() {
+    let mut case = Case::good();
+    case.spec = spec(&json!({
+        "publicIP": true,
+        "node": {"capacity": {"cpu": "10", "memory": "1.5Gi"}},
+        "windows": {"node": {"capacity": {"cpu": "4", "memory": "1Gi"}}},
+    }));
+    let capacity = case.status(1).capacity;
+    assert_eq!(capacity["cpu"], "14");
+    assert_eq!(capacity["memory"], "2684354560");
+    assert_eq!(capacity["pods"], "200");
 }
 
 #[test]

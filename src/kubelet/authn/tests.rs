@@ -229,3 +229,55 @@ async fn waiting_reviews_are_bounded_by_address_and_equal_ones_are_one() {
         .count();
     assert_eq!(busy, 200 - WAITING);
 }
+
+/// What is refused costs the API server nothing, and comes late.
+#[tokio::test(start_paused = true)]
+async fn who_brings_tokens_that_nobody_knows_is_reviewed_now_and_then() {
+    let asked = Arc::new(Mutex::new(0_u32));
+    let count = asked.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let count = count.clone();
+        async move {
+            let body = request.into_body().collect_bytes().await.unwrap();
+            let review: TokenReview = serde_json::from_slice(&body).unwrap();
+            *count.lock() += 1;
+            let known = review.spec.token == "known";
+            let status = json!({"authenticated": known, "user": {"username": "u"}});
+            let body = json!({"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": {}, "status": status});
+            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            Ok::<_, std::convert::Infallible>(Response::new(body))
+        }
+    });
+    let (_sender, none) = client_ca::channel();
+    let authenticator = &Authenticator::new(none, Client::new(service, "default"));
+    let ask = |last: u8, token: String| async move {
+        let header = format!("Bearer {token}");
+        let network = IpAddr::from([10, 0, 0, last]);
+        authenticator
+            .authenticate(network, &[], Some(&header))
+            .await
+    };
+    assert!(ask(1, "known".to_owned()).await.unwrap().is_some());
+    let begun = Instant::now();
+    for n in 0..100 {
+        let answer = ask(1, format!("unknown-{n}")).await;
+        assert!(matches!(answer, Ok(None) | Err(AuthnError::Busy)));
+    }
+    let took = begun.elapsed();
+    let reviewed = f64::from(*asked.lock() - 1);
+    let most = UNKNOWN_AT_ONCE + took.as_secs_f64() * UNKNOWN_A_SECOND;
+    assert!(reviewed <= most && most < 100.0, "{reviewed} of {most}");
+    assert!(took >= PENALTY * 10, "{took:?}");
+    // Tokens that are known, and others, are not meant.
+    assert!(ask(1, "known".to_owned()).await.unwrap().is_some());
+    assert!(ask(2, "other".to_owned()).await.unwrap().is_none());
+    // The memory of it is bounded.
+    for n in 0..2_000_u32 {
+        let network = IpAddr::from(n.to_be_bytes());
+        authenticator
+            .unknown
+            .lock()
+            .note(network, Duration::from_secs(9));
+    }
+    assert!(authenticator.unknown.lock().0.len() <= ADDRESSES);
+}

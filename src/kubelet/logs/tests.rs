@@ -43,6 +43,10 @@ impl Containers for Script {
         next.map(|content| content.replace(&format!("{T} "), ""))
     }
 
+    async fn address(&self, _: &PodKey) -> Result<Option<std::net::IpAddr>, AzureError> {
+        Ok(None)
+    }
+
     fn log_polls(&self) -> Arc<LogPollScheduler> {
         self.turns.clone()
     }
@@ -135,7 +139,7 @@ impl Rig {
             container: "c".to_owned(),
         };
         let options = options::parse(query, Timestamp::now()).unwrap();
-        let slot = self.slots.take("ns", None).unwrap();
+        let slot = self.slots.take("ns", "p", None).unwrap();
         self.logs.answer(target, options, slot).await
     }
 

@@ -1,14 +1,11 @@
 //! How much of logs' texts may be in memory at once: in the whole process, and of the containers of one namespace.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::super::api_error::ApiError;
+use crate::shares::{self, Full, Rooms};
 
 const MOST: usize = 96 << 20;
 /// Readers of one namespace who do not read on leave half of it to the others.
@@ -23,64 +20,36 @@ const WAIT: Duration = Duration::from_secs(10);
 
 /// The room for texts. Cheap to clone; all clones share it.
 #[derive(Debug, Clone)]
-pub struct Texts {
-    all: Arc<Semaphore>,
-    /// That of a namespace is here while somebody has some of it, or waits for it.
-    own: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
-}
+pub struct Texts(Rooms<String>);
 
 impl Default for Texts {
     fn default() -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(MOST / UNIT)),
-            own: Arc::default(),
-        }
+        Self(Rooms::new(MOST / UNIT, NAMESPACE / UNIT))
     }
 }
 
 /// Room for one text, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Room {
-    own: OwnedSemaphorePermit,
-    all: OwnedSemaphorePermit,
-}
+pub(super) struct Room(shares::Room);
 
 impl Texts {
     /// Room for a text of unknown length from `namespace`.
     pub(super) async fn room(&self, namespace: &str) -> Result<Room, ApiError> {
-        let deadline = Instant::now() + WAIT;
-        let own = "logs of this namespace are being read too slowly, and no more of them is kept in memory: read them to \
-                   their end, or stop reading them";
-        let own = take(self.own(namespace), deadline, own).await?;
-        let all = "too many logs are being read at once";
-        let all = take(self.all.clone(), deadline, all).await?;
-        Ok(Room { own, all })
-    }
-
-    fn own(&self, namespace: &str) -> Arc<Semaphore> {
-        let mut own = self.own.lock();
-        if let Some(known) = own.get(namespace).and_then(Weak::upgrade) {
-            return known;
-        }
-        own.retain(|_, room| room.strong_count() > 0);
-        let room = Arc::new(Semaphore::new(NAMESPACE / UNIT));
-        own.insert(namespace.to_owned(), Arc::downgrade(&room));
-        room
-    }
-}
-
-async fn take(
-    room: Arc<Semaphore>,
-    deadline: Instant,
-    refusal: &str,
-) -> Result<OwnedSemaphorePermit, ApiError> {
-    match timeout_at(deadline, room.acquire_many_owned(units(UNKNOWN))).await {
-        Ok(Ok(room)) => Ok(room),
-        // It is never closed.
-        Ok(Err(_)) | Err(_) => Err(ApiError {
-            retry_after: Some(5),
-            ..ApiError::new(http::StatusCode::TOO_MANY_REQUESTS, refusal)
-        }),
+        let (owner, deadline) = (namespace.to_owned(), Instant::now() + WAIT);
+        let room = self.0.take(owner, units(UNKNOWN), deadline).await;
+        room.map(Room).map_err(|full| {
+            let text = match full {
+                Full::Own => {
+                    "logs of this namespace are being read too slowly, and no more of them is kept in memory: read them to \
+                     their end, or stop reading them"
+                }
+                Full::All => "too many logs are being read at once",
+            };
+            ApiError {
+                retry_after: Some(5),
+                ..ApiError::new(http::StatusCode::TOO_MANY_REQUESTS, text)
+            }
+        })
     }
 }
 
@@ -88,18 +57,14 @@ async fn take(
 impl Texts {
     /// Bytes that nobody has.
     pub(super) fn free(&self) -> usize {
-        self.all.available_permits() * UNIT
+        self.0.free() * UNIT
     }
 }
 
 impl Room {
     /// It has turned out that `bytes` are enough.
     pub(super) fn shrink(&mut self, bytes: usize) {
-        for room in [&mut self.own, &mut self.all] {
-            let much = room.num_permits();
-            let enough = usize::try_from(units(bytes)).unwrap_or(much);
-            drop(room.split(much.saturating_sub(enough)));
-        }
+        self.0.shrink(bytes.div_ceil(UNIT));
     }
 }
 
@@ -134,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_namespace_leaves_half_to_the_others_and_is_forgotten_when_it_reads_nothing() {
+    async fn a_namespace_leaves_half_to_the_others() {
         let texts = Texts::default();
         let mut rooms = Vec::new();
         for _ in 0..NAMESPACE / UNKNOWN {
@@ -144,7 +109,6 @@ mod tests {
         rooms.push(texts.room("b").await.unwrap());
         rooms.clear();
         rooms.push(texts.room("c").await.unwrap());
-        assert_eq!(texts.own.lock().len(), 1);
         rooms.push(texts.room("a").await.unwrap());
     }
 }

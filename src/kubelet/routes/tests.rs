@@ -26,6 +26,10 @@ impl Containers for Nothing {
         Ok(String::new())
     }
 
+    async fn address(&self, _: &PodKey) -> Result<Option<std::net::IpAddr>, AzureError> {
+        Ok(None)
+    }
+
     fn log_polls(&self) -> Arc<LogPollScheduler> {
         Arc::default()
     }

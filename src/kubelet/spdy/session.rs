@@ -16,14 +16,15 @@ use super::frame::{
     Decoder, Frame, FrameError, put_data, put_goaway, put_ping, put_reset, put_syn_reply, reset,
 };
 use super::headers::{HeaderWriter, Headers};
+use super::parts::{Held, Room, part};
 use super::stream::{Control, Entry, Outgoing, Shared, Stream};
 
 /// Bytes read at a time: the largest part in which a stream's data comes.
 const READ: usize = 32 * 1024;
-/// Parts that wait for a stream's reader before the connection is read no further.
+/// Parts that wait for a stream's reader before the connection is read no further; of all streams together [`Room`] has some more.
 const STREAM_QUEUE: usize = 8;
-/// Parts that wait to be written.
-const DATA_QUEUE: usize = 16;
+/// Parts that wait to be written, of 64 KB at most.
+const DATA_QUEUE: usize = 4;
 /// Control frames that wait to be written. Who makes more wait floods us.
 const CONTROL_QUEUE: usize = 1024;
 /// Bytes collected for one write.
@@ -140,6 +141,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Send>(
             last: 0,
             limits,
             clock: &clock,
+            room: Room::new(),
         }
         .run(input)
     );
@@ -179,6 +181,7 @@ struct Reading<'a> {
     last: u32,
     limits: Limits,
     clock: &'a Clock,
+    room: Room,
 }
 
 impl Reading<'_> {
@@ -253,6 +256,7 @@ impl Reading<'_> {
             }
             let entry = Entry {
                 inbound: (!fin).then_some(inbound),
+                held: Held::default(),
                 writing: true,
                 gone: gone.clone().drop_guard(),
             };
@@ -273,16 +277,27 @@ impl Reading<'_> {
         if id > self.last {
             return self.control(Control::Reset(id, reset::INVALID_STREAM));
         }
-        let inbound = self
-            .shared
-            .open
-            .lock()
-            .get(&id)
-            .and_then(|entry| entry.inbound.clone());
+        let entry = self.shared.open.lock().get(&id).map(|entry| {
+            let inbound = entry.inbound.clone();
+            (inbound, entry.held.clone())
+        });
         // Without an entry the stream ended a moment ago: the client does not know yet.
-        let Some(inbound) = inbound else {
+        let Some((Some(inbound), held)) = entry else {
             return Ok(());
         };
+        let room = loop {
+            if let Some(room) = self.room.take(Instant::now() + self.limits.stall).await {
+                break room;
+            }
+            // All that there is waits for readers: the stream that has most of it goes, whichever that is.
+            let longest = self.longest().unwrap_or(id);
+            self.shared.open.lock().remove(&longest);
+            self.control(Control::Reset(longest, reset::FLOW_CONTROL_ERROR))?;
+            if longest == id {
+                return Ok(());
+            }
+        };
+        let bytes = part(bytes, room, held);
         // A reader that is gone wants no data; that is no fault of the client's.
         if tokio::time::timeout(self.limits.stall, inbound.send(bytes))
             .await
@@ -292,6 +307,13 @@ impl Reading<'_> {
             return self.control(Control::Reset(id, reset::FLOW_CONTROL_ERROR));
         }
         Ok(())
+    }
+
+    /// The stream that has most in memory.
+    fn longest(&self) -> Option<u32> {
+        let open = self.shared.open.lock();
+        let held = open.iter().map(|(id, entry)| (entry.held.count(), *id));
+        held.max().map(|(_, id)| id)
     }
 
     fn control(&self, control: Control) -> Result<(), SessionError> {

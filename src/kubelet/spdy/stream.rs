@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::frame::reset;
 use super::headers::Headers;
+use super::parts::Held;
 
 /// The stream, or its connection, is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +39,8 @@ pub(super) enum Outgoing {
 pub(super) struct Entry {
     /// `None` once the client has sent its end.
     pub(super) inbound: Option<mpsc::Sender<Bytes>>,
+    /// What of it is in memory.
+    pub(super) held: Held,
     /// False once we have sent ours.
     pub(super) writing: bool,
     /// Tells the stream's holders when the entry goes before both ends were sent.

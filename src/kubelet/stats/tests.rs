@@ -23,6 +23,10 @@ impl Containers for Monitor {
         Ok(String::new())
     }
 
+    async fn address(&self, _: &PodKey) -> Result<Option<std::net::IpAddr>, AzureError> {
+        Ok(None)
+    }
+
     fn log_polls(&self) -> Arc<LogPollScheduler> {
         Arc::default()
     }

@@ -18,6 +18,7 @@ use crate::azure::throttle::{CallPriority, PollDemand, PollInterval};
 use crate::pods::backend::Create;
 use crate::pods::engine::Presence;
 use crate::pods::prober::Ask;
+use crate::pods::watch::Weighed;
 use crate::provider::{
     Deleted, EndLogs, Ensured, GroupSummary, ProbeAnswer, ProbeCall, Slot, Unreached,
 };
@@ -283,7 +284,14 @@ fn applied_with(uid: &str, change: impl FnOnce(&mut serde_json::Value)) -> Chang
     });
     change(&mut pod);
     let pod: Pod = serde_json::from_value(pod).unwrap();
-    Change::Applied(Box::new(facts(&pod).unwrap()), Arc::new(pod))
+    let facts = Box::new(facts(&pod).unwrap());
+    Change::Applied(
+        facts,
+        Some(Weighed {
+            pod: Arc::new(pod),
+            bytes: 1_000,
+        }),
+    )
 }
 
 fn applied(uid: &str) -> Change {
@@ -625,24 +633,23 @@ async fn a_large_pod_that_waits_is_not_in_memory() {
     let set = |suspended| rig.settings.send_modify(|now| now.suspended = suspended);
     set(true);
     rig.moment().await;
-    let mut kept = Vec::new();
-    for (uid, variables) in [("small", 10), ("large", 60_000)] {
-        let change = applied_with(uid, |pod| {
-            let env = (0..variables).map(|n| json!({"name": format!("A{n}")}));
-            pod["spec"]["containers"][0]["env"] = env.collect();
-        });
-        if let Change::Applied(_, pod) = &change {
-            kept.push(Arc::downgrade(pod));
-        }
-        rig.send(change);
-    }
+    let small = applied("small");
+    let Change::Applied(_, Some(kept)) = &small else {
+        panic!("{small:?}");
+    };
+    let kept = Arc::downgrade(&kept.pod);
+    rig.send(small);
+    let Change::Applied(facts, _) = applied("large") else {
+        panic!("another change");
+    };
+    rig.send(Change::Applied(facts, None));
     rig.pass(1).await;
-    let kept: Vec<_> = kept.iter().map(|pod| pod.strong_count() > 0).collect();
-    assert_eq!(kept, [true, false]);
+    assert!(kept.strong_count() > 0);
     set(false);
     rig.pass(1).await;
     let counts = ["create", "large g-large"].map(|call| rig.fake.count(call));
     assert_eq!(counts, [2, 1]);
+    assert_eq!(kept.strong_count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

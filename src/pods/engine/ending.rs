@@ -3,7 +3,7 @@
 //!
 //! As a kubelet does it (Kubernetes, "Pod Lifecycle: Termination of Pods"): the grace period begins with the delete and
 //! covers the hooks; at its end the rest is killed, here by the deletion of the group. Each step is on record in the pod's
-//! status before it is taken, so that none is taken twice.
+//! status before it is taken, so that none is taken twice. Sidecars come when all other containers have ended (KEP-753).
 
 use std::time::Duration;
 
@@ -15,7 +15,9 @@ use super::stage::{Afterwards, Removal, Stage, Why};
 use super::{Effect, Engine, Now, Operation, cadence};
 use crate::pods::queue::Priority;
 use crate::provider::Unreached;
-use crate::translate::{EndStep, PodKey, has_ended, status_of_group};
+use crate::translate::{
+    EndStep, PodFacts, PodKey, has_ended, only_sidecars_run, sidecars_have_ended, status_of_group,
+};
 
 /// Containers that nobody can send a signal get this long after their pod was deleted: what sends them requests learns of
 /// the deletion meanwhile.
@@ -66,8 +68,7 @@ impl Engine {
         if let Some(afterwards) = afterwards {
             return record.finish(now, afterwards);
         }
-        record.put_on_record(now, EndStep::Signalled, effects);
-        record.set_ending(Ending::Signal);
+        record.signal_next(now, effects);
     }
 
     /// SIGTERM has been sent to the containers of a pod but those `unreached`.
@@ -101,7 +102,7 @@ impl Engine {
         if removal.ending != Ending::Signal {
             return;
         }
-        let until = if unreached.len() < removal.running().len() {
+        let until = if unreached.len() < in_turn(&pod.facts, removal).len() {
             deletion.at
         } else {
             let began = pod.facts.deletion_began().unwrap_or(now.wall);
@@ -195,27 +196,57 @@ impl Record {
         if matches!(removal.ending, Ending::Over) {
             return false;
         }
-        if removal.running().is_empty() || has_ended(&pod.facts, group) {
+        let facts = &pod.facts;
+        let sidecars_turn = has_ended(facts, group) || only_sidecars_run(facts, group);
+        if removal.running().is_empty() || sidecars_turn && sidecars_have_ended(facts, group) {
             self.set_ending(Ending::Over);
             return false;
         }
-        if removal.ending != Ending::Poll {
-            return true;
-        }
-        match (pod.facts.ending, pod.facts.deletion) {
-            (Some(EndStep::Signalled), Some(deletion)) => {
-                self.set_ending(Ending::Drain(deletion.at));
+        let waits = match (removal.ending, facts.deletion) {
+            (Ending::Poll, Some(deletion)) => deletion.at,
+            (Ending::Drain(_), _) if sidecars_turn && !facts.is_sidecars_turn() => {
+                self.begin_with_sidecars(now, effects);
+                return true;
             }
-            (None, _) if pod.facts.has_pre_stop => {
+            _ => return true,
+        };
+        match facts.ending {
+            Some(EndStep::SidecarsSignalled) => self.set_ending(Ending::Drain(waits)),
+            Some(EndStep::SidecarsPreStop) => self.signal_next(now, effects),
+            _ if sidecars_turn => self.begin_with_sidecars(now, effects),
+            Some(EndStep::Signalled) => self.set_ending(Ending::Drain(waits)),
+            None if facts.has_pre_stop => {
                 self.put_on_record(now, EndStep::PreStop, effects);
                 self.set_ending(Ending::PreStop);
             }
-            _ => {
-                self.put_on_record(now, EndStep::Signalled, effects);
-                self.set_ending(Ending::Signal);
-            }
+            Some(EndStep::PreStop) | None => self.signal_next(now, effects),
         }
         true
+    }
+
+    /// All containers but sidecars have ended.
+    fn begin_with_sidecars(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.facts().is_some_and(|facts| facts.has_pre_stop) {
+            self.put_on_record(now, EndStep::SidecarsPreStop, effects);
+            self.set_ending(Ending::PreStop);
+        } else {
+            self.signal(now, EndStep::SidecarsSignalled, effects);
+        }
+    }
+
+    /// The hooks of those whose turn it is have ended, if there were any.
+    fn signal_next(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let step = if self.facts().is_some_and(PodFacts::is_sidecars_turn) {
+            EndStep::SidecarsSignalled
+        } else {
+            EndStep::Signalled
+        };
+        self.signal(now, step, effects);
+    }
+
+    fn signal(&mut self, now: Now, step: EndStep, effects: &mut Vec<Effect>) {
+        self.put_on_record(now, step, effects);
+        self.set_ending(Ending::Signal);
     }
 
     /// Writes into the pod's status that the step is taken.
@@ -232,18 +263,26 @@ impl Record {
     }
 }
 
+/// The running containers whose turn it is to end.
+fn in_turn(facts: &PodFacts, removal: &Removal) -> Vec<String> {
+    let mut names = removal.running();
+    names.retain(|name| facts.sidecars().any(|it| it == name) == facts.is_sidecars_turn());
+    names
+}
+
 /// The next step to the end of the pod; `None` when its group is to be deleted now.
 pub(super) fn step(record: &Record, removal: &Removal, now: Now) -> Option<Next> {
     if removal.why != Why::PodDeleted || removal.accepted {
         return None;
     }
+    let facts = record.facts()?;
     let left = record.grace_left(now)?;
     let deadline = now.mono + left;
     let next = match removal.ending {
         Ending::Over => return None,
         Ending::PreStop | Ending::Signal if record.is_unwritten() => timer(deadline),
-        Ending::PreStop => at(record, Operation::RunPreStop(removal.running())),
-        Ending::Signal => at(record, Operation::SendSignal(removal.running())),
+        Ending::PreStop => at(record, Operation::RunPreStop(in_turn(facts, removal))),
+        Ending::Signal => at(record, Operation::SendSignal(in_turn(facts, removal))),
         Ending::Poll => poll(record, Priority::Transition, Duration::ZERO),
         Ending::Drain(until) => {
             let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();

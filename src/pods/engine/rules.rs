@@ -17,6 +17,10 @@ const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the speci
 const ANOTHER: &str = "AnotherControlPlane";
 const ANOTHER_MESSAGE: &str = "The container group is not deleted: another control plane works with the same container groups. \
                                The connector's condition OrphansFound says how to go on";
+const UNPROVISIONED: &str = "ProvisioningFailed";
+/// ARM has no delete with a condition, and answers a delete with the last state of the group.
+const STARTED_LATE: &str = "Azure started the container group after it had given it up, while the group was being deleted; what has \
+                            run is not run again";
 /// Polls that fail before a pod is ended at its deadline without one.
 const DEADLINE_POLLS: u32 = 3;
 /// Rules lead from one to the next; more than this cannot follow one another.
@@ -223,7 +227,7 @@ impl Record {
 
     /// What follows when the group is gone.
     fn removed(&mut self, now: Now, removal: &Removal, effects: &mut Vec<Effect>) {
-        let had_group = removal.had_group;
+        let (had_group, once) = (removal.had_group, self.ends());
         let Some(pod) = &mut self.pod else { return };
         let host_ip = pod.host_ip.clone();
         let (host_ip, last) = (host_ip.as_deref(), removal.last.as_deref());
@@ -240,6 +244,13 @@ impl Record {
                 let status =
                     status_failed(facts, last, DEADLINE, DEADLINE_MESSAGE, host_ip, now.wall);
                 pod.write(status, effects);
+                self.finish(now, Afterwards::Rest);
+            }
+            Why::Unprovisioned if once && removal.cut_short() => {
+                let (reason, facts) = (UNPROVISIONED, &pod.facts);
+                let status = status_failed(facts, last, reason, STARTED_LATE, host_ip, now.wall);
+                pod.write(status, effects);
+                effects.push(pod.event(true, reason, STARTED_LATE.to_owned()));
                 self.finish(now, Afterwards::Rest);
             }
             Why::Replace | Why::Unprovisioned => self.make_again(now),

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::ending::Ending;
 use super::{Now, Operation};
 use crate::azure::model::ContainerGroup;
-use crate::translate::running_containers;
+use crate::translate::{containers_have_run, running_containers};
 
 /// Where a record is on its way.
 #[derive(Debug, Clone)]
@@ -130,6 +130,11 @@ impl Removal {
     /// Whether a look comes before the next delete: what has started after all is not run a second time.
     pub(super) fn looks_first(&self) -> bool {
         self.why == Why::Unprovisioned && self.unseen && !self.accepted
+    }
+
+    /// Whether the last that was heard of the group is that its containers had started.
+    pub(super) fn cut_short(&self) -> bool {
+        self.last.as_deref().is_some_and(containers_have_run)
     }
 
     /// Whether another group is made afterwards.

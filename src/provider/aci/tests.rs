@@ -354,11 +354,45 @@ async fn a_log_that_cannot_be_read_is_left_out_and_the_group_is_read_all_the_sam
     let world = Arc::new(World::default());
     let (aci, _emulator) = emulated(&Limiters::new(), &world).await;
     let end = crate::translate::ContainerEnd {
+        by_log: true,
         container: "c".to_owned(),
         id: "aci://1".to_owned(),
     };
     let read = aci.read_logs("gone", &[end]).await.unwrap();
     assert_eq!((read.logs, read.group), (Vec::new(), None));
+}
+
+#[tokio::test]
+async fn sessions_in_a_container_with_the_shim_begin_with_it() {
+    let world = Arc::new(World::default());
+    let (aci, _emulator) = emulated(&Limiters::new(), &world).await;
+    let key = PodKey {
+        namespace: "d".to_owned(),
+        name: "p".to_owned(),
+        uid: "u".to_owned(),
+    };
+    let name = aci.group_name(&key);
+    // Nobody has said anything of it, and there is none.
+    assert_eq!(aci.shell(&key, "c").await.unwrap(), "/bin/sh");
+    let container = |name: &str, command: Value| {
+        let resources = json!({"requests": {"cpu": 1.0, "memoryInGB": 1.0}});
+        let properties = json!({"image": "i", "command": command, "resources": resources});
+        json!({"name": name, "properties": properties})
+    };
+    let with = container("c", json!(["/.vkc/bin/vkc-shim", "run", "--", "x"]));
+    let group = json!({"location": "eastus", "properties": {
+        "osType": "Linux",
+        "containers": [with, container("other", json!(["x"]))],
+    }});
+    let group: ContainerGroup = serde_json::from_value(group).unwrap();
+    let put = aci.arm.put_group(&aci.scope.resource_group, &name, &group);
+    put.await.unwrap();
+    // As after a restart of this process: it looks, once.
+    assert_eq!(aci.shell(&key, "c").await.unwrap(), "/.vkc/bin/sh");
+    assert_eq!(aci.shell(&key, "other").await.unwrap(), "/bin/sh");
+    assert_eq!(aci.shims.has(&name, "c"), Some(true));
+    aci.delete(&name).await.unwrap();
+    assert_eq!(aci.shims.has(&name, "c"), None);
 }
 
 #[tokio::test]

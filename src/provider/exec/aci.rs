@@ -11,16 +11,18 @@ use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, remark};
 use crate::api::Os;
 use crate::azure::AzureError;
 use crate::azure::exec::Socket;
-use crate::azure::throttle::asked_by;
+use crate::azure::throttle::{CallPriority, asked_by};
 use crate::provider::Aci;
 use crate::translate::PodKey;
+use vkc_shim::spec::SHELL as SHIM_SHELL;
 
 /// How long the client's terminal has to tell its size: ACI takes it at the start or never.
 const SIZE: Duration = Duration::from_millis(300);
 /// Told to who attaches with an input.
 const NO_INPUT: &str =
     "Azure shows the output of a container and takes no input for it: use kubectl exec -i";
-/// The shell that every command goes through on Linux.
+/// The shell that every command goes through on Linux, except where the shim is: that becomes this shell, with the rights and the
+/// environment of the container's program.
 const SHELL: &str = "/bin/sh";
 
 impl Aci {
@@ -55,13 +57,16 @@ impl Aci {
             let (console, driver) = parts(socket);
             return drive(driver, dialog::raw(console, settings, streams)).await;
         }
-        let socket = self.open(pod, container, SHELL, size, asked).await?;
+        let shell = self.shell(pod, container).await?;
+        let socket = self.open(pod, container, shell, size, asked).await?;
         let mark = Mark::new(RandomState::new().hash_one(container));
         let (console, driver) = parts(socket);
         let run = dialog::run(console, settings, &mark, command, &mut streams);
         match drive(driver, run).await {
             // An image without `/bin/sh` may still have the one program that was asked for.
-            Err(ExecError::NoShell(_)) if command.tty && command.argv.len() == 1 => {
+            Err(ExecError::NoShell(_))
+                if command.tty && command.argv.len() == 1 && shell == SHELL =>
+            {
                 let socket = self.open(pod, container, program, size, asked).await?;
                 let (console, driver) = parts(socket);
                 drive(driver, dialog::raw(console, settings, streams)).await
@@ -79,8 +84,9 @@ impl Aci {
         pod: &PodKey,
         container: &str,
     ) -> Result<Exit, ExecError> {
+        let shell = self.shell(pod, container).await?;
         let socket = self
-            .open(pod, container, SHELL, TerminalSize::default(), None)
+            .open(pod, container, shell, TerminalSize::default(), None)
             .await?;
         let mark = Mark::new(RandomState::new().hash_one(container));
         let (console, driver) = parts(socket);
@@ -111,6 +117,30 @@ impl Aci {
         }
         let (console, driver) = parts(socket);
         drive(driver, follow(console, tty, streams)).await
+    }
+
+    /// The shell of a container. Nothing else is ever started in one with the shim: Azure starts it with the rights that the
+    /// container begins with, which are root's where the shim needs them.
+    pub(in crate::provider) async fn shell(
+        &self,
+        pod: &PodKey,
+        container: &str,
+    ) -> Result<&'static str, AzureError> {
+        let name = self.group_name(pod);
+        let has_shim = match self.shims.has(&name, container) {
+            Some(has_shim) => has_shim,
+            None => {
+                let group = &self.scope.resource_group;
+                let seen = self
+                    .arm
+                    .look_at_group(group, &name, CallPriority::Interactive);
+                if let Some(seen) = seen.await? {
+                    self.shims.note(&name, &seen);
+                }
+                self.shims.has(&name, container).unwrap_or_default()
+            }
+        };
+        Ok(if has_shim { SHIM_SHELL } else { SHELL })
     }
 
     async fn open(

@@ -7,14 +7,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service as ApiService;
-use kube::Client;
+use k8s_openapi::api::core::v1::{Service as ApiService, ServiceSpec};
 use kube::api::{Api, ListParams};
+use kube::core::Request;
+use kube::{Client, Resource as _};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::CALL;
 use crate::kube::call;
+use crate::kube::sent::each;
 use crate::provider::Failure;
 use crate::translate::{KUBERNETES, KUBERNETES_NAMESPACE, Service};
 
@@ -23,6 +26,31 @@ const FRESH: Duration = Duration::from_millis(100);
 /// The address of the API server does not change.
 const KUBERNETES_FRESH: Duration = Duration::from_secs(30);
 const NAMESPACES: usize = 256;
+/// Bytes of the services of a namespace, as the API server writes them: some five thousand.
+const MOST: usize = 8 << 20;
+
+/// What is read of a service.
+#[derive(Deserialize)]
+struct ServicePart {
+    metadata: Named,
+    spec: Option<ServiceSpec>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+}
+
+impl From<ServicePart> for ApiService {
+    fn from(part: ServicePart) -> Self {
+        let mut service = Self {
+            spec: part.spec,
+            ..Self::default()
+        };
+        service.metadata.name = part.metadata.name;
+        service
+    }
+}
 
 type List = Arc<[Service]>;
 
@@ -32,6 +60,15 @@ struct Cell<T>(tokio::sync::Mutex<Option<(Instant, Result<T, Failure>)>>);
 impl<T: Clone> Cell<T> {
     fn new() -> Self {
         Self(tokio::sync::Mutex::new(None))
+    }
+
+    /// Whether its answer is of no use any more; while one asks it is.
+    fn is_stale(&self, fresh: Duration) -> bool {
+        let now = Instant::now();
+        self.0.try_lock().is_ok_and(|answer| {
+            let asked = answer.as_ref().map(|(asked, _)| *asked);
+            asked.is_some_and(|asked| asked + fresh < now)
+        })
     }
 
     /// The answer, if it was asked for no longer than `fresh` ago, else what `ask` brings. One asks at a time.
@@ -76,6 +113,8 @@ impl Services {
     pub(super) async fn of(&self, namespace: &str) -> Result<List, Failure> {
         let cell = {
             let mut lists = self.lists.lock();
+            // Nobody needs the lists of before, which may be long.
+            lists.retain(|of, cell| of == namespace || !cell.is_stale(FRESH));
             if lists.len() >= NAMESPACES && !lists.contains_key(namespace) {
                 lists.clear();
             }
@@ -86,12 +125,31 @@ impl Services {
     }
 
     async fn list(&self, namespace: &str) -> Result<List, Failure> {
-        let api = Api::<ApiService>::namespaced(self.client.clone(), namespace);
         // From the API server's cache, as a kubelet's watch begins.
         let params = ListParams::default().match_any();
-        let found = call::call("list services", CALL, api.list(&params)).await;
-        let found = found.map_err(|error| unreadable(namespace, &error))?;
-        let mut services: Vec<Service> = found.items.iter().filter_map(Service::of).collect();
+        let list = Request::new(ApiService::url_path(&(), Some(namespace))).list(&params);
+        let (mut services, mut bytes) = (Vec::<Service>::new(), 0_usize);
+        let read = async {
+            let list = list.map_err(kube::Error::BuildRequest)?;
+            let take = |part: ServicePart, length| {
+                bytes = bytes.saturating_add(length);
+                if bytes <= MOST {
+                    services.extend(Service::of(&part.into()));
+                }
+            };
+            each(&self.client, list, take).await
+        };
+        let read = call::call("list services", CALL, read).await;
+        read.map_err(|error| unreadable(namespace, &error))?;
+        if bytes > MOST {
+            return Err(Failure::reference(
+                "ServicesTooLarge",
+                format!(
+                    "the services of namespace {namespace} have {bytes} bytes, of which {MOST} are read for the environment of \
+                     pods; set enableServiceLinks: false"
+                ),
+            ));
+        }
         services.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(services.into())
     }
@@ -141,6 +199,31 @@ mod tests {
         assert_eq!(get().await, Ok(0), "it began 90 ms ago");
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(get().await, Ok(1));
+    }
+
+    /// Two services, each as long as the namespace says, in kilobytes.
+    #[tokio::test(start_paused = true)]
+    async fn lists_are_bounded_and_not_kept() {
+        let server = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            let namespace = request.uri().path().split('/').nth(4).unwrap().to_owned();
+            let long = "x".repeat(namespace.parse::<usize>().unwrap() << 10);
+            let service = serde_json::json!({
+                "metadata": {"name": "s", "annotations": {"long": long}},
+                "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 80}]},
+            });
+            let list = serde_json::json!({"kind": "ServiceList", "metadata": {}, "items": [service, service]});
+            let body = kube::client::Body::from(list.to_string().into_bytes());
+            Ok::<_, std::convert::Infallible>(http::Response::new(body))
+        });
+        let services = Services::new(Client::new(server, "default"), None);
+        let found = services.of("100").await.unwrap();
+        assert_eq!((found.len(), &*found[0].name), (2, "s"));
+        assert!(services.of("3500").await.is_ok());
+        let failure = services.of("4200").await.unwrap_err();
+        assert_eq!(failure.reason, "ServicesTooLarge");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        services.of("1").await.unwrap();
+        assert_eq!(services.lists.lock().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -72,7 +72,77 @@ fn slow_server() -> KubeReferences {
                 .unwrap(),
         )
     });
-    KubeReferences::new(Client::new(service, "default"), None)
+    of(Client::new(service, "default"))
+}
+
+/// With room of its own: other tests of this process have theirs.
+fn of(client: Client) -> KubeReferences {
+    KubeReferences {
+        room: Room::default(),
+        ..KubeReferences::new(client, None)
+    }
+}
+
+/// An API server whose Secrets have as many kilobytes as their names say.
+fn large_server() -> KubeReferences {
+    let service = tower::service_fn(|request: Request<Body>| async move {
+        let name = request.uri().path().rsplit('/').next().unwrap().to_owned();
+        let length: usize = name.rsplit('-').next().unwrap().parse().unwrap();
+        let content = "A".repeat((length << 10) / 3 * 4);
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"managedFields": [{}]}, "data": {"k": content}});
+        Ok::<_, Infallible>(Response::new(Body::from(secret.to_string().into_bytes())))
+    });
+    of(Client::new(service, "default"))
+}
+
+async fn read(
+    server: &KubeReferences,
+    namespace: &str,
+    names: impl IntoIterator<Item = String>,
+) -> Result<Resolved, Failure> {
+    let references: Vec<_> = names.into_iter().map(Reference::Secret).collect();
+    let mut pod = Pod::default();
+    pod.metadata.namespace = Some(namespace.into());
+    let mut resolved = Resolved::default();
+    let read = server.resolve(&pod, &references, &mut resolved).await;
+    read.map(|()| resolved)
+}
+
+/// A thousand Secrets of a megabyte, of which a group has room for three.
+#[tokio::test]
+async fn what_a_pod_refers_to_has_a_bounded_number_of_bytes() {
+    let server = large_server();
+    let names = |many: usize| (0..many).map(|n| format!("s{n}-1000"));
+    let failure = read(&server, "ns", names(1_000)).await.unwrap_err();
+    assert_eq!(
+        (failure.reason, failure.kind),
+        ("ReferencesTooLarge", super::super::FailureKind::Reference)
+    );
+    assert!(failure.message.contains("16 MB"), "{failure}");
+    assert_eq!(server.room.held.free(), HELD);
+    assert!(read(&server, "ns", names(16)).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_many_pods_refer_to_is_shared_out_by_namespace() {
+    let server = large_server();
+    let pod = || (0..10).map(|n| format!("s{n}-1000"));
+    let mut kept = Vec::new();
+    let refused = loop {
+        match read(&server, "greedy", pod()).await {
+            Ok(resolved) => kept.push(resolved),
+            Err(failure) => break failure,
+        }
+    };
+    assert_eq!(refused.reason, "ReferencesWait");
+    assert!(refused.kind.is_transient());
+    assert_eq!(kept.len(), 3);
+    // Others find room, and small ones need none.
+    kept.push(read(&server, "modest", pod()).await.unwrap());
+    let small = (0..100).map(|n| format!("s{n}-10"));
+    assert!(read(&server, "greedy", small).await.is_ok());
+    kept.clear();
+    assert_eq!(server.room.held.free(), HELD);
 }
 
 async fn resolve(names: &[&str]) -> (Result<(), Failure>, Resolved, Duration) {

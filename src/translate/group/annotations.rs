@@ -25,6 +25,16 @@ const PREFIXES: [&str; 3] = [
     "microsoft.containerinstance.virtualnode.",
 ];
 
+/// Whether `pod` has a policy of confidential computing, well written or not.
+pub(super) fn has_policy(pod: &Pod) -> bool {
+    let all = pod.metadata.annotations.iter().flatten();
+    let is_it = |key: &str| {
+        let mut known = ANNOTATIONS.iter().filter(|it| it.key == CCE_POLICY);
+        known.any(|it| it.key == key || it.aliases.contains(&key))
+    };
+    all.into_iter().any(|(key, _)| is_it(key))
+}
+
 /// One annotation of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Annotation {

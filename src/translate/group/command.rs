@@ -1,26 +1,39 @@
 //! The command of a container: ACI's replaces the image's entry point and its arguments, and knows no directory to start in.
 
 use k8s_openapi::api::core::v1::Container;
+use zeroize::Zeroizing;
 
 use super::budget::{Amount, Exceeded, Of};
-use super::env::Environment;
+use super::env::{Environment, Words};
 use super::review::Review;
+use super::shim::Part;
 
 const ELSEWHERE: &str = "spec.containers[].workingDir";
 /// What a shell is told in front of a directory and a command.
 const CHANGE: [&str; 3] = ["/bin/sh", "-c", "cd -- \"$0\" && exec \"$@\""];
 
-/// The words that container `index` is to run; none for those of its image.
+const NOTHING: &str = "neither the pod nor the image says what to run; set command";
+
+/// The words that container `index` is to run; none for those of its image, and none where the shim has them in `part`.
 pub(super) fn command(
     container: &Container,
     index: usize,
     environment: &Environment<'_>,
+    part: &mut Part,
     review: &mut Review,
 ) -> Vec<String> {
     let args = container.args.as_deref().unwrap_or_default();
     let command = container.command.as_deref().unwrap_or_default();
     let name = container.image.as_deref().unwrap_or_default();
     let directory = container.working_dir.as_deref().unwrap_or_default();
+    let own = environment.command(command.iter().chain(args), index, review);
+    if own.hidden {
+        part.need();
+    }
+    if part.is_needed() {
+        by_shim(container, index, own, part, review);
+        return Vec::new();
+    }
     let asks_image = !directory.is_empty() || (command.is_empty() && !args.is_empty());
     let image = if asks_image && !name.is_empty() {
         review.image(name)
@@ -48,13 +61,43 @@ pub(super) fn command(
             let _ = add(&image.command, &mut words, &path, review);
         }
     }
-    words.extend(environment.command(command.iter().chain(args), index, review));
+    words.extend(own.all.iter().map(|word| (**word).clone()));
     if change && words.len() == before {
         let path = format!("spec.containers[{index}].command");
-        let message = "neither the pod nor the image says what to run; set command";
-        review.refuse(path, message.to_owned());
+        review.refuse(path, NOTHING.to_owned());
     }
     words
+}
+
+/// Gives the shim what container `index` is to run, `own` and what the image says, and where.
+fn by_shim(container: &Container, index: usize, own: Words, part: &mut Part, review: &mut Review) {
+    let some = |words: &Option<Vec<String>>| words.as_ref().is_some_and(|it| !it.is_empty());
+    let name = container.image.as_deref().unwrap_or_default();
+    let mut words = Vec::new();
+    if !some(&container.command) && !name.is_empty() {
+        let path = format_args!("spec.containers[{index}].image");
+        let Some(image) = review.image(name) else {
+            return;
+        };
+        let _ = add(&image.entry_point, &mut words, &path, review);
+        if !some(&container.args) {
+            let _ = add(&image.command, &mut words, &path, review);
+        }
+    }
+    let hidden = own.hidden;
+    let words: Vec<_> = words
+        .into_iter()
+        .map(Zeroizing::new)
+        .chain(own.all)
+        .collect();
+    if words.is_empty() {
+        let path = format!("spec.containers[{index}].command");
+        review.refuse(path, NOTHING.to_owned());
+    }
+    if let Some(directory) = container.working_dir.as_deref().filter(|it| !it.is_empty()) {
+        part.start_in(directory, index, review);
+    }
+    part.command(&words, hidden);
 }
 
 /// Adds what an image says, which is paid for.

@@ -9,6 +9,7 @@ use super::kubelet::NEVER_PULL;
 use super::probes::Probes;
 use super::resources::{Need, need};
 use super::review::{Review, some};
+use super::shim::Who;
 use super::volumes::Volumes;
 use super::{command, env, names, network, probes, security};
 use crate::azure::model::{self, ContainerProperties};
@@ -17,7 +18,7 @@ use crate::translate::probes::ContainerProbes;
 /// Containers that a group may have.
 pub(super) const MAX_CONTAINERS: usize = 60;
 
-/// Container `index` as ARM takes it, still without resources and security context, and what it needs.
+/// Container `index` as ARM takes it, still without resources, and what it needs.
 pub(super) fn container(
     container: &Container,
     index: usize,
@@ -41,11 +42,11 @@ pub(super) fn container(
         resources,
         restart_policy,
         restart_policy_rules,
-        security_context: _,
+        security_context,
         startup_probe,
         stdin,
         stdin_once: _,
-        termination_message_path,
+        termination_message_path: _,
         termination_message_policy: _,
         tty,
         volume_devices,
@@ -62,12 +63,6 @@ pub(super) fn container(
             some(restart_policy_rules.as_deref()),
         ),
         ("spec.containers[].stdin: true", *stdin == Some(true)),
-        (
-            "spec.containers[].terminationMessagePath: another than /dev/termination-log",
-            termination_message_path
-                .as_deref()
-                .is_some_and(|path| !["", "/dev/termination-log"].contains(&path)),
-        ),
         ("spec.containers[].tty: true", *tty == Some(true)),
         (
             "spec.containers[].volumeDevices",
@@ -82,8 +77,14 @@ pub(super) fn container(
         review.refuse_as(NEVER_PULL, field, message);
     }
     review_hooks(lifecycle.as_ref(), index, review);
+    let mut part = fields.shim.part(container, index, review);
     let environment = env::environment(container, index, fields, review);
-    let command = command::command(container, index, &environment, review);
+    let user = security::user(security_context.as_ref(), fields.pod);
+    let volume_mounts = volumes.mounts(container, index, &environment, (user, &mut part), review);
+    if environment.needs_shim() {
+        part.need();
+    }
+    let command = command::command(container, index, &environment, &mut part, review);
     let ports = ports.as_deref().unwrap_or_default();
     let given = Probes {
         startup: startup_probe.as_ref(),
@@ -94,13 +95,12 @@ pub(super) fn container(
             .unwrap_or_default(),
     };
     let (liveness_probe, readiness_probe) = probes::probes(&given, index, ports, review);
-    let user = security::user(container.security_context.as_ref(), fields.pod);
-    let properties = ContainerProperties {
+    let mut properties = ContainerProperties {
         image: image.to_owned(),
         command,
         ports: network::ports(ports, index, review),
-        volume_mounts: volumes.mounts(container, index, &environment, user, review),
-        environment_variables: environment.into_variables(),
+        volume_mounts,
+        environment_variables: environment.into_variables(&mut part),
         liveness_probe,
         readiness_probe,
         security_context: None,
@@ -108,6 +108,13 @@ pub(super) fn container(
         instance_view: None,
     };
     let need = need(resources.as_ref(), index, fields.defaults, review);
+    let spec = fields.pod.spec.as_ref();
+    let context = spec.and_then(|spec| spec.security_context.as_ref());
+    properties.security_context =
+        security::container(security_context.as_ref(), context, image, index, review);
+    let who = Who::of(container, spec, &part, review);
+    let orders = part.put_before(name, &mut properties, &who, &fields.shim, review);
+    volumes.add_orders(orders);
     (
         model::Container {
             name: name.clone(),

@@ -19,12 +19,15 @@ use super::names;
 use super::resolved::{Found, Reference};
 use super::review::{NOT_FOR_ACI, Review};
 use super::services::ServiceVariables;
+use super::shim::{Part, has_mark};
 use crate::api::Os;
 use crate::azure::model::{EnvironmentVariable, SecretBytes, SecretText};
+use zeroize::Zeroizing;
 
 /// Reason of the Event about keys that are no names, as a kubelet has it.
 const INVALID_NAMES: &str = "InvalidEnvironmentVariableNames";
 const NAME: &str = "spec.containers[].env[].name: not a name for ACI";
+const KEY: &str = "spec.containers[].envFrom[]: a key that is a name for Kubernetes, not for ACI";
 const COMMAND: &str = "spec.containers[].command: $(NAME) of a value from a Secret";
 /// What a refusal calls it when there is too much.
 const ENVIRONMENT: &str = "the environment";
@@ -58,6 +61,14 @@ struct Value {
 enum Text {
     Plain(String),
     Secret(SecretText),
+}
+
+/// The words of a command.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    pub(super) all: Vec<Zeroizing<String>>,
+    /// Whether only the shim may see them, or can complete them.
+    pub(super) hidden: bool,
 }
 
 /// A path with names of variables.
@@ -235,27 +246,43 @@ fn text<'a>(
 
 impl Environment<'_> {
     /// The words of a command with their `$(NAME)` expanded. ACI shows a command to whoever may read the container group,
-    /// so a word must not hold what came from a Secret.
+    /// so a word must not hold what came from a Secret, unless the shim gets it in another way.
     pub(super) fn command<'w>(
         &self,
         words: impl Iterator<Item = &'w String>,
         index: usize,
         review: &mut Review<'_>,
-    ) -> Vec<String> {
+    ) -> Words {
         let mut secret = false;
-        let mut out = Vec::new();
+        let mut out = Words::default();
         let path = format_args!("spec.containers[{index}].command");
         for word in words {
             match self.expand(word, "the command", &path, review) {
                 Ok(Value { text, .. }) => match text {
-                    Text::Plain(word) => out.push(word),
-                    Text::Secret(_) => secret = true,
+                    Text::Plain(word) => {
+                        out.hidden |= has_mark(&word);
+                        out.all.push(Zeroizing::new(word));
+                    }
+                    Text::Secret(word) => {
+                        secret = true;
+                        out.all.push(Zeroizing::new(word.expose().to_owned()));
+                    }
                 },
                 Err(_) => break,
             }
         }
-        review.field(COMMAND, secret, &[index]);
+        if review.field(COMMAND, secret, &[index]) {
+            out.hidden = true;
+        } else if secret {
+            out.all.clear();
+        }
         out
+    }
+
+    /// Whether there are variables that ACI cannot give.
+    pub(super) fn needs_shim(&self) -> bool {
+        let mut all = self.variables.iter().flatten();
+        all.any(|(variable, _)| is_for_shim(variable))
     }
 
     /// A path of a mount with its `$(NAME)` expanded, when each is the name of a variable that everybody may see.
@@ -291,12 +318,20 @@ impl Environment<'_> {
         })
     }
 
-    /// The variables as ARM gets them.
-    pub(super) fn into_variables(self) -> Vec<EnvironmentVariable> {
-        let all = self.variables.into_iter().flatten();
-        all.map(|(variable, _)| variable)
-            .chain(self.of_runtime)
-            .collect()
+    /// The variables as ARM gets them; `part` gets the others.
+    pub(super) fn into_variables(self, part: &mut Part) -> Vec<EnvironmentVariable> {
+        let mut out = Vec::with_capacity(self.variables.len() + 1);
+        for (variable, _) in self.variables.into_iter().flatten() {
+            if is_for_shim(&variable) {
+                let secret = variable.secure_value.as_ref().map(SecretText::expose);
+                let value = secret.or(variable.value.as_deref()).unwrap_or_default();
+                part.set(variable.name.clone(), value);
+            } else {
+                out.push(variable);
+            }
+        }
+        out.extend(self.of_runtime);
+        out
     }
 
     /// Every entry of `source`, by name.
@@ -328,7 +363,11 @@ impl Environment<'_> {
                 return;
             }
             let name = format!("{prefix}{key}");
-            if !names::is_env(&name) {
+            let by_shim =
+                !names::is_env(&name) && review.shim.may() && names::is_env_of_kubernetes(&name);
+            if by_shim {
+                review.at(KEY, path.to_owned());
+            } else if !names::is_env(&name) {
                 if skipped.len() < TOLD {
                     skipped.push(name);
                 } else {
@@ -458,6 +497,16 @@ impl Environment<'_> {
         };
         Ok(Value { text, amount })
     }
+}
+
+/// Whether only the shim can give it: a name that ACI refuses, which was refused unless the shim is there, or the pod's address.
+fn is_for_shim(variable: &EnvironmentVariable) -> bool {
+    let secret = variable.secure_value.as_ref().map(SecretText::expose);
+    !names::is_env(&variable.name)
+        || [variable.value.as_deref(), secret]
+            .into_iter()
+            .flatten()
+            .any(has_mark)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::budget::{Amount, Of, written};
 use super::resources::{DISK, NANO, nano};
 use super::review::Review;
 use super::services::ServiceVariables;
+use super::shim::{self, OfPod};
 use crate::translate::defaults::GroupDefaults;
 
 /// Where the values come from.
@@ -16,6 +17,8 @@ pub(super) struct Fields<'a> {
     pub(super) pod: &'a Pod,
     pub(super) defaults: &'a GroupDefaults,
     pub(super) services: ServiceVariables,
+    /// What the shim does in each container.
+    pub(super) shim: OfPod,
     /// Its containers and init containers, by name.
     containers: HashMap<&'a str, &'a Container>,
 }
@@ -44,6 +47,7 @@ impl<'a> Fields<'a> {
             pod,
             defaults,
             services,
+            shim: OfPod::of(pod),
             containers,
         }
     }
@@ -80,9 +84,13 @@ impl<'a> Fields<'a> {
             "spec.nodeName" => spec.and_then(|spec| spec.node_name.as_ref()),
             "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.as_ref()),
             "status.hostIP" | "status.hostIPs" => review.resolved.node_ip.as_ref(),
-            "status.podIP" | "status.podIPs" => {
-                review.at(POD_IP, path.to_owned());
-                return None;
+            field @ ("status.podIP" | "status.podIPs") => {
+                if !review.at(POD_IP, path.to_owned()) {
+                    return None;
+                }
+                let mark = shim::mark(field == "status.podIPs");
+                pay(written(mark), path, review)?;
+                return Some(mark.to_owned());
             }
             other => match subscript(other) {
                 Some(("metadata.labels", key)) => get(meta.labels.as_ref(), key),

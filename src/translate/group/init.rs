@@ -2,17 +2,17 @@
 
 use k8s_openapi::api::core::v1::{Container, Lifecycle, PodSpec};
 
+use super::containers;
 use super::fields::Fields;
 use super::resources::{self, Amounts, Need};
 use super::review::Review;
 use super::volumes::Volumes;
-use super::{containers, security};
 use crate::api::Os;
 use crate::azure::model::{self, ContainerProperties, InitContainer, InitContainerProperties};
 use crate::translate::policy::{RestartPolicy, is_sidecar};
 
 /// Init containers that a group may have.
-const MAX_INIT_CONTAINERS: usize = 59;
+pub(super) const MAX_INIT_CONTAINERS: usize = 59;
 
 /// What becomes of `spec.initContainers`.
 #[derive(Debug, Default)]
@@ -57,14 +57,7 @@ pub(super) fn init(
         } else {
             strip(&mut plain, index, review);
         }
-        let (mut arm, need) = containers::container(&plain, index, fields, volumes, review);
-        arm.properties.security_context = security::container(
-            container.security_context.as_ref(),
-            spec.security_context.as_ref(),
-            container.image.as_deref().unwrap_or_default(),
-            index,
-            review,
-        );
+        let (arm, need) = containers::container(&plain, index, fields, volumes, review);
         if sidecar {
             out.sidecars.push((index, arm, need));
         } else {

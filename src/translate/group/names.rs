@@ -38,6 +38,11 @@ pub(super) fn is_env(name: &str) -> bool {
         && name.bytes().all(inner)
 }
 
+/// Whether Kubernetes takes an environment variable of this name (KEP-4369): printable ASCII without an equals sign.
+pub(super) fn is_env_of_kubernetes(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'=')
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -58,9 +58,10 @@ struct Entry {
 /// The credentials of the registries that the images of `spec` come from, one for each: that is what ACI takes. A Secret
 /// that is missing or of no use is told, and the pod goes on without it, as with a kubelet.
 ///
-/// For an Azure Container Registry that no Secret is for, the group gets the identity `identity`, if there is one.
+/// `shim`: the image of the shim, when the group has it. For an Azure Container Registry that no Secret is for, the group gets the identity `identity`, if there is one.
 pub(super) fn credentials(
     spec: &PodSpec,
+    shim: Option<(&str, Option<&(String, SecretText)>)>,
     identity: Option<&str>,
     review: &mut Review<'_>,
 ) -> Vec<RegistryCredential> {
@@ -76,13 +77,18 @@ pub(super) fn credentials(
                 .flatten()
                 .take(2 * MAX_CONTAINERS),
         )
-        .filter_map(|container| container.image.as_deref());
+        .filter_map(|container| container.image.as_deref())
+        .chain(shim.map(|(image, _)| image));
     for image in images {
         used.entry(registry_server(image)).or_default().push(image);
     }
     let mut out = Vec::new();
     for (server, images) in used {
-        let credential = match login_for(&server, &images, &entries, review) {
+        // Only where the pod has nothing to pull from there: it must not pull with the operator's login.
+        let of_shim = shim.filter(|(image, _)| images == [*image]);
+        let of_shim = of_shim.and_then(|(_, login)| login.cloned());
+        let login = login_for(&server, &images, &entries, review).or(of_shim);
+        let credential = match login {
             Some((username, password)) => RegistryCredential {
                 server,
                 username: Some(username),
@@ -197,6 +203,16 @@ fn auths(object: &Object) -> Option<Auths> {
         return Some(config.auths);
     }
     serde_json::from_slice(object.data.get(".dockercfg")?.expose()).ok()
+}
+
+/// User name and password for `image` in what a pull secret holds.
+pub fn login_for_image(object: &Object, image: &str) -> Option<(String, SecretText)> {
+    let (auths, server) = (auths(object)?, registry_server(image));
+    let all = auths.iter();
+    let fitting =
+        all.filter(|(known, _)| matches(&host(known), &server) && covers(&scope(known), image));
+    let longest = fitting.max_by_key(|(known, _)| scope(known).len());
+    login(longest?.1)
 }
 
 /// User name and password; `auth` is `user:password` in base64, and only the first colon divides.

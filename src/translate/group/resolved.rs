@@ -1,5 +1,6 @@
 //! What a container group carries a copy of: which objects, and what they hold.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -109,6 +110,17 @@ pub struct Object {
     pub binary: BTreeMap<String, SecretBytes>,
 }
 
+impl Object {
+    /// Bytes of it.
+    pub fn bytes(&self) -> usize {
+        let Self { data, binary } = self;
+        let entries = data.iter().chain(binary);
+        entries
+            .map(|(key, content)| key.len() + content.expose().len())
+            .sum()
+    }
+}
+
 /// What an image says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image {
@@ -122,6 +134,23 @@ pub struct Image {
     pub working_dir: String,
 }
 
+/// What is given back when the last copy of this is dropped, of whatever kind: the room that objects have in memory.
+#[derive(Clone, Default)]
+pub struct Held(Vec<Arc<dyn Any + Send + Sync>>);
+
+impl Held {
+    /// Holds `room` as well.
+    pub fn hold(&mut self, room: impl Any + Send + Sync) {
+        self.0.push(Arc::new(room));
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} held", self.0.len())
+    }
+}
+
 /// What is known outside the pod.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
@@ -129,6 +158,7 @@ pub struct Resolved {
     pub node_ip: Option<String>,
     /// Secrets, `ConfigMap`s and tokens that were fetched; `None` for an object that does not exist.
     pub objects: BTreeMap<Reference, Option<Arc<Object>>>,
+    pub held: Held,
     /// Likewise the claims, by name.
     pub claims: BTreeMap<String, Option<Arc<PersistentVolumeClaim>>>,
     /// Likewise the volumes, by name.

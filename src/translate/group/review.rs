@@ -8,14 +8,15 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 
 use super::budget::{Amount, Budget, Exceeded, Of};
 use super::resolved::{Found, Image, Object, Reference, Resolved};
+use super::shim::{Needs, SHIM};
 use super::{NOT_SUPPORTED, Note, Refusal, Refusals};
 use crate::api::{Compatibility, Os, Treatment, Unenforced};
 use crate::azure::model::SecretBytes;
 use crate::translate::probes::Means;
-use crate::translate::support::{Verdict, verdict};
+use crate::translate::support::{Verdict, Without, verdict};
 
 /// Reason of a refusal: more than a container group can have.
-const EXCEEDS: &str = "ExceedsAciLimits";
+pub(super) const EXCEEDS: &str = "ExceedsAciLimits";
 /// Reason of a refusal that lies in what the pod refers to.
 pub(super) const NOT_FOR_ACI: &str = "ReferenceNotSupportedOnAci";
 /// Reason of a note.
@@ -47,6 +48,8 @@ pub(super) struct Review<'a> {
     pub(super) compatibility: Compatibility,
     /// How the operator can ask the containers.
     pub(super) means: Means,
+    /// Whether the shim may be in the group, and what for.
+    pub(super) shim: Needs,
     /// What this one asks for of that: why, the first field, and how many more there are.
     not_enforced: BTreeMap<(Unenforced, &'static str), (String, usize)>,
     refusals: Vec<Refusal>,
@@ -68,6 +71,7 @@ impl<'a> Review<'a> {
             volume: None,
             compatibility: Compatibility::default(),
             means: Means::default(),
+            shim: Needs::default(),
             not_enforced: BTreeMap::new(),
             refusals: Vec::new(),
             notes: Vec::new(),
@@ -253,6 +257,10 @@ impl<'a> Review<'a> {
     pub(super) fn named(&mut self, row: &'static str, name: &str, place: &[usize]) {
         match verdict(row, self.os) {
             Some(Verdict::Refused(why)) => self.refuse(path(row, place), format!("{name}: {why}")),
+            Some(Verdict::Shim(Without::Refused, why)) if self.shim.forbidden().is_some() => {
+                let message = format!("{name}: {}", self.shim.advice(why));
+                self.refuse(path(row, place), message);
+            }
             _ => {
                 self.field(row, true, place);
             }
@@ -276,7 +284,16 @@ impl<'a> Review<'a> {
             }
             Some(Verdict::Ignored(_)) => return false,
             Some(Verdict::Mapped) => return true,
-            Some(Verdict::Approximated(why)) => {
+            Some(Verdict::Shim(..)) if self.shim.forbidden().is_none() => {
+                let field = self.place(path);
+                self.shim.need(field);
+                return true;
+            }
+            Some(Verdict::Shim(Without::Refused, why)) => {
+                let message = self.shim.advice(why);
+                self.refuse(path, message);
+            }
+            Some(Verdict::Approximated(why) | Verdict::Shim(Without::Approximated, why)) => {
                 let note = Note {
                     field: self.place(path),
                     reason: APPROXIMATED,
@@ -398,6 +415,13 @@ impl<'a> Review<'a> {
             self.notes.push(Note {
                 field,
                 reason: NOT_ENFORCED,
+                message,
+            });
+        }
+        if let Some((field, message)) = self.shim.told() {
+            self.notes.push(Note {
+                field,
+                reason: SHIM,
                 message,
             });
         }

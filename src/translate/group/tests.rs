@@ -6,7 +6,7 @@ use crate::api::Os;
 use crate::translate::testing::{HELLO, IIS, defaults, owner, pod, resolved};
 
 mod any;
-mod body;
+pub(super) mod body;
 mod budget;
 mod dns;
 mod features;

@@ -8,9 +8,11 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::fields::Fields;
+use super::init::MAX_INIT_CONTAINERS;
 use super::names;
 use super::review::Review;
-use crate::azure::model::{self, EmptyDir, GitRepo};
+use super::shim::{self, Fills};
+use crate::azure::model::{self, EmptyDir, GitRepo, InitContainer};
 use files::Files;
 
 mod claim;
@@ -36,6 +38,12 @@ pub(super) struct Volumes<'a> {
     views: BTreeMap<(usize, String), model::Volume>,
     /// What would be mounted if a group could have more volumes.
     others: BTreeSet<(usize, String)>,
+    /// Those of the shim's.
+    shim: Vec<model::Volume>,
+    /// Those that the shim fills.
+    fills: Fills,
+    /// The group that files belong to which the shim writes.
+    group: Option<u32>,
 }
 
 /// What a volume is made of.
@@ -56,7 +64,11 @@ pub(super) fn volumes<'a>(
     review: &mut Review<'a>,
 ) -> Volumes<'a> {
     let mounted = mounted(spec);
-    let mut out = Volumes::default();
+    let mut out = Volumes {
+        fills: Fills::new(fields.shim.group),
+        group: fields.shim.group,
+        ..Volumes::default()
+    };
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let mut mounted = mounted.contains(volume.name.as_str());
         if mounted && out.sources.len() >= MAX_VOLUMES {
@@ -76,8 +88,41 @@ pub(super) fn volumes<'a>(
 }
 
 impl Volumes<'_> {
+    /// Adds the volume that says what the shim does in a container.
+    pub(super) fn add_orders(&mut self, orders: Option<model::Volume>) {
+        self.shim.extend(orders);
+    }
+
+    /// The init container that brings the shim, of `image`, when a container has it or a volume is filled by it; `others` is how
+    /// many there are besides.
+    pub(super) fn bring_shim(
+        &mut self,
+        spec: &PodSpec,
+        image: &str,
+        others: usize,
+        review: &mut Review<'_>,
+    ) -> Option<InitContainer> {
+        let (with, fills) = (!self.shim.is_empty(), std::mem::take(&mut self.fills));
+        let brought = shim::bringer(spec, image, with, fills, review)?;
+        self.shim.extend(brought.volumes);
+        if others >= MAX_INIT_CONTAINERS {
+            let message = format!(
+                "{others} init containers and the one of the shim; a container group has at most {MAX_INIT_CONTAINERS}"
+            );
+            review.exceeds("spec.initContainers".to_owned(), message);
+        }
+        Some(brought.container)
+    }
+
     /// What [`Volumes::mounts`] has mounted, as ARM gets it.
     pub(super) fn finish(self, review: &mut Review<'_>) -> Vec<model::Volume> {
+        let (own, of_shim) = (self.views.len() + self.others.len(), self.shim.len());
+        if self.others.is_empty() && own + of_shim > MAX_VOLUMES {
+            let message = format!(
+                "{own} volumes are mounted, and the shim needs {of_shim}; a container group has at most {MAX_VOLUMES}"
+            );
+            review.exceeds("spec.volumes".to_owned(), message);
+        }
         if !self.others.is_empty() {
             let message = format!(
                 "{} volumes are mounted; a container group has at most {MAX_VOLUMES}",
@@ -85,7 +130,7 @@ impl Volumes<'_> {
             );
             review.exceeds("spec.volumes".to_owned(), message);
         }
-        self.views.into_values().collect()
+        self.views.into_values().chain(self.shim).collect()
     }
 
     /// Mounts directories of an emptyDir, which are volumes of their own, also in what is mounted above them: else two

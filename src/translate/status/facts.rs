@@ -128,6 +128,10 @@ pub enum EndStep {
     PreStop,
     /// SIGTERM has been sent, or is about to be.
     Signalled,
+    /// Nothing runs but sidecars, and their `preStop` hooks have been begun.
+    SidecarsPreStop,
+    /// SIGTERM has been sent to the sidecars, or is about to be.
+    SidecarsSignalled,
 }
 
 impl EndStep {
@@ -139,11 +143,18 @@ impl EndStep {
         match self {
             Self::PreStop => "PreStop",
             Self::Signalled => "Signalled",
+            Self::SidecarsPreStop => "SidecarsPreStop",
+            Self::SidecarsSignalled => "SidecarsSignalled",
         }
     }
 
     fn of(reason: Option<&str>) -> Option<Self> {
-        let steps = [Self::PreStop, Self::Signalled];
+        let steps = [
+            Self::PreStop,
+            Self::Signalled,
+            Self::SidecarsPreStop,
+            Self::SidecarsSignalled,
+        ];
         steps.into_iter().find(|step| reason == Some(step.reason()))
     }
 }
@@ -257,6 +268,11 @@ impl PodFacts {
     pub fn sidecars(&self) -> impl Iterator<Item = &str> {
         let sidecars = self.init_containers.iter().filter(|it| it.sidecar);
         sidecars.map(|it| &*it.name)
+    }
+
+    /// Whether all other containers have ended, and the graceful end of the pod goes on with its sidecars.
+    pub fn is_sidecars_turn(&self) -> bool {
+        self.ending >= Some(EndStep::SidecarsPreStop)
     }
 
     /// The greatest `restartCount` of the pod's containers.
@@ -410,7 +426,8 @@ fn container(
             == Some("FallbackToLogsOnError"),
         messages: Vec::new(),
     };
-    if facts.message_from_log {
+    // The shim's come without a policy that says so.
+    if facts.message_from_log || status.is_some() {
         let ends = status.map(|status| [&status.last_state, &status.state]);
         let ends = ends.into_iter().flatten().flatten();
         let messages = ends.filter_map(|end| TerminationMessage::of(end.terminated.as_ref()?));

@@ -1,7 +1,10 @@
-//! The end of a container's log as its termination message: `terminationMessagePolicy: FallbackToLogsOnError`.
+//! Termination messages: what the shim has put behind the log, else the end of the log (`terminationMessagePolicy:
+//! FallbackToLogsOnError`).
 //!
 //! ACI shows the log of a container's current run only. So an end is named by its container ID, which is another one for each
 //! run, and a log belongs to it only when a group that was read after the log still shows that end.
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::ContainerStateTerminated;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,7 +13,9 @@ use super::container::{Life, Seen, counted, ended, is};
 use super::facts::{ContainerFacts, PodFacts};
 use super::{Kind, find, seen};
 use crate::azure::model::{ContainerGroup, InstanceView};
+use crate::translate::group::has_shim;
 use crate::translate::identity::restarts_before;
+use vkc_shim::message::{LONGEST, split};
 
 /// What a kubelet takes of a log (Kubernetes, "Determine the Reason for Pod Failure").
 const MOST_BYTES: usize = 2048;
@@ -27,6 +32,8 @@ pub struct ContainerEnd {
     pub container: String,
     /// Container ID of that run.
     pub id: String,
+    /// Whether the end of the log is the message when there is no other.
+    pub by_log: bool,
 }
 
 /// The termination message of one run.
@@ -51,7 +58,21 @@ impl TerminationMessage {
 /// The ends in `group` whose termination message is the end of the container's log, which has not been read yet and is there
 /// to be read.
 pub fn ends_without_message(facts: &PodFacts, group: &ContainerGroup) -> Vec<ContainerEnd> {
-    if !facts.all().any(|container| container.message_from_log) {
+    let (inits, containers) = (
+        &group.properties.init_containers,
+        &group.properties.containers,
+    );
+    let commands = inits.iter().map(|it| (&it.name, &it.properties.command));
+    let commands = commands.chain(
+        containers
+            .iter()
+            .map(|it| (&it.name, &it.properties.command)),
+    );
+    let shims: BTreeSet<&str> = commands
+        .filter(|(_, command)| has_shim(command))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if shims.is_empty() && !facts.all().any(|container| container.message_from_log) {
         return Vec::new();
     }
     let before = restarts_before(&group.tags);
@@ -65,10 +86,12 @@ pub fn ends_without_message(facts: &PodFacts, group: &ContainerGroup) -> Vec<Con
             kind
         };
         let (_, view) = find(&group.properties, container.name(), kind)?;
-        let id = container.end_without_message(view?, before)?;
+        let by_shim = shims.contains(container.name());
+        let (id, by_log) = container.end_without_message(view?, before, by_shim)?;
         Some(ContainerEnd {
             container: container.name().to_owned(),
             id: id.to_owned(),
+            by_log,
         })
     };
     inits.chain(containers).filter_map(end).collect()
@@ -78,10 +101,16 @@ impl PodFacts {
     /// Takes the end of `log` for the termination message of `end`; nothing comes of an empty one.
     pub fn learn_message(&mut self, end: &ContainerEnd, log: &str) {
         let containers = self.all().count();
+        let (rest, message) = split(log);
+        let text = match &message {
+            Some(message) => end_in(message, LONGEST, containers),
+            None if end.by_log => end_of(&rest, containers),
+            None => "",
+        };
         if let Some(container) = self.container_mut(&end.container) {
             container.learn(TerminationMessage {
                 id: end.id.as_str().into(),
-                text: end_of(log, containers).into(),
+                text: text.into(),
             });
         }
     }
@@ -123,17 +152,21 @@ impl Seen<'_> {
         }
     }
 
-    /// The container ID of an end with an error whose message is to come from the log that ACI shows of it; `view` is of the
-    /// group, `before` as in [`Seen::of_view`].
-    pub(super) fn end_without_message(&self, view: &InstanceView, before: i32) -> Option<&str> {
+    /// The container ID of an end whose message is to come from the log that ACI shows of it, and whether that is the end of the
+    /// log; `view` is of the group, `before` as in [`Seen::of_view`]. `by_shim`: the shim may have written one.
+    pub(super) fn end_without_message(
+        &self,
+        view: &InstanceView,
+        before: i32,
+        by_shim: bool,
+    ) -> Option<(&str, bool)> {
         let Life::Ended(end) = &self.life else {
             return None;
         };
         let id = end.container_id.as_deref()?;
-        let wanted = self.facts.message_from_log
-            && end.exit_code != 0
-            && end.message.is_none()
-            && self.facts.message(Some(id)).is_none();
+        let by_log = self.facts.message_from_log && end.exit_code != 0;
+        let wanted =
+            (by_log || by_shim) && end.message.is_none() && self.facts.message(Some(id)).is_none();
         let current = view.current_state.as_ref();
         let current = ended(current.filter(|state| is(state, "Terminated"))?);
         let second = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_second());
@@ -143,19 +176,24 @@ impl Seen<'_> {
                 .facts
                 .restarts_now(counted(view).saturating_add(before), &self.life)
                 == self.restarts;
-        (wanted && is_last_run).then_some(id)
+        (wanted && is_last_run).then_some((id, by_log))
     }
 }
 
 /// The end of `log` that a kubelet would take in a pod of so many containers: whole characters, of the last lines.
 fn end_of(log: &str, containers: usize) -> &str {
-    let most = MOST_BYTES.min(MOST_BYTES_OF_POD / containers.max(1));
-    let from = log.ceil_char_boundary(log.len().saturating_sub(most));
-    let tail = log.get(from..).unwrap_or_default();
+    let tail = end_in(log, MOST_BYTES, containers);
     let body = tail.strip_suffix('\n').unwrap_or(tail);
     let first = body.rmatch_indices('\n').nth(MESSAGE_LINES as usize - 1);
     tail.get(first.map_or(0, |(at, _)| at + 1)..)
         .unwrap_or_default()
+}
+
+/// The end of `text`, in whole characters, of `most` bytes and of what is there for a container of so many.
+fn end_in(text: &str, most: usize, containers: usize) -> &str {
+    let most = most.min(MOST_BYTES_OF_POD / containers.max(1));
+    let from = text.ceil_char_boundary(text.len().saturating_sub(most));
+    text.get(from..).unwrap_or_default()
 }
 
 #[cfg(test)]

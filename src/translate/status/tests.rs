@@ -16,6 +16,7 @@ mod ends;
 mod init;
 mod recorded;
 mod restarts;
+mod shim;
 
 const NOW: &str = "2026-09-01T10:05:00.75Z";
 const STATE: &str = "/properties/containers/0/properties/instanceView/currentState";

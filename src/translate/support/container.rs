@@ -1,12 +1,19 @@
 //! Rows of a container and what it holds.
 
 use super::Row;
-use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused};
+use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused, Shim};
+use super::Without;
 use super::words::{
     APP_ARMOR, IMAGE_ROOT, INIT, PROBE, ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SIDECAR,
     SIDECAR_OF_JOB, TERMINAL, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
 };
 use crate::api::Unenforced;
+
+const SECRET_WORD: &str = "ACI shows a command to whoever may read the container group; let the program or a shell read the variable";
+const NO_MESSAGE: &str = "ACI does not show files of an ended container: what is written there reaches nobody, and the message of an end is the \
+     end of the log at most (terminationMessagePolicy: FallbackToLogsOnError)";
+const NAME: &str =
+    "ACI takes 1-63 letters, digits and _ as a name, the first no digit; rename the variable";
 
 pub(super) const ROWS: &[Row] = &[
     // Container
@@ -19,11 +26,10 @@ pub(super) const ROWS: &[Row] = &[
         ),
     ),
     both("spec.containers[].command", Mapped),
-    both(
+    per_os(
         "spec.containers[].command: $(NAME) of a value from a Secret",
-        Refused(
-            "ACI shows a command to whoever may read the container group; let the program or a shell read the variable",
-        ),
+        Shim(Without::Refused, SECRET_WORD),
+        Refused(SECRET_WORD),
     ),
     both("spec.containers[].env", Mapped),
     both("spec.containers[].envFrom", Mapped),
@@ -109,14 +115,15 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         "spec.containers[].terminationMessagePath",
-        Ignored("ACI does not show files of an ended container"),
-    ),
-    both(
-        "spec.containers[].terminationMessagePath: another than /dev/termination-log",
-        Approximated(
-            "ACI does not show files of an ended container: what is written there reaches nobody, and the message of an end is \
-             the end of the log at most (terminationMessagePolicy: FallbackToLogsOnError)",
+        Ignored(
+            "ACI does not show files of an ended container; where the shim runs for another reason, and may write there, the \
+             message is told",
         ),
+    ),
+    per_os(
+        "spec.containers[].terminationMessagePath: another than /dev/termination-log",
+        Shim(Without::Approximated, NO_MESSAGE),
+        Approximated(NO_MESSAGE),
     ),
     both("spec.containers[].terminationMessagePolicy", Mapped),
     both(
@@ -140,6 +147,10 @@ pub(super) const ROWS: &[Row] = &[
         Refused("ACI has no block devices; remove it"),
     ),
     both("spec.containers[].volumeMounts", Mapped),
+    both(
+        "spec.containers[].workingDir: of a container with the shim",
+        Ignored("the shim changes the directory, and no shell is needed"),
+    ),
     per_os(
         "spec.containers[].workingDir",
         Approximated(
@@ -177,11 +188,10 @@ pub(super) const ROWS: &[Row] = &[
     both("spec.initContainers[].startupProbe", INIT),
     // EnvVar
     both("spec.containers[].env[].name", Mapped),
-    both(
+    per_os(
         "spec.containers[].env[].name: not a name for ACI",
-        Refused(
-            "ACI takes 1-63 letters, digits and _ as a name, the first no digit; rename the variable",
-        ),
+        Shim(Without::Refused, NAME),
+        Refused(NAME),
     ),
     both("spec.containers[].env[].value", Mapped),
     both("spec.containers[].env[].valueFrom", Mapped),
@@ -395,12 +405,17 @@ pub(super) const ROWS: &[Row] = &[
         Ignored("nothing is mounted below a mount"),
     ),
     both("spec.containers[].volumeMounts[].subPath", Mapped),
-    both(
+    linux(
         "spec.containers[].volumeMounts[].subPath: a single file",
-        Refused(
+        Shim(
+            Without::Refused,
             "ACI mounts directories only, and one in the file's place would hide what is beside it in the image; mount the \
              volume on a directory of its own and let the program read the file there",
         ),
+    ),
+    both(
+        "spec.containers[].volumeMounts[].mountPath: of the shim",
+        Refused("/.vkc is the place of the operator's shim; mount elsewhere"),
     ),
     both(
         "spec.containers[].volumeMounts[].subPath: of a share or a git repository",

@@ -1,17 +1,20 @@
 //! Rows of where the value of an environment variable comes from.
 
 use super::Row;
-use super::Verdict::{Approximated, Ignored, Mapped, Refused};
-use super::words::both;
+use super::Verdict::{Approximated, Ignored, Mapped, Refused, Shim};
+use super::Without;
+use super::words::{both, per_os};
+
+const LEFT_OUT: &str = "it is left out, and an Event names it: ACI takes 1-63 letters, digits and _ as a name, the first no digit; give what is \
+     needed another name in env[].valueFrom";
+const LATE: &str = "the address is known only after the container group is made; let the program ask its network interface";
 
 pub(super) const ROWS: &[Row] = &[
     // EnvFromSource
-    both(
+    per_os(
         "spec.containers[].envFrom[]: a key that is a name for Kubernetes, not for ACI",
-        Approximated(
-            "it is left out, and an Event names it: ACI takes 1-63 letters, digits and _ as a name, the first no digit; give \
-             what is needed another name in env[].valueFrom",
-        ),
+        Shim(Without::Approximated, LEFT_OUT),
+        Approximated(LEFT_OUT),
     ),
     both("spec.containers[].envFrom[].configMapRef", Mapped),
     both("spec.containers[].envFrom[].configMapRef.name", Mapped),
@@ -43,11 +46,10 @@ pub(super) const ROWS: &[Row] = &[
         "spec.containers[].env[].valueFrom.fieldRef.fieldPath",
         Mapped,
     ),
-    both(
+    per_os(
         "spec.containers[].env[].valueFrom.fieldRef: status.podIP or status.podIPs",
-        Refused(
-            "the address is known only after the container group is made; let the program ask its network interface",
-        ),
+        Shim(Without::Refused, LATE),
+        Refused(LATE),
     ),
     both(
         "spec.containers[].env[].valueFrom.fileKeyRef",

@@ -1,7 +1,8 @@
 //! Rows of `PodSpec`, all but its containers and volumes.
 
 use super::Row;
-use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused, Rejected};
+use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused, Rejected, Shim};
+use super::Without;
 use super::words::{
     APP_ARMOR, HOST, IMAGE_ROOT, MISSING_CLUSTER_DNS, NO_SUBNET, POD_OS_NOT_SUPPORTED, ROOT,
     SCHEDULER, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SYSCTL_FORBIDDEN, WIN_DNS, WIN_INIT,
@@ -72,8 +73,12 @@ pub(super) const ROWS: &[Row] = &[
         "spec.ephemeralContainers",
         Approximated("ephemeral containers cannot be added to a container group; use kubectl exec"),
     ),
-    both(
+    per_os(
         "spec.hostAliases",
+        Shim(
+            Without::Refused,
+            "ACI cannot add entries to /etc/hosts; use DNS names",
+        ),
         Refused("ACI cannot add entries to /etc/hosts; use DNS names"),
     ),
     both("spec.hostIPC", HOST),

@@ -1,11 +1,13 @@
 //! Rows of what a volume is made of.
 
 use super::Row;
-use super::Verdict::{self, Approximated, Ignored, Mapped, NotEnforced, Refused};
+use super::Verdict::{self, Approximated, Ignored, Mapped, NotEnforced, Refused, Shim};
+use super::Without;
 use super::words::{linux, per_os};
 use crate::api::Unenforced;
 
-const MODES: Verdict = Approximated(
+const MODES: Verdict = Shim(
+    Without::Approximated,
     "ACI chooses the modes of a volume's files; for 0644, the default, there is no Event",
 );
 

@@ -1,7 +1,8 @@
 //! Rows of a volume.
 
 use super::Row;
-use super::Verdict::{Approximated, Ignored, Mapped};
+use super::Verdict::{Approximated, Ignored, Mapped, Shim};
+use super::Without;
 use super::words::{PLATFORM, both, linux};
 
 pub(super) const ROWS: &[Row] = &[
@@ -22,7 +23,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
     linux(
         "spec.volumes[]: file modes other than 0644",
-        Approximated("ACI chooses the modes and the owner of a volume's files"),
+        Shim(
+            Without::Approximated,
+            "ACI chooses the modes and the owner of a volume's files",
+        ),
     ),
     both("spec.volumes[].awsElasticBlockStore", PLATFORM),
     both("spec.volumes[].azureDisk", PLATFORM),

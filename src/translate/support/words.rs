@@ -56,7 +56,7 @@ pub(super) const PROBE: Verdict = NotEnforced(
      spec.probes says so: the container is not probed so, and counts as live and ready while it runs",
 );
 pub(super) const SIDECAR: Verdict = Approximated(
-    "ACI starts a sidecar together with the containers, after the other init containers, and ends it with them",
+    "ACI starts a sidecar together with the containers, after the other init containers, and ends it after them",
 );
 pub(super) const SIDECAR_OF_JOB: Verdict = Approximated(
     "ACI starts a sidecar together with the containers, after the other init containers, and restarts it as restartPolicy of \
@@ -83,4 +83,4 @@ pub(super) const NO_SUBNET: Verdict = Refused(
     "ACI takes name servers only for groups in a subnet; use dnsPolicy Default without dnsConfig, or a connector with a subnetID",
 );
 /// Also the Event's message.
-pub(in crate::translate) const MISSING_CLUSTER_DNS: &str = "the operator was not told the cluster's DNS (--cluster-dns); the pod uses Azure's, as with dnsPolicy Default";
+pub(in crate::translate) const MISSING_CLUSTER_DNS: &str = "neither the connector nor the operator names the cluster's DNS (spec.network.clusterDNS, --cluster-dns); the pod uses Azure's, as with dnsPolicy Default";

@@ -298,7 +298,7 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
         || {
             json!({
                 "podDisruptionBudget": {"enabled": false}, "networkPolicy": {"enabled": false},
-                "policies": {"allowedNamespaces": "Off", "operator": "Off", "daemonSets": "Off"},
+                "policies": {"allowedNamespaces": "Off", "operator": "Off", "daemonSets": "Off", "unsupported": "Off"},
                 "rbac": {"aggregateToUserRoles": false}, "uninstall": {"connectors": "Keep"}, "crds": {"upgrade": false},
             })
         },
@@ -308,12 +308,21 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
                 "NetworkPolicy/vkc",
                 "ValidatingAdmissionPolicy/vkc-allowed-namespaces",
                 "ValidatingAdmissionPolicy/vkc-operator",
+                "ValidatingAdmissionPolicy/vkc-unsupported",
                 "MutatingAdmissionPolicy/vkc-daemon-sets",
                 "ClusterRole/vkc-connector-view",
                 "Job/vkc-uninstall",
             ] {
                 assert!(find(all, gone).is_none(), "{gone}");
             }
+        },
+    ),
+    (
+        "what ACI refuses is denied",
+        || json!({"policies": {"unsupported": "Deny"}}),
+        |all| {
+            let binding = get(all, "ValidatingAdmissionPolicyBinding/vkc-unsupported");
+            assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
         },
     ),
     (

@@ -145,6 +145,23 @@ async fn good_specs_are_taken() {
             &[],
         ),
         ("gate", spec(&json!({"allowedNamespaces": {"matchLabels": {"example.com/aci": "yes", "empty": ""}}})), &[]),
+        (
+            "of-one-node",
+            spec(&json!({
+                "osType": "Both",
+                "linux": {"zones": ["1"], "node": {"capacity": {"cpu": 5}, "taints": []}, "containerGroup": {"priority": "Spot"}},
+                "windows": {"containerGroup": {"sku": "Dedicated", "requests": {"cpu": "2"}}},
+            })),
+            &[],
+        ),
+        (
+            "network",
+            spec(&json!({"network": {
+                "clusterDNS": ["10.0.0.10", "fd00::10"], "clusterDomain": "k8s.example.com", "kubernetesServiceHost": "10.0.0.1:6443",
+            }})),
+            &[],
+        ),
+        ("network-v6", spec(&json!({"network": {"kubernetesServiceHost": "[fd00::1]:6443"}})), &[]),
         ("gate-any", spec(&json!({"allowedNamespaces": {}})), &[]),
         (
             "gate-how",
@@ -179,6 +196,16 @@ async fn fields_of_the_wrong_form_are_refused() {
         ("subscription", spec(&json!({"subscriptionID": "mine"})), &[&format!("spec.subscriptionID: subscriptionID {guid}")]),
         ("subnet", spec(&json!({"subnetID": "aci"})), &[subnet_id]),
         ("subnet-tail", spec(&json!({"subnetID": subnet("a/b")})), &[subnet_id]),
+        (
+            "network",
+            spec(&json!({"network": {"clusterDNS": ["kube-dns"], "clusterDomain": "a..b", "kubernetesServiceHost": "https://a"}})),
+            &[
+                "spec.network.clusterDNS: clusterDNS must be IP addresses, like 10.0.0.10",
+                "spec.network.clusterDomain: clusterDomain must be a DNS domain without a dot at its end, like cluster.local",
+                "spec.network.kubernetesServiceHost: kubernetesServiceHost must be a host, with a port where that is not 443, like \
+                 api.example.com or 10.0.0.4:6443",
+            ],
+        ),
         ("drain", spec(&json!({"drainTimeout": "5 minutes"})), &[drain]),
         ("drain-bare", spec(&json!({"drainTimeout": "300"})), &[drain]),
         ("drain-long", spec(&json!({"drainTimeout": "24h1s"})), &[drain]),
@@ -367,6 +394,28 @@ async fn contradictions_are_refused() {
             &["spec.containerGroup.priority: priority Spot is for osType Linux only"],
         ),
         ("spot-subnet", spec(&json!({"subnetID": subnet("s"), "containerGroup": {"priority": "Spot"}})), &[spot]),
+        (
+            "spot-of-one-node-public",
+            spec(&json!({"osType": "Both", "publicIP": true, "linux": {"containerGroup": {"priority": "Spot"}}})),
+            &["spec.linux.containerGroup.priority: priority Spot of the Linux node allows neither subnetID nor publicIP: Spot container \
+               groups have no IP address"],
+        ),
+        (
+            "spot-of-one-node-quota",
+            spec(&json!({
+                "osType": "Both", "linux": {"containerGroup": {"priority": "Spot"}}, "node": {"capacitySource": "Quota"},
+            })),
+            &["spec.node.capacitySource: capacitySource Quota cannot follow two quotas: Spot container groups have one of their own; make \
+               a connector for each operating system"],
+        ),
+        (
+            "linux-only",
+            spec(&json!({"osType": "Both", "windows": {"containerGroup": {"priority": "Spot", "sku": "Confidential"}}})),
+            &[
+                "spec.windows.containerGroup.priority: priority Spot is for Linux only",
+                "spec.windows.containerGroup.sku: the SKU Confidential is for Linux only",
+            ],
+        ),
         ("spot-public", spec(&json!({"publicIP": true, "containerGroup": {"priority": "Spot"}})), &[spot]),
         (
             "registry",

@@ -138,3 +138,46 @@ fn a_pod_that_is_deleted_by_force_is_not_waited_for() {
         fixture.finish().await;
     });
 }
+
+#[test]
+fn a_sidecar_serves_until_the_other_containers_have_ended() {
+    run(async {
+        let operator = shared().await;
+        let fixture = Fixture::start(&operator, "graceful-sidecar", "Linux").await;
+        let spec = json!({
+            "containers": [{"name": "main", "image": "example.com/web"}],
+            "initContainers": [{"name": "proxy", "image": "example.com/proxy", "restartPolicy": "Always"}],
+            "restartPolicy": "Never",
+        });
+        let pod = fixture.create_pod("served", "", spec).await;
+        fixture
+            .pod_until("served", "it runs", PATIENCE, is_running)
+            .await;
+        let group = fixture.group_of(&pod);
+        // It takes its time, and has what it needs of the proxy until then.
+        let slowly = Some((Duration::from_secs(3), 0));
+        fixture.control.on_sigterm(&group, "main", slowly).unwrap();
+        let at_once = Some((Duration::ZERO, 0));
+        fixture
+            .control
+            .on_sigterm(&group, "proxy", at_once)
+            .unwrap();
+        let version = fixture.pods_version().await;
+        let mut watch = Watch::start(&fixture.api::<Pod>(), "metadata.name=served", &version).await;
+        fixture.delete_pod("served").await;
+        eventually("its container is told", PATIENCE, || async {
+            fixture.control.sigterms(&group, "main") == Ok(1)
+        })
+        .await;
+        assert_eq!(fixture.control.sigterms(&group, "proxy"), Ok(0));
+        let seen = until_gone(&mut watch).await;
+        let last = &seen.last().unwrap().object["status"];
+        let ended = |list: &str| {
+            let state = &last[list][0]["state"]["terminated"];
+            assert_eq!(state["exitCode"], 0, "{last}");
+            state["finishedAt"].as_str().unwrap().to_owned()
+        };
+        assert!(ended("containerStatuses") <= ended("initContainerStatuses"));
+        fixture.finish().await;
+    });
+}

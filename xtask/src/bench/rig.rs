@@ -60,6 +60,8 @@ pub(super) struct Setup {
     pub(super) host_shell: bool,
     /// The groups answer at their ports.
     pub(super) pages: bool,
+    /// The containers really run, from the images of this folder.
+    pub(super) images: Option<PathBuf>,
     /// The readiness probe of every pod.
     pub(super) readiness: Option<Value>,
     /// The provider's PUT and DELETE in five minutes and in an hour; far above any scenario's need without.
@@ -77,6 +79,7 @@ impl Default for Setup {
             capacity: 110,
             host_shell: false,
             pages: false,
+            images: None,
             readiness: None,
             provider_requests: None,
         }
@@ -411,7 +414,10 @@ async fn start_emulator(bench: &Bench, dir: &StateDir, setup: &Setup) -> Result<
     if setup.host_shell {
         arguments.push("--host-shell");
     }
-    if !setup.pages {
+    let images = setup.images.as_ref().map(|it| it.to_string_lossy());
+    if let Some(images) = &images {
+        arguments.extend(["--run", "--images", images]);
+    } else if !setup.pages {
         arguments.push("--no-pages");
     }
     Emulator::start(

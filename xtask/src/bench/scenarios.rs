@@ -11,6 +11,7 @@ mod memory;
 mod probes;
 mod restart;
 mod restart_thousand;
+mod rolling;
 mod scrape;
 mod single;
 mod steady;
@@ -74,6 +75,8 @@ pub(crate) enum Scenario {
     /// 1,000 pods with a readiness probe every 10 s
     #[value(name = "probes-1000")]
     Probes1000,
+    /// A rollout under load with containers that really run (root and runc); only when it is asked for
+    RollingUpdate,
     /// What a tenant or a neighbour in the network does to the pods of another
     Hostile,
     /// What becomes of the pods of rendered charts; by itself, and only when it is asked for
@@ -121,6 +124,7 @@ impl Scenario {
             Self::Restart1000 => "restart-1000",
             Self::Scrape1000 => "scrape-1000",
             Self::Probes1000 => "probes-1000",
+            Self::RollingUpdate => "rolling-update",
             Self::Hostile => "hostile",
             Self::Charts => "charts",
         }
@@ -146,6 +150,7 @@ impl Scenario {
             Self::Restart1000 => restart_thousand::METHOD,
             Self::Scrape1000 => scrape::METHOD,
             Self::Probes1000 => probes::METHOD,
+            Self::RollingUpdate => rolling::METHOD,
             Self::Hostile => hostile::METHOD,
             Self::Charts => "Counted, not measured: docs/charts.md.",
         }
@@ -166,7 +171,7 @@ impl Scenario {
             | Self::Restart1000
             | Self::Scrape1000
             | Self::Probes1000 => 20,
-            Self::Fleet1000 | Self::CreateWindow | Self::Handover => 25,
+            Self::Fleet1000 | Self::CreateWindow | Self::Handover | Self::RollingUpdate => 25,
             Self::Hostile => 60,
         })
     }
@@ -195,6 +200,7 @@ impl Scenario {
             Self::Restart1000 => Box::pin(restart_thousand::run(bench)),
             Self::Scrape1000 => Box::pin(scrape::run(bench)),
             Self::Probes1000 => Box::pin(probes::run(bench)),
+            Self::RollingUpdate => Box::pin(rolling::run(bench)),
             Self::Hostile => Box::pin(hostile::run(bench)),
             Self::Charts => bail!("charts are counted by themselves"),
         };

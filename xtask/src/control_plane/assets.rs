@@ -93,6 +93,42 @@ const FLUX_CRDS: &str = "config/crd/bases";
 /// The release of Flux's controllers that is built.
 const FLUX_VERSION: &str = "v1.9.0";
 
+const KUBE_SCORE: Module = Module {
+    name: "kube-score",
+    go_mod: include_str!("../../control-plane/kube-score/go.mod"),
+    go_sum: include_str!("../../control-plane/kube-score/go.sum"),
+    programs: &[("kube-score", "github.com/zegl/kube-score/cmd/kube-score")],
+    folders: &[],
+};
+const KUBECONFORM: Module = Module {
+    name: "kubeconform",
+    go_mod: include_str!("../../control-plane/kubeconform/go.mod"),
+    go_sum: include_str!("../../control-plane/kubeconform/go.sum"),
+    programs: &[(
+        "kubeconform",
+        "github.com/yannh/kubeconform/cmd/kubeconform",
+    )],
+    folders: &[],
+};
+const ACTIONLINT: Module = Module {
+    name: "actionlint",
+    go_mod: include_str!("../../control-plane/actionlint/go.mod"),
+    go_sum: include_str!("../../control-plane/actionlint/go.sum"),
+    programs: &[("actionlint", "github.com/rhysd/actionlint/cmd/actionlint")],
+    folders: &[],
+};
+
+/// Programs that look at what ships.
+#[derive(Debug, Clone)]
+pub struct Linters {
+    /// Looks at workloads.
+    pub kube_score: PathBuf,
+    /// Compares objects with schemas.
+    pub kubeconform: PathBuf,
+    /// Looks at workflows of GitHub Actions.
+    pub actionlint: PathBuf,
+}
+
 /// Flux's controllers, and the folders with their CRDs.
 #[derive(Debug, Clone)]
 pub struct Flux {
@@ -192,6 +228,21 @@ impl Assets {
             progress,
         )?;
         Ok(bin.join("metrics-server"))
+    }
+
+    /// The linters, built into the cache at the first call.
+    ///
+    /// # Errors
+    /// The build failed.
+    pub fn linters(progress: impl FnMut(&str)) -> Result<Linters> {
+        let base = cache_root()?.join("linters");
+        let modules = &[KUBE_SCORE, KUBECONFORM, ACTIONLINT];
+        let bin = cached_programs(&base, modules, "v1", STRIPPED, progress)?;
+        Ok(Linters {
+            kube_score: bin.join("kube-score"),
+            kubeconform: bin.join("kubeconform"),
+            actionlint: bin.join("actionlint"),
+        })
     }
 
     /// Flux's controllers, built into the cache at the first call.

@@ -10,7 +10,7 @@ use crate::pods::engine::{Input, Operation, Presence};
 use crate::provider::{
     Deleted, EndLogs, Ensured, Failure, FailureKind, GroupSummary, Listing, Unreached,
 };
-use crate::translate::PodKey;
+use crate::translate::{PodKey, containers_have_run};
 
 pub(super) const STARTS_AFTER: Duration = Duration::from_secs(3);
 /// The container of a job ends so long after its start.
@@ -168,15 +168,21 @@ impl World {
                 if luck.is_some() {
                     self.trouble.forget(&uid);
                 }
-                let existed = if happens {
-                    self.groups.remove(&uid).is_some()
-                } else {
-                    false
-                };
-                let result = match luck {
-                    Some(_) => Err(failure()),
-                    None if existed => Ok(Deleted::Accepted(None)),
-                    None => Ok(Deleted::Absent),
+                let last = self.group(&uid);
+                if happens {
+                    self.groups.remove(&uid);
+                }
+                let result = match (luck, last) {
+                    (Some(_), _) => Err(failure()),
+                    (None, Some(last)) => {
+                        // The answer says whether it had started after all.
+                        let once = self.pods.get(&uid).is_some_and(|pod| pod.once);
+                        if once && containers_have_run(&last) {
+                            self.ran.insert(uid.clone());
+                        }
+                        Ok(Deleted::Accepted(Some(last)))
+                    }
+                    (None, None) => Ok(Deleted::Absent),
                 };
                 Input::Deleted(key.clone(), result)
             }

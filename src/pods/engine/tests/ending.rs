@@ -210,3 +210,105 @@ fn where_no_poll_is_had_for_long_the_group_is_deleted_as_it_is() {
         assert_eq!(only_operation(&effects), next, "{kind:?}");
     }
 }
+
+/// The pod `a` with a sidecar, being deleted.
+fn with_sidecar(hook: bool, record: Option<&str>) -> Box<PodFacts> {
+    pod_with("a", |pod| {
+        let ends = Timestamp::from_second(START + 30).unwrap();
+        pod["metadata"]["deletionTimestamp"] = json!(ends.to_string());
+        pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
+        pod["spec"]["initContainers"] =
+            json!([{"name": "proxy", "image": "p", "restartPolicy": "Always"}]);
+        if hook {
+            pod["spec"]["initContainers"][0]["lifecycle"] =
+                json!({"preStop": {"sleep": {"seconds": 3}}});
+        }
+        pod["status"] = json!({"phase": "Running"});
+        if let Some(reason) = record {
+            pod["status"]["conditions"] = json!([
+                {"type": "virtual-kubelet.io/Ending", "status": "True", "reason": reason}
+            ]);
+        }
+    })
+}
+
+/// Its group: whether its container and its sidecar have ended since the delete and were started again.
+fn both(web_ended: bool, proxy_ended: bool) -> Input {
+    let container = |has_ended: bool, name: &str| {
+        let mut group = match running("a") {
+            Input::Observed(_, Ok(Some(group))) if !has_ended => group,
+            _ => ended(6),
+        };
+        let mut container = group.properties.containers.remove(0);
+        name.clone_into(&mut container.name);
+        container
+    };
+    let mut group = group("Running", "Succeeded");
+    group.properties.containers =
+        vec![container(web_ended, "web"), container(proxy_ended, "proxy")];
+    seen(group)
+}
+
+#[test]
+fn sidecars_are_told_when_the_other_containers_have_ended() {
+    for hook in [false, true] {
+        let mut world = world();
+        world.step(Input::PodApplied(with_sidecar(hook, None)));
+        let mut effects = world.step(both(false, false));
+        let (web, proxy) = (vec!["web".to_owned()], vec!["proxy".to_owned()]);
+        if hook {
+            let (reason, next) = on_record(&mut world, &effects);
+            assert_eq!(reason, "PreStop");
+            assert_eq!(only_operation(&next), Operation::RunPreStop(web.clone()));
+            world.begin("a");
+            effects = world.step(Input::PreStopEnded(key("a"), Vec::new()));
+        }
+        let (reason, next) = on_record(&mut world, &effects);
+        assert_eq!(reason, "Signalled");
+        assert_eq!(only_operation(&next), Operation::SendSignal(web));
+        world.begin("a");
+        world.step(Input::Signalled(key("a"), Vec::new()));
+        let effects = world.after(1).step(both(false, false));
+        assert_eq!(only_operation(&effects), Operation::GetGroup, "web goes on");
+        let mut effects = world.after(1).step(both(true, false));
+        if hook {
+            let (reason, next) = on_record(&mut world, &effects);
+            assert_eq!(reason, "SidecarsPreStop");
+            assert_eq!(only_operation(&next), Operation::RunPreStop(proxy.clone()));
+            world.begin("a");
+            effects = world.step(Input::PreStopEnded(key("a"), Vec::new()));
+        }
+        let (reason, next) = on_record(&mut world, &effects);
+        assert_eq!(reason, "SidecarsSignalled");
+        assert_eq!(only_operation(&next), Operation::SendSignal(proxy));
+        world.begin("a");
+        let effects = world.step(Input::Signalled(key("a"), Vec::new()));
+        assert_eq!(only_operation(&effects), Operation::GetGroup);
+        let effects = world.after(1).step(both(true, false));
+        assert_eq!(only_operation(&effects), Operation::GetGroup, "it has time");
+        let effects = world.after(1).step(both(true, true));
+        assert_eq!(only_operation(&effects), Operation::DeleteGroup);
+    }
+}
+
+#[test]
+fn after_a_restart_sidecars_are_told_once() {
+    for (record, web_ended, next) in [
+        (None, true, "SidecarsPreStop"),
+        (Some("Signalled"), false, ""),
+        (Some("Signalled"), true, "SidecarsPreStop"),
+        (Some("SidecarsPreStop"), true, "SidecarsSignalled"),
+        (Some("SidecarsSignalled"), true, ""),
+    ] {
+        let mut world = World::new();
+        world.step(Input::PodApplied(with_sidecar(true, record)));
+        world.step(Input::PodsSynced);
+        world.step(Input::GroupsListed(Ok(complete(vec![summary("a")]))));
+        let effects = world.after(8).step(both(web_ended, false));
+        if next.is_empty() {
+            assert_eq!(only_operation(&effects), Operation::GetGroup, "{record:?}");
+        } else {
+            assert_eq!(on_record(&mut world, &effects).0, next, "{record:?}");
+        }
+    }
+}

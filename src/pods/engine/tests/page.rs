@@ -51,6 +51,13 @@ const SILENT: &[[&str; 4]] = &[
         "Correct what the message names",
     ],
     [
+        "The same, and Azure starts the group all the same while it is being deleted: its answer to the delete says so",
+        "`ProvisioningFailed`; under `restartPolicy: Never` and `OnFailure` the pod is `Failed`",
+        "What has run under these policies is not run again: a Deployment or Job replaces the pod. Under `Always` another group \
+         is made",
+        "",
+    ],
+    [
         "Provisioning does not end",
         "`AciProvisioningSlow`, after 10 minutes, with the time since when and Azure's `provisioningState`",
         "The group is looked at every 15 s, after half an hour once a minute. Azure itself gives up after 30 minutes; that is \

@@ -156,6 +156,44 @@ fn what_starts_late_while_its_delete_fails_is_not_run_a_second_time() {
     }
 }
 
+/// A group whose provisioning has failed is deleted, and the answer says that it had started after all.
+fn started_before_its_delete(policy: &str) -> (World, Vec<Effect>) {
+    let mut world = World::synced();
+    world.step(Input::PodApplied(pod_with("a", |pod| {
+        pod["spec"]["restartPolicy"] = json!(policy);
+    })));
+    world.step(ensured("a"));
+    let failed = Input::Observed(key("a"), Ok(Some(group("Pending", "Failed"))));
+    assert_eq!(only_operation(&world.step(failed)), Operation::DeleteGroup);
+    let Input::Observed(_, Ok(last)) = running("a") else {
+        panic!("a group that runs");
+    };
+    let effects = world.step(Input::Deleted(key("a"), Ok(Deleted::Accepted(last))));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.after(1).step(Input::Observed(key("a"), Ok(None)));
+    (world, effects)
+}
+
+#[test]
+fn what_starts_between_the_last_look_and_the_delete_is_not_run_a_second_time() {
+    for policy in ["Never", "OnFailure"] {
+        let (_, effects) = started_before_its_delete(policy);
+        let (status, _) = written(&effects).unwrap();
+        assert_eq!(status.phase.as_deref(), Some("Failed"), "{policy}");
+        assert_eq!(status.reason.as_deref(), Some("ProvisioningFailed"));
+        let message = status.message.as_deref().unwrap();
+        assert!(message.contains("after it had given it up"), "{message}");
+        assert_eq!(events(&effects), ["ProvisioningFailed"]);
+        assert!(operations(&effects).is_empty(), "{policy}: {effects:?}");
+    }
+}
+
+#[test]
+fn what_is_to_be_restarted_is_made_again_when_it_started_late() {
+    let (_, effects) = started_before_its_delete("Always");
+    assert_eq!(only_operation(&effects), create(true));
+}
+
 #[test]
 fn a_delete_that_never_ends_is_said_and_costs_little() {
     let mut world = World::synced();

@@ -67,7 +67,7 @@ fn label(name: &str, length: std::ops::RangeInclusive<usize>) -> bool {
 }
 
 /// Whether ACI would take `body`.
-pub(super) fn check(body: &Value) -> Checked {
+pub(in crate::translate::group) fn check(body: &Value) -> Checked {
     shape::check(body)?;
     let group = object(
         body,

@@ -11,11 +11,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::body;
-use crate::api::Os;
+use crate::api::{Os, Shim};
 use crate::azure::model::SecretBytes;
 use crate::translate::testing::{defaults, object, owner};
 use crate::translate::{
-    Image, Object, Reference, Refusals, Resolved, Translation, container_group, group_name,
+    GroupDefaults, Image, Object, Reference, Refusals, Resolved, Translation, container_group,
+    group_name,
 };
 
 const UID: &str = "3f0c9a52-6a3e-4b8e-9d0e-5a1f1b0d7c11";
@@ -146,7 +147,12 @@ fn settled(pod: &Pod, os: Os) -> Result<Translation, Refusals> {
         ..Resolved::default()
     };
     loop {
-        let translation = container_group(pod, &defaults(os), &owner(pod), &resolved)?;
+        // As a connector is that says nothing of it.
+        let defaults = GroupDefaults {
+            shim: Shim::default(),
+            ..defaults(os)
+        };
+        let translation = container_group(pod, &defaults, &owner(pod), &resolved)?;
         let unknown: Vec<Reference> = translation
             .references
             .iter()

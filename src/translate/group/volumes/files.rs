@@ -14,6 +14,7 @@ use crate::translate::group::budget::{Amount, Exceeded, Of, base64, written};
 use crate::translate::group::fields::Fields;
 use crate::translate::group::resolved::{Found, Reference};
 use crate::translate::group::review::Review;
+use crate::translate::group::shim::has_mark;
 
 const MODES: &str = "spec.volumes[]: file modes other than 0644";
 const CHANGES: &str = "spec.volumes[].*.items[].fieldRef: metadata.annotations or metadata.labels";
@@ -42,6 +43,11 @@ pub(super) struct Files<'a> {
     directories: BTreeSet<String>,
     /// Paths of files that are optional and missing: their directories are there.
     missing: BTreeSet<String>,
+    /// The mode of files, and of those that have another.
+    mode: i32,
+    modes: BTreeMap<String, i32>,
+    /// Whether the shim has to write them: ACI gives files no modes, and does not know the pod's address.
+    pub(super) by_shim: bool,
 }
 
 /// What is in a file.
@@ -61,7 +67,10 @@ pub(super) fn files<'a>(
     fields: &Fields<'_>,
     review: &mut Review<'a>,
 ) -> Files<'a> {
-    let mut files = Files::default();
+    let mut files = Files {
+        mode: DEFAULT_MODE,
+        ..Files::default()
+    };
     let path = format!("spec.volumes[{index}]");
     let mode = if let Some(secret) = &volume.secret {
         let path = format!("{path}.secret");
@@ -102,10 +111,73 @@ pub(super) fn files<'a>(
     if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
         review.at(MODES, path);
     }
+    files.mode = mode.unwrap_or(DEFAULT_MODE);
+    let special = files.mode != DEFAULT_MODE
+        || files.modes.values().any(|mode| *mode != DEFAULT_MODE)
+        || files.by_path.values().any(Content::has_mark);
+    files.by_shim = special && review.shim.may();
     files
 }
 
+impl Content<'_> {
+    fn bytes(&self) -> Option<&SecretBytes> {
+        match self {
+            Self::Unknown => None,
+            Self::Of(bytes) => Some(bytes),
+            Self::Own(bytes) => Some(bytes),
+        }
+    }
+
+    /// Whether the pod's address is to be in it. A Secret that looks so does not count.
+    fn has_mark(&self) -> bool {
+        match self {
+            Self::Own(bytes) => std::str::from_utf8(bytes.expose()).is_ok_and(has_mark),
+            Self::Unknown | Self::Of(_) => false,
+        }
+    }
+}
+
 impl<'a> Files<'a> {
+    /// The file `path`, without content while it is not fetched, and its mode.
+    pub(super) fn file(&self, path: &str) -> Option<(Option<&SecretBytes>, u32)> {
+        let content = self.by_path.get(path)?;
+        Some((content.bytes(), self.mode_of(path)))
+    }
+
+    /// Whether the file `path` is optional and not there.
+    pub(super) fn is_missing(&self, path: &str) -> bool {
+        self.missing.contains(path)
+    }
+
+    /// All files in the directory `path` and below, by their paths from there.
+    pub(super) fn below<'s>(
+        &'s self,
+        path: &'s str,
+    ) -> impl Iterator<Item = (&'s str, Option<&'s SecretBytes>, u32)> + use<'s, 'a> {
+        let prefix = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
+        let from = (Bound::Included(prefix.clone()), Bound::Unbounded);
+        let all = self.by_path.range(from).map_while(move |(file, content)| {
+            let below = file.strip_prefix(prefix.as_str())?;
+            Some((below, content.bytes(), self.mode_of(file)))
+        });
+        all
+    }
+
+    fn mode_of(&self, path: &str) -> u32 {
+        let mode = self.modes.get(path).unwrap_or(&self.mode);
+        u32::try_from(*mode).unwrap_or_default() & 0o777
+    }
+
+    fn has_mode(&mut self, file: &str, mode: Option<i32>) {
+        if let (Some(mode), Some(file)) = (mode, clean(file)) {
+            self.modes.insert(file, mode);
+        }
+    }
+
     /// The directories that hold files, at `path` and below; `path` itself when it is the whole of an empty volume, or a
     /// directory of which all files are optional and missing. None when `path` is no directory.
     /// No more than `most`.
@@ -259,6 +331,7 @@ impl<'a> Files<'a> {
             if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
                 review.at(MODES, path.clone());
             }
+            self.has_mode(file, *mode);
             let content = match found {
                 Found::Absent => None,
                 Found::Unknown => Some(Content::Unknown),
@@ -336,6 +409,7 @@ impl<'a> Files<'a> {
             if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
                 review.at(MODES, path.clone());
             }
+            self.has_mode(file, *mode);
             let text = match (field_ref, resource_field_ref) {
                 (Some(field), _) => fields.field(field, &path, review),
                 (None, Some(resource)) => fields.resource(resource, None, &path, review),

@@ -6,6 +6,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
+use super::files::Files;
 use super::{MAX_VOLUMES, Source, Volumes, empty_dir, view_name};
 use crate::api::Os;
 use crate::azure::model;
@@ -13,11 +14,13 @@ use crate::translate::group::budget::{Amount, Exceeded, Of, written};
 use crate::translate::group::env::{Environment, Expanded};
 use crate::translate::group::kubelet::CONFIG_ERROR;
 use crate::translate::group::review::{Review, set};
+use crate::translate::group::shim::{Part as ShimPart, has_mark, mode_for};
 
 const FILE: &str = "spec.containers[].volumeMounts[].subPath: a single file";
 const PART: &str = "spec.containers[].volumeMounts[].subPath: of a share or a git repository";
 const EXPRESSION: &str =
     "spec.containers[].volumeMounts[].subPathExpr: with a name whose value is from a Secret";
+const OF_SHIM: &str = "spec.containers[].volumeMounts[].mountPath: of the shim";
 pub(super) const COLON: &str = "spec.containers[].volumeMounts[].mountPath: with a colon";
 const BESIDE: &str = "spec.volumes[]: a file both in a volume and in a directory of it";
 /// Bytes of a mount in a request without its path: `{"name":"","mountPath":"","readOnly":true},` and the name's 63.
@@ -27,13 +30,13 @@ const NOT_ROOT: &str = "spec.containers[].volumeMounts[]: Azure Files where runA
 
 impl Volumes<'_> {
     /// The mounts of `container`, whose index is `index`; those of a volume that was refused or left out are left out too.
-    /// `user` is the number that the container runs as, when it says one.
-    pub(in crate::translate) fn mounts(
+    /// `user` is the number that the container runs as, when it says one; `shim` gets what the shim has to place.
+    pub(in crate::translate::group) fn mounts(
         &mut self,
         container: &Container,
         index: usize,
         environment: &Environment,
-        user: Option<i64>,
+        (user, shim): (Option<i64>, &mut ShimPart),
         review: &mut Review<'_>,
     ) -> Vec<model::VolumeMount> {
         let mounts = container.volume_mounts.as_deref().unwrap_or_default();
@@ -64,6 +67,13 @@ impl Volumes<'_> {
             }
             let mount_path = absolute(mount_path, review.os);
             for (row, present) in [
+                (
+                    OF_SHIM,
+                    review.shim.may()
+                        && mount_path
+                            .strip_prefix("/.vkc")
+                            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+                ),
                 (COLON, mount_path.contains(':')),
                 (TWICE, !paths.insert(mount_path.clone())),
                 (
@@ -76,7 +86,7 @@ impl Volumes<'_> {
             let Some(path) = path_in_volume(mount, place, environment, review) else {
                 continue;
             };
-            let parts = self.parts(mount, &path, place, review);
+            let parts = self.parts(mount, (&mount_path, &path), place, shim, review);
             let nests = parts.len() > 1 && parts.first().is_some_and(|part| part.below.is_empty());
             for part in parts {
                 let not_root = part.is_share && user.is_some_and(|user| user != 0);
@@ -93,6 +103,12 @@ impl Volumes<'_> {
                 }
                 // A mount in a read-only one has no place to be.
                 let read_only = read_only.filter(|read_only| *read_only && !(nests && outer));
+                // As a kubelet mounts files.
+                let read_only = if part.is_filled {
+                    Some(true)
+                } else {
+                    read_only
+                };
                 out.push(model::VolumeMount {
                     name: part.name,
                     mount_path: at,
@@ -108,8 +124,9 @@ impl Volumes<'_> {
     fn parts(
         &mut self,
         mount: &VolumeMount,
-        path: &str,
+        (mount_path, path): (&str, &str),
         place: [usize; 2],
+        shim: &mut ShimPart,
         review: &mut Review<'_>,
     ) -> Vec<Part> {
         let Some((index, source)) = self.sources.get(&mount.name) else {
@@ -125,13 +142,24 @@ impl Volumes<'_> {
             Source::Files(files) => {
                 // More than there may be is more, however many it is.
                 let directories = files.directories(path, MAX_VOLUMES + 1);
-                review.field(FILE, directories.is_empty(), &place);
-                directories.into_iter().map(str::to_owned).collect()
+                if directories.is_empty() {
+                    if review.field(FILE, true, &place) {
+                        place_file(files, (mount_path, path), self.group, place, shim, review);
+                    }
+                    return Vec::new();
+                }
+                if files.by_shim {
+                    // All of it, directories and all.
+                    vec![path.to_owned()]
+                } else {
+                    directories.into_iter().map(str::to_owned).collect()
+                }
             }
         };
         if directories.len() > 1 && directories.first().is_some_and(|first| first == path) {
             review.at(BESIDE, format!("spec.volumes[{index}]"));
         }
+        let is_filled = matches!(source, Source::Files(files) if files.by_shim);
         let mut parts = Vec::with_capacity(directories.len());
         for directory in directories {
             let below = directory.strip_prefix(path).unwrap_or_default();
@@ -144,6 +172,7 @@ impl Volumes<'_> {
                 name: volume.name.clone(),
                 below,
                 is_share: volume.azure_file.is_some(),
+                is_filled,
             });
         }
         parts
@@ -172,6 +201,15 @@ impl Volumes<'_> {
         let mut made = match source {
             Source::Empty => empty_dir(),
             Source::Whole(volume) => model::Volume::clone(volume),
+            Source::Files(files) if files.by_shim => {
+                let volume = view_name(name, path);
+                self.fills.begin(&volume);
+                for (below, bytes, mode) in files.below(path) {
+                    let filled = self.fills.file(&volume, below, bytes, mode, &at, review);
+                    filled.ok()?;
+                }
+                empty_dir()
+            }
             Source::Files(files) => files.directory(path, &at, review).ok()?,
         };
         made.name = view_name(name, path);
@@ -188,6 +226,31 @@ struct Part {
     /// Where it is below the mount; empty for the mount itself.
     below: String,
     is_share: bool,
+    /// The shim writes what is in it.
+    is_filled: bool,
+}
+
+/// Has the shim place the file `path` of a volume at `mount_path`.
+fn place_file(
+    files: &Files<'_>,
+    (mount_path, path): (&str, &str),
+    group: Option<u32>,
+    place: [usize; 2],
+    shim: &mut ShimPart,
+    review: &mut Review<'_>,
+) {
+    let [container, n] = place;
+    let at = format_args!("spec.containers[{container}].volumeMounts[{n}].subPath");
+    if let Some((bytes, mode)) = files.file(path) {
+        let mode = mode_for(group, mode);
+        let _ = shim.file(mount_path.to_owned(), bytes, mode, group, &at, review);
+    } else if !review.all_known() {
+        shim.will_place();
+    } else if !files.is_missing(path) {
+        // A kubelet would mount an empty directory there, which is not what anybody means.
+        let message = format!("the volume has no file {path:?}");
+        review.refuse_until_present(CONFIG_ERROR, at.to_string(), message);
+    }
 }
 
 /// The path in its volume that `mount` shows; `None` when that is refused, or not known before everything is fetched.
@@ -205,6 +268,11 @@ fn path_in_volume(
         let [container, n] = place;
         let field = format_args!("spec.containers[{container}].volumeMounts[{n}].subPathExpr");
         match environment.path(text, &field, review).ok()? {
+            Expanded::Path(path) if has_mark(&path) => {
+                let message = "the pod's address is not known before its volumes are made; use other variables";
+                review.refuse(field.to_string(), message.to_owned());
+                return None;
+            }
             Expanded::Path(path) => path,
             Expanded::Secret => {
                 review.field(EXPRESSION, true, &place);

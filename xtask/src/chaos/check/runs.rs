@@ -78,6 +78,18 @@ pub(super) fn once(world: &World) -> Vec<String> {
     .collect()
 }
 
+/// A group that Azure had given up may start in the moment in which it is deleted. What ran then is lost, and its pod must say so.
+fn cut_short(world: &World, uid: &str, life: &Life<'_>) -> bool {
+    let failed = world
+        .history
+        .get(uid)
+        .and_then(|pod| pod.first(&["Failed"]));
+    let end = life
+        .end
+        .filter(|end| end.kind == "deleted" && end.no_capacity);
+    end.is_some_and(|end| failed.is_some_and(|failed| failed >= end.at))
+}
+
 /// A Job that nobody touched, and how often its pods ran. A pod that was made and never ran does not count: it may have
 /// been refused, or deleted with its Job.
 struct Ran<'a> {
@@ -96,7 +108,12 @@ fn jobs_ran(world: &World) -> Vec<Ran<'_>> {
         let uids: Vec<&String> = pods.map(|(uid, _)| uid).collect();
         let times: usize = uids
             .iter()
-            .map(|uid| lives(world, uid).iter().filter(|life| life.ran).count())
+            .map(|uid| {
+                let lives = lives(world, uid);
+                let ran = lives.iter();
+                let ran = ran.filter(|life| life.ran && !cut_short(world, uid, life));
+                ran.count()
+            })
             .sum();
         let stories: Vec<String> = uids.iter().map(|uid| story(world, uid)).collect();
         Some(Ran {

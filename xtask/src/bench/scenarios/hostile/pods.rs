@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, EnvVar, KeyToPath, Pod, PodSpec, ProjectedVolumeSource,
+    Secret, SecretProjection, Volume, VolumeMount, VolumeProjection,
+};
+use kube::Api;
 use kube::api::PostParams;
 use tokio::net::TcpListener;
 
-use super::stage::{Running, Stage, remove};
+use super::stage::{NAMESPACE, Running, Stage, remove};
 
 const REGISTRY_PODS: usize = 150;
 
@@ -21,7 +26,10 @@ pub(super) fn bombs(stage: &Stage<'_>) -> Result<Running> {
         let references = format!("$(A{n})").repeat(100);
         variables.push(variable(&format!("A{}", n + 1), Some(references)));
     }
-    waves(stage, 1, Duration::from_secs(1), &variables)
+    waves(stage, 1, Duration::from_secs(1), |pod| {
+        container(pod)?.env = Some(variables.clone());
+        Ok(())
+    })
 }
 
 /// A pod of the largest kind, whose variables take an hour to compare with each other (S2).
@@ -29,7 +37,69 @@ pub(super) fn many_variables(stage: &Stage<'_>) -> Result<Running> {
     let variables: Vec<_> = (0..60_000)
         .map(|n| variable(&format!("A{n}"), None))
         .collect();
-    waves(stage, 4, Duration::from_secs(5), &variables)
+    waves(stage, 4, Duration::from_secs(5), |pod| {
+        container(pod)?.env = Some(variables.clone());
+        Ok(())
+    })
+}
+
+/// A pod of the largest kind whose parts take most memory.
+pub(super) fn many_volumes(stage: &Stage<'_>) -> Result<Running> {
+    let volumes: Vec<_> = (0..60_000)
+        .map(|n| Volume {
+            name: format!("v{n}"),
+            empty_dir: Some(EmptyDirVolumeSource::default()),
+            ..Volume::default()
+        })
+        .collect();
+    waves(stage, 4, Duration::from_secs(5), |pod| {
+        spec(pod)?.volumes = Some(volumes.clone());
+        Ok(())
+    })
+}
+
+/// Pods that refer to sixty Secrets of a megabyte each.
+pub(super) async fn large_references(stage: &Stage<'_>) -> Result<Running> {
+    let secrets = Api::<Secret>::namespaced(stage.rig.client.clone(), NAMESPACE);
+    let mut volumes = Vec::new();
+    for n in 0..60 {
+        let name = format!("large-{n}");
+        let mut secret = Secret::default();
+        secret.metadata.name = Some(name.clone());
+        let content = ByteString(vec![b'x'; 1_000_000]);
+        secret.data = Some([("content".to_owned(), content)].into());
+        secrets.create(&PostParams::default(), &secret).await?;
+        volumes.push(name);
+    }
+    waves(stage, 8, Duration::from_secs(2), |pod| {
+        // Sources of one volume: a group has few volumes.
+        let source = |name: &String| VolumeProjection {
+            secret: Some(SecretProjection {
+                name: name.clone(),
+                items: Some(vec![KeyToPath {
+                    key: "content".to_owned(),
+                    path: name.clone(),
+                    mode: None,
+                }]),
+                ..SecretProjection::default()
+            }),
+            ..VolumeProjection::default()
+        };
+        spec(pod)?.volumes = Some(vec![Volume {
+            name: "all".to_owned(),
+            projected: Some(ProjectedVolumeSource {
+                sources: Some(volumes.iter().map(source).collect()),
+                ..ProjectedVolumeSource::default()
+            }),
+            ..Volume::default()
+        }]);
+        container(pod)?.volume_mounts = Some(vec![VolumeMount {
+            name: "all".to_owned(),
+            mount_path: "/all".to_owned(),
+            ..VolumeMount::default()
+        }]);
+        Ok(())
+    })
 }
 
 fn variable(name: &str, value: Option<String>) -> EnvVar {
@@ -40,12 +110,17 @@ fn variable(name: &str, value: Option<String>) -> EnvVar {
     }
 }
 
-/// So many pods with these variables at once; after a while others in their place.
-fn waves(stage: &Stage<'_>, many: usize, pause: Duration, variables: &[EnvVar]) -> Result<Running> {
+/// So many such pods at once; after a while others in their place.
+fn waves(
+    stage: &Stage<'_>,
+    many: usize,
+    pause: Duration,
+    make: impl Fn(&mut Pod) -> Result<()>,
+) -> Result<Running> {
     let mut running = Running::default();
     for n in 0..many {
         let mut pod = stage.rig.pod("", "Always");
-        container(&mut pod)?.env = Some(variables.to_vec());
+        make(&mut pod)?;
         let (pod, pods) = (Arc::new(pod), stage.pods());
         let (round, count) = (Arc::new(AtomicUsize::new(0)), running.count.clone());
         running.again(pause, move || {
@@ -102,9 +177,13 @@ pub(super) async fn silent_registry(stage: &Stage<'_>) -> Result<Running> {
     Ok(running)
 }
 
+fn spec(pod: &mut Pod) -> Result<&mut PodSpec> {
+    pod.spec.as_mut().context("the pod has no spec")
+}
+
 fn container(pod: &mut Pod) -> Result<&mut Container> {
-    let spec = pod.spec.as_mut().context("the pod has no spec")?;
-    spec.containers
+    spec(pod)?
+        .containers
         .first_mut()
         .context("the pod has no container")
 }

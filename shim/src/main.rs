@@ -1,0 +1,98 @@
+//! `vkc-shim`: see the library, and docs/shim.md.
+//!
+//! ```text
+//! vkc-shim install               copy the program, fill volumes (the first init container)
+//! vkc-shim run [-- PROGRAM …]    place files, give up rights, run the container's program
+//! vkc-shim exec -- PROGRAM …     become PROGRAM, with the rights and the environment of the container's own
+//! sh                             the same, and PROGRAM is /bin/sh
+//! ```
+
+use std::process::ExitCode;
+
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    linux::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    eprintln!("vkc-shim: it runs in Linux containers only");
+    ExitCode::FAILURE
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::ffi::OsString;
+    use std::process::ExitCode;
+
+    use vkc_shim::process::{NOT_STARTED, Orders, ShimError, install};
+    use vkc_shim::spec::ORDERS;
+
+    const USAGE: &str = "vkc-shim: usage: vkc-shim install | run [-- PROGRAM ...] | exec -- PROGRAM ... | --version";
+    const SHELL: &str = "/bin/sh";
+
+    pub(super) fn main() -> ExitCode {
+        let mut arguments = std::env::args_os();
+        let own = arguments.next().unwrap_or_default();
+        // A login shell has a hyphen before its name.
+        let is_shell = own
+            .to_str()
+            .is_some_and(|own| own.rsplit(['/', '-']).next() == Some("sh"));
+        let done = if is_shell {
+            let program = [OsString::from(SHELL)].into_iter().chain(arguments);
+            Orders::read(ORDERS, "/", false)
+                .and_then(|orders| never(orders.exec(program.collect())))
+        } else {
+            command(arguments)
+        };
+        match done {
+            Ok(code) => exit(code),
+            Err(error) => {
+                eprintln!("vkc-shim: {error}");
+                exit(error.exit_code())
+            }
+        }
+    }
+
+    fn command(mut arguments: impl Iterator<Item = OsString>) -> Result<i32, ShimError> {
+        let what = arguments.next();
+        let (mut orders, mut root) = (ORDERS.to_owned(), "/".to_owned());
+        let mut program = Vec::new();
+        // Where things are is on the command line, which is the operator's: never in the environment, which is the image's too.
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().and_then(|it| it.into_string().ok());
+            match argument.to_str() {
+                Some("--") => program.extend(arguments.by_ref()),
+                Some("--spec") => orders = value().unwrap_or_default(),
+                Some("--root") => root = value().unwrap_or_default(),
+                _ => return Ok(usage()),
+            }
+        }
+        match what.as_ref().and_then(|it| it.to_str()) {
+            Some("install") => install(&orders, &root).map(|()| 0),
+            Some("run") => Orders::read(&orders, &root, false)?.run(program),
+            Some("exec") => never(Orders::read(&orders, &root, false)?.exec(program)),
+            Some("--version") => {
+                println!("vkc-shim {}", env!("CARGO_PKG_VERSION"));
+                Ok(0)
+            }
+            _ => Ok(usage()),
+        }
+    }
+
+    fn never(done: Result<std::convert::Infallible, ShimError>) -> Result<i32, ShimError> {
+        match done {
+            Ok(never) => match never {},
+            Err(error) => Err(error),
+        }
+    }
+
+    fn usage() -> i32 {
+        eprintln!("{USAGE}");
+        NOT_STARTED
+    }
+
+    fn exit(code: i32) -> ExitCode {
+        u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
+    }
+}

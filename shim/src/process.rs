@@ -1,0 +1,384 @@
+//! The program of a container, and the shim as the first process of it: signals go on to the program, what it leaves behind is
+//! reaped, and how it ends is how the container ends.
+
+use std::ffi::OsString;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+use signal_hook::iterator::Signals;
+use zeroize::Zeroizing;
+
+use crate::message;
+use crate::place::{PlaceError, Root};
+use crate::plan::{Action, Bytes, actions, missing_hosts, needs_address};
+use crate::rights::{self, RightsError};
+use crate::spec::{FILE, IDENTITY, LONGEST, ORDERS, PROGRAMS, Spec, SpecError};
+use crate::users::{self, Identity, UserError};
+
+const HOSTS: &str = "/etc/hosts";
+/// Of `/etc/passwd`, `/etc/group` and `/etc/hosts`.
+const LONGEST_LIST: u64 = 1024 * 1024;
+/// Exit codes of a program that cannot be started, as a shell has them, and of all that comes before (a kubelet's).
+const NOT_FOUND: i32 = 127;
+const NOT_EXECUTABLE: i32 = 126;
+pub const NOT_STARTED: i32 = 128;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ShimError {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("{path}: {why}")]
+    Orders {
+        path: String,
+        #[source]
+        why: io::Error,
+    },
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    User(#[from] UserError),
+    #[error(transparent)]
+    Rights(#[from] RightsError),
+    #[error("{0}")]
+    Address(String),
+    /// Who can replace the shim would be root with the next session.
+    #[error(
+        "{0} can be written, or replaced, by others than root in this image: the shim does not run as root there; let the \
+         directories above it belong to root with mode 0755"
+    )]
+    Open(&'static str),
+    #[error("{IDENTITY} does not say whom the program runs as")]
+    NoIdentity,
+    #[error("there is no program to start")]
+    NoProgram,
+    #[error("cannot start {program:?}: {why}")]
+    Start {
+        program: OsString,
+        #[source]
+        why: io::Error,
+    },
+    #[error("signals cannot be taken: {0}")]
+    Signals(io::Error),
+}
+
+impl ShimError {
+    /// How the container ends for it.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Start { why, .. } if why.kind() == io::ErrorKind::NotFound => NOT_FOUND,
+            Self::Start { .. } => NOT_EXECUTABLE,
+            _ => NOT_STARTED,
+        }
+    }
+}
+
+/// What the operator asks for, and where.
+pub struct Orders {
+    spec: Spec,
+    /// The directory of the orders.
+    beside: String,
+    root: Root,
+    addresses: Vec<IpAddr>,
+}
+
+impl Orders {
+    /// Reads the orders in the directory `beside`, and waits for the address where they need it. Without the file nothing is
+    /// asked for when `may_lack` says so.
+    ///
+    /// # Errors
+    /// They cannot be read, or there is no address.
+    pub fn read(beside: &str, root: &str, may_lack: bool) -> Result<Self, ShimError> {
+        let path = format!("{beside}/{FILE}");
+        let spec = match bounded(&path) {
+            Err(why) if may_lack && why.kind() == io::ErrorKind::NotFound => Spec::new(),
+            read => Spec::parse(&read.map_err(|why| ShimError::Orders { path, why })?)?,
+        };
+        let addresses = if needs_address(&spec) {
+            crate::address::addresses().map_err(ShimError::Address)?
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            spec,
+            beside: beside.to_owned(),
+            root: Root::open(root)?,
+            addresses,
+        })
+    }
+
+    /// Places files, hosts and the like.
+    ///
+    /// # Errors
+    /// One could not be placed: a program that reads something else must not run.
+    pub fn place(&self) -> Result<(), ShimError> {
+        for action in actions(&self.spec, &self.addresses) {
+            match action {
+                Action::Directory { path, mode, group } => {
+                    self.root.directory(path, mode, group)?;
+                }
+                Action::Write {
+                    path,
+                    bytes,
+                    mode,
+                    group,
+                } => match bytes {
+                    Bytes::These(text) => {
+                        self.root.write(path, text.0.as_bytes(), mode, group)?;
+                    }
+                    Bytes::Beside(name) => {
+                        let from = format!("{}/{name}", self.beside);
+                        let bytes = bounded(&from);
+                        let bytes = bytes.map_err(|why| ShimError::Orders { path: from, why })?;
+                        self.root.write(path, &bytes, mode, group)?;
+                    }
+                },
+                Action::Hosts(hosts) => {
+                    let add = |known: &str| missing_hosts(known, hosts);
+                    self.root.append(HOSTS, LONGEST_LIST, add)?;
+                }
+                Action::Message { path, required } => {
+                    let made = self.root.write(path, b"", 0o666, None);
+                    if required {
+                        made?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Becomes whom the pod names, and remembers who that is; nothing where the container is that already.
+    ///
+    /// # Errors
+    /// There is no such user, some right could not be given up, or what later sessions begin with could be replaced.
+    fn give_up_rights(&self) -> Result<Option<Identity>, ShimError> {
+        let Some(user) = &self.spec.user else {
+            return Ok(None);
+        };
+        for path in [PROGRAMS, ORDERS] {
+            if !self.root.is_roots_own(path)? {
+                return Err(ShimError::Open(path));
+            }
+        }
+        let list = |path| self.root.read(path, LONGEST_LIST);
+        let (passwd, group) = (list("/etc/passwd")?, list("/etc/group")?);
+        let identity = users::resolve(
+            user,
+            passwd.as_deref().unwrap_or_default(),
+            group.as_deref().unwrap_or_default(),
+        )?;
+        // A program may be able to write the list of users: who it is must not hang on that any more.
+        let text = serde_json::to_vec(&identity).map_err(|_| ShimError::NoIdentity)?;
+        self.root.write(IDENTITY, &text, 0o444, None)?;
+        rights::take(user, &identity)?;
+        Ok(Some(identity))
+    }
+
+    /// Becomes whom the program of the container has become.
+    fn follow(&self) -> Result<Option<Identity>, ShimError> {
+        let Some(user) = &self.spec.user else {
+            return Ok(None);
+        };
+        let text = self.root.read_roots_own(IDENTITY, LONGEST_LIST)?;
+        let identity: Identity =
+            serde_json::from_slice(&text).map_err(|_| ShimError::NoIdentity)?;
+        rights::take(user, &identity)?;
+        Ok(Some(identity))
+    }
+
+    /// The program with its arguments, environment and directory; `given` where the orders name none.
+    fn command(
+        &self,
+        given: Vec<OsString>,
+        identity: Option<&Identity>,
+    ) -> Result<Command, ShimError> {
+        let mut words = if self.spec.command.is_empty() {
+            given
+        } else {
+            let words = self.spec.command.iter();
+            words
+                .map(|word| word.with(&self.addresses).as_str().into())
+                .collect()
+        }
+        .into_iter();
+        let program = words.next().ok_or(ShimError::NoProgram)?;
+        let mut command = Command::new(program);
+        command.args(words);
+        self.surround(&mut command, identity);
+        Ok(command)
+    }
+
+    fn surround(&self, command: &mut Command, identity: Option<&Identity>) {
+        // A runtime tells who begins as root where root is at home, unless the image or the pod has said.
+        let keeps = self.spec.user.as_ref().is_some_and(|user| user.keep_home);
+        if let Some(identity) = identity.filter(|_| !keeps)
+            && std::env::var_os("HOME").is_none_or(|home| home == *identity.home_of_root)
+        {
+            command.env("HOME", &identity.home);
+        }
+        for variable in &self.spec.env {
+            command.env(
+                &variable.name,
+                variable.value.with(&self.addresses).as_str(),
+            );
+        }
+        if let Some(directory) = &self.spec.working_dir {
+            command.current_dir(directory);
+        }
+    }
+
+    /// Runs the program until it ends; the exit code of the container.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn run(&self, given: Vec<OsString>) -> Result<i32, ShimError> {
+        // From the first moment on: the kernel passes nothing to a first process that takes no signals. The program starts with
+        // none taken and none held back.
+        let signals = Signals::new(taken()).map_err(ShimError::Signals)?;
+        self.place()?;
+        let identity = self.give_up_rights()?;
+        let mut command = self.command(given, identity.as_ref())?;
+        let child = command.spawn().map_err(|why| ShimError::Start {
+            program: command.get_program().to_owned(),
+            why,
+        })?;
+        drop(command);
+        let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let Some(child) = child else {
+            // No number that Linux gives.
+            return Ok(NOT_STARTED);
+        };
+        let code = attend(child, signals);
+        self.tell();
+        Ok(code)
+    }
+
+    /// Becomes the program `given`, with the rights and surroundings of the container's own.
+    ///
+    /// # Errors
+    /// It could not.
+    pub fn exec(&self, given: Vec<OsString>) -> Result<std::convert::Infallible, ShimError> {
+        let identity = self.follow()?;
+        let mut given = given.into_iter();
+        let program = given.next().ok_or(ShimError::NoProgram)?;
+        let mut command = Command::new(&program);
+        command.args(given);
+        self.surround(&mut command, identity.as_ref());
+        let why = command.exec();
+        Err(ShimError::Start { program, why })
+    }
+
+    /// Writes the message that the program has left to the log. Whatever it did to the file, this ends.
+    fn tell(&self) {
+        let Some(file) = &self.spec.message else {
+            return;
+        };
+        // The path in the container: the rights are the program's now.
+        if let Some(line) = left(&file.path).and_then(|message| message::frame(&message)) {
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+    }
+}
+
+/// The end of what a program has left in a file.
+fn left(path: &str) -> Option<Vec<u8>> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = std::fs::File::from(open(path, flags, Mode::empty()).ok()?);
+    let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let most = u64::try_from(message::LONGEST).ok()?;
+    file.seek(SeekFrom::Start(about.len().saturating_sub(most)))
+        .ok()?;
+    let mut end = Vec::new();
+    file.take(most).read_to_end(&mut end).ok()?;
+    Some(end)
+}
+
+/// The signals that a program may want: all with a name but those that nobody can take, and those that a process causes itself.
+fn taken() -> impl Iterator<Item = i32> {
+    const OWN: [Signal; 9] = [
+        Signal::KILL,
+        Signal::STOP,
+        Signal::SEGV,
+        Signal::BUS,
+        Signal::FPE,
+        Signal::ILL,
+        Signal::ABORT,
+        Signal::TRAP,
+        Signal::SYS,
+    ];
+    let all = (1..32).filter_map(Signal::from_named_raw);
+    all.filter(|it| !OWN.contains(it)).map(Signal::as_raw)
+}
+
+/// Waits for the end of `child`, and reaps all others meanwhile.
+fn attend(child: Pid, mut signals: Signals) -> i32 {
+    loop {
+        if let Some(code) = reap(child) {
+            return code;
+        }
+        for signal in signals.wait() {
+            if let Some(signal) = Signal::from_named_raw(signal)
+                && signal != Signal::CHILD
+            {
+                // It may have ended just now.
+                let _ = kill_process(child, signal);
+            }
+        }
+    }
+}
+
+/// Takes everything that has ended; how `child` did when it is among that.
+fn reap(child: Pid) -> Option<i32> {
+    loop {
+        let (pid, status) = match wait(WaitOptions::NOHANG) {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return None,
+            Err(Errno::INTR) => continue,
+            // There is no such child: nobody can wait for it.
+            Err(_) => return Some(NOT_STARTED),
+        };
+        if pid == child {
+            // As a shell and a runtime tell it.
+            let by_signal = || Some(128 + status.terminating_signal()?);
+            return Some(
+                status
+                    .exit_status()
+                    .or_else(by_signal)
+                    .unwrap_or(NOT_STARTED),
+            );
+        }
+    }
+}
+
+/// A file of the operator's.
+fn bounded(path: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = std::fs::File::open(path)?
+        .take(LONGEST + 1)
+        .read_to_end(&mut bytes)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > LONGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Copies this program to where the containers find it, under both of its names, and fills the volumes that `beside` names.
+///
+/// # Errors
+/// A file could not be written.
+pub fn install(beside: &str, root: &str) -> Result<(), ShimError> {
+    let orders = Orders::read(beside, root, true)?;
+    let path = "/proc/self/exe".to_owned();
+    let program = std::fs::read(&path).map_err(|why| ShimError::Orders { path, why })?;
+    orders.root.directory(PROGRAMS, 0o755, None)?;
+    for name in ["vkc-shim", "sh"] {
+        let to = format!("{PROGRAMS}/{name}");
+        orders.root.write(&to, &program, 0o555, None)?;
+    }
+    orders.place()
+}
