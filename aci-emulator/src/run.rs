@@ -176,7 +176,7 @@ impl Runner {
 
     /// Whether the folder has this image.
     pub(crate) fn has_image(&self, name: &str, url: &str) -> bool {
-        match self.store.find(&self.image_name(name, url)) {
+        match self.store.find(&Self::image_name(name, url)) {
             Ok(found) => found.is_some(),
             Err(error) => {
                 tracing::warn!(image = name, %error, "the image cannot be read");
@@ -186,7 +186,7 @@ impl Runner {
     }
 
     /// Images of the emulator's own registry, whose port is not known before, are found under the host `localhost`.
-    fn image_name(&self, name: &str, url: &str) -> String {
+    fn image_name(name: &str, url: &str) -> String {
         let own = url.strip_prefix("https://").unwrap_or(url);
         match name
             .strip_prefix(own)
@@ -219,10 +219,17 @@ impl Runner {
 /// Eight digits by a folder's name.
 fn tag(folder: &Path) -> String {
     let hash = Sha256::digest(folder.as_os_str().as_encoded_bytes());
-    hash.iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(hash.get(..4).unwrap_or_default())
+}
+
+/// Two digits for each byte.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A string takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A group that runs.

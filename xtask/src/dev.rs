@@ -77,7 +77,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     tokio::pin!(stop);
     let mut session = Session::new(programs, args.keep)?;
     if let Some(busybox) = &busybox {
-        stand_ins::make(busybox, &session.images())?;
+        let etcd = assets.as_ref().map(|assets| assets.program("etcd"));
+        stand_ins::make(busybox, etcd.as_deref(), &session.images())?;
     }
     let outcome = tokio::select! {
         outcome = walk(&mut session, &args, assets.as_ref(), &top) => outcome,

@@ -102,7 +102,7 @@ impl Container {
         let (this, of) = (Arc::clone(self), group.clone());
         let prepared = tokio::task::spawn_blocking(move || this.prepare(&of));
         prepared.await.map_err(io::Error::other)??;
-        group.update(self.which, |life, now| states::begins(life, now));
+        group.update(self.which, states::begins);
         let mut child = group.tools().start(&self.id, &self.folder)?;
         let mut logs = JoinSet::new();
         if let Some(out) = child.stdout.take() {

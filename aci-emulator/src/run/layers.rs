@@ -170,11 +170,7 @@ fn each(
     .map_err(at(path))?;
     io::copy(&mut hashed, &mut io::sink()).map_err(at(path))?;
     let hash = hashed.hash.finish();
-    let found: String = hash
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let found = super::hex(hash.as_ref());
     if blob.digest != format!("sha256:{found}") {
         return Err(LayerError::Digest {
             path: path.clone(),

@@ -5,13 +5,10 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::place::{Place, events, images, small_root, view, with};
+use crate::place::{Place, events, hex, images, small_root, view, with};
 
 fn blob(layout: &Path, bytes: &[u8]) -> (String, usize) {
-    let hash: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hex(&Sha256::digest(bytes));
     let folder = layout.join("blobs/sha256");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(&hash), bytes).unwrap();

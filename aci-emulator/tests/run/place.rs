@@ -196,10 +196,16 @@ pub(crate) fn left(state: &Path) -> Vec<String> {
 fn tag(state: &str) -> String {
     use sha2::{Digest as _, Sha256};
     let hash = Sha256::digest(format!("{state}/run").as_bytes());
-    hash.iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hash[..4])
+}
+
+/// Two digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 /// A group of one container, `c`, of busybox.

@@ -62,11 +62,11 @@ pub(super) fn check() -> Result<PathBuf> {
     Ok(busybox)
 }
 
-/// Makes the images in a folder, anew.
+/// Makes the images in a folder, anew. `etcd` is the program of the control plane, when there is one: of it the image is real.
 ///
 /// # Errors
 /// It cannot be written, or busybox does not run.
-pub(super) fn make(busybox: &Path, folder: &Path) -> Result<()> {
+pub(super) fn make(busybox: &Path, etcd: Option<&Path>, folder: &Path) -> Result<()> {
     let names = Command::new(busybox)
         .arg("--list")
         .output()
@@ -96,14 +96,25 @@ pub(super) fn make(busybox: &Path, folder: &Path) -> Result<()> {
                 "<!DOCTYPE html>\n<title>{name}</title>\n<h1>{name}</h1>\n<p>This is {PAGE}, and no image of that name.</p>\n"
             ),
         )?;
-        // Some samples name the program.
-        let serve = root.join("bin/web");
-        fs::write(&serve, SERVE)?;
-        fs::set_permissions(&serve, fs::Permissions::from_mode(0o755))?;
+        // Some samples name the program, and the emulator's registry says `/hello` of its image.
+        for serve in [root.join("bin/web"), root.join("hello")] {
+            fs::write(&serve, SERVE)?;
+            fs::set_permissions(&serve, fs::Permissions::from_mode(0o755))?;
+        }
         let config = json!({
             "Env": ["PATH=/bin"],
             "Cmd": [if serves { "/bin/web" } else { "/bin/sh" }],
         });
+        fs::write(image.join("config.json"), config.to_string())?;
+    }
+    if let Some(etcd) = etcd {
+        let image = folder.join("etcd");
+        let programs = image.join("rootfs/usr/local/bin");
+        fs::create_dir_all(&programs)?;
+        fs::create_dir_all(image.join("rootfs/var/lib"))?;
+        fs::copy(etcd, programs.join("etcd"))
+            .with_context(|| format!("copying {}", etcd.display()))?;
+        let config = json!({"Entrypoint": ["/usr/local/bin/etcd"]});
         fs::write(image.join("config.json"), config.to_string())?;
     }
     Ok(())

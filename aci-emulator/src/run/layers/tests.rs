@@ -57,10 +57,7 @@ fn layer(folder: &Path, items: &[Item<'_>], gzip: bool) -> Blob {
         encoder.write_all(&bytes).unwrap();
         bytes = encoder.finish().unwrap();
     }
-    let hash: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = super::super::hex(&Sha256::digest(&bytes));
     let path = folder.join(&hash);
     fs::write(&path, bytes).unwrap();
     Blob {
