@@ -117,6 +117,11 @@ fn program(folder: &std::path::Path) -> (std::process::Child, Value) {
 #[tokio::test]
 #[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn what_a_killed_emulator_leaves_the_next_one_removes() {
+    killed_and_started_again(false).await;
+    killed_and_started_again(true).await;
+}
+
+async fn killed_and_started_again(runc_forgets: bool) {
     let folder = tempfile::tempdir().unwrap();
     images(folder.path());
     let state = folder.path().join("state");
@@ -174,6 +179,9 @@ async fn what_a_killed_emulator_leaves_the_next_one_removes() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+    if runc_forgets {
+        std::fs::remove_dir_all(state.join("run/runc")).unwrap();
+    }
     assert!(
         left(&state).len() >= 4,
         "the test is worth something: {:?}",

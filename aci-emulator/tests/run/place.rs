@@ -61,7 +61,55 @@ pub(crate) fn images(folder: &Path) -> PathBuf {
 /// An emulator that runs groups, in a folder of its own.
 pub(crate) struct Place {
     pub(crate) test: Test,
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) folder: Folder,
+}
+
+/// The folder of an emulator, which leaves nothing when its test fails either.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let state = self.path().join("state");
+        let Ok(state) = state.canonicalize() else {
+            return;
+        };
+        let run = |program: &str, args: &[&str]| {
+            std::process::Command::new(program).args(args).output().ok();
+        };
+        let tag = tag(state.to_str().unwrap_or_default());
+        let groups = Path::new("/sys/fs/cgroup");
+        for group in [groups.join("memory"), groups.to_owned()] {
+            let inner = fs::read_dir(group.join(format!("aci{tag}")));
+            for inner in inner.into_iter().flatten().flatten() {
+                let processes = fs::read_to_string(inner.path().join("cgroup.procs"));
+                for process in processes.unwrap_or_default().lines() {
+                    run("kill", &["-9", process]);
+                }
+            }
+        }
+        for namespace in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+            let name = namespace.file_name().to_string_lossy().into_owned();
+            if name.contains(&tag) {
+                run("ip", &["netns", "del", &name]);
+            }
+        }
+        run("ip", &["link", "del", &format!("aci{tag}")]);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for path in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
+            if Path::new(path).starts_with(&state) {
+                run("umount", &["--lazy", path]);
+            }
+        }
+    }
 }
 
 impl Place {
@@ -85,7 +133,10 @@ impl Place {
         let test = Test::with(config).await;
         test.control
             .change_settings(|settings| settings.crash_backoff = Duration::from_millis(100));
-        Self { test, folder }
+        Self {
+            test,
+            folder: Folder(folder),
+        }
     }
 
     /// Asks until a group is as wanted.
