@@ -1,7 +1,7 @@
 //! exec: a process of the container, on a terminal.
 
 use futures::SinkExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
@@ -48,7 +48,7 @@ async fn a_shell_in_the_container() {
 
     exec(&place, "/bin/sh", "kill -TERM 1; exit\n").await;
     let group = place
-        .until("g", |group| view(group)["restartCount"] == Value::from(1))
+        .until("g", |group| view(group)["restartCount"] == 1)
         .await;
     assert_eq!(view(&group)["previousState"]["exitCode"], 6);
     place.stop().await;
