@@ -118,6 +118,8 @@ fn threads() -> usize {
 }
 
 async fn operate(settings: Settings) -> anyhow::Result<()> {
+    // First of all: a signal that comes while the process starts ends it as well as a later one.
+    let signals = shutdown::Signals::new().context("cannot handle signals")?;
     let cancel = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::default());
@@ -128,7 +130,7 @@ async fn operate(settings: Settings) -> anyhow::Result<()> {
     let access = Access::new(client_cas.clone(), clients.operator());
     let admin = serve_admin(&settings, &readiness, &metrics, access, &admin_cancel).await?;
 
-    let signals = tokio::spawn(shutdown::on_signals(cancel.clone()));
+    let signals = tokio::spawn(signals.cancel(cancel.clone()));
     let result = tokio::select! {
         result = control(&settings, clients, metrics, readiness, (cas_sender, client_cas), cancel.clone()) => result,
         _ = signals => Err(anyhow::anyhow!("ended by a second signal")),

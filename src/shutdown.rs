@@ -1,23 +1,40 @@
 //! Signals: the first asks for a graceful end, the second ends the process.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancels `token` on the first SIGTERM or SIGINT; completes on the second.
-pub async fn on_signals(token: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    for round in 0..2 {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if round == 0 {
-            tracing::info!(
-                "stopping: agents end, statuses are flushed; a second signal ends at once"
-            );
-            token.cancel();
+/// SIGTERM and SIGINT, which do not end the process from when this is made.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    /// The system refuses a handler.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Cancels `token` on the first signal; completes on the second.
+    pub async fn cancel(mut self, token: CancellationToken) {
+        for round in 0..2 {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            if round == 0 {
+                tracing::info!(
+                    "stopping: agents end, statuses are flushed; a second signal ends at once"
+                );
+                token.cancel();
+            }
         }
     }
-    Ok(())
 }

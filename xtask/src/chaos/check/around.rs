@@ -18,6 +18,8 @@ const GRACE: TimeDelta = TimeDelta::seconds(90);
 const AWAY: TimeDelta = TimeDelta::seconds(15);
 /// What Kubernetes says of a node whose Lease was not renewed.
 const UNKNOWN: &str = "NodeStatusUnknown";
+/// What an operator says of its node that had no first list in its first 40 s.
+const UNSYNCED: &str = "NotSynced";
 /// Why a node is not Ready whose operator starts and waits for Azure's first list for more than five seconds.
 const STARTING: &str = "Starting";
 /// What a process may have more at the end than at its start: what it keeps of pods, connections and caches.
@@ -138,7 +140,8 @@ pub(super) fn stays_ready(world: &World) -> Vec<String> {
             was.insert(&change.node);
         } else if was.contains(&change.node)
             && change.reason != STARTING
-            && !(change.reason == UNKNOWN && away(world, change.at) >= AWAY)
+            && !([UNKNOWN, UNSYNCED].contains(&change.reason.as_str())
+                && away(world, change.at) >= AWAY)
         {
             found.push(format!(
                 "node {} was not Ready from {} on: {}",

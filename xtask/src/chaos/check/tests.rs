@@ -405,16 +405,22 @@ fn a_node_that_was_ready_and_then_was_not() {
         "Starting".clone_into(&mut world.readiness[1].reason);
     };
     assert_eq!(broken(starts), [""; 0], "Azure is slow");
-    for (away, expected) in [(14, vec!["stays-ready"]), (15, vec![])] {
+    let cases = [
+        ("NodeStatusUnknown", 14, vec!["stays-ready"]),
+        ("NodeStatusUnknown", 15, vec![]),
+        ("NotSynced", 14, vec!["stays-ready"]),
+        ("NotSynced", 15, vec![]),
+    ];
+    for (reason, away, expected) in cases {
         let unknown = |world: &mut World| {
             spell(&[true, false])(world);
             let lost = &mut world.readiness[1];
             lost.at = at(95);
-            "NodeStatusUnknown".clone_into(&mut lost.reason);
+            reason.clone_into(&mut lost.reason);
             // What was before counts from 90 s before.
             world.outages = vec![(at(0), at(10)), (at(80), at(80 + away - 5))];
         };
-        assert_eq!(broken(unknown), expected, "{away} s");
+        assert_eq!(broken(unknown), expected, "{reason}, {away} s");
     }
 }
 
