@@ -127,7 +127,10 @@ impl Record {
             // It ran under a predecessor.
             Stage::Unsynced => {
                 self.has_group()
-                    && self.pod.as_ref().is_some_and(|pod| pod.has_run() && !pod.facts.is_final())
+                    && self
+                        .pod
+                        .as_ref()
+                        .is_some_and(|pod| pod.has_run() && !pod.facts.is_final())
             }
             _ => false,
         };
