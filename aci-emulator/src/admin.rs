@@ -76,7 +76,7 @@ fn done(result: Result<(), ControlError>) -> Response {
 fn refuse(error: &ControlError) -> Response {
     let status = match error {
         ControlError::NoGroup(_) | ControlError::NoContainer(_) => StatusCode::NOT_FOUND,
-        ControlError::NotRunning(_) => StatusCode::CONFLICT,
+        ControlError::NotRunning(_) | ControlError::Runs(_) => StatusCode::CONFLICT,
         ControlError::Settings(_) => StatusCode::BAD_REQUEST,
     };
     (status, Json(json!({"error": error.to_string()}))).into_response()

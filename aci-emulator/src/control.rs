@@ -35,6 +35,9 @@ pub enum ControlError {
     /// The container does not run.
     #[error("container '{0}' is not running")]
     NotRunning(String),
+    /// Its containers really run, and end when their processes do.
+    #[error("group '{0}' really runs: end its processes, with exec or a command of theirs")]
+    Runs(String),
     /// The settings are not understood.
     #[error("settings: {0}")]
     Settings(String),
@@ -256,7 +259,7 @@ impl Control {
         container: &str,
         exit_code: i32,
     ) -> Result<(), ControlError> {
-        self.with(group, |group, now| {
+        self.played(group, |group, now| {
             match group.life.finish(container, exit_code, now) {
                 None => Err(ControlError::NoContainer(container.to_owned())),
                 Some(false) => Err(ControlError::NotRunning(container.to_owned())),
@@ -295,7 +298,7 @@ impl Control {
         container: &str,
         plan: Option<Plan>,
     ) -> Result<(), ControlError> {
-        self.with(group, |group, _| {
+        self.played(group, |group, _| {
             let life = group
                 .life
                 .containers
@@ -313,7 +316,7 @@ impl Control {
         container: &str,
         end: Option<(Duration, i32)>,
     ) -> Result<(), ControlError> {
-        self.with(group, |group, _| {
+        self.played(group, |group, _| {
             let mut lives = group.life.containers.iter_mut();
             let life = lives.find(|life| life.name == container);
             let plan = end.map(|(after, code)| Plan { after, code });
@@ -357,7 +360,7 @@ impl Control {
         container: &str,
         usage: Option<(f64, f64)>,
     ) -> Result<(), ControlError> {
-        self.with(group, |group, _| {
+        self.played(group, |group, _| {
             let life = group
                 .life
                 .containers
@@ -372,7 +375,7 @@ impl Control {
 
     /// The platform restarts every container with exit code 7147, whatever the restart policy.
     pub fn platform_restart(&self, group: &str) -> Result<(), ControlError> {
-        self.with(group, |group, now| group.life.platform_restart(now))
+        self.played(group, |group, now| group.life.platform_restart(now))
     }
 
     /// Moves a group to another node: `Unhealthy`, `Repairing`, then a new address and a restart
@@ -380,7 +383,7 @@ impl Control {
     pub fn repair(&self, group: &str) -> Result<(), ControlError> {
         let delay = self.settings().start_delay;
         let ip: Ipv4Addr = self.shared.world.lock().allocate_ip();
-        self.with(group, |group, now| {
+        self.played(group, |group, now| {
             group.life.repair = Some(Repair {
                 since: now,
                 until: plus(now, delay),
@@ -430,7 +433,7 @@ impl Control {
         group: &str,
         late_start: Option<Duration>,
     ) -> Result<(), ControlError> {
-        self.with(group, |group, now| {
+        self.played(group, |group, now| {
             group.life.run_again(now, Duration::ZERO);
             group.life.outcome = Outcome::NoCapacity { late_start };
         })
@@ -472,6 +475,20 @@ impl Control {
     /// Forgets requests and counts.
     pub fn reset_requests(&self) {
         self.shared.record.lock().reset();
+    }
+
+    /// The same for a group that the clock makes live.
+    fn played<T>(
+        &self,
+        name: &str,
+        act: impl FnOnce(&mut Group, Time) -> T,
+    ) -> Result<T, ControlError> {
+        self.with(name, |group, now| {
+            if group.life.driver.is_real() {
+                return Err(ControlError::Runs(name.to_owned()));
+            }
+            Ok(act(group, now))
+        })?
     }
 
     fn with<T>(

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     arm::{lifecycle::Phase, rules, world::Key},
+    run::Runner,
     shared::Shared,
 };
 use shell::Shell;
@@ -249,6 +250,19 @@ async fn serve(
             container,
             command,
             size,
+            ..
+        } if let Some((runner, id)) = real(&shared, &key, &container) => {
+            // In a container that has ended a session ends at once.
+            if let Some(id) = id {
+                let line = runner.exec_line(&id, &command);
+                host::on_terminal(&mut wire, &line, size).await;
+            }
+        }
+        Session::Exec {
+            key,
+            container,
+            command,
+            size,
             environment,
             ..
         } if shared.config.host_shell => {
@@ -270,6 +284,19 @@ async fn serve(
         Session::Attach { key, container } => attach(&shared, &mut wire, &key, &container).await,
     }
     wire.close().await;
+}
+
+/// Who runs a container, and as what while it runs; `None` when the clock makes it live.
+fn real(shared: &Shared, key: &Key, container: &str) -> Option<(Arc<Runner>, Option<String>)> {
+    let runner = shared.runner.as_ref()?;
+    let now = shared.clock.now();
+    let mut world = shared.world.lock();
+    let life = &world.group(key, now)?.life;
+    let mut lives = life.containers.iter();
+    let found = lives.find(|life| life.name == container)?;
+    life.driver
+        .is_real()
+        .then(|| (Arc::clone(runner), found.real.id.clone()))
 }
 
 /// SIGTERM for process 1 of a container; false when it does not run.

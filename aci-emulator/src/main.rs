@@ -48,6 +48,10 @@ Example: curl --cacert state/ca.pem -X POST -H 'Content-Type: application/json' 
            -d '{\"exitCode\":3}' https://127.0.0.1:8443/_emulator/groups/web/containers/web/exit";
 
 #[derive(Parser)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 #[command(version, about = ABOUT, after_long_help = ADMIN)]
 struct Arguments {
     /// Where to listen; port 0 takes a free one.

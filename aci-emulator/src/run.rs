@@ -23,6 +23,7 @@ mod volumes;
 use std::{
     collections::{BTreeSet, HashMap},
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -129,6 +130,8 @@ impl Runner {
         let folder = state_dir.join("run");
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let folder = folder.canonicalize().map_err(failed(&folder))?;
+        // Secrets of groups are below it.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed(&folder))?;
         let images = run.images.canonicalize().map_err(failed(&run.images))?;
         fs::read_dir(&images).map_err(failed(&images))?;
         let tools = Tools::find(folder.join("runc")).map_err(RunError::Missing)?;
@@ -173,7 +176,7 @@ impl Runner {
 
     /// Whether the folder has this image.
     pub(crate) fn has_image(&self, name: &str, url: &str) -> bool {
-        match self.store.find(&self.image_name(name, url)) {
+        match self.store.find(&Self::image_name(name, url)) {
             Ok(found) => found.is_some(),
             Err(error) => {
                 tracing::warn!(image = name, %error, "the image cannot be read");
@@ -183,7 +186,7 @@ impl Runner {
     }
 
     /// Images of the emulator's own registry, whose port is not known before, are found under the host `localhost`.
-    fn image_name(&self, name: &str, url: &str) -> String {
+    fn image_name(name: &str, url: &str) -> String {
         let own = url.strip_prefix("https://").unwrap_or(url);
         match name
             .strip_prefix(own)
@@ -216,10 +219,17 @@ impl Runner {
 /// Eight digits by a folder's name.
 fn tag(folder: &Path) -> String {
     let hash = Sha256::digest(folder.as_os_str().as_encoded_bytes());
-    hash.iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(hash.get(..4).unwrap_or_default())
+}
+
+/// Two digits for each byte.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A string takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A group that runs.

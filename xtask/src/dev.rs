@@ -5,8 +5,10 @@
 
 mod checks;
 mod gallery;
+mod real;
 mod session;
 mod show;
+mod stand_ins;
 mod steps;
 mod top;
 mod view;
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// Apply config/samples/gallery too, and show what becomes of each of its pods
     #[arg(long)]
     gallery: bool,
+    /// Run Linux pods for real, with runc, as root: their images are stand-ins of busybox
+    #[arg(long)]
+    run: bool,
     /// Leave out metrics-server, its build and the minute until `kubectl top` has figures
     #[arg(long)]
     no_top: bool,
@@ -52,6 +57,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let busybox = if args.run {
+        Some(stand_ins::check()?)
+    } else {
+        None
+    };
     // All builds come before the signals are watched: until then a Ctrl-C ends us and them as it ends any build.
     println!("Building vkc and aci-emulator.");
     let programs = workspace::build(if args.release { "release" } else { "dev" })?;
@@ -66,6 +76,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let stop = interrupted()?;
     tokio::pin!(stop);
     let mut session = Session::new(programs, args.keep)?;
+    if let Some(busybox) = &busybox {
+        let etcd = assets.as_ref().map(|assets| assets.program("etcd"));
+        stand_ins::make(busybox, etcd.as_deref(), &session.images())?;
+    }
     let outcome = tokio::select! {
         outcome = walk(&mut session, &args, assets.as_ref(), &top) => outcome,
         () = &mut stop => {
@@ -113,12 +127,15 @@ async fn walk(
     session
         .start_cluster(args.kubeconfig.as_deref(), assets)
         .await?;
-    session.start_emulator().await?;
+    session.start_emulator(args.run).await?;
     session.install().await?;
     session.start_operators(args.replicas).await?;
     session.start_showing().await?;
     session.install_connector().await?;
     session.see_it_run().await?;
+    if args.run {
+        session.see_processes().await?;
+    }
     // Not before the pods run: a first look that finds nothing costs another minute.
     session.start_top(top).await?;
     session.see_figures(top, args.once).await?;

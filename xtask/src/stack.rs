@@ -89,9 +89,11 @@ impl Emulator {
         crate::control_plane::install_tls_provider();
         let stdout = dir.join("aci-emulator.ready");
         let mut command = Command::new(program);
+        if !args.contains(&"--state-dir") {
+            command.arg("--state-dir").arg(dir.join("aci-emulator"));
+        }
         command
-            .args(["--listen", "127.0.0.1:0", "--state-dir"])
-            .arg(dir.join("aci-emulator"))
+            .args(["--listen", "127.0.0.1:0"])
             .args(["--tenant-id", &principal.tenant_id])
             .args(["--client-id", &principal.client_id])
             .args(["--subscription-id", &principal.subscription_id])

@@ -280,8 +280,9 @@ fn instance_view(group: &Life, life: &ContainerLife, now: Time) -> Value {
     if let Some(previous) = &life.previous {
         view.insert("previousState".to_owned(), ended(previous));
     }
-    // Recorded answers have no events on a container that ended for good.
-    if !matches!(life.phase, Phase::Ended(_)) {
+    // Recorded answers have no events on a container that ended for good; why one was never started is nowhere else.
+    let failed = life.real.notes.iter().any(|note| note.name == "Failed");
+    if failed || !matches!(life.phase, Phase::Ended(_)) {
         view.insert(
             "events".to_owned(),
             Value::Array(container_events(group, life, now)),

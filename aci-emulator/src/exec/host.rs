@@ -71,15 +71,39 @@ pub(crate) async fn exec(
             return;
         }
     };
+    talk(wire, &mut child, || {
+        if signals.new_ones() {
+            sigterm();
+        }
+    })
+    .await;
+}
+
+/// Runs a command line of a shell on a terminal, until it ends or the other side is gone.
+pub(crate) async fn on_terminal(wire: &mut impl Wire, line: &str, (rows, columns): (i64, i64)) {
+    // The terminal that counts is the one that the line opens: this one passes everything on as it is.
+    let script = format!("stty rows {rows} cols {columns} raw -echo; exec {line}");
+    let mut command = terminal("never", &script);
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
+    command.env_clear().env("PATH", path);
+    match command.env("SHELL", "/bin/sh").spawn() {
+        Ok(mut child) => talk(wire, &mut child, || ()).await,
+        Err(error) => {
+            wire.send(format!("exec failed: {error}\r\n").into_bytes())
+                .await;
+        }
+    }
+}
+
+/// Between a wire and a terminal, until one of them has ended. `meanwhile` is called again and again.
+async fn talk(wire: &mut impl Wire, child: &mut Child, mut meanwhile: impl FnMut()) {
     let (Some(mut input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
         return;
     };
     let mut buffer = vec![0; 8192];
     let mut waiting: Vec<u8> = Vec::new();
     loop {
-        if signals.new_ones() {
-            sigterm();
-        }
+        meanwhile();
         tokio::select! {
             read = output.read(&mut buffer) => match read {
                 Ok(length @ 1..) => {
@@ -102,9 +126,7 @@ pub(crate) async fn exec(
             () = tokio::time::sleep(SIGNALS) => {}
         }
     }
-    if signals.new_ones() {
-        sigterm();
-    }
+    meanwhile();
     // `script` hangs the terminal up when it is told to end.
     drop(input);
     if tokio::time::timeout(LAST_WORDS, child.wait())
@@ -113,6 +135,21 @@ pub(crate) async fn exec(
     {
         tracing::debug!("the process of an exec session was killed");
     }
+}
+
+/// A shell's command line on a terminal of its own, which `script` opens.
+fn terminal(echo: &str, line: &str) -> Command {
+    // Behind nohup, for one, interrupts are ignored; a container starts without that.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal=INT,QUIT", "script"])
+        .args(["-q", "-E", echo, "-c", line, "/dev/null"])
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    command
 }
 
 fn spawn(
@@ -124,20 +161,12 @@ fn spawn(
     // The real thing splits no words either: what is not one program is not found.
     let quoted = command.replace('\'', "'\\''");
     let script = format!("stty rows {rows} cols {columns}; exec '{quoted}'");
-    // Behind nohup, for one, interrupts are ignored; a container starts without that.
-    Command::new("env")
-        .args(["--default-signal=INT,QUIT", "script"])
-        .args(["-q", "-E", "always", "-c", &script, "/dev/null"])
+    terminal("always", &script)
         .env_clear()
         .envs(environment)
         .env("ENV", folder.join("profile"))
         .env("ACI_SIGNALS", folder.join("signals"))
         .env("SHELL", "/bin/sh")
         .env("HOME", "/")
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
 }

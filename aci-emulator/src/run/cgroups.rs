@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Instant,
 };
+
+use crate::arm::monitor::Usage;
 
 const HIERARCHIES: &str = "/sys/fs/cgroup";
 
@@ -67,23 +70,63 @@ pub(super) fn usage(cgroup: &str) -> Option<(u64, u64)> {
     ))
 }
 
-/// Removes the emulator's control groups; those that still have a process stay.
-pub(super) fn remove(tag: &str) {
+/// What is used now: processor time between two looks, memory at the second one.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn between(before: Option<(Instant, u64)>, now: (Instant, u64), bytes: u64) -> Usage {
+    let millicores = before.map_or(0.0, |(time, nanos)| {
+        let passed = now.0.duration_since(time).as_nanos().max(1) as f64;
+        now.1.saturating_sub(nanos) as f64 / passed * 1000.0
+    });
+    Usage {
+        millicores,
+        bytes: bytes as f64,
+    }
+}
+
+/// The folders of the emulator's control group, one in each hierarchy.
+fn folders(tag: &str) -> Vec<PathBuf> {
     let name = parent(tag);
     let name = name.trim_start_matches('/');
     let root = Path::new(HIERARCHIES);
-    let mut folders = vec![root.join(name)];
-    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-        folders.push(entry.path().join(name));
-    }
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            // Files of a control group are not removed; they go with it.
-            if entry.path().is_dir() {
-                let _ = fs::remove_dir(entry.path());
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = hierarchies.map(|entry| entry.path().join(name)).collect();
+    folders.push(root.join(name));
+    folders.retain(|folder| folder.is_dir());
+    folders
+}
+
+/// Folders in a folder; the files of a control group go with it.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+/// Kills every process in the emulator's control groups; how many there were.
+pub(super) fn kill(tag: &str) -> usize {
+    let mut killed = 0;
+    for folder in folders(tag).iter().flat_map(|folder| below(folder)) {
+        let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        for process in processes.lines().filter_map(|line| line.parse().ok()) {
+            if let Some(process) = rustix::process::Pid::from_raw(process) {
+                let signal = rustix::process::Signal::KILL;
+                killed += usize::from(rustix::process::kill_process(process, signal).is_ok());
             }
         }
-        if let Err(error) = fs::remove_dir(folder) {
+    }
+    killed
+}
+
+/// Removes the emulator's control groups; those that still have a process stay.
+pub(super) fn remove(tag: &str) {
+    for folder in folders(tag) {
+        for inner in below(&folder) {
+            // Said of the outer one, which then stays, too.
+            let _ = fs::remove_dir(inner);
+        }
+        if let Err(error) = fs::remove_dir(&folder) {
             tracing::debug!(folder = %folder.display(), %error, "a control group stays");
         }
     }
@@ -92,6 +135,15 @@ pub(super) fn remove(tag: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_core_is_500_millicores() {
+        let start = Instant::now();
+        let later = start + std::time::Duration::from_secs(10);
+        let usage = between(Some((start, 1_000)), (later, 5_000_001_000), 7);
+        assert!((usage.millicores - 500.0).abs() < 0.001, "{usage:?}");
+        assert!(between(None, (later, 5), 7).millicores.abs() < 0.001);
+    }
 
     #[test]
     fn kills_are_counted_in_both_forms() {

@@ -7,6 +7,9 @@ use std::{
 
 use super::{cgroups, mounts, network, tools::Tools};
 
+/// From SIGKILL to the end of processes.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Ends what an earlier emulator of this folder has started, and removes its namespaces, links, mounts and files. Images that
 /// are unpacked and shares stay. What cannot be removed is said, and in nobody's way: names are new ones.
 pub(super) async fn leftovers(tools: &Tools, folder: &Path, tag: &str) {
@@ -22,6 +25,11 @@ pub(super) async fn leftovers(tools: &Tools, folder: &Path, tag: &str) {
             }
             Err(error) => tracing::warn!(%error, "what an emulator has left cannot be listed"),
         }
+    }
+    // What the runtime knows no more because its files are gone.
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while cgroups::kill(tag) > 0 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     for name in namespaces(tag) {
         if let Err(error) = tools.ip(&["netns", "del", &name]).await {

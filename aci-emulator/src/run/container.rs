@@ -35,6 +35,8 @@ const GRACE_OF_PROBE: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 /// From SIGKILL to the end; and from the end of the program to the end of its output.
 const LAST: Duration = Duration::from_secs(10);
+/// How often it is measured what a container uses.
+const MEASURE: Duration = Duration::from_secs(10);
 /// Longest line of a log; a longer one is cut into several.
 const LINE: usize = 16 * 1024;
 /// Longest `/etc/passwd` and `/etc/group` that are read.
@@ -81,11 +83,14 @@ impl Container {
     pub(super) async fn run(self: &Arc<Self>, group: &Context) -> End {
         let end = match self.try_run(group).await {
             Ok(end) => end,
-            Err(error) => End {
-                code: NOT_STARTED,
-                out_of_memory: false,
-                failure: Some(format!("Error: {error}")),
-            },
+            Err(error) => {
+                tracing::warn!(container = self.id, %error, "it cannot be started");
+                End {
+                    code: NOT_STARTED,
+                    out_of_memory: false,
+                    failure: Some(format!("Error: {error}")),
+                }
+            }
         };
         if let Err(error) = group.tools().forget(&self.id).await {
             tracing::debug!(container = self.id, %error, "the runtime knows it no more");
@@ -97,7 +102,7 @@ impl Container {
         let (this, of) = (Arc::clone(self), group.clone());
         let prepared = tokio::task::spawn_blocking(move || this.prepare(&of));
         prepared.await.map_err(io::Error::other)??;
-        group.update(self.which, |life, now| states::begins(life, now));
+        group.update(self.which, states::begins);
         let mut child = group.tools().start(&self.id, &self.folder)?;
         let mut logs = JoinSet::new();
         if let Some(out) = child.stdout.take() {
@@ -159,6 +164,7 @@ impl Container {
             network: &group.namespace_file(),
             cgroup: &self.cgroup,
             cgroup2: cgroups::unified(),
+            capabilities: own_capabilities(),
             hostname: &group.hostname,
             user: &user,
             binds: &self.binds,
@@ -232,7 +238,7 @@ impl Container {
         Ok(child.wait().await?)
     }
 
-    /// Waits until the liveness probe has failed for good; readiness is told beside it.
+    /// Waits until the liveness probe has failed for good; readiness and what is used are told beside it.
     async fn condemned(&self, group: &Context) {
         let target = Target {
             tools: group.tools(),
@@ -267,8 +273,33 @@ impl Container {
         tokio::select! {
             () = liveness => {}
             () = readiness => {}
+            () = self.measure(group) => {}
         }
     }
+
+    /// Tells now and then what the container uses. Has no end.
+    async fn measure(&self, group: &Context) {
+        let mut before = None;
+        loop {
+            if let Some((bytes, nanos)) = cgroups::usage(&self.cgroup) {
+                let now = tokio::time::Instant::now();
+                let usage = cgroups::between(before, (now.into_std(), nanos), bytes);
+                before = Some((now.into_std(), nanos));
+                group.update(self.which, |life, _| life.usage = Some(usage));
+            }
+            tokio::time::sleep(MEASURE).await;
+        }
+    }
+}
+
+/// What this process may hand on: all that root has, where nobody has taken some.
+fn own_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(u64::MAX)
 }
 
 /// A file that only root can read.

@@ -255,7 +255,7 @@ fn pull(
     note("Pulling", format!("pulling image \"{name}\""));
     let store = &group.runner.store;
     let image = store
-        .find(&group.runner.image_name(name, &group.shared.url))?
+        .find(&Runner::image_name(name, &group.shared.url))?
         .ok_or_else(|| GroupError::NoImage(name.to_owned()))?;
     let files = store.files(&image)?;
     note("Pulled", format!("Successfully pulled image \"{name}\""));

@@ -210,7 +210,7 @@ fn reading(path: &Path) -> impl Fn(std::io::Error) -> ImageError + '_ {
     }
 }
 
-fn content(path: &Path, reason: impl ToString) -> ImageError {
+fn content(path: &Path, reason: &dyn std::fmt::Display) -> ImageError {
     ImageError::Content {
         path: path.to_owned(),
         reason: reason.to_string(),
@@ -224,7 +224,7 @@ fn json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, ImageError> {
     file.take(LONGEST)
         .read_to_end(&mut text)
         .map_err(reading(path))?;
-    serde_json::from_slice(&text).map_err(|error| content(path, error))
+    serde_json::from_slice(&text).map_err(|error| content(path, &error))
 }
 
 /// `registry/path:tag` or `…@digest`, as every client of registries completes a short name.
@@ -287,7 +287,7 @@ fn blob(folder: &Path, digest: &str) -> Result<(PathBuf, String), ImageError> {
     {
         return Err(content(
             folder,
-            format!("{digest:?} is no digest by SHA-256"),
+            &format_args!("{digest:?} is no digest by SHA-256"),
         ));
     }
     Ok((folder.join("blobs/sha256").join(hex), hex.to_owned()))
@@ -304,7 +304,7 @@ fn image(folder: &Path, descriptor: &Descriptor, depth: u8) -> Result<Image, Ima
         };
         return match index.manifests.iter().find(fits) {
             Some(inner) if depth > 0 => image(folder, inner, depth - 1),
-            _ => Err(content(&path, "it has no image for this platform")),
+            _ => Err(content(&path, &"it has no image for this platform")),
         };
     }
     let manifest: Manifest = json(&path)?;

@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use tar::{Archive, Entry, EntryType};
 
 /// Links that are followed on the way of one path, as Linux does it.
@@ -80,10 +80,10 @@ pub(super) fn once<E: From<LayerError>>(
     }
 }
 
-/// Reads a blob to its end and knows its digest then.
+/// Reads a blob, and knows its digest at the end.
 struct Hashed<R> {
     inner: R,
-    hash: Sha256,
+    hash: Context,
 }
 
 impl<R: Read> Read for Hashed<R> {
@@ -157,7 +157,7 @@ fn each(
     let file = fs::File::open(path).map_err(at(path))?;
     let mut hashed = Hashed {
         inner: BufReader::with_capacity(1 << 17, file),
-        hash: Sha256::new(),
+        hash: Context::new(&SHA256),
     };
     match magic.get(..length).unwrap_or_default() {
         [0x1f, 0x8b, ..] => {
@@ -169,8 +169,8 @@ fn each(
     }
     .map_err(at(path))?;
     io::copy(&mut hashed, &mut io::sink()).map_err(at(path))?;
-    let hash = hashed.hash.finalize();
-    let found: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hashed.hash.finish();
+    let found = super::hex(hash.as_ref());
     if blob.digest != format!("sha256:{found}") {
         return Err(LayerError::Digest {
             path: path.clone(),

@@ -13,52 +13,66 @@ use super::{
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Processes and threads of one container: enough for any, and a bound for one that forks without end.
 const PROCESSES: u64 = 4096;
-/// What containerd gives a container, whose platform ACI is.
-const CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
+/// Capabilities by their numbers (`linux/capability.h`).
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
-/// All others that Linux has.
-const MORE_CAPABILITIES: [&str; 27] = [
-    "CAP_AUDIT_CONTROL",
-    "CAP_AUDIT_READ",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_LEASE",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",
-    "CAP_MAC_OVERRIDE",
-    "CAP_NET_ADMIN",
-    "CAP_NET_BROADCAST",
-    "CAP_PERFMON",
-    "CAP_SYSLOG",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_NICE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_WAKE_ALARM",
+/// What containerd gives a container, whose platform ACI is.
+const GIVEN: [&str; 14] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 /// A file or folder of this machine at a path of the container.
@@ -76,6 +90,8 @@ pub(super) struct Place<'a> {
     pub(super) cgroup: &'a str,
     /// Whether this machine has only the unified hierarchy of control groups.
     pub(super) cgroup2: bool,
+    /// The capabilities that this process can give, by their numbers.
+    pub(super) capabilities: u64,
     pub(super) hostname: &'a str,
     pub(super) user: &'a User,
     pub(super) binds: &'a [Bind],
@@ -83,7 +99,7 @@ pub(super) struct Place<'a> {
 
 pub(super) fn runtime_spec(plan: &ContainerPlan, image: &ImageConfig, place: &Place<'_>) -> Value {
     let security = &plan.security;
-    let capabilities = capabilities(security);
+    let capabilities = capabilities(security, place.capabilities);
     let mut linux = json!({
         "cgroupsPath": place.cgroup,
         "namespaces": namespaces(place),
@@ -167,33 +183,27 @@ fn environment(plan: &ContainerPlan, image: &ImageConfig, hostname: &str) -> Vec
     variables
 }
 
-fn capabilities(security: &Security) -> Vec<String> {
-    let all = || CAPABILITIES.into_iter().chain(MORE_CAPABILITIES);
-    if security.privileged {
-        return all().map(str::to_owned).collect();
-    }
-    let named = |name: &str| {
-        let name = name.to_uppercase();
-        match name.strip_prefix("CAP_") {
-            Some(_) => name,
-            None => format!("CAP_{name}"),
+fn capabilities(security: &Security, available: u64) -> Vec<String> {
+    let bare = |name: &String| name.to_uppercase().trim_start_matches("CAP_").to_owned();
+    let added: Vec<String> = security.add.iter().map(bare).collect();
+    let dropped: Vec<String> = security.drop.iter().map(bare).collect();
+    let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
+    let wanted = |name: &str| {
+        if security.privileged {
+            true
+        } else if has(&dropped, name) {
+            false
+        } else if has(&added, name) || has(&added, "ALL") {
+            true
+        } else {
+            GIVEN.contains(&name) && !has(&dropped, "ALL")
         }
     };
-    let every = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
-    let added: Vec<String> = security.add.iter().map(|name| named(name)).collect();
-    let dropped: Vec<String> = security.drop.iter().map(|name| named(name)).collect();
-    all()
-        .filter(|name| {
-            let is = |names: &[String]| names.iter().any(|other| other == name);
-            if is(&dropped) {
-                false
-            } else if is(&added) || every(&security.add) {
-                true
-            } else {
-                CAPABILITIES.contains(name) && !every(&security.drop)
-            }
-        })
-        .map(str::to_owned)
+    CAPABILITIES
+        .iter()
+        .enumerate()
+        .filter(|(number, name)| available & (1 << number) != 0 && wanted(name))
+        .map(|(_, name)| format!("CAP_{name}"))
         .collect()
 }
 

@@ -172,10 +172,13 @@ impl Tools {
     /// The command line, for a shell, of a program in a running container on the terminal that it is started on.
     pub(super) fn exec_line(&self, id: &str, program: &str) -> String {
         let quoted = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"));
-        let words = [
+        let words: [&OsStr; 11] = [
             self.runc.as_os_str(),
             OsStr::new("--root"),
             self.state.as_os_str(),
+            // Its complaints are plain text then.
+            OsStr::new("--log"),
+            OsStr::new("/dev/null"),
             OsStr::new("exec"),
             OsStr::new("--tty"),
             OsStr::new("--env"),

@@ -82,13 +82,13 @@ impl Accounts {
                     format!("unable to find group {group}: no matching entries in the group file")
                 })?,
         };
-        let groups = account.map_or_else(Vec::new, |account| {
-            self.groups()
-                .filter(|(_, _, members)| members.split(',').any(|member| member == account.name))
-                .map(|(_, gid, _)| gid)
-                .filter(|other| *other != gid)
-                .collect()
-        });
+        // The first group is one of the others, too, as containerd has it since CVE-2022-36109.
+        let mut groups = vec![gid];
+        if let Some(account) = account {
+            let of = |members: &str| members.split(',').any(|member| member == account.name);
+            let more = self.groups().filter(|(_, _, members)| of(members));
+            groups.extend(more.map(|(_, gid, _)| gid).filter(|other| *other != gid));
+        }
         Ok(User { uid, gid, groups })
     }
 }
@@ -125,15 +125,19 @@ mod tests {
             })
         };
         for (image, security, want) in [
-            ("", of(None, None), is(0, 0, &[10])),
-            ("app", of(None, None), is(1000, 1001, &[10, 50])),
-            ("1000", of(None, None), is(1000, 1001, &[10, 50])),
-            ("app:wheel", of(None, None), is(1000, 10, &[50])),
-            ("1234", of(None, None), is(1234, 0, &[])),
-            ("1234:5", of(None, None), is(1234, 5, &[])),
-            ("app:wheel", of(Some(1000), None), is(1000, 1001, &[10, 50])),
-            ("app", of(Some(7), Some(8)), is(7, 8, &[])),
-            ("app", of(None, Some(8)), is(1000, 8, &[10, 50])),
+            ("", of(None, None), is(0, 0, &[0, 10])),
+            ("app", of(None, None), is(1000, 1001, &[1001, 10, 50])),
+            ("1000", of(None, None), is(1000, 1001, &[1001, 10, 50])),
+            ("app:wheel", of(None, None), is(1000, 10, &[10, 50])),
+            ("1234", of(None, None), is(1234, 0, &[0])),
+            ("1234:5", of(None, None), is(1234, 5, &[5])),
+            (
+                "app:wheel",
+                of(Some(1000), None),
+                is(1000, 1001, &[1001, 10, 50]),
+            ),
+            ("app", of(Some(7), Some(8)), is(7, 8, &[8])),
+            ("app", of(None, Some(8)), is(1000, 8, &[8, 10, 50])),
         ] {
             assert_eq!(
                 accounts.user(image, &security),
@@ -145,7 +149,7 @@ mod tests {
         assert!(accounts.user("app:nogroup", &of(None, None)).is_err());
         assert_eq!(
             Accounts::default().user("", &of(None, None)),
-            is(0, 0, &[]),
+            is(0, 0, &[0]),
             "an image without /etc"
         );
     }

@@ -1,67 +1,15 @@
 //! exec and attach over a real `WebSocket`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
+use futures::SinkExt as _;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::{
-    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
-    tungstenite::{Message, client::IntoClientRequest as _},
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    harness::{Test, large, small},
+    socket::{connect, output},
 };
-
-use crate::harness::{Test, large, small};
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-async fn connect(
-    test: &Test,
-    reply: &Value,
-    authorization: Option<&str>,
-) -> Result<Socket, Box<tokio_tungstenite::tungstenite::Error>> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(test.emulator.ca_pem().as_bytes()).unwrap())
-        .unwrap();
-    let tls = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut request = reply["webSocketUri"]
-        .as_str()
-        .unwrap()
-        .into_client_request()
-        .unwrap();
-    if let Some(value) = authorization {
-        request
-            .headers_mut()
-            .insert("authorization", value.parse().unwrap());
-    }
-    let connecting =
-        connect_async_tls_with_config(request, None, true, Some(Connector::Rustls(Arc::new(tls))));
-    connecting.await.map(|(socket, _)| socket).map_err(Box::new)
-}
-
-/// All output until the socket closes.
-async fn output(mut socket: Socket) -> String {
-    let mut out = Vec::new();
-    let read = async {
-        while let Some(Ok(message)) = socket.next().await {
-            match message {
-                Message::Binary(bytes) => out.extend_from_slice(&bytes),
-                Message::Text(text) => out.extend_from_slice(text.as_bytes()),
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), read)
-        .await
-        .unwrap();
-    String::from_utf8(out).unwrap()
-}
 
 async fn exec(test: &Test, group: &str, command: &str) -> Value {
     let reply = test

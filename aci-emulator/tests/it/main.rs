@@ -15,5 +15,6 @@ mod live;
 mod network;
 mod pages;
 mod registry;
+mod socket;
 mod token;
 mod validation;

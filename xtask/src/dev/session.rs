@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kube::Client;
-use xtask::control_plane::{Assets, ControlPlane, Options, Output, kubeconfig, run_kubectl};
+use xtask::control_plane::{
+    Assets, ControlPlane, Options, Output, cache_root, kubeconfig, run_kubectl,
+};
 use xtask::process::{Process, StateDir};
 use xtask::stack::{Emulator, Operator, Principal};
 use xtask::workspace::{self, Programs};
@@ -131,15 +133,28 @@ impl Session {
         Ok(())
     }
 
-    pub(super) async fn start_emulator(&mut self) -> Result<()> {
+    /// Where the images of groups that really run are made.
+    pub(super) fn images(&self) -> PathBuf {
+        self.dir().join("images")
+    }
+
+    pub(super) async fn start_emulator(&mut self, run: bool) -> Result<()> {
         let principal = Principal {
             tenant_id: "72f988bf-0000-4000-8000-2d7cd011db47".into(),
             client_id: "11111111-1111-4111-8111-111111111111".into(),
             client_secret: generated(),
             subscription_id: "00000000-0000-4000-8000-000000000001".into(),
         };
+        let images = self.images().display().to_string();
+        // One place for all runs: what one that was killed has left, the next removes.
+        let state = cache_root()?.join("dev-run").display().to_string();
+        let args: &[&str] = if run {
+            &["--run", "--images", &images, "--state-dir", &state]
+        } else {
+            &[]
+        };
         let mut emulator =
-            Emulator::start(&self.programs.aci_emulator, self.dir(), principal, &[]).await?;
+            Emulator::start(&self.programs.aci_emulator, self.dir(), principal, args).await?;
         self.say(&format!("aci-emulator ready at {}", emulator.url()));
         let process = emulator.process();
         println!(
@@ -147,6 +162,11 @@ impl Session {
             process.id(),
             process.log().display()
         );
+        if run {
+            println!(
+                "         Linux pods run for real. Their images are stand-ins of busybox, in {images}: another is added by a folder there."
+            );
+        }
         self.emulator = Some(emulator);
         Ok(())
     }
@@ -313,6 +333,16 @@ impl Session {
         let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
         let output = self.run(&args, manifest).await?;
         output.ok()
+    }
+
+    /// kubectl, for what goes on until it is ended.
+    pub(super) fn kubectl_command(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.kubectl);
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("HOME", self.dir())
+            .env_remove("KUBECTL_KUBERC");
+        command
     }
 
     /// Runs kubectl with `input` as its standard input.

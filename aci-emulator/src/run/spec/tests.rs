@@ -23,6 +23,7 @@ fn spec_of(properties: &Value, image: &ImageConfig, binds: &[Bind]) -> Value {
         network: Path::new("/run/netns/n"),
         cgroup: "/g/c",
         cgroup2: false,
+        capabilities: !(1 << 16),
         hostname: "host",
         user: &User {
             uid: 5,
@@ -139,6 +140,11 @@ fn a_security_context_takes_and_gives() {
         &json!({"securityContext": {"privileged": true}}),
         &image(),
         &[],
+    );
+    assert!(has(&spec, "CAP_SYS_ADMIN"));
+    assert!(
+        !has(&spec, "CAP_SYS_MODULE"),
+        "nobody gives what he has not"
     );
     assert_eq!(at(&spec, "/linux/maskedPaths"), &Value::Null);
     assert_eq!(at(&spec, "/linux/resources/devices/0/allow"), true);

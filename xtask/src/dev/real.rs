@@ -1,0 +1,174 @@
+//! The steps of the walk-through that only real processes can pass (`--run`).
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use super::session::Session;
+use super::stand_ins::{LISTENING, PAGE};
+
+/// For each step.
+const DEADLINE: Duration = Duration::from_mins(2);
+const DEPLOYMENT: &str = "deployment/aci-helloworld";
+/// What a process of ours is known by among all of this machine.
+const MARK: &str = "the-walk-through-sleeps";
+
+/// A Job, and a Pod that is deleted while it runs.
+const MANIFEST: &str = r#"
+apiVersion: batch/v1
+kind: Job
+metadata: {name: walk-through, namespace: default}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 5
+      automountServiceAccountToken: false
+      nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
+      tolerations:
+      - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
+      containers:
+      - name: main
+        image: mcr.microsoft.com/cbl-mariner/busybox:2.0
+        command: [sh, -c, "echo the answer is $((6 * 7))"]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: walk-through, namespace: default}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 5
+  automountServiceAccountToken: false
+  nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
+  tolerations:
+  - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
+  containers:
+  - name: main
+    image: mcr.microsoft.com/cbl-mariner/busybox:2.0
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done", MARK]
+"#;
+
+impl Session {
+    /// Log, exec, port-forward, a Job that ends, a delete that ends a process.
+    pub(super) async fn see_processes(&mut self) -> Result<()> {
+        self.until_says(&["logs", DEPLOYMENT], LISTENING).await?;
+        let command = ["exec", DEPLOYMENT, "--", "sh", "-c", "cat /proc/1/cmdline"];
+        self.until_says(&command, "/bin/web").await?;
+        self.say("logs and exec are those of a real process");
+        let page = self.forwarded_page().await?;
+        ensure!(
+            page.contains(PAGE),
+            "through port-forward came another page: {page}"
+        );
+        self.say("kubectl port-forward leads to its page");
+
+        let manifest = MANIFEST.replace("MARK", MARK);
+        self.apply(&manifest).await?;
+        let wait = [
+            "wait",
+            "job/walk-through",
+            "--for=condition=Complete",
+            "--timeout=100s",
+        ];
+        self.kubectl(&wait).await?;
+        self.until_says(&["logs", "job/walk-through"], "the answer is 42")
+            .await?;
+        self.say("a Job has run to its end, and its log is there");
+        let wait = [
+            "wait",
+            "pod/walk-through",
+            "--for=condition=Ready",
+            "--timeout=100s",
+        ];
+        self.kubectl(&wait).await?;
+        ensure!(
+            runs(MARK),
+            "the pod walk-through is ready, and no process of this machine is its"
+        );
+        let delete = ["delete", "pod/walk-through", "job/walk-through"];
+        self.kubectl(&delete).await?;
+        let deadline = Instant::now() + DEADLINE;
+        while runs(MARK) {
+            ensure!(
+                Instant::now() < deadline,
+                "the pod is deleted, and its process still runs"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.say("a pod was deleted, and its process has ended");
+        Ok(())
+    }
+
+    /// Asks until the answer holds a text.
+    async fn until_says(&mut self, args: &[&str], text: &str) -> Result<()> {
+        let args = [&["--namespace=default"], args].concat();
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            self.check_processes()?;
+            let output = self.run(&args, "").await?;
+            if output.stdout.contains(text) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "kubectl {} does not say {text:?} but: {}{}",
+                args.join(" "),
+                output.stdout,
+                output.stderr
+            );
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// The page of the Linux Deployment through the API server.
+    async fn forwarded_page(&self) -> Result<String> {
+        let mut child = self.kubectl_command();
+        let mut child = child
+            .args(["--namespace=default", "port-forward", DEPLOYMENT, ":80"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot run kubectl port-forward")?;
+        let stdout = child.stdout.take().context("no output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        // Forwarding from 127.0.0.1:40123 -> 80
+        let port = tokio::time::timeout(DEADLINE, async {
+            while let Some(line) = lines.next_line().await? {
+                let port = line
+                    .strip_prefix("Forwarding from 127.0.0.1:")
+                    .and_then(|rest| rest.split(' ').next()?.parse::<u16>().ok());
+                if let Some(port) = port {
+                    return Ok(port);
+                }
+            }
+            anyhow::bail!("kubectl port-forward has ended")
+        });
+        let port = port.await.context("kubectl port-forward is silent")??;
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(20))
+            .no_proxy()
+            .build()?;
+        let url = format!("http://127.0.0.1:{port}/");
+        let page = client.get(url).send().await?.text().await?;
+        child.kill().await?;
+        Ok(page)
+    }
+}
+
+/// Whether a process with this argument runs on this machine, in a container of its own or not.
+fn runs(mark: &str) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return false;
+    };
+    processes.flatten().any(|process| {
+        let line = fs::read(Path::new(&process.path()).join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0)
+            .any(|word| word == mark.as_bytes())
+    })
+}
