@@ -77,8 +77,6 @@ pub(super) fn check(program: &Path, framework: &str, path: &Path) -> Result<Stri
 
 fn judge(report: &Value) -> Result<String> {
     let list = |name: &str| -> Vec<(&str, &str)> {
-        let word = |it: &'_ Value| it.as_str().unwrap_or_default().to_owned();
-        let _ = word;
         report
             .pointer(&format!("/results/{name}"))
             .and_then(Value::as_array)
