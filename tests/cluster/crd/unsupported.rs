@@ -42,7 +42,7 @@ fn pod(patch: &Value) -> Value {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "it", "namespace": "default"},
-        "spec": {"containers": [{"name": "main", "image": "example.com/web", "ports": [{"containerPort": 80}]}]},
+        "spec": {"containers": [{"name": "main", "image": "example.com/web"}]},
     });
     crate::support::wait::merge(&mut pod["spec"], patch);
     pod
