@@ -139,7 +139,9 @@ fn sources(dir: &Path, text: &mut String) {
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() && !["conditions", "tests"].contains(&name) {
             sources(&path, text);
-        } else if name.ends_with(".rs") && !["tests.rs", "conditions.rs"].contains(&name) {
+        } else if path.extension().is_some_and(|it| it == "rs")
+            && !["tests.rs", "conditions.rs"].contains(&name)
+        {
             text.push_str(&fs::read_to_string(&path).unwrap());
         }
     }

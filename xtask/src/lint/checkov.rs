@@ -1,4 +1,4 @@
-//! checkov, from PyPI, in an environment of its own in the cache.
+//! checkov, from the Python Package Index, in an environment of its own in the cache.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
