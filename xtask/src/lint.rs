@@ -1,8 +1,8 @@
 //! `cargo xtask lint`: what linters of others say of what ships. The chart as helm renders it, with its defaults and with everything
 //! that its values can switch on, the folders of `config/`, the Dockerfile and the workflows.
 //!
-//! Tools are built from pinned Go modules or installed from the Python Package Index, once. One that cannot be had is named and passed over: a machine
-//! without a network checks less, and says so.
+//! Tools are built from pinned Go modules or installed from the Python Package Index, once. One that cannot be had is named and passed
+//! over: a machine without a network checks less, and says so.
 
 mod checkov;
 mod schemas;
