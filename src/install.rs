@@ -164,10 +164,11 @@ async fn advise(args: &InstallArgs, known: &Looked, existing: Option<&VirtualKub
         }
         let dns = cluster.map(|it| it.properties.network_profile.dns_service_ip.as_str());
         if let Some(dns) = dns.filter(|dns| !dns.is_empty())
+            && plan.spec.network.cluster_dns.is_empty()
             && !helm::is_wanted(&args.operator)
         {
             warn(&format!(
-                "pods find the cluster's services only if the operator knows its DNS: helm upgrade --set clusterDNS={{{dns}}}, or --cluster-dns {dns}"
+                "pods find the cluster's services only by its DNS: put spec.network.clusterDNS [{dns}] into the connector, or start the operator with --cluster-dns {dns}"
             ));
         }
     }

@@ -1,5 +1,6 @@
 //! `vkc`: the operator's binary.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,7 +18,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // One line for people: no backtrace, whatever the environment says.
         Err(error) => {
-            eprintln!("error: {}", vkc::causes::chain(error.as_ref()));
+            // Not `eprintln!`, which panics where nobody reads.
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: {}",
+                vkc::causes::chain(error.as_ref())
+            );
             ExitCode::FAILURE
         }
     }

@@ -20,6 +20,8 @@ pub fn start(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(quiet(filter)?)
+        // They would be written to standard error, too: a full disk behind it must not end the operator by a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Plain => subscriber

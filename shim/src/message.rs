@@ -65,8 +65,8 @@ mod tests {
         // A log's last line end may be lost.
         assert_eq!(split(line.trim_end()).1.unwrap(), "DONE\n");
         assert_eq!(frame(b""), None);
-        let long = frame(&[b'x'; 5000]).unwrap();
-        assert_eq!(split(&long).1.unwrap().len(), LONGEST);
+        let cut = frame(&[b'x'; 5000]).unwrap();
+        assert_eq!(split(&cut).1.unwrap().len(), LONGEST);
     }
 
     #[test]

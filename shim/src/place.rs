@@ -71,15 +71,15 @@ impl Root {
         let Some(last) = last else {
             return Err(way(path, "the root is there already"));
         };
-        let made = match look(&fd, &last).map_err(error)? {
+        let placed = match look(&fd, &last).map_err(error)? {
             Found::Nothing => fs::mkdirat(&fd, &last, Mode::from_raw_mode(0o700)).map_err(error),
             Found::Directory => Ok(()),
             Found::Other => Err(way(path, "it is no directory")),
         };
-        made?;
+        placed?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = fs::openat(&fd, &last, flags, Mode::empty()).map_err(error)?;
-        own(&made, mode, group).map_err(error)
+        let placed = fs::openat(&fd, &last, flags, Mode::empty()).map_err(error)?;
+        own(&placed, mode, group).map_err(error)
     }
 
     /// Writes the file `path` at once: whoever looks sees what was there, or all that is written.
@@ -106,10 +106,11 @@ impl Root {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // What an interrupted start has left.
         let _ = fs::unlinkat(&fd, &temporary, AtFlags::empty());
-        let made = fs::openat(&fd, &temporary, flags, Mode::from_raw_mode(0o600)).map_err(error)?;
-        let written = own(&made, mode, group)
+        let placed =
+            fs::openat(&fd, &temporary, flags, Mode::from_raw_mode(0o600)).map_err(error)?;
+        let written = own(&placed, mode, group)
             .map_err(std::io::Error::from)
-            .and_then(|()| std::fs::File::from(made).write_all(bytes))
+            .and_then(|()| std::fs::File::from(placed).write_all(bytes))
             .and_then(|()| Ok(fs::renameat(&fd, &temporary, &fd, &last)?));
         written.map_err(|why| {
             let _ = fs::unlinkat(&fd, &temporary, AtFlags::empty());

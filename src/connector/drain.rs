@@ -127,7 +127,14 @@ pub fn decide(situation: &DrainInputs, pods: &[NodePod]) -> Decision {
         return Decision::Finish;
     }
     if pods.iter().all(|pod| pod.terminating) {
-        return Decision::Wait;
+        // The connector went together with the right to act as its nodes, as helm and Git take them away, so that the agent can
+        // remove its ended pods no more. Nothing of them is left in Azure; those of a Node that is gone are Kubernetes' to remove.
+        let is_done = agent.synced && agent.container_groups == 0 && agent.refused.is_some();
+        return if is_done {
+            Decision::Finish
+        } else {
+            Decision::Wait
+        };
     }
     match policy {
         DeletionPolicy::Drain if elapsed < drain_timeout => Decision::Evict,
@@ -383,6 +390,27 @@ mod tests {
             ..drain(None)
         };
         assert_eq!(decide(&forced, &[pod(false, false)]), Decision::Finish);
+    }
+
+    #[test]
+    fn a_node_that_may_not_be_acted_for_goes_when_nothing_is_left_in_azure() {
+        let of = |groups, refused: bool, synced| AgentStatus {
+            synced,
+            container_groups: groups,
+            refused: refused.then(|| "the operator may not act as the node".to_owned()),
+            ..AgentStatus::default()
+        };
+        let (leaving, bound) = ([pod(false, true)], [pod(false, false)]);
+        for (agent, pods, expected) in [
+            (of(0, true, true), &leaving, Decision::Finish),
+            (of(1, true, true), &leaving, Decision::Wait),
+            (of(0, true, false), &leaving, Decision::Wait),
+            (of(0, false, true), &leaving, Decision::Wait),
+            (of(0, true, true), &bound, Decision::Evict),
+        ] {
+            let situation = situation(DeletionPolicy::Drain, 1, Some(&agent));
+            assert_eq!(decide(&situation, pods), expected, "{agent:?}");
+        }
     }
 
     #[test]

@@ -116,9 +116,7 @@ impl Reconciler {
         state.fence = Some(self.fence(&connector.name_any()));
         let mut agents = self.supervisor.snapshot(&uid);
         state.note_starts(&connector.name_any(), &mut agents.started);
-        let workspace = self.workspace(connector, state).await;
-        let shim_login = self.shim_login(connector, state).await;
-        let workspace = workspace.and(shim_login);
+        let workspace = self.read_secrets(connector, state).await;
         let mut cx = ReconcileContext {
             identity: ConnectorIdentity {
                 name: connector.name_any(),
@@ -263,6 +261,16 @@ impl Reconciler {
             state.arm(&self.context, &stay)?;
         }
         Err(problem)
+    }
+
+    /// Reads what other Secrets than that of the credentials have into `state`.
+    async fn read_secrets(
+        &self,
+        connector: &VirtualKubeletConnector,
+        state: &mut ConnectorState,
+    ) -> Result<(), Problem> {
+        let workspace = self.workspace(connector, state).await;
+        workspace.and(self.shim_login(connector, state).await)
     }
 
     /// Reads the key of the Log Analytics workspace into `state`. While the API server does not answer, the last one

@@ -7,7 +7,7 @@ use crate::azure::model::{SecretBytes, SecretText};
 use crate::translate::{Object, login_for_image};
 
 /// Namespace and name of the Secret; the namespace defaults to the operator's.
-pub fn secret_reference(
+pub(super) fn secret_reference(
     spec: &VirtualKubeletConnectorSpec,
     operator_namespace: &str,
 ) -> Option<(String, String)> {
@@ -20,7 +20,7 @@ pub fn secret_reference(
 ///
 /// # Errors
 /// What is wrong with the Secret; the nodes go on, and groups pull the image without it.
-pub fn login(
+pub(super) fn login(
     spec: &VirtualKubeletConnectorSpec,
     secret: &SecretState,
     operator_namespace: &str,

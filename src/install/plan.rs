@@ -16,6 +16,7 @@ use crate::api::{
     Cloud, CredentialsType, CustomCloud, Os, OsType, VirtualKubeletConnector,
     VirtualKubeletConnectorSpec, node_name,
 };
+use crate::azure::ManagedCluster;
 use crate::azure::model::SecretText;
 use crate::azure::resources::normal_region;
 
@@ -194,6 +195,10 @@ fn created(
     } else if !args.no_public_ip {
         spec.insert("publicIP".to_owned(), json!(true));
     }
+    let network = cluster.map(|it| network(it, spec.contains_key("subnetID")));
+    if let Some(network) = network.filter(|it| !it.is_empty()) {
+        spec.insert("network".to_owned(), json!(network));
+    }
     if let Some(credentials) = credentials(args, known, None)? {
         spec.insert("credentials".to_owned(), credentials);
     }
@@ -204,6 +209,19 @@ fn created(
     });
     let typed = typed(&Value::Object(spec))?;
     Ok((Change::Create(connector), typed))
+}
+
+/// What containers are told of a managed cluster. Only those in a subnet can ask its DNS.
+fn network(cluster: &ManagedCluster, in_subnet: bool) -> Map<String, Value> {
+    let mut network = Map::new();
+    let dns = &cluster.properties.network_profile.dns_service_ip;
+    if in_subnet && !dns.is_empty() {
+        network.insert("clusterDNS".to_owned(), json!([dns]));
+    }
+    if let Some(host) = cluster.hosts().next() {
+        network.insert("kubernetesServiceHost".to_owned(), json!(host));
+    }
+    network
 }
 
 /// What an existing connector gets: only what was asked for.

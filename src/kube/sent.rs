@@ -763,7 +763,8 @@ mod tests {
             let read = items.read(broken.as_bytes(), &mut |text| {
                 serde_json::from_slice::<Value>(text).map(drop)
             });
-            assert!(read.is_err() == !at.is_empty() && (read.is_err() || items.end().is_err()));
+            assert_eq!(read.is_err(), !at.is_empty(), "{broken}");
+            assert!(read.is_err() || items.end().is_err(), "{broken}");
         }
         let empty = r#"{"kind":"PodList","items":[]}"#;
         let mut items = Items::default();

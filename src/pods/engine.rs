@@ -45,7 +45,7 @@ use self::breaker::Breaker;
 pub use self::breaker::HOLD;
 pub use self::namespaces::Tenants;
 pub use self::probing::ProbeNews;
-use self::record::{PodRecord, Record};
+use self::record::Record;
 use self::stage::{Flight, Stage};
 use crate::api::Probes;
 use crate::azure::model::ContainerGroup;

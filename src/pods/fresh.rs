@@ -76,9 +76,9 @@ impl Fresh {
 mod tests {
     use super::*;
 
-    fn pod(bytes: usize) -> Option<Weighed> {
+    fn pod(bytes: usize) -> Weighed {
         let pod = Arc::default();
-        Some(Weighed { pod, bytes })
+        Weighed { pod, bytes }
     }
 
     fn key(n: usize) -> PodKey {
@@ -94,7 +94,7 @@ mod tests {
         let now = Some(Instant::now());
         let mut fresh = Fresh::default();
         for n in 0..300 {
-            fresh.add(key(n), pod(900_000), now);
+            fresh.add(key(n), Some(pod(900_000)), now);
         }
         assert!(fresh.bytes <= MOST && (15..20).contains(&fresh.kept.len()));
         assert!(!fresh.is_large(&key(299)));
@@ -104,7 +104,7 @@ mod tests {
         fresh.forget(&large);
         assert!(!fresh.is_large(&large));
         let before = fresh.kept.len();
-        fresh.change(key(0), pod(10));
+        fresh.change(key(0), Some(pod(10)));
         assert_eq!(fresh.kept.len(), before);
         for n in 0..300 {
             fresh.forget(&key(n));
@@ -117,7 +117,7 @@ mod tests {
         let now = Some(Instant::now());
         let mut fresh = Fresh::default();
         for n in 0..256 {
-            fresh.add(key(n), pod(50_000), now);
+            fresh.add(key(n), Some(pod(50_000)), now);
         }
         assert_eq!(fresh.kept.len(), 256);
         let (since, _) = fresh.take(&key(7)).unwrap();

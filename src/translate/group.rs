@@ -240,11 +240,7 @@ fn build(
         containers.push(sidecar);
         needs.push(need);
     }
-    let image = defaults.shim.image();
-    let brought = volumes.bring_shim(spec, image, inits.first.len(), review);
-    if let Some(container) = &brought {
-        inits.first.insert(0, container.clone());
-    }
+    let shim = volumes.bring_shim(spec, defaults.shim.image(), &mut inits.first, review);
     resources::share(
         resources::of_pod(spec.resources.as_ref(), review),
         &mut needs,
@@ -268,11 +264,9 @@ fn build(
     let (ip_address, subnet_ids) =
         network::address(pod, &containers, &places, &features.network, review);
     let dns_config = dns::config(&fields, &asked, &features.network, review);
-    let login = defaults.shim_login.as_ref();
-    let shim_image = brought.is_some().then_some((image, login));
     let image_registry_credentials = registry_credentials::credentials(
         spec,
-        shim_image,
+        shim.then(|| (defaults.shim.image(), defaults.shim_login.as_ref())),
         defaults.registry_identity_id.as_deref(),
         review,
     );

@@ -9,4 +9,5 @@
 
 mod layering;
 mod manifests;
+mod program;
 mod promises;

@@ -132,6 +132,39 @@ fn the_reference_is_what_the_types_say() {
     generated("docs/reference.md", &reference::page(&schema()));
 }
 
+/// Adds the text of the Rust files below `dir`, but for tests.
+fn sources(dir: &Path, text: &mut String) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !["conditions", "tests"].contains(&name) {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|it| it == "rs")
+            && !["tests.rs", "conditions.rs"].contains(&name)
+        {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_documented_condition_and_reason_is_written_by_somebody() {
+    let mut code = String::new();
+    sources(&root().join("src"), &mut code);
+    let used: BTreeSet<&str> = code
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let words = read("src/api/conditions/words.rs");
+    let names = words.lines().filter_map(|line| {
+        let (name, value) = line.trim().split_once(" = \"")?;
+        value.ends_with("\";").then_some(name)
+    });
+    let names: Vec<&str> = names.collect();
+    assert!(names.len() > 40, "{names:?}");
+    let idle: Vec<&&str> = names.iter().filter(|name| !used.contains(**name)).collect();
+    assert!(idle.is_empty(), "documented and never written: {idle:?}");
+}
+
 /// Calls `visit` with the path and schema of every property below `schema`.
 fn properties(schema: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {

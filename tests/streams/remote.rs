@@ -164,7 +164,7 @@ async fn what_is_no_session_is_refused_before_it_begins() {
 #[tokio::test]
 async fn streams_that_never_come_end_the_session() {
     let times = Times {
-        creation: Duration::from_millis(50),
+        creation: Duration::from_secs(1),
         ..Times::default()
     };
     let server = Server::start_with(times, Err(String::new())).await;

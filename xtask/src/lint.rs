@@ -1,8 +1,8 @@
 //! `cargo xtask lint`: what linters of others say of what ships. The chart as helm renders it, with its defaults and with everything
 //! that its values can switch on, the folders of `config/`, the Dockerfile and the workflows.
 //!
-//! Tools are built from pinned Go modules or installed from PyPI, once. One that cannot be had is named and passed over: a machine
-//! without a network checks less, and says so.
+//! Tools are built from pinned Go modules or installed from the Python Package Index, once. One that cannot be had is named and passed
+//! over: a machine without a network checks less, and says so.
 
 mod checkov;
 mod schemas;
@@ -19,13 +19,14 @@ use xtask::workspace;
 const CHART: &str = "charts/virtual-kubelet-connector";
 /// What is rendered for, and whose schemas are asked.
 const KUBERNETES: &str = "1.36.3";
+const SAMPLES: &str = "config/samples";
 const FOLDERS: [&str; 6] = [
     "config/default",
     "config/any-node",
     "config/before-1.36",
     "config/requests",
     "config/prometheus",
-    "config/samples",
+    SAMPLES,
 ];
 
 #[derive(clap::Args)]
@@ -65,6 +66,13 @@ struct Rendered {
     file: PathBuf,
 }
 
+impl Rendered {
+    /// Whether it is for production. The samples are the workloads of 2019 as they were, which have neither limits nor probes.
+    fn is_ours(&self) -> bool {
+        self.name != SAMPLES
+    }
+}
+
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let root = workspace::root()?;
     let dir = tempfile::tempdir().context("no temporary directory")?;
@@ -86,7 +94,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 
     match Assets::linters(stderr_progress) {
         Ok(linters) => {
-            for one in &rendered {
+            for one in rendered.iter().filter(|one| one.is_ours()) {
                 report.result(
                     &format!("kube-score: {}", one.name),
                     kube_score(&linters, one),
@@ -108,9 +116,8 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     }
     match checkov::program() {
         Ok(checkov) => {
-            let objects = rendered
-                .iter()
-                .map(|one| ("kubernetes", one.name.as_str(), one.file.as_path()));
+            let ours = rendered.iter().filter(|one| one.is_ours());
+            let objects = ours.map(|one| ("kubernetes", one.name.as_str(), one.file.as_path()));
             let dockerfile = root.join("Dockerfile");
             let more = [
                 ("dockerfile", "Dockerfile", dockerfile.as_path()),

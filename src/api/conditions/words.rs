@@ -40,8 +40,6 @@ words! {
     /// Azure Resource Manager and Microsoft Entra ID answer. While they do not, nodes stay Ready and keep new pods away by
     /// the taint virtual-kubelet.io/azure-unreachable. Does not feed `Ready`.
     AZURE_REACHABLE = "AzureReachable";
-    /// A node differs from what the spec wants. Informative.
-    DRIFTED = "Drifted";
     /// Container groups of this connector have no pod. Informative.
     ORPHANS_FOUND = "OrphansFound";
     /// `spec.suspend` is set. Absent otherwise.
@@ -161,8 +159,6 @@ pub mod reason {
         /// others or change other nodes. The message says which flags of the API server are missing. The operator's flag
         /// --allow-unscoped-nodes accepts it.
         NODE_IDENTITY_UNSCOPED = "NodeIdentityUnscoped";
-        /// A Node of that name exists and belongs to something else. Rename the connector, or delete that Node.
-        NODE_NAME_TAKEN = "NodeNameTaken";
         /// So many container groups have lost their pods at once that none is deleted: this may be a restored or copied
         /// cluster. The message names them, when they are deleted all the same, and the annotation that agrees to it.
         TOO_MANY = "TooMany";
@@ -182,10 +178,6 @@ pub mod reason {
         LIMIT_REACHED = "LimitReached";
         /// The quota could not be read.
         QUOTA_UNKNOWN = "QuotaUnknown";
-        /// The nodes are as the spec wants them.
-        IN_SYNC = "InSync";
-        /// A node differs from the spec.
-        NODE_DIFFERS = "NodeDiffers";
         /// Every container group has its pod.
         NO_ORPHANS = "NoOrphans";
         /// Container groups without a pod exist.

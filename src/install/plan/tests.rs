@@ -67,6 +67,27 @@ fn existing(spec: &Value) -> VirtualKubeletConnector {
 }
 
 #[test]
+fn a_managed_cluster_says_what_containers_are_told_of_it() {
+    let mut facts = of_cluster();
+    let cluster = json!({"location": "westeurope", "properties": {
+        "nodeResourceGroup": "MC_a", "fqdn": "aks.example.com", "networkProfile": {"dnsServiceIP": "10.0.0.10"},
+    }});
+    facts.cluster = Some(serde_json::from_value(cluster).unwrap());
+    let operator = Choice::Operator;
+    let line = "--connector-name c";
+    assert_eq!(
+        created_spec(line, &known(&facts, &operator))["network"],
+        json!({"clusterDNS": ["10.0.0.10"], "kubernetesServiceHost": "aks.example.com"})
+    );
+    facts.subnet = None;
+    assert_eq!(
+        created_spec(line, &known(&facts, &operator))["network"],
+        json!({"kubernetesServiceHost": "aks.example.com"}),
+        "without a subnet there is no way to the cluster's DNS"
+    );
+}
+
+#[test]
 fn a_new_connector_has_what_was_asked_for_and_no_defaults() {
     let (none, cluster) = (Facts::default(), of_cluster());
     let (operator, principal) = (Choice::Operator, principal());

@@ -126,7 +126,11 @@ impl Record {
             Stage::Running { .. } => true,
             // It ran under a predecessor.
             Stage::Unsynced => {
-                self.has_group() && self.pod.as_ref().is_some_and(super::PodRecord::has_run)
+                self.has_group()
+                    && self
+                        .pod
+                        .as_ref()
+                        .is_some_and(|pod| pod.has_run() && !pod.facts.is_final())
             }
             _ => false,
         };

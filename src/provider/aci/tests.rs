@@ -14,7 +14,7 @@ use crate::azure::model::{RegistryCredential, SecretBytes};
 use crate::azure::throttle::{Observed, PermitRequest};
 use crate::azure::{Credential, Endpoints, Limiters};
 use crate::translate::testing::defaults;
-use crate::translate::{Image, Object};
+use crate::translate::{Image, Object, Service};
 
 /// A cluster with one pull secret, and a registry that opens to it only; how often each was asked for.
 #[derive(Default)]
@@ -152,6 +152,14 @@ fn provider_at(
 }
 
 async fn translate(world: &Arc<World>, spec: &Value) -> Result<Translation, Failure> {
+    translate_with(world, defaults(Os::Linux), spec).await
+}
+
+async fn translate_with(
+    world: &Arc<World>,
+    defaults: GroupDefaults,
+    spec: &Value,
+) -> Result<Translation, Failure> {
     let provider = provider(world);
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {"name": "p", "namespace": "d", "uid": "u"},
@@ -159,9 +167,8 @@ async fn translate(world: &Arc<World>, spec: &Value) -> Result<Translation, Fail
     }))
     .unwrap();
     let owner = provider.scope.ownership(PodKey::of(&pod).unwrap(), 0);
-    let defaults = provider.defaults.read().clone();
     provider
-        .translate("g", &Arc::new(pod), &defaults, owner, &())
+        .translate("g", &Arc::new(pod), &Arc::new(defaults), owner, &())
         .await
 }
 
@@ -185,6 +192,34 @@ async fn images_are_read_last_with_the_pull_secrets() {
     assert_eq!(container.command, ["/entry", "x"]);
     assert_eq!(made.group.properties.image_registry_credentials.len(), 1);
     assert_eq!(asked(&world), (1, 1));
+}
+
+#[tokio::test]
+async fn an_api_server_that_the_connector_names_is_told_and_not_asked_for() {
+    let world = Arc::new(World::default());
+    let mut told = defaults(Os::Linux);
+    told.api_server = Some(Arc::new(Service::kubernetes("api.example.com", 6443)));
+    let spec = json!({
+        "containers": [{"name": "c", "image": "r.io/a", "command": ["x"]}],
+        "enableServiceLinks": false,
+    });
+    let made = translate_with(&world, told, &spec).await.unwrap();
+    let variables = json!(
+        made.group.properties.containers[0]
+            .properties
+            .environment_variables
+    );
+    for (name, value) in [
+        ("KUBERNETES_SERVICE_HOST", "api.example.com"),
+        ("KUBERNETES_SERVICE_PORT", "6443"),
+    ] {
+        let variable = json!({"name": name, "value": value});
+        assert!(
+            variables.as_array().unwrap().contains(&variable),
+            "{variables}"
+        );
+    }
+    assert_eq!(asked(&world), (0, 0));
 }
 
 #[tokio::test]

@@ -127,19 +127,18 @@ impl Aci {
         container: &str,
     ) -> Result<&'static str, AzureError> {
         let name = self.group_name(pod);
-        let has_shim = match self.shims.has(&name, container) {
-            Some(has_shim) => has_shim,
-            None => {
-                let group = &self.scope.resource_group;
-                let seen = self
-                    .arm
-                    .look_at_group(group, &name, CallPriority::Interactive);
-                if let Some(seen) = seen.await? {
-                    self.shims.note(&name, &seen);
-                }
-                self.shims.has(&name, container).unwrap_or_default()
+        let mut known = self.shims.has(&name, container);
+        if known.is_none() {
+            let group = &self.scope.resource_group;
+            let seen = self
+                .arm
+                .look_at_group(group, &name, CallPriority::Interactive);
+            if let Some(seen) = seen.await? {
+                self.shims.note(&name, &seen);
             }
-        };
+            known = self.shims.has(&name, container);
+        }
+        let has_shim = known.unwrap_or_default();
         Ok(if has_shim { SHIM_SHELL } else { SHELL })
     }
 

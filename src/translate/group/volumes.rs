@@ -93,25 +93,29 @@ impl Volumes<'_> {
         self.shim.extend(orders);
     }
 
-    /// The init container that brings the shim, of `image`, when a container has it or a volume is filled by it; `others` is how
-    /// many there are besides.
+    /// Puts the init container that brings the shim, of `image`, before the `others` when a container has it or a volume is filled
+    /// by it. Whether it does.
     pub(super) fn bring_shim(
         &mut self,
         spec: &PodSpec,
         image: &str,
-        others: usize,
+        others: &mut Vec<InitContainer>,
         review: &mut Review<'_>,
-    ) -> Option<InitContainer> {
+    ) -> bool {
         let (with, fills) = (!self.shim.is_empty(), std::mem::take(&mut self.fills));
-        let brought = shim::bringer(spec, image, with, fills, review)?;
+        let Some(brought) = shim::bringer(spec, image, with, fills, review) else {
+            return false;
+        };
         self.shim.extend(brought.volumes);
-        if others >= MAX_INIT_CONTAINERS {
+        if others.len() >= MAX_INIT_CONTAINERS {
             let message = format!(
-                "{others} init containers and the one of the shim; a container group has at most {MAX_INIT_CONTAINERS}"
+                "{} init containers and the one of the shim; a container group has at most {MAX_INIT_CONTAINERS}",
+                others.len()
             );
             review.exceeds("spec.initContainers".to_owned(), message);
         }
-        Some(brought.container)
+        others.insert(0, brought.container);
+        true
     }
 
     /// What [`Volumes::mounts`] has mounted, as ARM gets it.

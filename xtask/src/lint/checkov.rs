@@ -1,4 +1,4 @@
-//! checkov, from PyPI, in an environment of its own in the cache.
+//! checkov, from the Python Package Index, in an environment of its own in the cache.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -77,8 +77,6 @@ pub(super) fn check(program: &Path, framework: &str, path: &Path) -> Result<Stri
 
 fn judge(report: &Value) -> Result<String> {
     let list = |name: &str| -> Vec<(&str, &str)> {
-        let word = |it: &'_ Value| it.as_str().unwrap_or_default().to_owned();
-        let _ = word;
         report
             .pointer(&format!("/results/{name}"))
             .and_then(Value::as_array)

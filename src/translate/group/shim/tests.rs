@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vkc_shim::spec::Spec;
 
-use super::{POD_IP, POD_IPS, has_mark, text};
+use super::marks::{POD_IP, POD_IPS, has_mark, text};
 use crate::api::{Os, Shim, ShimMode};
 use crate::translate::group::tests::body;
 use crate::translate::testing::{HELLO, defaults, owner, pod, resolved};

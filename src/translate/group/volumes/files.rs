@@ -14,7 +14,7 @@ use crate::translate::group::budget::{Amount, Exceeded, Of, base64, written};
 use crate::translate::group::fields::Fields;
 use crate::translate::group::resolved::{Found, Reference};
 use crate::translate::group::review::Review;
-use crate::translate::group::shim::has_mark;
+use crate::translate::group::shim::{FileBytes, has_mark};
 
 const MODES: &str = "spec.volumes[]: file modes other than 0644";
 const CHANGES: &str = "spec.volumes[].*.items[].fieldRef: metadata.annotations or metadata.labels";
@@ -120,12 +120,13 @@ pub(super) fn files<'a>(
 }
 
 impl Content<'_> {
-    fn bytes(&self) -> Option<&SecretBytes> {
-        match self {
-            Self::Unknown => None,
-            Self::Of(bytes) => Some(bytes),
-            Self::Own(bytes) => Some(bytes),
-        }
+    fn bytes(&self) -> Option<FileBytes<'_>> {
+        let (bytes, own) = match self {
+            Self::Unknown => return None,
+            Self::Of(bytes) => (*bytes, false),
+            Self::Own(bytes) => (bytes, true),
+        };
+        Some(FileBytes { bytes, own })
     }
 
     /// Whether the pod's address is to be in it. A Secret that looks so does not count.
@@ -139,7 +140,7 @@ impl Content<'_> {
 
 impl<'a> Files<'a> {
     /// The file `path`, without content while it is not fetched, and its mode.
-    pub(super) fn file(&self, path: &str) -> Option<(Option<&SecretBytes>, u32)> {
+    pub(super) fn file(&self, path: &str) -> Option<(Option<FileBytes<'_>>, u32)> {
         let content = self.by_path.get(path)?;
         Some((content.bytes(), self.mode_of(path)))
     }
@@ -153,18 +154,17 @@ impl<'a> Files<'a> {
     pub(super) fn below<'s>(
         &'s self,
         path: &'s str,
-    ) -> impl Iterator<Item = (&'s str, Option<&'s SecretBytes>, u32)> + use<'s, 'a> {
+    ) -> impl Iterator<Item = (&'s str, Option<FileBytes<'s>>, u32)> + use<'s, 'a> {
         let prefix = if path.is_empty() {
             String::new()
         } else {
             format!("{path}/")
         };
         let from = (Bound::Included(prefix.clone()), Bound::Unbounded);
-        let all = self.by_path.range(from).map_while(move |(file, content)| {
+        self.by_path.range(from).map_while(move |(file, content)| {
             let below = file.strip_prefix(prefix.as_str())?;
             Some((below, content.bytes(), self.mode_of(file)))
-        });
-        all
+        })
     }
 
     fn mode_of(&self, path: &str) -> u32 {

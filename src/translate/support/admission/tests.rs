@@ -49,10 +49,11 @@ fn expressions_of_rows() {
         ),
         (
             "spec.volumes[].hostPath",
-            &[
-                "variables.windows || !(variables.volumes.exists(it, it.?hostPath.hasValue()))",
-                "!variables.windows || !(variables.volumes.exists(it, it.?hostPath.hasValue()))",
-            ],
+            &["!(variables.volumes.exists(it, it.?hostPath.hasValue()))"],
+        ),
+        (
+            "spec.volumes[].emptyDir",
+            &["!variables.windows || !(variables.volumes.exists(it, it.?emptyDir.hasValue()))"],
         ),
     ] {
         assert_eq!(rule(field), expected, "{field}");
