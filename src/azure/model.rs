@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 mod features;
@@ -149,8 +150,12 @@ pub struct Container {
 pub struct ContainerProperties {
     #[serde(default, deserialize_with = "null_as_default")]
     pub image: String,
-    /// Replaces the image's ENTRYPOINT and CMD both; only sent.
-    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    /// Replaces the image's ENTRYPOINT and CMD both. Of an answer the first word is read: the program.
+    #[serde(
+        default,
+        deserialize_with = "first_word",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub command: Vec<String>,
     /// Ports the container listens on.
     #[serde(
@@ -273,6 +278,31 @@ pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text.trim())
         .ok()
         .map(|time| time.to_utc())
+}
+
+/// The first word of a list, without keeping the others; nothing of `null`.
+fn first_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct First;
+
+    impl<'de> Visitor<'de> for First {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list of words or null")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<String>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Vec<String>, A::Error> {
+            let first: Option<String> = words.next_element()?;
+            while words.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(first.into_iter().collect())
+        }
+    }
+
+    deserializer.deserialize_any(First)
 }
 
 /// `null` and an absent member mean the same to the service.

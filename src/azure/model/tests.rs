@@ -57,7 +57,7 @@ fn null_absent_and_unknown_members_are_read() {
 #[test]
 fn what_was_sent_and_comes_back_takes_no_memory() {
     let group = r#"{"properties": {"volumes": [{"name": "v"}], "imageRegistryCredentials": [{"server": "s"}],
-      "containers": [{"name": "c", "properties": {"image": "i", "command": ["sh"], "environmentVariables": [{"name": "A"}],
+      "containers": [{"name": "c", "properties": {"image": "i", "command": ["sh", "-c", "long"], "environmentVariables": [{"name": "A"}],
         "volumeMounts": [{"name": "v", "mountPath": "/v"}], "livenessProbe": {}, "readinessProbe": {},
         "ports": [{"port": 80}]}}],
       "initContainers": [{"name": "d", "properties": {"command": ["sh"], "environmentVariables": [{"name": "A"}]}}]}}"#;
@@ -68,6 +68,8 @@ fn what_was_sent_and_comes_back_takes_no_memory() {
     assert_eq!((&*container.image, container.ports.len()), ("i", 1));
     let only_sent = ContainerProperties {
         image: container.image.clone(),
+        // Its first word says whether it is the shim.
+        command: vec!["sh".to_owned()],
         ports: container.ports.clone(),
         ..ContainerProperties::default()
     };

@@ -231,7 +231,13 @@ impl Record {
         let Some(pod) = &mut self.pod else { return };
         let host_ip = pod.host_ip.clone();
         let (host_ip, last) = (host_ip.as_deref(), removal.last.as_deref());
-        match removal.why {
+        // A pod that the watch had lost is still too old.
+        let expired = pod.facts.deadline().is_some_and(|at| at <= now.wall);
+        let why = match removal.why {
+            Why::PodGone if expired => Why::Deadline,
+            why => why,
+        };
+        match why {
             Why::PodDeleted => {
                 let ends = had_group && !pod.facts.is_final();
                 let status = ends.then(|| status_terminated(&pod.facts, last, host_ip, now.wall));

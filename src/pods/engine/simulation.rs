@@ -88,6 +88,8 @@ struct World {
     lies: BTreeSet<String>,
     /// Pods under `restartPolicy: Never` whose status said that they run.
     ran: BTreeSet<String>,
+    /// Pods to be run once whose group ran when it was deleted.
+    started_late: BTreeSet<String>,
     /// When the containers of a pod end that were sent SIGTERM.
     ended: BTreeMap<String, Duration>,
     /// What of each pod is probed.
@@ -197,6 +199,7 @@ impl World {
             condemned: BTreeSet::new(),
             lies: BTreeSet::new(),
             ran: BTreeSet::new(),
+            started_late: BTreeSet::new(),
             ended: BTreeMap::new(),
             probing: BTreeMap::new(),
             restarted: BTreeMap::new(),

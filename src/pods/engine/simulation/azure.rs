@@ -179,6 +179,7 @@ impl World {
                         let once = self.pods.get(&uid).is_some_and(|pod| pod.once);
                         if once && containers_have_run(&last) {
                             self.ran.insert(uid.clone());
+                            self.started_late.insert(uid.clone());
                         }
                         Ok(Deleted::Accepted(Some(last)))
                     }

@@ -60,7 +60,7 @@ proptest! {
             if rejected || refused {
                 prop_assert!(!world.groups.contains_key(uid), "the group of {uid} was made");
             } else if let Some(code) = pod.job {
-                let lost = world.deleted_behind_our_back.contains(uid);
+                let lost = world.deleted_behind_our_back.contains(uid) || world.started_late.contains(uid);
                 let expected = if code == 0 { "Succeeded" } else { "Failed" };
                 prop_assert!(phase == expected || lost && phase == "Failed", "{} is {}", uid, phase);
                 let bills = world.begun(uid).is_some_and(|made| {
@@ -80,7 +80,8 @@ proptest! {
                 prop_assert!(!world.groups.contains_key(uid), "the group of {} bills", uid);
             } else if phase == "Failed" {
                 prop_assert!(pod.once, "{uid} is to run always");
-                prop_assert!(world.deleted_behind_our_back.contains(uid), "{uid} failed for no reason");
+                let lost = world.deleted_behind_our_back.contains(uid) || world.started_late.contains(uid);
+                prop_assert!(lost, "{uid} failed for no reason");
             } else {
                 prop_assert_eq!(phase, "Running");
                 let container = &pod.status["containerStatuses"][0];
