@@ -11,6 +11,7 @@ mod operator_annotations;
 mod owner;
 mod policy;
 mod probes;
+mod shim;
 mod status;
 pub mod support;
 #[cfg(test)]
@@ -21,8 +22,8 @@ pub use defaults::{ClusterDns, GroupDefaults, Largest, Workspace};
 pub use fault::ContainerFault;
 pub use group::{
     Image, KUBERNETES, KUBERNETES_NAMESPACE, MAX_REQUEST, Note, Object, Reference, Refusal,
-    Refusals, Resolved, Service, ServicePort, Translation, container_group, has_shim,
-    login_for_image, registry_server, small_group,
+    Refusals, Resolved, Service, ServicePort, Translation, container_group, login_for_image,
+    registry_server, small_group,
 };
 pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
 pub use owner::is_of_daemon_set;
@@ -30,6 +31,7 @@ pub use policy::RestartPolicy;
 pub use probes::{
     ByProbe, ContainerProbes, Handler, Kinds, Means, Ports, ProbeKind, ProbeSpec, port_number,
 };
+pub use shim::has_shim;
 pub use status::{
     ConditionFacts, ContainerEnd, ContainerFacts, ContainerResources, Deletion, EndStep, Ended,
     EphemeralContainer, EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER,

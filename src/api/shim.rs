@@ -38,9 +38,8 @@ pub struct Shim {
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9][-A-Za-z0-9._:/@]*$')").message("shim.image must be the name of an image, like registry.example.com/vkc-shim:0.1.0"))]
     pub image: Option<String>,
 
-    /// Secret of type kubernetes.io/dockerconfigjson that the image is pulled with. It counts for pods without an image of their
-    /// own in that registry; others pull it with what they have for the registry themselves, so that no pod can pull images
-    /// with it. Omit for a public image, or for one that the identity registryIdentityID pulls.
+    /// Secret of type kubernetes.io/dockerconfigjson that the image is pulled with, for pods without an image of their own in
+    /// that registry: so no pod can pull images with it. Omit for a public image, or one that registryIdentityID pulls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_secret_ref: Option<SecretReference>,
 }

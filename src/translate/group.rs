@@ -33,8 +33,6 @@ pub use budget::MAX_REQUEST;
 pub use registry_credentials::{login_for_image, registry_server};
 pub use resolved::{Image, Object, Reference, Resolved};
 pub use services::{KUBERNETES, KUBERNETES_NAMESPACE, Service, ServicePort};
-pub(in crate::translate) use shim::SHIM_CONTAINER;
-pub use shim::has_shim;
 
 use self::annotations::Asked;
 use self::budget::Budget;

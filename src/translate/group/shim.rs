@@ -34,8 +34,6 @@ use rights::begin_as_root;
 
 /// Reason of the note that the shim is there.
 pub(super) const SHIM: &str = "ShimAdded";
-/// Name of the init container that brings it.
-pub(in crate::translate) const SHIM_CONTAINER: &str = "vkc-shim";
 const MESSAGE: &str = "spec.containers[].terminationMessagePath: another than /dev/termination-log";
 const DEFAULT_MESSAGE: &str = "/dev/termination-log";
 const DIRECTORY: &str = "spec.containers[].workingDir: of a container with the shim";
@@ -327,11 +325,6 @@ fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
         mount_path: path.to_owned(),
         read_only: read_only.then_some(true),
     }
-}
-
-/// Whether `container` of a group, or its init container, has the shim: its command says so.
-pub fn has_shim(command: &[String]) -> bool {
-    command.first().is_some_and(|program| program == PROGRAM)
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use super::container::{Life, Seen, counted, ended, is};
 use super::facts::{ContainerFacts, PodFacts};
 use super::{Kind, find, seen};
 use crate::azure::model::{ContainerGroup, InstanceView};
-use crate::translate::group::has_shim;
 use crate::translate::identity::restarts_before;
+use crate::translate::shim::has_shim;
 use vkc_shim::message::{LONGEST, split};
 
 /// What a kubelet takes of a log (Kubernetes, "Determine the Reason for Pod Failure").

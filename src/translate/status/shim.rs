@@ -3,7 +3,7 @@
 use super::events::{line, pull_trouble};
 use super::running_containers;
 use crate::azure::model::{ContainerGroup, InitContainer};
-use crate::translate::group::SHIM_CONTAINER;
+use crate::translate::shim::SHIM_CONTAINER;
 
 /// Azure cannot pull the image of the shim.
 pub const SHIM_NOT_PULLED: &str = "ShimImageNotPulled";

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::PodSpec;
 use vkc_shim::spec::{Directory, File, ORDERS, PROGRAMS, Spec, VOLUMES};
 
-use super::{FileBytes, SHIM_CONTAINER, content, mount, orders, programs};
+use super::{FileBytes, content, mount, orders, programs};
 use crate::azure::model::{self, InitContainer, InitContainerProperties, SecretText};
 use crate::translate::group::budget::Exceeded;
 use crate::translate::group::review::Review;
+use crate::translate::shim::SHIM_CONTAINER;
 
 /// The shim in its own image.
 const IN_IMAGE: &str = "/vkc-shim";
