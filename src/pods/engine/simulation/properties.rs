@@ -57,10 +57,10 @@ proptest! {
             let phase = pod.status["phase"].as_str().unwrap_or_default().to_string();
             let rejected = phase == "Failed" && world.trouble.rejected.contains(uid);
             let refused = phase == "Pending" && world.trouble.refused.contains(uid);
+            let lost = world.deleted_behind_our_back.contains(uid) || world.started_late.contains(uid);
             if rejected || refused {
                 prop_assert!(!world.groups.contains_key(uid), "the group of {uid} was made");
             } else if let Some(code) = pod.job {
-                let lost = world.deleted_behind_our_back.contains(uid) || world.started_late.contains(uid);
                 let expected = if code == 0 { "Succeeded" } else { "Failed" };
                 prop_assert!(phase == expected || lost && phase == "Failed", "{} is {}", uid, phase);
                 let bills = world.begun(uid).is_some_and(|made| {
@@ -74,13 +74,12 @@ proptest! {
                 let reason = pod.status["reason"].as_str().unwrap_or_default();
                 prop_assert_eq!(phase, "Failed", "{} lives on", uid);
                 prop_assert!(
-                    reason == "DeadlineExceeded" || world.deleted_behind_our_back.contains(uid),
+                    reason == "DeadlineExceeded" || lost,
                     "{} failed for {}", uid, reason
                 );
                 prop_assert!(!world.groups.contains_key(uid), "the group of {} bills", uid);
             } else if phase == "Failed" {
                 prop_assert!(pod.once, "{uid} is to run always");
-                let lost = world.deleted_behind_our_back.contains(uid) || world.started_late.contains(uid);
                 prop_assert!(lost, "{uid} failed for no reason");
             } else {
                 prop_assert_eq!(phase, "Running");
