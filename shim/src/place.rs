@@ -61,6 +61,15 @@ impl Root {
         open().map_err(|why: Errno| failed(path, why))
     }
 
+    /// Makes the directory `path` and those above it where they are missing, and changes nothing that is there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make(&self, path: &str) -> Result<(), PlaceError> {
+        // What is above a name in it.
+        self.walk(&format!("{path}/any"), true).map(drop)
+    }
+
     /// Makes the directory `path` where it is missing, and those above it, and sets its mode and group.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::io::Errno;
@@ -58,6 +59,14 @@ pub enum ShimError {
     #[error("cannot start {program:?}: {why}")]
     Start {
         program: OsString,
+        #[source]
+        why: io::Error,
+    },
+    #[error(
+        "cannot start in the working directory {path}: {why}; name one that the image has, or that its user may make"
+    )]
+    WorkingDirectory {
+        path: String,
         #[source]
         why: io::Error,
     },
@@ -147,6 +156,10 @@ impl Orders {
                     }
                 }
             }
+        }
+        if let Some(directory) = &self.spec.working_dir {
+            // A runtime makes it where the image has none. Where that cannot be, the start of the program says so.
+            let _ = self.root.make(directory);
         }
         Ok(())
     }
@@ -242,10 +255,9 @@ impl Orders {
         self.place()?;
         let identity = self.give_up_rights()?;
         let mut command = self.command(given, identity.as_ref())?;
-        let child = command.spawn().map_err(|why| ShimError::Start {
-            program: command.get_program().to_owned(),
-            why,
-        })?;
+        let child = command
+            .spawn()
+            .map_err(|why| self.not_started(command.get_program().to_owned(), why))?;
         drop(command);
         let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let Some(child) = child else {
@@ -269,7 +281,16 @@ impl Orders {
         command.args(given);
         self.surround(&mut command, identity.as_ref());
         let why = command.exec();
-        Err(ShimError::Start { program, why })
+        Err(self.not_started(program, why))
+    }
+
+    /// The system does not say whether the program or its directory was not found.
+    fn not_started(&self, program: OsString, why: io::Error) -> ShimError {
+        let directory = self.spec.working_dir.clone();
+        match directory.filter(|path| !Path::new(path).is_dir()) {
+            Some(path) => ShimError::WorkingDirectory { path, why },
+            None => ShimError::Start { program, why },
+        }
     }
 
     /// Writes the message that the program has left to the log. Whatever it did to the file, this ends.

@@ -322,6 +322,22 @@ fn what_cannot_be_done_ends_the_container_with_a_reason_and_without_the_program(
 }
 
 #[test]
+fn a_working_directory_is_made_where_the_image_has_none_and_is_named_where_that_cannot_be() {
+    let directory = "/no-such-directory/of/any/machine";
+    let container = Container::new(&Spec {
+        working_dir: Some(directory.to_owned()),
+        ..Spec::new()
+    });
+    let output = container.run(&["echo", "ran"]);
+    let made = container.path(directory.trim_start_matches('/'));
+    assert!(fs::metadata(made).unwrap().is_dir());
+    // This test's machine has none: what was made is in the container.
+    let said = err(&output);
+    assert!(said.contains(directory) && !said.contains("echo"), "{said}");
+    assert_eq!(output.status.code(), Some(128));
+}
+
+#[test]
 fn a_directory_that_cannot_be_written_is_told() {
     let container = Container::new(&Spec {
         files: vec![file("/ro/x", "f0", 0o644)],

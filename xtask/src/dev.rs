@@ -79,6 +79,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if let Some(busybox) = &busybox {
         let etcd = assets.as_ref().map(|assets| assets.program("etcd"));
         stand_ins::make(busybox, etcd.as_deref(), &session.images())?;
+        stand_ins::make_shim(&session.images())?;
     }
     let outcome = tokio::select! {
         outcome = walk(&mut session, &args, assets.as_ref(), &top) => outcome,

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
-use xtask::workspace::on_path;
+use xtask::workspace::{self, on_path};
 
 /// What a web server's log begins with.
 pub(super) const LISTENING: &str = "listening on port 80";
@@ -23,6 +23,9 @@ const IMAGES: [(&str, bool); 4] = [
     ("web", true),
     ("busybox", false),
 ];
+
+/// The programs that samples of the gallery start in the image of that page.
+const PROGRAMS: [&str; 3] = ["bin/web", "bin/node", "hello"];
 
 /// busybox by itself does not end on SIGTERM when it is process 1; a shell that is told so does.
 const SERVE: &str = "#!/bin/sh
@@ -62,6 +65,34 @@ pub(super) fn check() -> Result<PathBuf> {
     Ok(busybox)
 }
 
+/// Builds the shim as it ships, and makes its image in the folder: of this one it is the real thing.
+///
+/// # Errors
+/// It cannot be built or written.
+pub(super) fn make_shim(folder: &Path) -> Result<()> {
+    let image = folder.join("vkc-shim");
+    let program = image.join("rootfs/vkc-shim");
+    let status = Command::new("sh")
+        .arg(workspace::root()?.join("packaging/build.sh"))
+        .args([format!("linux/{}", architecture()?), "shim".to_owned()])
+        .args([program.as_os_str(), "vkc-shim".as_ref()])
+        .status()
+        .context("cannot run packaging/build.sh")?;
+    ensure!(status.success(), "the shim was not built: {status}");
+    let config = json!({"Entrypoint": ["/vkc-shim"]});
+    fs::write(image.join("config.json"), config.to_string())?;
+    Ok(())
+}
+
+/// This machine's, as images name it.
+fn architecture() -> Result<&'static str> {
+    match std::env::consts::ARCH {
+        "x86_64" => Ok("amd64"),
+        "aarch64" => Ok("arm64"),
+        other => bail!("the shim is not built for {other}"),
+    }
+}
+
 /// Makes the images in a folder, anew. `etcd` is the program of the control plane, when there is one: of it the image is real.
 ///
 /// # Errors
@@ -96,8 +127,8 @@ pub(super) fn make(busybox: &Path, etcd: Option<&Path>, folder: &Path) -> Result
                 "<!DOCTYPE html>\n<title>{name}</title>\n<h1>{name}</h1>\n<p>This is {PAGE}, and no image of that name.</p>\n"
             ),
         )?;
-        // Some samples name the program, and the emulator's registry says `/hello` of its image.
-        for serve in [root.join("bin/web"), root.join("hello")] {
+        // The emulator's registry says `/hello` of its image.
+        for serve in PROGRAMS.map(|program| root.join(program)) {
             fs::write(&serve, SERVE)?;
             fs::set_permissions(&serve, fs::Permissions::from_mode(0o755))?;
         }
