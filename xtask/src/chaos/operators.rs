@@ -1,5 +1,6 @@
 //! The `vkc` processes of a run, and who starts them again when they end by themselves.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,9 @@ const GRACE: Duration = Duration::from_secs(12);
 const WARM: Duration = Duration::from_secs(10);
 /// As a kubelet starts a container again.
 const BACKOFF: Duration = Duration::from_secs(2);
+const SIGTERM: i32 = 15;
+/// A busy machine takes so long to begin with a program.
+const UNBORN: Duration = Duration::from_secs(1);
 /// A process that ends sooner had no API server at its start, which is an end that Kubernetes handles.
 const YOUNG: Duration = Duration::from_secs(40);
 
@@ -119,13 +123,14 @@ impl Operators {
         Ok(())
     }
 
-    /// Takes a replica out, to be ended by [`stop`].
-    pub(super) fn take(&mut self, number: usize) -> Result<Option<Operator>> {
+    /// Takes a replica out, with its age, to be ended by [`stop`].
+    pub(super) fn take(&mut self, number: usize) -> Result<Option<(Operator, Duration)>> {
         let slot = self.slot(number)?;
         slot.wanted = false;
         slot.look();
         slot.pod += 1;
-        Ok(slot.operator.take())
+        let age = slot.started.elapsed();
+        Ok(slot.operator.take().map(|operator| (operator, age)))
     }
 
     /// Notes what became of a replica that [`Operators::take`] gave.
@@ -249,9 +254,11 @@ pub(super) struct Problem {
 }
 
 /// SIGTERM; what was wrong with the end, if anything.
-pub(super) async fn stop(mut operator: Operator) -> Option<Problem> {
+pub(super) async fn stop((mut operator, age): (Operator, Duration)) -> Option<Problem> {
     let (text, late) = match operator.process().terminate(GRACE).await {
         Ok(Some(status)) if status.success() => return None,
+        // The program had not begun: the system ends it.
+        Ok(Some(status)) if status.signal() == Some(SIGTERM) && age < UNBORN => return None,
         Ok(Some(status)) => (format!("{status} after SIGTERM"), false),
         Ok(None) => (
             format!("it did not end within {} s of SIGTERM", GRACE.as_secs()),
