@@ -8,7 +8,7 @@ mod gallery;
 mod real;
 mod session;
 mod show;
-mod stand_ins;
+pub(crate) mod stand_ins;
 mod steps;
 mod top;
 mod view;

@@ -38,7 +38,7 @@ while :; do sleep 3600 & wait $!; done
 ///
 /// # Errors
 /// Something lacks.
-pub(super) fn check() -> Result<PathBuf> {
+pub(crate) fn check() -> Result<PathBuf> {
     let busybox = on_path("busybox").or_else(|| {
         let path = PathBuf::from("/bin/busybox");
         path.is_file().then_some(path)
@@ -97,7 +97,7 @@ fn architecture() -> Result<&'static str> {
 ///
 /// # Errors
 /// It cannot be written, or busybox does not run.
-pub(super) fn make(busybox: &Path, etcd: Option<&Path>, folder: &Path) -> Result<()> {
+pub(crate) fn make(busybox: &Path, etcd: Option<&Path>, folder: &Path) -> Result<()> {
     let names = Command::new(busybox)
         .arg("--list")
         .output()

@@ -1,6 +1,5 @@
 //! A Deployment behind a Service is rolled out and deleted while clients ask it, with containers that really run.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,11 +15,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use xtask::workspace;
 
 use crate::bench::Bench;
 use crate::bench::rig::{Rig, Setup, apply};
 use crate::bench::stats::{Row, number};
+use crate::dev::stand_ins;
 
 pub(super) const METHOD: &str = "A Deployment of 20 pods behind a Service; the emulator runs the containers (--run): busybox's httpd, \
     whose shell ends at SIGTERM. Readiness by HTTP each second; preStop sleeps 5 s, as is advised for every Service, because those \
@@ -40,11 +39,11 @@ const NAME: &str = "web";
 const IMAGE: &str = "example.com/web:1";
 /// Ends with what it serves when it is told to: a shell as process 1 does not die of a signal that it does not handle.
 const SERVE: &str =
-    "trap 'kill $!; exit 0' TERM; httpd -f -p 8080 -h /www & while :; do wait; done";
+    "trap 'kill $!; exit 0' TERM; httpd -f -p 8080 -h /srv & while :; do wait; done";
 
 pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let images = tempfile::tempdir()?;
-    make_image(images.path())?;
+    stand_ins::make(&stand_ins::check()?, None, images.path())?;
     let setup = Setup {
         images: Some(images.path().to_owned()),
         ..Setup::default()
@@ -281,23 +280,4 @@ fn deployment(hook: bool, version: u32) -> Value {
             },
         },
     })
-}
-
-/// An image of busybox alone, as `--images` takes it.
-fn make_image(images: &Path) -> Result<()> {
-    let busybox = workspace::on_path("busybox")
-        .context("busybox is missing (Debian: apt-get install busybox-static)")?;
-    let image = images.join(NAME);
-    let root = image.join("rootfs");
-    for dir in ["bin", "www", "tmp", "etc"] {
-        std::fs::create_dir_all(root.join(dir))?;
-    }
-    std::fs::copy(busybox, root.join("bin/busybox"))?;
-    for applet in ["sh", "httpd", "sleep", "kill"] {
-        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
-    }
-    std::fs::write(root.join("www/index.html"), "served\n")?;
-    let config = json!({"Cmd": ["sh"], "Env": ["PATH=/bin"]});
-    std::fs::write(image.join("config.json"), config.to_string())?;
-    Ok(())
 }
