@@ -31,7 +31,16 @@ pub(super) async fn leftovers(tools: &Tools, folder: &Path, tag: &str) {
     while cgroups::kill(tag) > 0 && tokio::time::Instant::now() < until {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    for name in namespaces(tag) {
+    // Before their namespaces, with which the kernel would remove them some time later.
+    for link in names("/sys/class/net", |name| {
+        name.starts_with('v') && name.ends_with(tag)
+    }) {
+        if let Err(error) = tools.ip(&["link", "del", &link]).await {
+            tracing::warn!(link, %error, "cannot be removed");
+        }
+    }
+    let prefix = format!("aci{tag}-");
+    for name in names("/run/netns", |name| name.starts_with(&prefix)) {
         if let Err(error) = tools.ip(&["netns", "del", &name]).await {
             tracing::warn!(namespace = name, %error, "cannot be removed");
         }
@@ -45,14 +54,14 @@ pub(super) async fn leftovers(tools: &Tools, folder: &Path, tag: &str) {
     at_the_end(folder, tag);
 }
 
-fn namespaces(tag: &str) -> Vec<String> {
-    let prefix = format!("aci{tag}-");
-    fs::read_dir("/run/netns")
+/// Names in a folder of the system.
+fn names(folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with(&prefix))
+        .filter(|name| wanted(name))
         .collect()
 }
 

@@ -165,7 +165,12 @@ pub(super) async fn live(group: Context, body: Arc<Value>, lease: Lease) {
 }
 
 async fn clear(group: &Context) {
-    if let Err(error) = group.runner.network.leave(&group.namespace()).await {
+    if let Err(error) = group
+        .runner
+        .network
+        .leave(&group.namespace(), group.ip)
+        .await
+    {
         tracing::debug!(group = group.key.name, %error, "no network namespace to remove");
     }
     let folder = group.folder();

@@ -112,7 +112,7 @@ impl Network {
     /// Makes the network namespace `name`, with this address at the bridge.
     pub(super) async fn join(&self, name: &str, ip: Ipv4Addr) -> Result<(), NetworkError> {
         let bridge = bridge(&self.tag);
-        let link = format!("v{:x}{}", u32::from(ip) - self.base, self.tag);
+        let link = self.link(ip);
         self.tools.ip(&["netns", "add", name]).await?;
         let outside = [
             format!("link add {link} type veth peer name eth0 netns {name}"),
@@ -129,10 +129,18 @@ impl Network {
         Ok(())
     }
 
-    /// Removes a network namespace and its link.
-    pub(super) async fn leave(&self, name: &str) -> Result<(), NetworkError> {
+    /// Removes a network namespace and its link. With the namespace alone the kernel removes the link some time later, and who
+    /// has the address next could not make it.
+    pub(super) async fn leave(&self, name: &str, ip: Ipv4Addr) -> Result<(), NetworkError> {
+        let link = self.tools.ip(&["link", "del", &self.link(ip)]).await;
         self.tools.ip(&["netns", "del", name]).await?;
+        link?;
         Ok(())
+    }
+
+    /// The end outside of the link of the group with this address.
+    fn link(&self, ip: Ipv4Addr) -> String {
+        format!("v{:x}{}", u32::from(ip) - self.base, self.tag)
     }
 
     /// Removes the bridge.

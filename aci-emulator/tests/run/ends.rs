@@ -86,13 +86,7 @@ async fn two_emulators_are_in_nobodys_way() {
     let other = ip(second.running("g", &body).await);
     assert_ne!(one, other);
     first.stop().await;
-    let page = second
-        .test
-        .http
-        .get(format!("http://{other}/"))
-        .send()
-        .await;
-    assert_eq!(page.unwrap().status(), 200);
+    assert_eq!(second.page(&other).await.status(), 200);
     second.stop().await;
 }
 

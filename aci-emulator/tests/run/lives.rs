@@ -51,8 +51,8 @@ async fn a_group_has_an_address_volumes_variables_and_a_log() {
     let ip = group["properties"]["ipAddress"]["ip"].as_str().unwrap();
     let log = place.log("g", "beside").await;
     assert!(log.ends_with(&format!("a real page\n{ip}\n")), "{log}");
-    let page = place.test.http.get(format!("http://{ip}/")).send().await;
-    assert_eq!(page.unwrap().text().await.unwrap(), "a real page\n");
+    let page = place.page(ip).await.text().await;
+    assert_eq!(page.unwrap(), "a real page\n");
     assert_eq!(group["properties"]["instanceView"]["state"], "Running");
     let init = &group["properties"]["initContainers"][0]["properties"]["instanceView"];
     assert_eq!(init["currentState"]["detailStatus"], "Completed");

@@ -152,6 +152,18 @@ impl Place {
         }
     }
 
+    /// The page at the port 80 of an address. What runs may not listen yet.
+    pub(crate) async fn page(&self, ip: &str) -> reqwest::Response {
+        let begin = Instant::now();
+        loop {
+            match self.test.http.get(format!("http://{ip}/")).send().await {
+                Ok(page) => return page,
+                Err(error) => assert!(begin.elapsed() < PATIENCE, "{error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub(crate) async fn put(&self, name: &str, body: &Value) {
         let reply = self.test.put(name, body).await;
         assert!(reply.status.is_success(), "{}", reply.body);
