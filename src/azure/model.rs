@@ -204,8 +204,12 @@ pub struct InitContainer {
 pub struct InitContainerProperties {
     #[serde(default, deserialize_with = "null_as_default")]
     pub image: String,
-    /// Replaces the image's ENTRYPOINT and CMD both; only sent.
-    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    /// As a container's.
+    #[serde(
+        default,
+        deserialize_with = "first_word",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub command: Vec<String>,
     /// Environment, in order; only sent.
     #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]

@@ -129,3 +129,29 @@ fn the_message_of_an_end_is_what_the_shim_has_put_behind_the_log() {
         assert!(ends_without_message(&facts, &group).is_empty());
     }
 }
+
+#[test]
+fn an_init_container_with_the_shim_has_its_message_too() {
+    let changes = [
+        ("/spec/restartPolicy", json!("Never")),
+        (
+            "/spec/initContainers",
+            json!([{"name": "first", "image": "i"}]),
+        ),
+    ];
+    let mut facts = web_facts(&changes);
+    let mut group = with_shim(&view("Terminated", Some(0)), &view("Waiting", None));
+    let first = json!({"name": "first", "properties": {
+        "image": "i", "command": ["/.vkc/bin/vkc-shim", "run", "--", "x"], "instanceView": view("Terminated", Some(1)),
+    }});
+    let inits = &mut group.properties.init_containers;
+    inits.push(serde_json::from_value(first).unwrap());
+    let ends = ends_without_message(&facts, &group);
+    assert_eq!(ends.len(), 1);
+    let line = vkc_shim::message::frame(b"why").unwrap();
+    facts.learn_message(&ends[0], &line);
+    let status = status_of_group(&facts, &group, None, at(NOW));
+    let init = &status.init_container_statuses.as_ref().unwrap()[0];
+    let end = init.state.as_ref().unwrap().terminated.as_ref().unwrap();
+    assert_eq!(end.message.as_deref(), Some("why"));
+}
