@@ -2,16 +2,12 @@
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
 use kube::api::ListParams;
-use kube::core::Request;
-use kube::{Api, Client, Resource as _};
+use kube::{Api, Client};
 
 use super::capacity::{Requests, request};
 use super::validate::SecretState;
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
-use crate::kube::sent::{SentPod, each};
-
-/// A pod that takes more is read without its long lists. What it asks for is told by its containers.
-const MOST: usize = 1 << 20;
+use crate::kube::sent::{SmallPod, each};
 
 /// A Secret that a connector names. Every failure is a state, because each has its own message for the user.
 pub(super) async fn secret(manager: &Client, reference: Option<&(String, String)>) -> SecretState {
@@ -55,16 +51,13 @@ pub(super) async fn live_pods(
         let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
         // From the API server's state, which is not limited: a page would be read from etcd.
         let params = ListParams::default().fields(&fields).match_any();
-        let list = Request::new(Pod::url_path(&(), None)).list(&params);
-        let read = async {
-            let list = list.map_err(kube::Error::BuildRequest)?;
-            let take = |sent: SentPod<MOST>, _| {
-                if let Some(uid) = sent.pod.metadata.uid.clone() {
-                    pods.insert(uid, request(&sent.pod));
-                }
-            };
-            each(manager, list, take).await
+        // What a pod asks for is told by its containers.
+        let take = |sent: SmallPod, _| {
+            if let Some(uid) = sent.pod.metadata.uid.clone() {
+                pods.insert(uid, request(&sent.pod));
+            }
         };
+        let read = each::<Pod, _>(manager, None, &params, take);
         call("list the pods of a node", TIMEOUT, read).await?;
     }
     Ok(pods)

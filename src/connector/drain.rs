@@ -12,7 +12,7 @@ use super::status::Retiring;
 use crate::agent::{AgentSpec, AgentStatus};
 use crate::api::DeletionPolicy;
 use crate::kube::call::{KubeError, TIMEOUT, call, optional};
-use crate::kube::sent::{SentPod, delete_pod};
+use crate::kube::sent::{SmallPod, delete_pod};
 use crate::node::NodeError;
 use crate::node::keeper;
 use crate::translate::{PodKey, is_of_daemon_set};
@@ -25,8 +25,6 @@ const SEEN_BLOCKED: Duration = Duration::from_mins(5);
 /// Pods evicted or deleted in one pass; the next pass takes the next.
 const AT_ONCE: usize = 50;
 const PAGE: u32 = 50;
-/// A pod that takes more memory is read without its long lists, none of which matters here.
-const MOST: usize = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePod {
@@ -224,7 +222,7 @@ fn waiting(situation: &DrainInputs, pods: &[NodePod], refused: Option<String>) -
 }
 
 async fn pods_of(manager: &Client, node: &str) -> Result<Vec<NodePod>, KubeError> {
-    let api = Api::<SentPod<MOST>>::all(manager.clone());
+    let api = Api::<SmallPod>::all(manager.clone());
     let mut params = ListParams::default()
         .fields(&format!("spec.nodeName={node}"))
         .limit(PAGE);

@@ -263,60 +263,24 @@ impl Reconciler {
         Err(problem)
     }
 
-    /// Reads what other Secrets than that of the credentials have into `state`.
+    /// Reads what other Secrets than that of the credentials have into `state`: the key of the Log Analytics workspace, and the
+    /// login that the shim's image is pulled with.
     async fn read_secrets(
         &self,
         connector: &VirtualKubeletConnector,
         state: &mut ConnectorState,
     ) -> Result<(), Problem> {
-        let workspace = self.workspace(connector, state).await;
-        workspace.and(self.shim_login(connector, state).await)
-    }
-
-    /// Reads the key of the Log Analytics workspace into `state`. While the API server does not answer, the last one
-    /// stays.
-    async fn workspace(
-        &self,
-        connector: &VirtualKubeletConnector,
-        state: &mut ConnectorState,
-    ) -> Result<(), Problem> {
-        let namespace = &self.context.namespace;
-        let reference = workspace::secret_reference(&connector.spec, namespace);
+        let (spec, namespace) = (&connector.spec, &self.context.namespace);
         let manager = self.context.clients.operator();
-        let secret = dereference::secret(&manager, reference.as_ref()).await;
-        let key = workspace::key(&connector.spec, &secret, namespace);
-        match key {
-            Ok(key) => state.workspace_key = key,
-            Err(problem) => {
-                if problem.stalled {
-                    state.workspace_key = None;
-                }
-                return Err(problem);
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`Self::workspace`], the login that the shim's image is pulled with.
-    async fn shim_login(
-        &self,
-        connector: &VirtualKubeletConnector,
-        state: &mut ConnectorState,
-    ) -> Result<(), Problem> {
-        let namespace = &self.context.namespace;
-        let reference = shim_login::secret_reference(&connector.spec, namespace);
-        let manager = self.context.clients.operator();
-        let secret = dereference::secret(&manager, reference.as_ref()).await;
-        match shim_login::login(&connector.spec, &secret, namespace) {
-            Ok(login) => state.shim_login = login,
-            Err(problem) => {
-                if problem.stalled {
-                    state.shim_login = None;
-                }
-                return Err(problem);
-            }
-        }
-        Ok(())
+        let secret = async |reference: Option<(String, String)>| {
+            dereference::secret(&manager, reference.as_ref()).await
+        };
+        let found = secret(workspace::secret_reference(spec, namespace)).await;
+        let key = workspace::key(spec, &found, namespace);
+        let workspace = keep(&mut state.workspace_key, key);
+        let found = secret(shim_login::secret_reference(spec, namespace)).await;
+        let login = shim_login::login(spec, &found, namespace);
+        workspace.and(keep(&mut state.shim_login, login))
     }
 
     async fn cluster_uid(&self) -> Result<String, KubeError> {
@@ -453,6 +417,20 @@ fn pinned(connector: &VirtualKubeletConnector, state: &ConnectorState) -> Option
         .into_iter()
         .flatten()
         .find_map(|status| status.azure_scope.clone())
+}
+
+/// Keeps what was read of a Secret. While the API server does not answer, the last one stays.
+fn keep<T>(kept: &mut Option<T>, read: Result<Option<T>, Problem>) -> Result<(), Problem> {
+    match read {
+        Ok(read) => *kept = read,
+        Err(problem) => {
+            if problem.stalled {
+                *kept = None;
+            }
+            return Err(problem);
+        }
+    }
+    Ok(())
 }
 
 /// Why container groups cannot be reached, if so.

@@ -1,8 +1,8 @@
 //! The login that the shim's image is pulled with, from the Secret that `spec.shim.pullSecretRef` names. PURE.
 
-use super::validate::{Problem, SecretState};
+use super::validate::{Problem, SecretState, Wanted, named};
 use crate::api::VirtualKubeletConnectorSpec;
-use crate::api::conditions::{READY, reason};
+use crate::api::conditions::READY;
 use crate::azure::model::{SecretBytes, SecretText};
 use crate::translate::{Object, login_for_image};
 
@@ -12,8 +12,7 @@ pub(super) fn secret_reference(
     operator_namespace: &str,
 ) -> Option<(String, String)> {
     let reference = spec.shim.pull_secret_ref.as_ref()?;
-    let namespace = reference.namespace.as_deref().unwrap_or(operator_namespace);
-    Some((namespace.to_owned(), reference.name.clone()))
+    Some(named(reference, operator_namespace))
 }
 
 /// User name and password, `None` when the spec names no Secret.
@@ -29,52 +28,27 @@ pub(super) fn login(
         return Ok(None);
     };
     let title = format!("Secret {namespace}/{name} of spec.shim.pullSecretRef");
-    let problem = |reason, stalled, message| {
-        Err(Problem {
-            condition: READY,
-            reason,
-            message,
-            stalled,
-        })
+    let wanted = Wanted {
+        condition: READY,
+        title: &title,
+        create: ", of type kubernetes.io/dockerconfigjson",
+        or_else: "",
+        waits: "",
     };
-    match secret {
-        SecretState::Found(secret) => {
-            let data = secret.data.iter().flatten();
-            let data = data.map(|(key, bytes)| (key.clone(), SecretBytes::new(bytes.0.clone())));
-            let object = Object {
-                data: data.collect(),
-                ..Object::default()
-            };
-            let image = spec.shim.image();
-            match login_for_image(&object, image) {
-                Some(login) => Ok(Some(login)),
-                None => problem(
-                    reason::SECRET_INVALID,
-                    true,
-                    format!(
-                        "{title} has no user name and password for {image} under .dockerconfigjson"
-                    ),
-                ),
-            }
-        }
-        SecretState::Missing | SecretState::NotNamed => problem(
-            reason::SECRET_NOT_FOUND,
-            true,
-            format!("{title} does not exist; create it, of type kubernetes.io/dockerconfigjson"),
-        ),
-        SecretState::Forbidden => problem(
-            reason::SECRET_FORBIDDEN,
-            true,
-            format!(
-                "the operator may not read {title}; put it into namespace {operator_namespace}"
-            ),
-        ),
-        SecretState::Unreadable(why) => problem(
-            reason::API_SERVER_ERROR,
-            false,
-            format!("{title} could not be read: {why}"),
-        ),
-    }
+    let data = wanted.found(secret, operator_namespace)?.data.iter();
+    let data = data.flatten();
+    let data = data.map(|(key, bytes)| (key.clone(), SecretBytes::new(bytes.0.clone())));
+    let object = Object {
+        data: data.collect(),
+        ..Object::default()
+    };
+    let image = spec.shim.image();
+    let login = login_for_image(&object, image).ok_or_else(|| {
+        let message =
+            format!("{title} has no user name and password for {image} under .dockerconfigjson");
+        wanted.invalid(message)
+    })?;
+    Ok(Some(login))
 }
 
 #[cfg(test)]
@@ -85,6 +59,7 @@ mod tests {
 
     use super::super::validate::tests::spec;
     use super::*;
+    use crate::api::conditions::reason;
 
     fn found(config: &serde_json::Value) -> SecretState {
         let value = ByteString(config.to_string().into_bytes());

@@ -9,8 +9,8 @@ use super::identity::{self, Environment};
 use super::trust;
 use crate::api::conditions::{CREDENTIALS_READY, READY, reason};
 use crate::api::{
-    Cloud, CredentialsType, CustomCloud, IdentityStatus, VirtualKubeletConnectorSpec, is_guid,
-    subnet_problem, validate,
+    Cloud, CredentialsType, CustomCloud, IdentityStatus, SecretReference,
+    VirtualKubeletConnectorSpec, is_guid, subnet_problem, validate,
 };
 use crate::azure::{Credential, Endpoints};
 
@@ -98,11 +98,13 @@ pub fn secret_reference(
     operator_namespace: &str,
 ) -> Option<(String, String)> {
     let reference = spec.credentials.as_ref()?.secret_ref.as_ref()?;
-    let namespace = reference
-        .namespace
-        .clone()
-        .unwrap_or_else(|| operator_namespace.to_owned());
-    Some((namespace, reference.name.clone()))
+    Some(named(reference, operator_namespace))
+}
+
+/// Namespace and name of `reference`.
+pub(super) fn named(reference: &SecretReference, operator_namespace: &str) -> (String, String) {
+    let namespace = reference.namespace.as_deref().unwrap_or(operator_namespace);
+    (namespace.to_owned(), reference.name.clone())
 }
 
 /// Brings spec, Secret and the operator's environment together.
@@ -130,7 +132,14 @@ pub fn resolve(
                 ));
             };
             let title = format!("Secret {namespace}/{name}");
-            let secret = found(secret, &title, operator_namespace)?;
+            let wanted = Wanted {
+                condition: CREDENTIALS_READY,
+                title: &title,
+                create: " with the keys AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_SUBSCRIPTION_ID",
+                or_else: ", or give the operator's service account a Role with get and watch on that Secret",
+                waits: "",
+            };
+            let secret = wanted.found(secret, operator_namespace)?;
             identity::service_principal(credentials, secret, title)?
         }
         Some(credentials) => identity::named(credentials, environment)?,
@@ -207,31 +216,67 @@ pub fn endpoints(cloud: Cloud, custom: Option<&CustomCloud>) -> Result<Endpoints
     }
 }
 
-fn found<'a>(
-    state: &'a SecretState,
-    title: &str,
-    operator_namespace: &str,
-) -> Result<&'a Secret, Problem> {
-    match state {
-        SecretState::Found(secret) => Ok(secret),
-        SecretState::Missing | SecretState::NotNamed => Err(Problem::credentials(
-            reason::SECRET_NOT_FOUND,
-            format!(
-                "{title} does not exist; create it with the keys AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_SUBSCRIPTION_ID"
+/// A Secret that has to be there, and what is told of it when it is not.
+pub(super) struct Wanted<'a> {
+    pub(super) condition: &'static str,
+    /// What it is called.
+    pub(super) title: &'a str,
+    /// As what it is to be created.
+    pub(super) create: &'a str,
+    /// What helps besides another namespace when the operator may not read it.
+    pub(super) or_else: &'a str,
+    /// What waits for it.
+    pub(super) waits: &'a str,
+}
+
+impl Wanted<'_> {
+    /// # Errors
+    /// It is not there.
+    pub(super) fn found<'s>(
+        &self,
+        state: &'s SecretState,
+        operator_namespace: &str,
+    ) -> Result<&'s Secret, Problem> {
+        let Self {
+            title,
+            create,
+            or_else,
+            waits,
+            ..
+        } = self;
+        let (reason, message) = match state {
+            SecretState::Found(secret) => return Ok(secret),
+            SecretState::Missing | SecretState::NotNamed => (
+                reason::SECRET_NOT_FOUND,
+                format!("{title} does not exist; create it{create}{waits}"),
             ),
-        )),
-        SecretState::Forbidden => Err(Problem::credentials(
-            reason::SECRET_FORBIDDEN,
-            format!(
-                "the operator may not read {title}; put it into namespace {operator_namespace}, or give the operator's service account a Role with get and watch on that Secret"
+            SecretState::Forbidden => (
+                reason::SECRET_FORBIDDEN,
+                format!(
+                    "the operator may not read {title}; put it into namespace {operator_namespace}{or_else}{waits}"
+                ),
             ),
-        )),
-        SecretState::Unreadable(why) => Err(Problem {
-            condition: CREDENTIALS_READY,
-            reason: reason::API_SERVER_ERROR,
-            message: format!("{title} could not be read: {why}"),
-            stalled: false,
-        }),
+            SecretState::Unreadable(why) => (
+                reason::API_SERVER_ERROR,
+                format!("{title} could not be read: {why}"),
+            ),
+        };
+        let stalled = !matches!(state, SecretState::Unreadable(_));
+        Err(self.problem(reason, message, stalled))
+    }
+
+    /// What is wrong with it.
+    pub(super) fn invalid(&self, message: String) -> Problem {
+        self.problem(reason::SECRET_INVALID, message, true)
+    }
+
+    fn problem(&self, reason: &'static str, message: String, stalled: bool) -> Problem {
+        Problem {
+            condition: self.condition,
+            reason,
+            message,
+            stalled,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The key of the Log Analytics workspace, from the Secret that `spec.containerGroup.logAnalytics` names. PURE.
 
-use super::validate::{Problem, SecretState, value};
+use super::validate::{Problem, SecretState, Wanted, named, value};
 use crate::api::VirtualKubeletConnectorSpec;
-use crate::api::conditions::{READY, reason};
+use crate::api::conditions::READY;
 use crate::api::names::WORKSPACE_KEY;
 use crate::azure::model::SecretText;
 
@@ -11,9 +11,8 @@ pub fn secret_reference(
     spec: &VirtualKubeletConnectorSpec,
     operator_namespace: &str,
 ) -> Option<(String, String)> {
-    let reference = &spec.container_group.log_analytics.as_ref()?.secret_ref;
-    let namespace = reference.namespace.as_deref().unwrap_or(operator_namespace);
-    Some((namespace.to_owned(), reference.name.clone()))
+    let workspace = spec.container_group.log_analytics.as_ref()?;
+    Some(named(&workspace.secret_ref, operator_namespace))
 }
 
 /// The key, `None` when the spec names no workspace.
@@ -29,43 +28,21 @@ pub fn key(
         return Ok(None);
     };
     let title = format!("Secret {namespace}/{name} of spec.containerGroup.logAnalytics");
-    let problem = |reason, stalled, message| {
-        Err(Problem {
-            condition: READY,
-            reason,
-            message,
-            stalled,
-        })
+    let create = format!(" with the key {WORKSPACE_KEY}");
+    let wanted = Wanted {
+        condition: READY,
+        title: &title,
+        create: &create,
+        or_else: "",
+        waits: "; new pods wait for it",
     };
-    match secret {
-        SecretState::Found(secret) => match value(secret, WORKSPACE_KEY) {
-            Some(key) => Ok(Some(SecretText::new(key))),
-            None => problem(
-                reason::SECRET_INVALID,
-                true,
-                format!("{title} has no value under key {WORKSPACE_KEY}; new pods wait for it"),
-            ),
-        },
-        SecretState::Missing | SecretState::NotNamed => problem(
-            reason::SECRET_NOT_FOUND,
-            true,
-            format!(
-                "{title} does not exist; create it with the key {WORKSPACE_KEY}; new pods wait for it"
-            ),
-        ),
-        SecretState::Forbidden => problem(
-            reason::SECRET_FORBIDDEN,
-            true,
-            format!(
-                "the operator may not read {title}; put it into namespace {operator_namespace}; new pods wait for it"
-            ),
-        ),
-        SecretState::Unreadable(why) => problem(
-            reason::API_SERVER_ERROR,
-            false,
-            format!("{title} could not be read: {why}"),
-        ),
-    }
+    let secret = wanted.found(secret, operator_namespace)?;
+    let key = value(secret, WORKSPACE_KEY).ok_or_else(|| {
+        let message =
+            format!("{title} has no value under key {WORKSPACE_KEY}; new pods wait for it");
+        wanted.invalid(message)
+    })?;
+    Ok(Some(SecretText::new(key)))
 }
 
 #[cfg(test)]
@@ -76,6 +53,7 @@ mod tests {
 
     use super::super::validate::tests::spec;
     use super::*;
+    use crate::api::conditions::reason;
 
     fn found(key: &str, value: &str) -> SecretState {
         let value = ByteString(value.as_bytes().to_vec());
