@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny};
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use self::list::each;
+pub use self::list::{each, list_text};
 use self::outline::{List, Outline};
 
 /// What is so short takes no megabyte, whatever it is.
@@ -46,6 +46,12 @@ const OF_CONTAINER: [&str; 6] = [
     "volumeMounts",
     "volumeDevices",
 ];
+
+/// Most bytes of memory of a [`SmallPod`].
+pub const SMALL_POD: usize = 1 << 20;
+
+/// A pod that is read without its long lists when it takes more than most do: for whom they do not matter.
+pub type SmallPod = SentPod<SMALL_POD>;
 
 /// A pod that is whole when it takes `MOST` bytes of memory or less.
 #[derive(Debug, Clone)]

@@ -9,19 +9,16 @@ use http::{StatusCode, header};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{GetParams, ListParams};
-use kube::core::Request;
-use kube::{Api, Client, Resource as _};
+use kube::{Api, Client};
 use serde_json::json;
 
 use super::api_error::ApiError;
 use crate::kube::call::{KubeError, TIMEOUT, call};
-use crate::kube::sent::SentPod;
+use crate::kube::sent::{SmallPod, list_text};
 use crate::pods::snapshot::{NodePods, RunningPod};
 
 /// Bytes of a list that are handed on at a time.
 const PART: usize = 64 << 10;
-/// A pod that takes more is read without its long lists, none of which is asked for here.
-const MOST: usize = 1 << 20;
 
 /// Reads pods as the node.
 #[derive(Clone)]
@@ -44,11 +41,7 @@ impl Pods {
     pub async fn list(&self) -> Result<Response, KubeError> {
         let selector = format!("spec.nodeName={}", self.node);
         let params = ListParams::default().fields(&selector).match_any();
-        let ask = async {
-            let request = Request::new(Pod::url_path(&(), None)).list(&params);
-            let request = request.map_err(kube::Error::BuildRequest)?;
-            self.client.request_stream(request).await
-        };
+        let ask = list_text::<Pod>(&self.client, None, &params);
         let text = call("list the pods of the node", TIMEOUT, ask).await?;
         let parts = stream::try_unfold(Box::pin(text), |mut text| async move {
             let mut part = vec![0; PART];
@@ -77,7 +70,7 @@ impl Pods {
 
     async fn find(&self, namespace: &str, name: &str, params: &GetParams) -> Result<Pod, ApiError> {
         let missing = || ApiError::not_found(format!("pod {name:?} does not exist"));
-        let api = Api::<SentPod<MOST>>::namespaced(self.client.clone(), namespace);
+        let api = Api::<SmallPod>::namespaced(self.client.clone(), namespace);
         match call("get the pod", TIMEOUT, api.get_with(name, params)).await {
             Ok(sent) if is_on(&sent.pod, &self.node) => Ok(sent.pod),
             Ok(_) => Err(missing()),

@@ -13,7 +13,7 @@ use kube::api::Api;
 use kube_runtime::watcher as start_watcher;
 use kube_runtime::watcher::{self, Event};
 
-use crate::kube::sent::SentPod;
+use crate::kube::sent::SmallPod;
 use crate::kube::watches::steady;
 use crate::translate::{PodFacts, PodKey, facts};
 
@@ -22,11 +22,8 @@ const WATCH_SECONDS: u32 = 90;
 /// Pods in one page of a list, which are in memory at once. The longest that an API server takes have three megabytes of text each.
 /// A thousand pods are 125 pages of a few milliseconds.
 const PAGE: u32 = 8;
-/// A pod that takes more is told without its long lists: it is read again when its group is made.
-const MOST: usize = 1 << 20;
-
-/// A pod as it is watched.
-pub type WatchedPod = SentPod<MOST>;
+/// A pod as it is watched. One that is large is read again when its group is made.
+pub type WatchedPod = SmallPod;
 
 /// A change of the pods of the node.
 #[derive(Debug)]
@@ -128,6 +125,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kube::sent::SMALL_POD;
     use k8s_openapi::api::core::v1::{Container, PodSpec};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -171,7 +169,7 @@ mod tests {
     fn a_page_of_the_largest_pods_fits_into_the_memory() {
         let pages = config("n").page_size.unwrap() as usize;
         // Its text is there twice.
-        let largest = MOST + 2 * (3 << 20);
+        let largest = SMALL_POD + 2 * (3 << 20);
         assert!(pages * largest <= 56 << 20);
     }
 

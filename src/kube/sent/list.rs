@@ -1,23 +1,40 @@
 //! Lists whose items are read one after the other.
 
-use futures::AsyncReadExt as _;
-use kube::Client;
+use futures::{AsyncBufRead, AsyncReadExt as _};
+use kube::api::ListParams;
+use kube::core::Request;
+use kube::{Client, Resource};
 use serde::de::{DeserializeOwned, Error as _};
 
 /// Longest item of a list: the API server takes none of more than three megabytes.
 const LONGEST_ITEM: usize = 8 << 20;
 
-/// Gives the items of a list to `take` one after the other as they come, each with the length of its text: a list that the API
-/// server answers from its memory has no pages, and is as long as all that it is of together.
+/// The text of a list of objects of kind `K`, of all namespaces or one, as it comes: a list that the API server answers from its
+/// memory has no pages, and is as long as all that it is of together.
+///
+/// # Errors
+/// As of any call.
+pub async fn list_text<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    namespace: Option<&str>,
+    params: &ListParams,
+) -> kube::Result<impl AsyncBufRead + use<K>> {
+    let request = Request::new(K::url_path(&(), namespace)).list(params);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    client.request_stream(request).await
+}
+
+/// Gives what `T` reads of the items of [`list_text`] to `take` one after the other as they come, each with the length of its text.
 ///
 /// # Errors
 /// As of any call; also when the list is not whole.
-pub async fn each<T: DeserializeOwned>(
+pub async fn each<K: Resource<DynamicType = ()>, T: DeserializeOwned>(
     client: &Client,
-    list: http::Request<Vec<u8>>,
+    namespace: Option<&str>,
+    params: &ListParams,
     mut take: impl FnMut(T, usize),
 ) -> kube::Result<()> {
-    let mut text = Box::pin(client.request_stream(list).await?);
+    let mut text = Box::pin(list_text::<K>(client, namespace, params).await?);
     let (mut items, mut part) = (Items::default(), vec![0; 64 << 10]);
     loop {
         let read = text

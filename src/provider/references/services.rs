@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Service as ApiService, ServiceSpec};
+use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::core::Request;
-use kube::{Client, Resource as _};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -127,18 +126,14 @@ impl Services {
     async fn list(&self, namespace: &str) -> Result<List, Failure> {
         // From the API server's cache, as a kubelet's watch begins.
         let params = ListParams::default().match_any();
-        let list = Request::new(ApiService::url_path(&(), Some(namespace))).list(&params);
         let (mut services, mut bytes) = (Vec::<Service>::new(), 0_usize);
-        let read = async {
-            let list = list.map_err(kube::Error::BuildRequest)?;
-            let take = |part: ServicePart, length| {
-                bytes = bytes.saturating_add(length);
-                if bytes <= MOST {
-                    services.extend(Service::of(&part.into()));
-                }
-            };
-            each(&self.client, list, take).await
+        let take = |part: ServicePart, length| {
+            bytes = bytes.saturating_add(length);
+            if bytes <= MOST {
+                services.extend(Service::of(&part.into()));
+            }
         };
+        let read = each::<ApiService, _>(&self.client, Some(namespace), &params, take);
         let read = call::call("list services", CALL, read).await;
         read.map_err(|error| unreadable(namespace, &error))?;
         if bytes > MOST {
