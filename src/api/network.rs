@@ -91,6 +91,7 @@ impl std::str::FromStr for HostPort {
         })
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,29 +96,29 @@ struct Unknown(HashMap<IpAddr, (f64, Duration)>);
 
 impl Unknown {
     fn left(&self, network: IpAddr, now: Duration) -> f64 {
-        let Some((left, at)) = self.0.get(&network) else {
-            return UNKNOWN_AT_ONCE;
-        };
-        let more = now.saturating_sub(*at).as_secs_f64() * UNKNOWN_A_SECOND;
-        (left + more).min(UNKNOWN_AT_ONCE)
+        let known = self.0.get(&network);
+        known.map_or(UNKNOWN_AT_ONCE, |known| left(*known, now))
     }
 
     /// A token of this address was nobody's.
     fn note(&mut self, network: IpAddr, now: Duration) {
         if self.0.len() >= ADDRESSES && !self.0.contains_key(&network) {
-            let mut known = std::mem::take(self);
-            known.0.retain(|_, (left, at)| {
-                let more = now.saturating_sub(*at).as_secs_f64() * UNKNOWN_A_SECOND;
-                *left + more < UNKNOWN_AT_ONCE
-            });
+            self.0
+                .retain(|_, known| left(*known, now) < UNKNOWN_AT_ONCE);
             // That many do it at once: all begin anew.
-            if known.0.len() < ADDRESSES {
-                *self = known;
+            if self.0.len() >= ADDRESSES {
+                self.0.clear();
             }
         }
         let left = self.left(network, now) - 1.0;
         self.0.insert(network, (left, now));
     }
+}
+
+/// What is left `now` of what was left at a time.
+fn left((left, at): (f64, Duration), now: Duration) -> f64 {
+    let more = now.saturating_sub(at).as_secs_f64() * UNKNOWN_A_SECOND;
+    (left + more).min(UNKNOWN_AT_ONCE)
 }
 
 impl Authenticator {

@@ -66,6 +66,16 @@ pub enum Full {
     User,
 }
 
+impl Full {
+    /// This one where an owner has all that it may have, else the node.
+    fn or_node(self) -> impl Fn(shares::Full) -> Self {
+        move |full| match full {
+            shares::Full::All => Self::Node,
+            shares::Full::Own => self,
+        }
+    }
+}
+
 impl StreamSlots {
     /// The places of a node.
     pub fn of_node() -> Self {
@@ -93,20 +103,11 @@ impl StreamSlots {
     /// When all that there are for it are taken.
     pub fn take(&self, namespace: &str, pod: &str, user: Option<&str>) -> Result<StreamSlot, Full> {
         let of_user = user.map(|user| self.users.take(user.to_owned()));
-        let of_user = of_user.transpose().map_err(|full| match full {
-            shares::Full::All => Full::Node,
-            shares::Full::Own => Full::User,
-        })?;
+        let of_user = of_user.transpose().map_err(Full::User.or_node())?;
         let of_namespace = self.namespaces.take(namespace.to_owned());
-        let of_namespace = of_namespace.map_err(|full| match full {
-            shares::Full::All => Full::Node,
-            shares::Full::Own => Full::Namespace,
-        })?;
+        let of_namespace = of_namespace.map_err(Full::Namespace.or_node())?;
         let of_pod = self.pods.take((namespace.to_owned(), pod.to_owned()));
-        let of_pod = of_pod.map_err(|full| match full {
-            shares::Full::All => Full::Node,
-            shares::Full::Own => Full::Pod,
-        })?;
+        let of_pod = of_pod.map_err(Full::Pod.or_node())?;
         Ok(StreamSlot {
             _of_namespace: of_namespace,
             _of_pod: of_pod,

@@ -58,7 +58,8 @@ struct Entry {
 /// The credentials of the registries that the images of `spec` come from, one for each: that is what ACI takes. A Secret
 /// that is missing or of no use is told, and the pod goes on without it, as with a kubelet.
 ///
-/// `shim`: the image of the shim, when the group has it. For an Azure Container Registry that no Secret is for, the group gets the identity `identity`, if there is one.
+/// `shim`: the image of the shim and its login, when the group has it. For an Azure Container Registry that no Secret is for, the group
+/// gets the identity `identity`, if there is one.
 pub(super) fn credentials(
     spec: &PodSpec,
     shim: Option<(&str, Option<&(String, SecretText)>)>,
