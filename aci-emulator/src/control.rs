@@ -408,7 +408,7 @@ impl Control {
             world.journal.note(now, Kind::Vanished, &group, None);
         }
         drop(world);
-        self.shared.check(key, now);
+        self.shared.check(&key, now);
         Ok(())
     }
 
@@ -504,7 +504,7 @@ impl Control {
             .ok_or_else(|| ControlError::NoGroup(name.to_owned()))?;
         let result = act(group, now);
         drop(world);
-        self.shared.check(key, now);
+        self.shared.check(&key, now);
         Ok(result)
     }
 }

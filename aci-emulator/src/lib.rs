@@ -17,6 +17,7 @@ mod arm;
 mod clock;
 mod config;
 mod control;
+mod due;
 mod exec;
 mod faults;
 mod front;

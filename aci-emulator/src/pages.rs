@@ -1,15 +1,9 @@
 //! A small page for every running group with TCP ports, on the group's own loopback address; who speaks gRPC there gets the
 //! answers of a health service.
 //!
-//! One task owns all listeners. It sleeps until the next moment at which a group changes by itself
-//! and is woken by everything that changes one; nothing is polled.
+//! One task owns all listeners.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::Ipv4Addr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use hyper::server::conn::http2;
 use hyper_util::{
@@ -20,73 +14,15 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::{Notify, Semaphore},
+    sync::Semaphore,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{
-    arm::world::Key,
-    clock::{Time, between},
-    shared::Shared,
-};
+use crate::{arm::world::Key, clock::Time, due::Due, shared::Shared};
 
 /// Connections a page serves at the same time.
 const CONNECTIONS: usize = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// When nothing is due.
-const IDLE: Duration = Duration::from_hours(1);
-
-/// Groups whose page is to be looked at, and when.
-pub(crate) struct Pages {
-    on: bool,
-    due: Mutex<BTreeSet<(Time, Key)>>,
-    wake: Notify,
-}
-
-impl Pages {
-    pub(crate) fn new(on: bool) -> Self {
-        Self {
-            on,
-            due: Mutex::default(),
-            wake: Notify::new(),
-        }
-    }
-
-    /// Has a group looked at.
-    pub(crate) fn check(&self, key: Key, at: Time) {
-        if self.on {
-            self.due.lock().insert((at, key));
-            self.wake.notify_one();
-        }
-    }
-
-    /// Has everything that was ever looked at looked at again.
-    pub(crate) fn check_all(&self, shared: &Shared) {
-        if self.on {
-            let now = shared.clock.now();
-            let mut due = self.due.lock();
-            // Keys of groups that are gone: their listeners are known to the task alone, which
-            // takes an empty name as "all".
-            due.insert((now, Key::new("", "")));
-            drop(due);
-            self.wake.notify_one();
-        }
-    }
-
-    /// What is due, and when the next thing will be.
-    fn take(&self, now: Time) -> (Vec<Key>, Option<Time>) {
-        let mut due = self.due.lock();
-        let mut keys = Vec::new();
-        while let Some((at, _)) = due.first() {
-            if *at > now {
-                return (keys, Some(*at));
-            }
-            keys.extend(due.pop_first().map(|(_, key)| key));
-        }
-        (keys, None)
-    }
-}
-
 /// What a group is to serve.
 struct Wanted {
     ip: Ipv4Addr,
@@ -111,19 +47,14 @@ struct Served {
 }
 
 /// Runs until the emulator stops.
-pub(crate) async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(shared: Arc<Shared>, due: Arc<Due>) {
     let mut served: HashMap<Key, Served> = HashMap::new();
     loop {
         let now = shared.clock.now();
-        let (mut keys, next) = shared.pages.take(now);
-        if keys.iter().any(|key| key.name.is_empty()) {
-            keys.extend(served.keys().cloned());
-        }
-        for key in keys {
+        for key in due.take(now, served.keys()) {
             let (wanted, again) = look(&shared, &key, now);
             if let Some(at) = again {
-                shared.pages.due.lock().insert((at, key.clone()));
-                shared.pages.wake.notify_one();
+                due.check(key.clone(), at);
             }
             let Some(Wanted { ip, ports, page }) = wanted else {
                 served.remove(&key);
@@ -150,12 +81,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             };
             served.insert(key, now_served);
         }
-        let pause = next.map_or(IDLE, |next| {
-            between(shared.clock.now(), next) + Duration::from_millis(1)
-        });
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = shared.pages.wake.notified() => {}
+            () = due.wait(&shared.clock) => {}
             () = shared.stop.cancelled() => return,
         }
     }

@@ -21,7 +21,7 @@ mod user;
 mod volumes;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -29,20 +29,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    arm::world::Key,
-    clock::{Time, between},
-    shared::Shared,
-};
+use crate::{arm::world::Key, clock::Time, due::Due, shared::Shared};
 use group::Context;
 use image::Store;
 use network::{Lease, Network};
@@ -52,9 +46,6 @@ pub use image::ImageError;
 pub use layers::LayerError;
 pub use network::NetworkError;
 pub use tools::ToolError;
-
-/// When nothing is due.
-const IDLE: Duration = Duration::from_hours(1);
 
 /// What `--run` is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,10 +96,7 @@ pub(crate) struct Runner {
     /// Tells this emulator's things from another's.
     tag: String,
     count: AtomicU64,
-    due: Mutex<BTreeSet<(Time, Key)>>,
-    /// Whether every group that runs is to be looked at.
-    all: AtomicBool,
-    wake: Notify,
+    pub(crate) due: Due,
     /// Held as long as this lives.
     _lock: fs::File,
 }
@@ -155,23 +143,9 @@ impl Runner {
             folder,
             tag,
             count: AtomicU64::new(0),
-            due: Mutex::default(),
-            all: AtomicBool::new(false),
-            wake: Notify::new(),
+            due: Due::default(),
             _lock: lock,
         })
-    }
-
-    /// Has a group looked at.
-    pub(crate) fn check(&self, key: Key, at: Time) {
-        self.due.lock().insert((at, key));
-        self.wake.notify_one();
-    }
-
-    /// Has every group that runs looked at.
-    pub(crate) fn check_all(&self) {
-        self.all.store(true, Ordering::Release);
-        self.wake.notify_one();
     }
 
     /// Whether the folder has this image.
@@ -200,19 +174,6 @@ impl Runner {
     /// The command line, for a shell, of a program in a running container on the terminal that it is started on.
     pub(crate) fn exec_line(&self, id: &str, program: &str) -> String {
         self.tools.exec_line(id, program)
-    }
-
-    /// What is due, and when the next thing will be.
-    fn take(&self, now: Time) -> (Vec<Key>, Option<Time>) {
-        let mut due = self.due.lock();
-        let mut keys = Vec::new();
-        while let Some((at, _)) = due.first() {
-            if *at > now {
-                return (keys, Some(*at));
-            }
-            keys.extend(due.pop_first().map(|(_, key)| key));
-        }
-        (keys, None)
     }
 }
 
@@ -251,23 +212,15 @@ pub(crate) async fn supervise(shared: Arc<Shared>, runner: Arc<Runner>) {
     let mut lives: HashMap<Key, Live> = HashMap::new();
     loop {
         let now = shared.clock.now();
-        let (mut keys, next) = runner.take(now);
-        if runner.all.swap(false, Ordering::AcqRel) {
-            keys.extend(lives.keys().cloned());
-        }
-        for key in keys {
+        for key in runner.due.take(now, lives.keys()) {
             let (wanted, again) = look(&shared, &key, now);
             if let Some(at) = again {
-                runner.check(key.clone(), at);
+                runner.due.check(key.clone(), at);
             }
             settle(&shared, &runner, &mut lives, key, wanted);
         }
-        let pause = next.map_or(IDLE, |next| {
-            between(shared.clock.now(), next) + Duration::from_millis(1)
-        });
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = runner.wake.notified() => {}
+            () = runner.due.wait(&shared.clock) => {}
             () = shared.stop.cancelled() => break,
         }
     }
@@ -341,7 +294,7 @@ fn start(
     let task = shared.tasks.spawn(async move {
         group::live(context, wanted.body, lease).await;
         over.store(true, Ordering::Release);
-        runner.check(key, clock.now());
+        runner.due.check(key, clock.now());
     });
     Live {
         operation: wanted.operation,

@@ -111,7 +111,9 @@ impl Emulator {
         shared
             .tasks
             .spawn(accept_plain(Arc::clone(&shared), metadata));
-        shared.tasks.spawn(pages::run(Arc::clone(&shared)));
+        if let Some(due) = shared.pages.clone() {
+            shared.tasks.spawn(pages::run(Arc::clone(&shared), due));
+        }
         Ok(Self {
             shared,
             ca_pem,

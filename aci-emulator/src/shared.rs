@@ -9,9 +9,9 @@ use crate::{
     arm::world::{Key, World},
     clock::{Clock, Time},
     config::{Config, Settings},
+    due::Due,
     exec::Sessions,
     faults::Faults,
-    pages::Pages,
     record::Record,
     registry::Registry,
     run::Runner,
@@ -31,7 +31,8 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
     pub(crate) record: Mutex<Record>,
     pub(crate) world: Mutex<World>,
-    pub(crate) pages: Pages,
+    /// What serves pages, if that is wanted.
+    pub(crate) pages: Option<Arc<Due>>,
     pub(crate) sessions: Sessions,
     pub(crate) registry: Mutex<Registry>,
     /// What runs Linux groups; without it the clock makes them live.
@@ -52,7 +53,7 @@ impl Shared {
             faults: Faults::default(),
             record: Mutex::default(),
             world: Mutex::new(World::new(&config)),
-            pages: Pages::new(config.serve_pages),
+            pages: config.serve_pages.then(Arc::default),
             sessions: Sessions::default(),
             registry: Mutex::new(Registry::new(&config.images)),
             runner,
@@ -63,19 +64,20 @@ impl Shared {
     }
 
     /// A group has changed, or is gone: whoever serves or runs it looks at it.
-    pub(crate) fn check(&self, key: Key, at: Time) {
-        if let Some(runner) = &self.runner {
-            runner.check(key.clone(), at);
+    pub(crate) fn check(&self, key: &Key, at: Time) {
+        for due in self.due() {
+            due.check(key.clone(), at);
         }
-        self.pages.check(key, at);
     }
 
     /// Any group may have changed, or be gone.
     pub(crate) fn check_all(&self) {
-        if let Some(runner) = &self.runner {
-            runner.check_all();
-        }
-        self.pages.check_all(self);
+        self.due().for_each(Due::check_all);
+    }
+
+    fn due(&self) -> impl Iterator<Item = &Due> {
+        let runner = self.runner.as_ref().map(|runner| &runner.due);
+        runner.into_iter().chain(self.pages.as_deref())
     }
 
     /// A copy of the knobs as they are now.

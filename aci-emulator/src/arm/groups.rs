@@ -177,7 +177,7 @@ fn delete(call: &mut Call<'_>, resource_group: &str, name: &str) -> Answer {
         let last = render(&group, Look::Full, now);
         world.groups.remove(&key);
         drop(world);
-        call.shared.check(key, now);
+        call.shared.check(&key, now);
         return Ok(Json(last).into_response());
     }
     let (home, location) = (group.resource_group, group.location);
@@ -187,7 +187,7 @@ fn delete(call: &mut Call<'_>, resource_group: &str, name: &str) -> Answer {
         group.operation.clone_from(&id);
     }
     drop(world);
-    call.shared.check(key, now);
+    call.shared.check(&key, now);
     Ok(accepted(call, StatusCode::ACCEPTED, &operation, &id))
 }
 
@@ -223,7 +223,7 @@ fn action(call: &Call<'_>, resource_group: &str, name: &str, verb: &str) -> Answ
             group.life.stop();
             world.journal.note(now, Kind::Stopped, &before, token);
             drop(world);
-            call.shared.check(key, now);
+            call.shared.check(&key, now);
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         "start" if group.life.uses_cores() => return Ok(StatusCode::NO_CONTENT.into_response()),
@@ -244,6 +244,6 @@ fn action(call: &Call<'_>, resource_group: &str, name: &str, verb: &str) -> Answ
         group.operation.clone_from(&id);
     }
     drop(world);
-    call.shared.check(key, now);
+    call.shared.check(&key, now);
     Ok(accepted(call, status, &operation, &id))
 }

@@ -37,7 +37,6 @@ impl Place {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn stop_start_restart_and_delete_end_processes() {
     let place = Place::start().await;
     place.running("g", &witness()).await;
@@ -69,7 +68,6 @@ async fn stop_start_restart_and_delete_end_processes() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn two_emulators_are_in_nobodys_way() {
     let (first, second) = (Place::start().await, Place::start().await);
     let serve = json!({"ports": [{"port": 80}]});
@@ -109,7 +107,6 @@ fn program(folder: &std::path::Path) -> (std::process::Child, Value) {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn what_a_killed_emulator_leaves_the_next_one_removes() {
     killed_and_started_again(false).await;
     killed_and_started_again(true).await;
@@ -205,7 +202,6 @@ async fn killed_and_started_again(runc_forgets: bool) {
 }
 
 #[test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 fn who_is_not_root_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("images")).unwrap();

@@ -89,7 +89,6 @@ async fn says_it(place: &Place) {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn a_layout_says_what_to_run() {
     let folder = tempfile::tempdir().unwrap();
     layout(&folder.path().join("images/some"), folder.path());
@@ -102,7 +101,6 @@ async fn a_layout_says_what_to_run() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn an_archive_is_a_layout() {
     let folder = tempfile::tempdir().unwrap();
     let scratch = folder.path().join("layout");
@@ -118,7 +116,6 @@ async fn an_archive_is_a_layout() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn an_image_that_is_not_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let some = folder.path().join("images/some");
@@ -150,7 +147,6 @@ async fn an_image_that_is_not_what_it_says() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn a_program_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     images(folder.path());

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::place::{Place, events, one, view, with};
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn a_group_has_an_address_volumes_variables_and_a_log() {
     let place = Place::start().await;
     let web = "cat /data/x /secret/key; echo $FROM $PLAIN $HIDDEN; echo bad >&2; exec httpd -f -p 80 -h /var/www";
@@ -62,7 +61,6 @@ async fn a_group_has_an_address_volumes_variables_and_a_log() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn ends_and_what_follows() {
     let place = Place::start().await;
     for (name, script, policy, code, state) in [
@@ -120,7 +118,6 @@ async fn ends_and_what_follows() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn memory_is_bounded() {
     let place = Place::start().await;
     let script = "dd if=/dev/zero of=/dev/null bs=1500M count=1";
@@ -137,7 +134,6 @@ async fn memory_is_bounded() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn an_init_container_that_fails_keeps_the_others_from_running() {
     let place = Place::start().await;
     let mut body = one("echo never", "Never");
@@ -156,7 +152,6 @@ async fn an_init_container_that_fails_keeps_the_others_from_running() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn probes_condemn_and_tell() {
     let place = Place::start().await;
     let probe = |command: Value| json!({"exec": {"command": command}, "periodSeconds": 1, "failureThreshold": 2});

@@ -1,4 +1,4 @@
-//! Groups that really run: as root, with runc, iproute2, busybox-static. `.ci/run` runs these where they can be.
+//! Groups that really run: as root, with runc, iproute2, bsdutils, busybox-static. `cargo xtask test` runs these where they can be.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,

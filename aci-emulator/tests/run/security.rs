@@ -13,7 +13,6 @@ fn status<'a>(log: &'a str, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn a_security_context_is_kept() {
     let place = Place::start().await;
     for (name, context, check) in [

@@ -29,7 +29,6 @@ async fn exec(place: &Place, command: &str, input: &str) -> String {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn a_shell_in_the_container() {
     let place = Place::start().await;
     let script = "trap 'exit 6' TERM; while :; do sleep 0.1; done";
@@ -55,7 +54,6 @@ async fn a_shell_in_the_container() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn a_container_that_has_ended_has_nothing_to_say() {
     let place = Place::start().await;
     place.ended("g", &one("exit 0", "Never")).await;
@@ -64,7 +62,6 @@ async fn a_container_that_has_ended_has_nothing_to_say() {
 }
 
 #[tokio::test]
-#[ignore = "needs root, runc and busybox-static; .ci/run runs it"]
 async fn attach_shows_the_output() {
     let place = Place::start().await;
     place

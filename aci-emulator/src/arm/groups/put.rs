@@ -112,7 +112,7 @@ pub(super) fn put(call: &mut Call<'_>, version: &str, resource_group: &str, name
     world.journal.note(now, kind, before, token);
     world.groups.insert(key.clone(), group);
     drop(world);
-    call.shared.check(key, now);
+    call.shared.check(&key, now);
     let header = locations::async_operation(call, &operation.0, &operation.1);
     Ok((status, [header], Json(answer)).into_response())
 }
