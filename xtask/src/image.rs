@@ -145,8 +145,9 @@ fn check_shim(args: &Args) -> Result<()> {
             "/vkc-shim has {size} bytes, more than {LARGEST_SHIM}"
         );
         println!("/vkc-shim has {size} bytes");
-        if machine() != args.platform {
-            println!("not run: this machine is {}", machine());
+        let machine = workspace::platform();
+        if machine != args.platform {
+            println!("not run: this machine is {machine}");
             return Ok(());
         }
         let said = call(buildah().args([
@@ -166,13 +167,6 @@ fn check_shim(args: &Args) -> Result<()> {
     })();
     call(buildah().args(["rm", &container]))?;
     checked
-}
-
-/// OCI's name of this machine's platform.
-fn machine() -> String {
-    std::env::consts::ARCH
-        .replace("x86_64", "linux/amd64")
-        .replace("aarch64", "linux/arm64")
 }
 
 /// Runs the program in the image as the image says, and looks at what else is promised of it.
@@ -213,7 +207,7 @@ fn in_container(args: &Args, container: &str) -> Result<()> {
             .len();
         ensure!(size >= at_least, "/{file} has only {size} bytes");
     }
-    let machine = machine();
+    let machine = workspace::platform();
     if machine != args.platform {
         println!("not run: this machine is {machine}");
         return Ok(());

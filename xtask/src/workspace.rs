@@ -46,6 +46,14 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// OCI's name of this machine's platform; for one that no image is made for, the name that Rust has.
+#[must_use]
+pub fn platform() -> String {
+    std::env::consts::ARCH
+        .replace("x86_64", "linux/amd64")
+        .replace("aarch64", "linux/arm64")
+}
+
 /// The programs of the project.
 #[derive(Debug, Clone)]
 pub struct Programs {

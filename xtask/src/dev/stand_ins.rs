@@ -45,6 +45,8 @@ pub(crate) fn check() -> Result<PathBuf> {
     });
     let missing: Vec<&str> = [
         ("runc", on_path("runc").is_some()),
+        ("iproute2", on_path("ip").is_some()),
+        ("bsdutils", on_path("script").is_some()),
         ("busybox-static", busybox.is_some()),
     ]
     .iter()
@@ -53,14 +55,14 @@ pub(crate) fn check() -> Result<PathBuf> {
     .collect();
     ensure!(
         missing.is_empty(),
-        "--run needs programs that are not here: apt-get install {}",
+        "programs are missing: apt-get install {}",
         missing.join(" ")
     );
     let busybox = busybox.context("no busybox")?;
     let bytes = fs::read(&busybox).with_context(|| format!("reading {}", busybox.display()))?;
     let needs = |loader: &[u8]| bytes.windows(loader.len()).any(|part| part == loader);
     if needs(b"/ld-linux") || needs(b"/ld-musl") {
-        bail!("--run needs a busybox without libraries: apt-get install busybox-static");
+        bail!("it needs a busybox without libraries: apt-get install busybox-static");
     }
     Ok(busybox)
 }
@@ -74,7 +76,7 @@ pub(super) fn make_shim(folder: &Path) -> Result<()> {
     let program = image.join("rootfs/vkc-shim");
     let status = Command::new("sh")
         .arg(workspace::root()?.join("packaging/build.sh"))
-        .args([format!("linux/{}", architecture()?), "shim".to_owned()])
+        .args([workspace::platform(), "shim".to_owned()])
         .args([program.as_os_str(), "vkc-shim".as_ref()])
         .status()
         .context("cannot run packaging/build.sh")?;
@@ -82,15 +84,6 @@ pub(super) fn make_shim(folder: &Path) -> Result<()> {
     let config = json!({"Entrypoint": ["/vkc-shim"]});
     fs::write(image.join("config.json"), config.to_string())?;
     Ok(())
-}
-
-/// This machine's, as images name it.
-fn architecture() -> Result<&'static str> {
-    match std::env::consts::ARCH {
-        "x86_64" => Ok("amd64"),
-        "aarch64" => Ok("arm64"),
-        other => bail!("the shim is not built for {other}"),
-    }
 }
 
 /// Makes the images in a folder, anew. `etcd` is the program of the control plane, when there is one: of it the image is real.

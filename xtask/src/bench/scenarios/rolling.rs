@@ -1,7 +1,7 @@
 //! A Deployment behind a Service is rolled out and deleted while clients ask it, with containers that really run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -113,29 +113,25 @@ async fn rolled_out(rig: &mut Rig) -> Result<()> {
 
 /// What became of the clients' requests.
 struct Asked {
-    requests: u64,
-    failed: u64,
+    requests: usize,
+    failed: usize,
     took: f64,
 }
 
 impl Asked {
     fn rows(&self, what: &str, aims: bool) -> Vec<Row> {
-        let failed = Row::one(format!("{what}: failed"), "", number_of(self.failed));
+        let failed = Row::one(format!("{what}: failed"), "", number(self.failed));
         vec![
-            Row::one(format!("{what}: requests"), "", number_of(self.requests)),
+            Row::one(format!("{what}: requests"), "", number(self.requests)),
             if aims { failed.aim(0.0) } else { failed },
         ]
     }
 }
 
-fn number_of(count: u64) -> f64 {
-    number(usize::try_from(count).unwrap_or(usize::MAX))
-}
-
 /// Clients that ask until they are told to stop.
 struct Load {
-    requests: Arc<AtomicU64>,
-    failed: Arc<AtomicU64>,
+    requests: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
     tasks: JoinSet<()>,
 }
 
@@ -153,7 +149,7 @@ impl Load {
         late.send_replace(ready(&store));
         ensure!(!late.borrow().is_empty(), "no endpoint is ready");
         tasks.spawn(follow_late(store, late));
-        let (requests, failed) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        let (requests, failed) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
         let told = Arc::new(AtomicBool::new(false));
         for index in 0..CLIENTS {
             let (requests, failed) = (Arc::clone(&requests), Arc::clone(&failed));
