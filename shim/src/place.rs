@@ -6,7 +6,8 @@
 //! else could point it at what only root may write. No program of the container runs yet.
 
 use std::collections::VecDeque;
-use std::io::{Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags};
@@ -23,7 +24,7 @@ pub enum PlaceError {
     Io {
         path: String,
         #[source]
-        why: std::io::Error,
+        why: io::Error,
     },
     #[error("{path}: {why}")]
     Way { path: String, why: &'static str },
@@ -118,13 +119,12 @@ impl Root {
         let placed =
             fs::openat(&fd, &temporary, flags, Mode::from_raw_mode(0o600)).map_err(error)?;
         let written = own(&placed, mode, group)
-            .map_err(std::io::Error::from)
-            .and_then(|()| std::fs::File::from(placed).write_all(bytes))
+            .map_err(io::Error::from)
+            .and_then(|()| File::from(placed).write_all(bytes))
             .and_then(|()| Ok(fs::renameat(&fd, &temporary, &fd, &last)?));
         written.map_err(|why| {
             let _ = fs::unlinkat(&fd, &temporary, AtFlags::empty());
-            let path = path.to_owned();
-            PlaceError::Io { path, why }
+            failed(path, why)
         })
     }
 
@@ -133,16 +133,8 @@ impl Root {
     /// # Errors
     /// It cannot be read, or is no file.
     pub fn read(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, PlaceError> {
-        self.open_file(path, OFlags::RDONLY)?
-            .map_or(Ok(None), |file| {
-                let mut bytes = Vec::new();
-                let read = file.take(most).read_to_end(&mut bytes);
-                read.map_err(|why| PlaceError::Io {
-                    path: path.to_owned(),
-                    why,
-                })?;
-                Ok(Some(bytes))
-            })
+        let file = self.open_file(path, OFlags::RDONLY)?;
+        file.map(|file| start(file, path, most)).transpose()
     }
 
     /// Whether nobody but root can put another thing in the place of what is at `path`, a directory: none of those above it is a
@@ -160,10 +152,7 @@ impl Root {
                     && is.st_mode & 0o022 == 0,
             )
         };
-        let mut here = self.root.try_clone().map_err(|why| PlaceError::Io {
-            path: path.to_owned(),
-            why,
-        })?;
+        let mut here = self.root.try_clone().map_err(|why| failed(path, why))?;
         for part in split(path) {
             if !only_root(&here).map_err(error)? {
                 return Ok(false);
@@ -190,13 +179,7 @@ impl Root {
         if is.st_uid != 0 || is.st_mode & 0o022 != 0 {
             return Err(way(path, "others can write it"));
         }
-        let mut bytes = Vec::new();
-        let read = file.take(most).read_to_end(&mut bytes);
-        read.map_err(|why| PlaceError::Io {
-            path: path.to_owned(),
-            why,
-        })?;
-        Ok(bytes)
+        start(file, path, most)
     }
 
     /// Appends to the file `path`, which stays the one that it is: a mount may be there. `add` says what, from what it holds.
@@ -221,21 +204,18 @@ impl Root {
         }
         let file = self.open_file(path, OFlags::WRONLY | OFlags::APPEND)?;
         let written = file.map_or_else(
-            || Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+            || Err(io::Error::from(io::ErrorKind::NotFound)),
             |mut file| file.write_all(more.as_bytes()),
         );
-        written.map_err(|why| PlaceError::Io {
-            path: path.to_owned(),
-            why,
-        })
+        written.map_err(|why| failed(path, why))
     }
 
-    fn open_file(&self, path: &str, how: OFlags) -> Result<Option<std::fs::File>, PlaceError> {
+    fn open_file(&self, path: &str, how: OFlags) -> Result<Option<File>, PlaceError> {
         let mut path_now = path.to_owned();
         let error = |why| failed(path, why);
         for _ in 0..MOST_LINKS {
             let (fd, last) = match self.walk(&path_now, false) {
-                Err(PlaceError::Io { why, .. }) if why.kind() == std::io::ErrorKind::NotFound => {
+                Err(PlaceError::Io { why, .. }) if why.kind() == io::ErrorKind::NotFound => {
                     return Ok(None);
                 }
                 walked => walked?,
@@ -285,10 +265,7 @@ impl Root {
             return Err(way(path, "it has no name"));
         }
         let root = || {
-            let fd = self.root.try_clone().map_err(|why| PlaceError::Io {
-                path: path.to_owned(),
-                why,
-            })?;
+            let fd = self.root.try_clone().map_err(|why| failed(path, why))?;
             Ok::<_, PlaceError>(Step {
                 fd,
                 device: self.device,
@@ -398,7 +375,15 @@ fn split(path: &str) -> impl Iterator<Item = String> + '_ {
     parts.map(str::to_owned)
 }
 
-fn failed(path: &str, why: Errno) -> PlaceError {
+/// Up to `most` bytes of the file, which is at `path`.
+fn start(file: File, path: &str, most: u64) -> Result<Vec<u8>, PlaceError> {
+    let mut bytes = Vec::new();
+    let read = file.take(most).read_to_end(&mut bytes);
+    read.map_err(|why| failed(path, why))?;
+    Ok(bytes)
+}
+
+fn failed(path: &str, why: impl Into<io::Error>) -> PlaceError {
     PlaceError::Io {
         path: path.to_owned(),
         why: why.into(),
