@@ -3,7 +3,8 @@
 //! The first init container copies it into a volume that the containers mount; their commands become `shim run`. What it is to do
 //! stands in a file, [`spec::Spec`], which comes as a volume of the container's own: nothing secret is on a command line.
 //!
-//! [`spec`], [`plan`], [`users`] and [`message`] are pure; [`place`], [`rights`], [`address`] and [`process`] make system calls.
+//! [`spec`], [`plan`], [`users`] and [`message`] are pure; [`place`], [`volumes`], [`rights`], [`address`] and [`process`] make system
+//! calls.
 
 pub mod message;
 pub mod plan;
@@ -18,3 +19,5 @@ pub mod place;
 pub mod process;
 #[cfg(all(target_os = "linux", feature = "program"))]
 pub mod rights;
+#[cfg(all(target_os = "linux", feature = "program"))]
+pub mod volumes;

@@ -10,13 +10,17 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::spec::MOST_PARTS;
+
+mod files;
+
+pub(crate) use files::{DIRECTORY, Rights, create, own, replace};
 
 /// Links that are followed on one way, as Linux has it.
 const MOST_LINKS: usize = 40;
-/// Parts of a path.
-const MOST_PARTS: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
@@ -71,11 +75,11 @@ impl Root {
         self.walk(&format!("{path}/any"), true).map(drop)
     }
 
-    /// Makes the directory `path` where it is missing, and those above it, and sets its mode and group.
+    /// Makes the directory `path` where it is missing, and those above it, and sets its mode.
     ///
     /// # Errors
     /// It cannot be made, or is something else.
-    pub fn directory(&self, path: &str, mode: u32, group: Option<u32>) -> Result<(), PlaceError> {
+    pub fn directory(&self, path: &str, mode: u32) -> Result<(), PlaceError> {
         let (fd, last) = self.walk(path, true)?;
         let error = |why| failed(path, why);
         let Some(last) = last else {
@@ -87,9 +91,28 @@ impl Root {
             Found::Other => Err(way(path, "it is no directory")),
         };
         placed?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let placed = fs::openat(&fd, &last, flags, Mode::empty()).map_err(error)?;
-        own(&placed, mode, group).map_err(error)
+        let placed = fs::openat(&fd, &last, DIRECTORY, Mode::empty()).map_err(error)?;
+        own(&placed, Rights::of(mode)).map_err(error)
+    }
+
+    /// Opens the directory `path`. No link is followed on the way, one of the image neither: a mount is there, or nothing.
+    ///
+    /// # Errors
+    /// It is not there, or a link is on the way.
+    pub fn open_mount(&self, path: &str) -> Result<OwnedFd, PlaceError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut here = fs::openat(&self.root, ".", flags, Mode::empty());
+        for part in split(path) {
+            here = here.and_then(|here| fs::openat(&here, &part, flags, Mode::empty()));
+        }
+        let here = here.and_then(|here| fs::openat(&here, ".", DIRECTORY, Mode::empty()));
+        here.map_err(|why| match why {
+            Errno::NOENT => way(path, "it is not mounted in this container"),
+            Errno::NOTDIR | Errno::LOOP => {
+                way(path, "it is no directory, or a link is on the way to it")
+            }
+            why => failed(path, why),
+        })
     }
 
     /// Writes the file `path` at once: whoever looks sees what was there, or all that is written.
@@ -108,24 +131,14 @@ impl Root {
         let Some(last) = last else {
             return Err(way(path, "it is a directory"));
         };
-        if let Found::Directory = look(&fd, &last).map_err(error)? {
+        if let Found::Directory = look(&fd, &last).map_err(|why| failed(path, why))? {
             return Err(way(path, "it is a directory"));
         }
-        let temporary = format!(".vkc-{}-{}", std::process::id(), last.len());
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // What an interrupted start has left.
-        let _ = fs::unlinkat(&fd, &temporary, AtFlags::empty());
-        let placed =
-            fs::openat(&fd, &temporary, flags, Mode::from_raw_mode(0o600)).map_err(error)?;
-        let written = own(&placed, mode, group)
-            .map_err(io::Error::from)
-            .and_then(|()| File::from(placed).write_all(bytes))
-            .and_then(|()| Ok(fs::renameat(&fd, &temporary, &fd, &last)?));
-        written.map_err(|why| {
-            let _ = fs::unlinkat(&fd, &temporary, AtFlags::empty());
-            failed(path, why)
-        })
+        let rights = Rights {
+            group,
+            ..Rights::of(mode)
+        };
+        replace(&fd, &last, bytes, rights).map_err(error)
     }
 
     /// The file `path`, up to `most` bytes of it; `None` when it is not there. Links of the image are followed.
@@ -362,14 +375,6 @@ fn look(fd: &OwnedFd, name: &str) -> Result<Found, Errno> {
     })
 }
 
-/// The group first: a change of it takes bits of the mode away.
-fn own(file: &OwnedFd, mode: u32, group: Option<u32>) -> Result<(), Errno> {
-    if let Some(group) = group {
-        fs::fchown(file, None, Some(Gid::from_raw(group)))?;
-    }
-    fs::fchmod(file, Mode::from_raw_mode(mode))
-}
-
 fn split(path: &str) -> impl Iterator<Item = String> + '_ {
     let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
     parts.map(str::to_owned)
@@ -398,184 +403,4 @@ fn way(path: &str, why: &'static str) -> PlaceError {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::fs;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-    use std::path::Path;
-
-    use proptest::prelude::*;
-
-    use super::Root;
-
-    fn root(dir: &Path) -> Root {
-        Root::open(dir.to_str().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_file_is_placed_with_its_mode_and_the_directories_above_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = root(dir.path());
-        root.write("/etc/app/conf.d/a.conf", b"one", 0o440, None)
-            .unwrap();
-        let file = dir.path().join("etc/app/conf.d/a.conf");
-        assert_eq!(fs::read(&file).unwrap(), b"one");
-        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o440);
-        assert_eq!(
-            fs::metadata(dir.path().join("etc")).unwrap().mode() & 0o7777,
-            0o755
-        );
-        // Again, over one that cannot be written, and nothing is left beside it.
-        root.write("/etc/app/conf.d/a.conf", b"two", 0o644, None)
-            .unwrap();
-        assert_eq!(fs::read(&file).unwrap(), b"two");
-        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_is_beside_a_file_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("opt/conf")).unwrap();
-        fs::write(dir.path().join("opt/conf/other"), "kept").unwrap();
-        root(dir.path())
-            .write("/opt/conf/my.cnf", b"x", 0o644, None)
-            .unwrap();
-        assert_eq!(
-            fs::read(dir.path().join("opt/conf/other")).unwrap(),
-            b"kept"
-        );
-    }
-
-    #[test]
-    fn no_link_leads_out_of_the_container() {
-        let outside = tempfile::tempdir().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let out = outside.path().to_str().unwrap();
-        symlink(out, dir.path().join("absolute")).unwrap();
-        symlink("../../../../../../../../../..", dir.path().join("up")).unwrap();
-        let root = root(dir.path());
-        // In the container the link names a place in it.
-        root.write("/absolute/x", b"x", 0o644, None).unwrap();
-        root.write("/up/y", b"y", 0o644, None).unwrap();
-        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
-        let inside = dir.path().join(out.trim_start_matches('/'));
-        assert_eq!(fs::read(inside.join("x")).unwrap(), b"x");
-        assert_eq!(fs::read(dir.path().join("y")).unwrap(), b"y");
-    }
-
-    #[test]
-    fn a_link_in_the_file_s_place_is_replaced_and_not_followed() {
-        let outside = tempfile::tempdir().unwrap();
-        let target = outside.path().join("shadow");
-        fs::write(&target, "precious").unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        symlink(&target, dir.path().join("a.conf")).unwrap();
-        root(dir.path())
-            .write("/a.conf", b"x", 0o644, None)
-            .unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"precious");
-        assert!(
-            fs::symlink_metadata(dir.path().join("a.conf"))
-                .unwrap()
-                .is_file()
-        );
-    }
-
-    #[test]
-    fn links_of_the_image_are_followed_in_it_and_not_for_ever() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("run")).unwrap();
-        fs::create_dir(dir.path().join("var")).unwrap();
-        symlink("/run", dir.path().join("var/run")).unwrap();
-        symlink("loop", dir.path().join("loop")).unwrap();
-        let root = root(dir.path());
-        root.write("/var/run/app/pid", b"1", 0o644, None).unwrap();
-        assert_eq!(fs::read(dir.path().join("run/app/pid")).unwrap(), b"1");
-        let said = root
-            .write("/loop/x", b"1", 0o644, None)
-            .unwrap_err()
-            .to_string();
-        assert!(said.contains("too many links"), "{said}");
-        assert!(root.read("/loop", 10).is_err());
-    }
-
-    #[test]
-    fn a_link_of_the_image_into_a_volume_is_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        // A file system of its own is what a volume is.
-        symlink("proc", dir.path().join("conf")).unwrap();
-        let image = Root {
-            device: u64::MAX,
-            ..root(dir.path())
-        };
-        fs::create_dir(dir.path().join("proc")).unwrap();
-        let said = image
-            .write("/conf/x", b"1", 0o644, None)
-            .unwrap_err()
-            .to_string();
-        assert!(said.contains("volume"), "{said}");
-        let root = root(dir.path());
-        root.write("/conf/x", b"1", 0o644, None).unwrap();
-    }
-
-    #[test]
-    fn what_cannot_be_placed_is_told_with_its_path() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("d")).unwrap();
-        fs::write(dir.path().join("file"), "").unwrap();
-        let root = root(dir.path());
-        for (path, why) in [
-            ("/d", "it is a directory"),
-            ("/", "it is a directory"),
-            ("/file/x", "no directory"),
-            ("/d/..", "it has no name"),
-        ] {
-            let said = root.write(path, b"", 0o644, None).unwrap_err().to_string();
-            assert!(said.starts_with(path) && said.contains(why), "{said}");
-        }
-    }
-
-    #[test]
-    fn directories_have_the_modes_that_they_are_to_have() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = root(dir.path());
-        root.directory("/a/b", 0o2750, None).unwrap();
-        root.directory("/a/b", 0o750, None).unwrap();
-        let made = fs::metadata(dir.path().join("a/b")).unwrap();
-        assert_eq!(made.permissions().mode() & 0o7777, 0o750);
-        fs::write(dir.path().join("f"), "").unwrap();
-        assert!(root.directory("/f", 0o755, None).is_err());
-    }
-
-    #[test]
-    fn hosts_are_appended_to_what_is_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = root(dir.path());
-        let add = |known: &str| format!("[{known}]");
-        root.append("/etc/hosts", 100, add).unwrap();
-        root.append("/etc/hosts", 100, add).unwrap();
-        root.append("/etc/hosts", 100, |_| String::new()).unwrap();
-        assert_eq!(root.read("/etc/hosts", 100).unwrap().unwrap(), b"[][[]]");
-        assert_eq!(root.read("/etc/none", 100).unwrap(), None);
-        assert_eq!(root.read("/none/none", 100).unwrap(), None);
-        assert_eq!(root.read("/etc/hosts", 2).unwrap().unwrap(), b"[]");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn whatever_links_there_are_nothing_is_written_outside(
-            links in proptest::collection::vec(("[ab]", "(\\.\\./|/|[ab]/){0,4}[ab.]{1,2}"), 0..6),
-            path in "(/[ab]|/\\.\\.){1,5}",
-        ) {
-            let above = tempfile::tempdir().unwrap();
-            let dir = above.path().join("root");
-            fs::create_dir(&dir).unwrap();
-            for (name, target) in links {
-                let _ = symlink(target, dir.join(name));
-            }
-            let _ = root(&dir).write(&path, b"x", 0o644, None);
-            prop_assert_eq!(fs::read_dir(above.path()).unwrap().count(), 1);
-        }
-    }
-}
+mod tests;

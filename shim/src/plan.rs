@@ -1,8 +1,10 @@
 //! From what is asked for to what is done, in order. PURE.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::spec::{Content, File, Host, Part, Spec, Text, Which};
+use crate::spec::{Content, File, Host, Part, Spec, SpecError, Text, Volume, Which};
 
 /// The pod's addresses, the first one first.
 pub type Addresses = [std::net::IpAddr];
@@ -10,22 +12,25 @@ pub type Addresses = [std::net::IpAddr];
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action<'s> {
-    /// Make the directory, or set its mode.
-    Directory {
-        path: &'s str,
-        mode: u32,
-        group: Option<u32>,
-    },
-    Write {
-        path: &'s str,
-        bytes: Bytes<'s>,
-        mode: u32,
-        group: Option<u32>,
-    },
+    /// Let the volume hold these files.
+    Volume(&'s Volume, Vec<Placed<'s, Bytes<'s>>>),
+    Write(Placed<'s, Bytes<'s>>),
     /// Add what is missing of these lines to the hosts.
     Hosts(&'s [Host]),
     /// Make the file that anybody may write a message to.
-    Message { path: &'s str, required: bool },
+    Message {
+        path: &'s str,
+        required: bool,
+    },
+}
+
+/// A file, with what is in it as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed<'s, B> {
+    pub path: &'s str,
+    pub bytes: B,
+    pub mode: u32,
+    pub group: Option<u32>,
 }
 
 /// What is written.
@@ -35,9 +40,9 @@ pub enum Bytes<'s> {
     These(Secret),
 }
 
-/// Text that is not shown.
+/// Bytes that are not shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub Zeroizing<String>);
+pub struct Secret(pub Zeroizing<Vec<u8>>);
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,50 +56,69 @@ pub fn needs_address(spec: &Spec) -> bool {
         .command
         .iter()
         .chain(spec.env.iter().map(|it| &it.value));
-    let files = spec.files.iter().filter_map(|file| match &file.content {
-        Content::Text(text) => Some(text),
+    let in_volumes = spec.volumes.iter().flat_map(|it| &it.files);
+    let files = spec.files.iter().chain(in_volumes);
+    let files = files.filter_map(|file| match &file.content {
+        Content::Text(text) | Content::Base64(text) => Some(text),
         Content::From(_) => None,
     });
     texts.chain(files).any(Text::has_address)
 }
 
-/// What is to be done before the program runs. Directories come before what is in them, and the deeper after the others.
-pub fn actions<'s>(spec: &'s Spec, addresses: &Addresses) -> Vec<Action<'s>> {
-    let mut directories: Vec<_> = spec.directories.iter().collect();
-    directories.sort_by_key(|it| it.path.split('/').count());
-    let directories = directories.into_iter().map(|it| Action::Directory {
-        path: &it.path,
-        mode: it.mode,
-        group: it.group,
-    });
-    let files = spec.files.iter().map(|file| {
-        let File {
-            path,
-            content,
-            mode,
-            group,
-        } = file;
-        let bytes = match content {
-            Content::From(name) => Bytes::Beside(name),
-            Content::Text(text) => Bytes::These(Secret(text.with(addresses))),
-        };
-        Action::Write {
-            path,
-            bytes,
-            mode: *mode,
-            group: *group,
-        }
-    });
+/// What is to be done before the program runs.
+///
+/// # Errors
+/// The content of a file cannot be made out. Nothing is to be done then.
+pub fn actions<'s>(spec: &'s Spec, addresses: &Addresses) -> Result<Vec<Action<'s>>, SpecError> {
+    let mut all = Vec::new();
+    for volume in &spec.volumes {
+        let files = volume.files.iter();
+        let files = files.map(|file| placed(file, volume.group, addresses));
+        all.push(Action::Volume(volume, files.collect::<Result<_, _>>()?));
+    }
+    for file in &spec.files {
+        all.push(Action::Write(placed(file, None, addresses)?));
+    }
     let hosts = (!spec.hosts.is_empty()).then_some(Action::Hosts(&spec.hosts));
     let message = spec.message.as_ref().map(|it| Action::Message {
         path: &it.path,
         required: it.required,
     });
-    directories
-        .chain(files)
-        .chain(hosts)
-        .chain(message)
-        .collect()
+    all.extend(hosts.into_iter().chain(message));
+    Ok(all)
+}
+
+/// The file, whose group is that of the volume that it is in where it has none of its own.
+fn placed<'s>(
+    file: &'s File,
+    of_volume: Option<u32>,
+    addresses: &Addresses,
+) -> Result<Placed<'s, Bytes<'s>>, SpecError> {
+    let File {
+        path,
+        content,
+        mode,
+        group,
+    } = file;
+    let bytes = match content {
+        Content::From(name) => Bytes::Beside(name),
+        Content::Text(text) => {
+            let text = std::mem::take(&mut *text.with(addresses));
+            Bytes::These(Secret(Zeroizing::new(text.into_bytes())))
+        }
+        Content::Base64(text) => {
+            // Not with what stands there: it may be secret.
+            let bytes = STANDARD.decode(text.with(addresses).as_bytes());
+            let bytes = bytes.map_err(|_| SpecError::Invalid("the content of a file is no base64"));
+            Bytes::These(Secret(Zeroizing::new(bytes?)))
+        }
+    };
+    Ok(Placed {
+        path,
+        bytes,
+        mode: *mode,
+        group: group.or(of_volume),
+    })
 }
 
 impl Text {
@@ -144,7 +168,6 @@ pub fn missing_hosts(known: &str, hosts: &[Host]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::spec::Directory;
 
     fn host(ip: &str, names: &[&str]) -> Host {
         Host {
@@ -182,35 +205,74 @@ mod tests {
         assert_eq!(*Text::plain("a").with(&[]), "a");
     }
 
-    #[test]
-    fn directories_come_first_and_the_deeper_later() {
-        let directory = |path: &str| Directory {
+    fn file(path: &str, content: Content) -> File {
+        File {
             path: path.to_owned(),
-            mode: 0o755,
+            content,
+            mode: 0o600,
             group: None,
+        }
+    }
+
+    fn spec(content: Content) -> Spec {
+        let other = File {
+            group: Some(7),
+            ..file("b", Content::Base64(Text::plain("aGk=")))
         };
-        let spec = Spec {
-            directories: vec![directory("/a/b/c"), directory("/a")],
-            files: vec![File {
-                path: "/a/f".to_owned(),
-                content: Content::Text(Text::plain("x")),
-                mode: 0o600,
-                group: None,
-            }],
+        let volume = Volume {
+            name: "v".to_owned(),
+            mode: 0o755,
+            owner: None,
+            group: Some(5),
+            linked: true,
+            files: vec![file("a", content), other],
+        };
+        Spec {
+            volumes: vec![volume],
+            files: vec![file("/f", Content::From("f0".to_owned()))],
             hosts: vec![host("1.2.3.4", &["x"])],
             ..Spec::new()
+        }
+    }
+
+    #[test]
+    fn volumes_come_first_with_what_is_in_them() {
+        let spec = spec(Content::Text(Text::plain("x")));
+        let placed = |path, bytes, group| Placed {
+            path,
+            bytes,
+            mode: 0o600,
+            group,
         };
-        let all = actions(&spec, &[]);
-        let paths: Vec<_> = all
-            .iter()
-            .map(|it| match it {
-                Action::Directory { path, .. }
-                | Action::Write { path, .. }
-                | Action::Message { path, .. } => *path,
-                Action::Hosts(_) => "hosts",
-            })
-            .collect();
-        assert_eq!(paths, ["/a", "/a/b/c", "/a/f", "hosts"]);
+        let these = |text: &str| Bytes::These(Secret(Zeroizing::new(text.into())));
+        let files = vec![
+            placed("a", these("x"), Some(5)),
+            placed("b", these("hi"), Some(7)),
+        ];
+        assert_eq!(
+            actions(&spec, &[]).unwrap(),
+            [
+                Action::Volume(&spec.volumes[0], files),
+                Action::Write(placed("/f", Bytes::Beside("f0"), None)),
+                Action::Hosts(&spec.hosts),
+            ]
+        );
         assert!(!needs_address(&spec));
+    }
+
+    #[test]
+    fn a_volume_waits_for_the_address_that_its_files_have_in_them() {
+        let text = r#"[{"address":"podIp"}]"#;
+        let content = Content::Text(serde_json::from_str(text).unwrap());
+        assert!(needs_address(&spec(content)));
+    }
+
+    #[test]
+    fn content_that_is_no_base64_is_refused_and_not_shown() {
+        for text in ["hunter2", "aGk", "a\nGk=", "aGk=="] {
+            let spec = spec(Content::Base64(Text::plain(text)));
+            let said = actions(&spec, &[]).unwrap_err().to_string();
+            assert!(said.contains("no base64") && !said.contains(text), "{said}");
+        }
     }
 }

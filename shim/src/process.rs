@@ -8,17 +8,21 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+use rustix::process::Pid;
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
 use crate::message;
 use crate::place::{PlaceError, Root};
-use crate::plan::{Action, Bytes, actions, missing_hosts, needs_address};
+use crate::plan::{Action, Bytes, Placed, actions, missing_hosts, needs_address};
 use crate::rights::{self, RightsError};
 use crate::spec::{FILE, IDENTITY, LONGEST, ORDERS, PROGRAMS, Spec, SpecError};
 use crate::users::{self, Identity, UserError};
+use crate::volumes::{self, Ready, VolumeError};
+
+mod child;
+
+use child::{attend, taken};
 
 const HOSTS: &str = "/etc/hosts";
 /// Of `/etc/passwd`, `/etc/group` and `/etc/hosts`.
@@ -40,6 +44,8 @@ pub enum ShimError {
     },
     #[error(transparent)]
     Place(#[from] PlaceError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     #[error(transparent)]
     User(#[from] UserError),
     #[error(transparent)]
@@ -106,6 +112,10 @@ impl Orders {
             Err(why) if may_lack && why.kind() == io::ErrorKind::NotFound => Spec::new(),
             read => Spec::parse(&read.map_err(|why| ShimError::Orders { path, why })?)?,
         };
+        Self::new(spec, beside, root)
+    }
+
+    fn new(spec: Spec, beside: &str, root: &str) -> Result<Self, ShimError> {
         let addresses = if needs_address(&spec) {
             crate::address::addresses().map_err(ShimError::Address)?
         } else {
@@ -119,32 +129,23 @@ impl Orders {
         })
     }
 
-    /// Places files, hosts and the like.
+    /// Fills volumes, and places files, hosts and the like.
     ///
     /// # Errors
     /// One could not be placed: a program that reads something else must not run.
     pub fn place(&self) -> Result<(), ShimError> {
-        for action in actions(&self.spec, &self.addresses) {
+        for action in actions(&self.spec, &self.addresses)? {
             match action {
-                Action::Directory { path, mode, group } => {
-                    self.root.directory(path, mode, group)?;
+                Action::Volume(volume, files) => {
+                    let files = files.into_iter().map(|file| self.ready(file));
+                    let files: Vec<_> = files.collect::<Result<_, _>>()?;
+                    volumes::fill(&self.root, volume, &files)?;
                 }
-                Action::Write {
-                    path,
-                    bytes,
-                    mode,
-                    group,
-                } => match bytes {
-                    Bytes::These(text) => {
-                        self.root.write(path, text.0.as_bytes(), mode, group)?;
-                    }
-                    Bytes::Beside(name) => {
-                        let from = format!("{}/{name}", self.beside);
-                        let bytes = bounded(&from);
-                        let bytes = bytes.map_err(|why| ShimError::Orders { path: from, why })?;
-                        self.root.write(path, &bytes, mode, group)?;
-                    }
-                },
+                Action::Write(file) => {
+                    let file = self.ready(file)?;
+                    self.root
+                        .write(file.path, &file.bytes, file.mode, file.group)?;
+                }
                 Action::Hosts(hosts) => {
                     let add = |known: &str| missing_hosts(known, hosts);
                     self.root.append(HOSTS, LONGEST_LIST, add)?;
@@ -162,6 +163,23 @@ impl Orders {
             let _ = self.root.make(directory);
         }
         Ok(())
+    }
+
+    /// The file with its bytes, wherever they are.
+    fn ready<'s>(&self, file: Placed<'s, Bytes<'_>>) -> Result<Ready<'s>, ShimError> {
+        let bytes = match file.bytes {
+            Bytes::These(bytes) => bytes.0,
+            Bytes::Beside(name) => {
+                let path = format!("{}/{name}", self.beside);
+                bounded(&path).map_err(|why| ShimError::Orders { path, why })?
+            }
+        };
+        Ok(Placed {
+            path: file.path,
+            bytes,
+            mode: file.mode,
+            group: file.group,
+        })
     }
 
     /// Becomes whom the pod names, and remembers who that is; nothing where the container is that already.
@@ -319,69 +337,14 @@ fn left(path: &str) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// The signals that a program may want: all with a name but those that nobody can take, and those that a process causes itself.
-fn taken() -> impl Iterator<Item = i32> {
-    const OWN: [Signal; 9] = [
-        Signal::KILL,
-        Signal::STOP,
-        Signal::SEGV,
-        Signal::BUS,
-        Signal::FPE,
-        Signal::ILL,
-        Signal::ABORT,
-        Signal::TRAP,
-        Signal::SYS,
-    ];
-    let all = (1..32).filter_map(Signal::from_named_raw);
-    all.filter(|it| !OWN.contains(it)).map(Signal::as_raw)
-}
-
-/// Waits for the end of `child`, and reaps all others meanwhile.
-fn attend(child: Pid, mut signals: Signals) -> i32 {
-    loop {
-        if let Some(code) = reap(child) {
-            return code;
-        }
-        for signal in signals.wait() {
-            if let Some(signal) = Signal::from_named_raw(signal)
-                && signal != Signal::CHILD
-            {
-                // It may have ended just now.
-                let _ = kill_process(child, signal);
-            }
-        }
-    }
-}
-
-/// Takes everything that has ended; how `child` did when it is among that.
-fn reap(child: Pid) -> Option<i32> {
-    loop {
-        let (pid, status) = match wait(WaitOptions::NOHANG) {
-            Ok(Some(ended)) => ended,
-            Ok(None) => return None,
-            Err(Errno::INTR) => continue,
-            // There is no such child: nobody can wait for it.
-            Err(_) => return Some(NOT_STARTED),
-        };
-        if pid == child {
-            // As a shell and a runtime tell it.
-            let by_signal = || Some(128 + status.terminating_signal()?);
-            return Some(
-                status
-                    .exit_status()
-                    .or_else(by_signal)
-                    .unwrap_or(NOT_STARTED),
-            );
-        }
-    }
-}
-
 /// A file of the operator's.
 fn bounded(path: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    all(std::fs::File::open(path)?)
+}
+
+fn all(from: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = std::fs::File::open(path)?
-        .take(LONGEST + 1)
-        .read_to_end(&mut bytes)?;
+    let read = from.take(LONGEST + 1).read_to_end(&mut bytes)?;
     if u64::try_from(read).unwrap_or(u64::MAX) > LONGEST {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
@@ -396,7 +359,7 @@ pub fn install(beside: &str, root: &str) -> Result<(), ShimError> {
     let orders = Orders::read(beside, root, true)?;
     let path = "/proc/self/exe".to_owned();
     let program = std::fs::read(&path).map_err(|why| ShimError::Orders { path, why })?;
-    orders.root.directory(PROGRAMS, 0o755, None)?;
+    orders.root.directory(PROGRAMS, 0o755)?;
     for name in ["vkc-shim", "sh"] {
         let to = format!("{PROGRAMS}/{name}");
         orders.root.write(&to, &program, 0o555, None)?;

@@ -4,6 +4,7 @@
 //! connector names. What the operator has no use for it leaves out, and what a shim does not know it refuses: a field that was
 //! passed over would be a promise that nobody keeps.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -15,12 +16,14 @@ pub const VERSION: u32 = 1;
 pub const PROGRAMS: &str = "/.vkc/bin";
 /// Where what it is to do is in a container.
 pub const ORDERS: &str = "/.vkc/spec";
-/// Where the first init container has the volumes that it fills, each under its name.
+/// Where a container has the volumes that the shim fills, or brings up to date, each under its name.
 pub const VOLUMES: &str = "/.vkc/volumes";
 /// The shim.
 pub const PROGRAM: &str = "/.vkc/bin/vkc-shim";
 /// The shim under the name by which it becomes the shell of the image: sessions begin with it, because ACI takes no arguments.
 pub const SHELL: &str = "/.vkc/bin/sh";
+/// What brings volumes up to date: it reads a [`Spec`] with nothing but volumes from its standard input.
+pub const UPDATE: [&str; 2] = [PROGRAM, "update"];
 /// Whom the program of a container runs as, where the shim has begun as root: written before the program starts, by root.
 pub const IDENTITY: &str = "/.vkc/identity";
 /// What the shim needs as root, and gives up: to place files in directories that are another's, and to become somebody else.
@@ -36,6 +39,9 @@ pub const CAPABILITIES: [&str; 6] = [
 pub const FILE: &str = "spec.json";
 /// Longest such file that is read, and longest file that is placed: a whole request to Azure has 4 MB.
 pub const LONGEST: u64 = 4 * 1024 * 1024;
+/// Parts of the path of a file in a volume, and bytes of each, which is Linux's own limit.
+pub const MOST_PARTS: usize = 256;
+const LONGEST_NAME: usize = 255;
 
 /// What is to be done before, and how, the program of a container runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +57,9 @@ pub struct Spec {
     /// Where the program starts, where that is not where its image says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
+    /// Volumes to fill, in the first init container and in an update; a container has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub directories: Vec<Directory>,
+    pub volumes: Vec<Volume>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
     /// Lines of `/etc/hosts`.
@@ -73,15 +80,26 @@ pub struct Variable {
     pub value: Text,
 }
 
-/// A directory that is made, or has its mode set.
+/// A volume of files. The first init container fills it; `update` brings it up to date in a container that mounts it at the same
+/// place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Directory {
-    pub path: String,
+pub struct Volume {
+    /// Its name, which is that of its directory in [`VOLUMES`].
+    pub name: String,
+    /// The mode of its directory, and of those in it.
     pub mode: u32,
-    /// Its group; `None` for the one that it gets by itself.
+    /// The user that it belongs to: that of the container in which it is brought up to date. `None` for whoever writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u32>,
+    /// Whether its files are links into a directory that is replaced as a whole, as in a kubelet's volumes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub linked: bool,
+    /// The files, by their paths in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<File>,
 }
 
 /// A file that is written.
@@ -102,6 +120,8 @@ pub enum Content {
     /// That of the file of this name beside [`FILE`].
     From(String),
     Text(Text),
+    /// These bytes, in base64: there is nothing beside an update.
+    Base64(Text),
 }
 
 /// A line of `/etc/hosts`.
@@ -259,23 +279,57 @@ impl Spec {
         Ok(spec)
     }
 
+    /// Reads what an update is to do: volumes, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`], and where it asks for more than volumes, or for what is beside it.
+    pub fn parse_update(text: &[u8]) -> Result<Self, SpecError> {
+        let mut spec = Self::parse(text)?;
+        let volumes = std::mem::take(&mut spec.volumes);
+        if spec != Self::new() {
+            return Err(SpecError::Invalid("an update is of volumes only"));
+        }
+        let mut files = volumes.iter().flat_map(|it| &it.files);
+        if files.any(|it| matches!(it.content, Content::From(_))) {
+            return Err(SpecError::Invalid(
+                "an update has nothing beside it: the content of a file is not in it",
+            ));
+        }
+        spec.volumes = volumes;
+        Ok(spec)
+    }
+
     /// The operator writes nothing of this; it is the tenant's pod all the same.
     fn check(&self) -> Result<(), SpecError> {
+        let in_volumes = || self.volumes.iter().flat_map(|it| &it.files);
+        let files = || self.files.iter().chain(in_volumes());
         let names = self.env.iter().map(|it| it.name.as_str());
-        let mut names = names.chain(self.files.iter().map(|it| it.path.as_str()));
+        let mut names = names.chain(files().map(|it| it.path.as_str()));
         if names.any(|name| name.is_empty() || name.contains('\0')) {
             return Err(SpecError::Invalid(
                 "a name or a path is empty or has a null byte",
             ));
+        }
+        let volumes: BTreeSet<&str> = self.volumes.iter().map(|it| it.name.as_str()).collect();
+        if volumes.len() < self.volumes.len() || volumes.into_iter().any(is_no_name) {
+            return Err(SpecError::Invalid(
+                "the name of a volume is none, or that of another",
+            ));
+        }
+        self.volumes.iter().try_for_each(Volume::check)?;
+        let of_volumes = self.volumes.iter().flat_map(|it| [it.owner, it.group]);
+        let mut numbers = of_volumes.chain(files().map(|it| it.group)).flatten();
+        if numbers.any(|number| number == u32::MAX) {
+            return Err(SpecError::Invalid("a user or a group is none"));
         }
         if self.env.iter().any(|it| it.name.contains('=')) {
             return Err(SpecError::Invalid(
                 "the name of a variable has an equals sign",
             ));
         }
-        let beside = self.files.iter().filter_map(|it| match &it.content {
+        let beside = files().filter_map(|it| match &it.content {
             Content::From(name) => Some(name.as_str()),
-            Content::Text(_) => None,
+            Content::Text(_) | Content::Base64(_) => None,
         });
         if beside
             .into_iter()
@@ -285,8 +339,8 @@ impl Spec {
                 "the content of a file is not beside the orders",
             ));
         }
-        let modes = self.files.iter().map(|it| it.mode);
-        let mut modes = modes.chain(self.directories.iter().map(|it| it.mode));
+        let modes = files().map(|it| it.mode);
+        let mut modes = modes.chain(self.volumes.iter().map(|it| it.mode));
         if modes.any(|mode| mode > 0o7777) {
             return Err(SpecError::Invalid("a mode is none"));
         }
@@ -314,99 +368,38 @@ impl Spec {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn parsed(text: &str) -> Result<Spec, String> {
-        Spec::parse(text.as_bytes()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn what_is_asked_for_is_written_and_read() {
-        let spec = Spec {
-            command: vec![Text(vec![
-                Part::Text(Zeroizing::new("http://".to_owned())),
-                Part::Address {
-                    address: Which::PodIp,
-                },
-            ])],
-            files: vec![File {
-                path: "/etc/app.conf".to_owned(),
-                content: Content::From("f0".to_owned()),
-                mode: 0o644,
-                group: Some(1),
-            }],
-            ..Spec::new()
+impl Volume {
+    /// Whether its files stay in it, each in a place of its own.
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        // What begins with two dots is the layout's own, in a kubelet's volumes too.
+        let out = |path: &str| {
+            path.starts_with("..")
+                || path.split('/').count() > MOST_PARTS
+                || path.split('/').any(is_no_name)
         };
-        let text = spec.write().unwrap();
-        assert_eq!(
-            std::str::from_utf8(&text).unwrap(),
-            r#"{"version":1,"command":[["http://",{"address":"podIp"}]],"files":[{"path":"/etc/app.conf","content":{"from":"f0"},"mode":420,"group":1}]}"#
-        );
-        assert_eq!(Spec::parse(&text).unwrap(), spec);
-        assert_eq!(parsed(r#"{"version":1}"#).unwrap(), Spec::new());
-    }
-
-    #[test]
-    fn what_a_shim_does_not_know_it_refuses() {
-        for (text, why) in [
-            (r#"{"version":2,"new":1}"#, "of version 2"),
-            (r#"{"version":1,"new":1}"#, "newer operator"),
-            ("{}", "broken"),
-            ("", "broken"),
-            (r#"["1"]"#, "broken"),
-            (
-                r#"{"version":1,"env":[{"name":"A=B","value":["x"]}]}"#,
-                "equals sign",
-            ),
-            (
-                r#"{"version":1,"env":[{"name":"","value":["x"]}]}"#,
-                "empty",
-            ),
-            (
-                r#"{"version":1,"files":[{"path":"/a","content":{"from":"../x"},"mode":0}]}"#,
-                "not beside",
-            ),
-            (
-                r#"{"version":1,"files":[{"path":"/a","content":{"from":"x"},"mode":65536}]}"#,
-                "a mode",
-            ),
-            (
-                r#"{"version":1,"hosts":[{"ip":"1.2.3.4","names":["a\nb"]}]}"#,
-                "blanks",
-            ),
-        ] {
-            let said = parsed(text).unwrap_err();
-            assert!(said.contains(why), "{text}: {said}");
+        let paths: BTreeSet<&str> = self.files.iter().map(|it| it.path.as_str()).collect();
+        if is_no_name(&self.name) || paths.iter().copied().any(out) {
+            return Err(SpecError::Invalid(
+                "the path of a file does not stay in its volume, or is too long",
+            ));
         }
-    }
-
-    #[test]
-    fn a_refusal_does_not_say_what_stands_there() {
-        let said = parsed(r#"{"version":1,"env":"hunter2"}"#).unwrap_err();
-        assert!(!said.contains("hunter2"), "{said}");
-        let spec = Spec {
-            command: vec![Text::plain("hunter2")],
-            ..Spec::new()
+        let is_in_a_file = |path: &str| {
+            let mut above = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
+            above.any(|it| paths.contains(it))
         };
-        assert!(!format!("{spec:?}").contains("hunter2"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_taken(text in "\\PC*") {
-            let _ = Spec::parse(text.as_bytes());
+        if paths.len() < self.files.len() || paths.iter().copied().any(is_in_a_file) {
+            return Err(SpecError::Invalid(
+                "two files of a volume have one path, or one is where a directory of the other is",
+            ));
         }
-
-        #[test]
-        fn any_text_goes_through(words in proptest::collection::vec("\\PC*", 0..4)) {
-            let spec = Spec { command: words.into_iter().map(Text::plain).collect(), ..Spec::new() };
-            let text = spec.write().unwrap();
-            prop_assert_eq!(Spec::parse(&text).unwrap(), spec);
-        }
+        Ok(())
     }
 }
+
+/// Whether a directory can have nothing of this name, or nothing of its own.
+fn is_no_name(name: &str) -> bool {
+    matches!(name, "" | "." | "..") || name.contains(['/', '\0']) || name.len() > LONGEST_NAME
+}
+
+#[cfg(test)]
+mod tests;
