@@ -1,7 +1,8 @@
 //! The shim: what a kubelet does inside a pod and Azure Container Instances does not, done by a program in the container group.
 //!
 //! The first init container copies it into a volume that the containers mount; their commands become `shim run`. What it is to do
-//! stands in a file, [`spec::Spec`], which comes as a volume of the container's own: nothing secret is on a command line.
+//! stands in a file, [`spec::Spec`], which comes as a volume of the container's own: nothing secret is on a command line. What changes
+//! in volumes later comes in a session, on the standard input of `shim update`.
 //!
 //! [`spec`], [`plan`], [`users`] and [`message`] are pure; [`place`], [`volumes`], [`rights`], [`address`] and [`process`] make system
 //! calls.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! vkc-shim install               copy the program, fill volumes (the first init container)
+//! vkc-shim update                bring volumes up to date, as standard input says (a session in a container that has them)
 //! vkc-shim run [-- PROGRAM …]    place files, give up rights, run the container's program
 //! vkc-shim exec -- PROGRAM …     become PROGRAM, with the rights and the environment of the container's own
 //! sh                             the same, and PROGRAM is /bin/sh
@@ -25,10 +26,10 @@ mod linux {
     use std::ffi::OsString;
     use std::process::ExitCode;
 
-    use vkc_shim::process::{NOT_STARTED, Orders, ShimError, install};
+    use vkc_shim::process::{NOT_STARTED, Orders, ShimError, install, update};
     use vkc_shim::spec::ORDERS;
 
-    const USAGE: &str = "vkc-shim: usage: vkc-shim install | run [-- PROGRAM ...] | exec -- PROGRAM ... | --version";
+    const USAGE: &str = "vkc-shim: usage: vkc-shim install | update | run [-- PROGRAM ...] | exec -- PROGRAM ... | --version";
     const SHELL: &str = "/bin/sh";
 
     pub(super) fn main() -> ExitCode {
@@ -48,7 +49,7 @@ mod linux {
         match done {
             Ok(code) => exit(code),
             Err(error) => {
-                eprintln!("vkc-shim: {error}");
+                say(&error);
                 exit(error.exit_code())
             }
         }
@@ -70,6 +71,13 @@ mod linux {
         }
         match what.as_ref().and_then(|it| it.to_str()) {
             Some("install") => install(&orders, &root).map(|()| 0),
+            Some("update") => Ok(match update(&root) {
+                Ok(()) => 0,
+                Err(error) => {
+                    say(&error);
+                    1
+                }
+            }),
             Some("run") => Orders::read(&orders, &root, false)?.run(program),
             Some("exec") => never(Orders::read(&orders, &root, false)?.exec(program)),
             Some("--version") => {
@@ -85,6 +93,12 @@ mod linux {
             Ok(never) => match never {},
             Err(error) => Err(error),
         }
+    }
+
+    /// In one line, whatever a path has in it.
+    fn say(error: &ShimError) {
+        let line = error.to_string().replace(char::is_control, "?");
+        eprintln!("vkc-shim: {line}");
     }
 
     fn usage() -> i32 {

@@ -8,7 +8,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::Pid;
+use rustix::fs::Mode;
+use rustix::process::{Pid, umask};
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
@@ -325,7 +326,7 @@ impl Orders {
 
 /// The end of what a program has left in a file.
 fn left(path: &str) -> Option<Vec<u8>> {
-    use rustix::fs::{Mode, OFlags, open};
+    use rustix::fs::{OFlags, open};
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mut file = std::fs::File::from(open(path, flags, Mode::empty()).ok()?);
     let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
@@ -365,4 +366,18 @@ pub fn install(beside: &str, root: &str) -> Result<(), ShimError> {
         orders.root.write(&to, &program, 0o555, None)?;
     }
     orders.place()
+}
+
+/// Brings the volumes up to date that standard input names, with all that is in them.
+///
+/// # Errors
+/// It asks for something else, or a volume is not mounted here or may not be written.
+pub fn update(root: &str) -> Result<(), ShimError> {
+    // Who is not in a directory's group may say at its making what it is for, and not later.
+    umask(Mode::empty());
+    let text = all(io::stdin().lock()).map_err(|why| ShimError::Orders {
+        path: "standard input".to_owned(),
+        why,
+    })?;
+    Orders::new(Spec::parse_update(&text)?, "", root)?.place()
 }

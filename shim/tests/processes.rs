@@ -12,8 +12,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use vkc_shim::message::split;
 use vkc_shim::spec::{
-    CAPABILITIES, Content, FILE, File, Host, MessageFile, Spec, Text, User, Variable,
+    CAPABILITIES, Content, FILE, File, Host, MessageFile, Spec, Text, User, Variable, Volume,
 };
+
+#[path = "processes/update.rs"]
+mod update;
+
+use update::keys;
 
 /// A container's file system, and orders.
 struct Container {
@@ -413,13 +418,20 @@ fn a_probe_has_the_surroundings_of_the_program() {
 #[test]
 fn the_first_container_brings_the_shim_and_fills_volumes() {
     let container = Container::new(&Spec {
-        files: vec![
-            file("/.vkc/volumes/keys/ssh/id", "f0", 0o400),
-            file("/.vkc/volumes/keys/a", "f0", 0o755),
-        ],
+        volumes: vec![Volume {
+            files: vec![file("ssh/id", "f0", 0o400), file("a", "f0", 0o755)],
+            ..keys(&[])
+        }],
         ..Spec::new()
     });
     container.put("f0", b"key");
+    let output = container.command("install", &[]).output().unwrap();
+    assert!(
+        err(&output).contains("keys: it is not mounted"),
+        "{}",
+        err(&output)
+    );
+    fs::create_dir_all(container.path(".vkc/volumes/keys")).unwrap();
     let output = container.command("install", &[]).output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
     for (path, mode) in [
@@ -427,6 +439,7 @@ fn the_first_container_brings_the_shim_and_fills_volumes() {
         (".vkc/bin/sh", 0o555),
         (".vkc/volumes/keys/ssh/id", 0o400),
         (".vkc/volumes/keys/a", 0o755),
+        (".vkc/volumes/keys", 0o755),
     ] {
         let is = fs::metadata(container.path(path)).unwrap();
         assert_eq!(is.mode() & 0o7777, mode, "{path}");
