@@ -36,7 +36,7 @@ pub use network::{HostPort, Network};
 pub use per_os::{OsContainerGroup, OsNode, OsSettings};
 pub use probes::{ProbedBy, Probes};
 pub use quantity::parse_quantity;
-pub use shim::{SHIM_IMAGE, Shim, ShimMode};
+pub use shim::{SHIM_IMAGE, Shim, ShimMode, VolumeUpdates};
 pub use spec::{
     CapacitySource, Cloud, ContainerGroupSku, ContainerGroupTemplate, Credentials, CredentialsType,
     CustomCloud, DaemonSets, DeletionPolicy, LogAnalytics, NodeTaint, NodeTemplate, OrphanPolicy,

@@ -33,4 +33,5 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tenure;
 pub mod translate;
+pub mod updates;
 pub mod watched;

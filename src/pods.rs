@@ -21,6 +21,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
 use self::backend::Live;
+pub use self::backend::read_pod;
 use self::driver::{Driver, Sinks, Sources};
 use self::engine::{Held, PodEvent};
 pub use self::prober::ProbeCounts;

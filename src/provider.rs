@@ -13,6 +13,7 @@ mod probe;
 mod references;
 mod refresh;
 mod shims;
+mod volumes;
 mod zones;
 
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub use images::{Images, RegistryImages};
 pub use probe::{ProbeAnswer, ProbeCall};
 pub use references::{KubeReferences, References};
 pub use refresh::RefreshRequests;
+pub use shims::MadeWith;
+pub use volumes::{UpdateWanted, VolumesBrought};
 
 use crate::azure::model::ContainerGroup;
 use crate::tenure::Maker;

@@ -25,20 +25,23 @@ pub use group::{
     Refusals, Resolved, Service, ServicePort, Translation, container_group, login_for_image,
     registry_server, small_group,
 };
-pub use identity::{Ownership, PodKey, group_name, ownership, restarts_before, short_hash};
+pub use identity::{
+    Ownership, PodKey, group_name, ownership, restarts_before, short_hash, volumes_of,
+};
 pub use owner::is_of_daemon_set;
 pub use policy::RestartPolicy;
 pub use probes::{
     ByProbe, ContainerProbes, Handler, Kinds, Means, Ports, ProbeKind, ProbeSpec, port_number,
 };
-pub use shim::has_shim;
+pub use shim::{VolumeUpdates, has_shim, volume_updates};
 pub use status::{
     ConditionFacts, ContainerEnd, ContainerFacts, ContainerResources, Deletion, EndStep, Ended,
     EphemeralContainer, EventCursor, GroupEvent, GroupPhase, MESSAGE_LINES, NO_EPHEMERAL_CONTAINER,
     PodFacts, ProbeTarget, Probed, ProbedContainer, Probing, SHIM_NOT_PULLED, TerminationMessage,
-    container_statuses, containers_have_run, digest, ends_without_message, facts, group_phase,
-    has_ended, is_final, newly_running, only_sidecars_run, probe_target, provisioning_failure,
-    running_containers, shim_not_pulled, shim_of, sidecars_have_ended, status_failed,
-    status_group_gone, status_group_lost, status_not_started, status_of_group, status_patch,
-    status_terminated, status_unpulled, status_waiting, termination_grace,
+    VolumeSources, VolumesUpdated, container_statuses, containers_have_run, digest,
+    ends_without_message, facts, group_phase, has_ended, is_final, newly_running,
+    only_sidecars_run, probe_target, provisioning_failure, running_containers, shim_not_pulled,
+    shim_of, sidecars_have_ended, status_failed, status_group_gone, status_group_lost,
+    status_not_started, status_of_group, status_patch, status_terminated, status_unpulled,
+    status_waiting, termination_grace,
 };

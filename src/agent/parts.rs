@@ -19,6 +19,7 @@ use crate::node::keeper::{NodeKeeper, NodeWanted, Registration};
 use crate::pods::{self, Report, Settings};
 use crate::provider::{Aci, GroupOwner, KubeReferences, RegistryImages};
 use crate::translate::{GroupDefaults, Service};
+use crate::updates;
 
 /// The parts of an agent. Each method makes a future that runs until it is cancelled; it is called again when that
 /// future ends without having been told to.
@@ -37,6 +38,9 @@ pub(super) trait Parts: Send + Sync + 'static {
         port: watch::Sender<Option<u16>>,
         cancel: CancellationToken,
     ) -> BoxFuture<'static, ()>;
+
+    /// Keeps the volumes of the node's pods up to date.
+    fn updates(&self, cancel: CancellationToken) -> BoxFuture<'static, ()>;
 
     /// Keeps the Node and its lease, and tells what became of them.
     fn node(
@@ -66,6 +70,7 @@ pub(super) struct VirtualNode {
     provider: Arc<Aci>,
     pods: pods::Dependencies,
     kubelet: kubelet::Dependencies,
+    updates: updates::Dependencies,
     keeper: NodeKeeper,
     refused: watch::Receiver<Option<String>>,
     azure: watch::Receiver<Health>,
@@ -88,6 +93,12 @@ impl VirtualNode {
         let (snapshot, node_pods) = pods::snapshot::channel();
         let probes = pods::ProbeCounts::default();
         Self {
+            updates: updates::Dependencies {
+                node: client.clone(),
+                provider: provider.clone(),
+                pods: node_pods.clone(),
+                events: events.clone(),
+            },
             pods: pods::Dependencies {
                 node: client.clone(),
                 manager: shared.clients.operator(),
@@ -142,6 +153,10 @@ impl Parts for VirtualNode {
         cancel: CancellationToken,
     ) -> BoxFuture<'static, ()> {
         kubelet::run(self.kubelet.clone(), port, cancel).boxed()
+    }
+
+    fn updates(&self, cancel: CancellationToken) -> BoxFuture<'static, ()> {
+        updates::run(self.updates.clone(), cancel).boxed()
     }
 
     fn node(

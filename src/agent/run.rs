@@ -74,6 +74,13 @@ pub(super) async fn run(
         let first = want(&spec, &report.borrow(), &reach, *port.borrow());
         let (wanted, wanted_rx) = watch::channel(first);
         let (of, token) = (parts.clone(), stop.clone());
+        running.push(supervise(
+            "updates",
+            owner.clone(),
+            stop.clone(),
+            move || of.updates(token.clone()),
+        ));
+        let (of, token) = (parts.clone(), stop.clone());
         running.push(supervise("node", owner, stop.clone(), move || {
             of.node(wanted_rx.clone(), registration_tx.clone(), token.clone())
         }));

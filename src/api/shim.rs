@@ -22,7 +22,7 @@ pub const SHIM_IMAGE: &str = concat!(
 );
 
 /// A small program that the operator puts into container groups by an init container: it places single files, gives them their
-/// modes, knows the pod's address, writes /etc/hosts, and reads termination messages. Linux only.
+/// modes and brings them up to date, knows the pod's address, writes /etc/hosts, and reads termination messages. Linux only.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shim {
@@ -30,6 +30,11 @@ pub struct Shim {
     /// on Linux. Never: none; pods that need it are refused, or run without, as the documentation has it field by field.
     #[serde(default)]
     pub mode: ShimMode,
+
+    /// Volumes that pods get it for, to bring their files up to date. WhenNeeded: those with labels or annotations of the pod, or
+    /// tokens that end; others that the shim writes are updated, too. Always: also those of Secrets and ConfigMaps, as by a kubelet.
+    #[serde(default)]
+    pub volume_updates: VolumeUpdates,
 
     /// Image of the shim, by default the published one of the operator's version. Azure pulls it: name a copy in a registry that
     /// it reaches.
@@ -42,6 +47,15 @@ pub struct Shim {
     /// that registry: so no pod can pull images with it. Omit for a public image, or one that registryIdentityID pulls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_secret_ref: Option<SecretReference>,
+}
+
+/// Which volumes the shim is there for, to bring them up to date.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "described on the field")]
+pub enum VolumeUpdates {
+    #[default]
+    WhenNeeded,
+    Always,
 }
 
 /// Which pods get the shim.

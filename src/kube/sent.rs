@@ -289,6 +289,13 @@ pub struct Meta {
     finalizers: Option<Vec<String>>,
 }
 
+impl Meta {
+    /// `metadata.resourceVersion`.
+    pub fn version(self) -> Box<str> {
+        self.resource_version.unwrap_or_default().into()
+    }
+}
+
 impl From<Meta> for ObjectMeta {
     fn from(meta: Meta) -> Self {
         Self {

@@ -103,12 +103,15 @@ pub struct Live {
 
 impl Live {
     async fn read(&self, key: &PodKey) -> Result<Pod, Failure> {
-        read(&self.node, key).await
+        read_pod(&self.node, key).await
     }
 }
 
 /// The pod as it is now; `node` acts as its node.
-async fn read(node: &Client, key: &PodKey) -> Result<Pod, Failure> {
+///
+/// # Errors
+/// It cannot be read, is another one now, or is too large.
+pub async fn read_pod(node: &Client, key: &PodKey) -> Result<Pod, Failure> {
     let api = Api::<SentPod<MOST>>::namespaced(node.clone(), &key.namespace);
     let sent = call::call("get pods", CALL, api.get(&key.name))
         .await
@@ -327,10 +330,10 @@ mod tests {
             name: name.to_owned(),
             uid: "u".to_owned(),
         };
-        let pod = read(&node, &key("small")).await.unwrap();
+        let pod = read_pod(&node, &key("small")).await.unwrap();
         let env = pod.spec.unwrap().containers[0].env.clone();
         assert_eq!(env.map(|env| env.len()), Some(3));
-        let refused = read(&node, &key("large")).await.unwrap_err();
+        let refused = read_pod(&node, &key("large")).await.unwrap_err();
         assert_eq!(
             (refused.kind, refused.reason),
             (FailureKind::Refused, "ExceedsAciLimits")

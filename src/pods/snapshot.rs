@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::translate::{ContainerFacts, PodFacts, PodKey};
+use crate::translate::{ContainerFacts, PodFacts, PodKey, VolumeSources};
 use crate::watched::set_if_changed;
 
 /// A container that runs, by what the API server has or is about to have.
@@ -31,6 +31,8 @@ pub struct RunningPod {
     pub started: Option<Timestamp>,
     /// The containers that run, init containers first; never empty.
     pub containers: Box<[RunningContainer]>,
+    /// What the files of its volumes are made of; `None` also of a pod that ends.
+    pub volumes: Option<Arc<VolumeSources>>,
 }
 
 impl RunningPod {
@@ -44,6 +46,7 @@ impl RunningPod {
             created: facts.created,
             started: facts.start_time,
             containers,
+            volumes: facts.volumes.clone().filter(|_| facts.deletion.is_none()),
         })
     }
 }

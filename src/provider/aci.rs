@@ -68,7 +68,7 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 /// The translation of `pod`, and what it was made from. A small pod's is made here: one thread's way to another takes
 /// longer, and such a pod does not stand in line behind large ones. What is small the translation finds out itself: it gives
 /// up when the pod turns out to be larger, which it does before much is built, and is begun again elsewhere.
-async fn translated(
+pub(super) async fn translated(
     pod: &Arc<Pod>,
     defaults: &Arc<GroupDefaults>,
     owner: &Arc<Ownership>,
@@ -161,7 +161,7 @@ impl GroupOwner {
 /// Container groups of one virtual node.
 pub struct Aci {
     pub(super) arm: Arc<ArmClient>,
-    references: Arc<dyn References>,
+    pub(super) references: Arc<dyn References>,
     images: Arc<dyn Images>,
     pub(super) scope: GroupOwner,
     pub(super) defaults: RwLock<Arc<GroupDefaults>>,

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, Pod,
@@ -150,13 +151,24 @@ impl Aci {
         argv: Vec<String>,
         asked: bool,
     ) -> Result<(Exit, String), ExecError> {
+        self.run_with(key, container, (argv, None), asked).await
+    }
+
+    /// As [`Aci::run_in`], with what the command reads.
+    pub(super) async fn run_with(
+        &self,
+        key: &PodKey,
+        container: &str,
+        (argv, stdin): (Vec<String>, Option<mpsc::Receiver<Bytes>>),
+        asked: bool,
+    ) -> Result<(Exit, String), ExecError> {
         let command = Command { argv, tty: false };
         let (output, mut written) = mpsc::channel(16);
         let gone = CancellationToken::new();
         // Dropped before its end, by a time-out: what runs is interrupted.
         let _guard = gone.clone().drop_guard();
         let streams = Streams {
-            stdin: None,
+            stdin,
             output,
             resize: None,
             gone,

@@ -97,12 +97,16 @@ impl Default for Room {
 /// What is read of a Secret, and of a `ConfigMap`.
 #[derive(Debug, Clone, Deserialize)]
 struct SecretPart {
+    #[serde(default)]
+    metadata: Meta,
     data: Option<BTreeMap<String, ByteString>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ConfigMapPart {
+    #[serde(default)]
+    metadata: Meta,
     data: Option<BTreeMap<String, String>>,
     binary_data: Option<BTreeMap<String, ByteString>>,
 }
@@ -173,6 +177,7 @@ impl KubeReferences {
             Arc::new(Object {
                 data: data.collect(),
                 binary: binary.collect(),
+                version: map.metadata.version(),
             })
         }))
     }
@@ -413,6 +418,7 @@ fn entries(secret: SecretPart) -> Arc<Object> {
     let data = data.map(|(key, bytes)| (key, SecretBytes::new(bytes.0)));
     Arc::new(Object {
         data: data.collect(),
+        version: secret.metadata.version(),
         ..Object::default()
     })
 }

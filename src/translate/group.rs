@@ -42,7 +42,7 @@ use self::resources::Need;
 use self::review::{EXCEEDS, MAX_REFUSALS, Review};
 use self::shim::Needs;
 use super::defaults::GroupDefaults;
-use super::identity::Ownership;
+use super::identity::{OwnTags, Ownership};
 use super::image::exchangeable;
 use super::policy::RestartPolicy;
 use super::support::{POD_OS_NOT_SUPPORTED, SYSCTL_FORBIDDEN};
@@ -206,7 +206,7 @@ fn build(
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let policy = annotations::has_policy(pod);
-    review.shim = Needs::of(defaults.shim.mode, defaults.os, policy);
+    review.shim = Needs::of(&defaults.shim, defaults.os, policy);
     pod::owner(&pod.metadata, defaults.daemon_sets, review);
     pod::review(spec, review);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -238,6 +238,7 @@ fn build(
         containers.push(sidecar);
         needs.push(need);
     }
+    let versions = volumes.versions();
     let shim = volumes.bring_shim(spec, defaults.shim.image(), &mut inits.first, review);
     resources::share(
         resources::of_pod(spec.resources.as_ref(), review),
@@ -271,13 +272,14 @@ fn build(
     let volumes = volumes.finish(review);
     features.add_key_vault_variables(&mut containers, &mut inits.first, review);
     features.check(ip_address.is_some(), review);
+    let own = OwnTags {
+        not_enforced: review.not_enforced(),
+        image: exchangeable(spec).map(str::to_owned),
+        volumes: versions,
+    };
     let mut group = ContainerGroup {
         location: Some(defaults.region.clone()),
-        tags: ownership.tags(
-            &features.tags,
-            review.not_enforced().as_ref(),
-            exchangeable(spec),
-        ),
+        tags: ownership.tags(&features.tags, &own),
         properties: GroupProperties {
             os_type: defaults.os.arm().to_owned(),
             restart_policy: Some(

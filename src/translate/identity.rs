@@ -27,6 +27,9 @@ const IMAGE: &str = "vkc-image";
 /// What the pod asks for and ACI does not enforce. A tag, so that it is known of a group whoever made it.
 const NOT_ENFORCED: &str = "vkc-not-enforced";
 
+/// What is in the volumes that the shim keeps up to date, when the group was made.
+const VOLUMES: &str = "vkc-volumes";
+
 /// ARM's limit on tags of one resource.
 const MAX_TAGS: usize = 50;
 /// ARM's limit on a tag value, in characters.
@@ -131,19 +134,23 @@ pub struct Ownership {
     pub mark: Option<Mark>,
 }
 
+/// What else the tags of a group say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnTags {
+    /// The list of what is not enforced.
+    pub not_enforced: Option<String>,
+    /// The image that may change.
+    pub image: Option<String>,
+    /// What is in the volumes that the shim keeps up to date.
+    pub volumes: Option<String>,
+}
+
 impl Ownership {
-    /// All tags of the group: ours, with the list of what is `not_enforced` and the `image` that may change, and as many of the
-    /// `user`'s as ARM takes (50 tags, values of 256 characters).
+    /// All tags of the group: ours, and as many of the `user`'s as ARM takes (50 tags, values of 256 characters).
     ///
     /// Tag names are case-insensitive in ARM, so a user's tag that differs from ours in case only gives way.
-    pub fn tags(
-        &self,
-        user: &BTreeMap<String, String>,
-        not_enforced: Option<&String>,
-        image: Option<&str>,
-    ) -> BTreeMap<String, String> {
+    pub fn tags(&self, user: &BTreeMap<String, String>, own: &OwnTags) -> BTreeMap<String, String> {
         let restarts = self.restarts.to_string();
-        let image = image.map(str::to_owned);
         let mut ours = vec![
             (CLUSTER, &self.cluster_uid),
             (CONNECTOR, &self.connector_uid),
@@ -155,8 +162,13 @@ impl Ownership {
         if self.restarts > 0 {
             ours.push((RESTARTS, &restarts));
         }
-        ours.extend(not_enforced.map(|list| (NOT_ENFORCED, list)));
-        ours.extend(image.as_ref().map(|image| (IMAGE, image)));
+        for (name, value) in [
+            (NOT_ENFORCED, &own.not_enforced),
+            (IMAGE, &own.image),
+            (VOLUMES, &own.volumes),
+        ] {
+            ours.extend(value.as_ref().map(|value| (name, value)));
+        }
         let made_at = self.mark.as_ref().map(|mark| format!("{:.0}", mark.at));
         if let (Some(mark), Some(at)) = (&self.mark, &made_at) {
             ours.extend([(CREATED_BY, &mark.by), (CREATED_AT, at)]);
@@ -164,7 +176,7 @@ impl Ownership {
         user.iter()
             .filter(|(name, _)| {
                 let our = |our: &str| name.eq_ignore_ascii_case(our);
-                ![NOT_ENFORCED, IMAGE].into_iter().any(our)
+                ![NOT_ENFORCED, IMAGE, VOLUMES].into_iter().any(our)
                     && !ours.iter().any(|(name, _)| our(name))
             })
             .take(MAX_TAGS - ours.len())
@@ -216,6 +228,12 @@ pub(super) fn image_of(tags: &BTreeMap<String, String>) -> Option<&str> {
     value_of(tags, IMAGE)
 }
 
+/// What was in the volumes of a group that the shim keeps up to date when it was made, by the group's tags; `None` of one without
+/// such volumes.
+pub fn volumes_of(tags: &BTreeMap<String, String>) -> Option<&str> {
+    value_of(tags, VOLUMES)
+}
+
 fn value_of<'t>(tags: &'t BTreeMap<String, String>, wanted: &str) -> Option<&'t str> {
     let mut tags = tags.iter();
     let found = tags.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
@@ -242,7 +260,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{CREATED_AT, CREATED_BY, Mark, Ownership, PodKey, group_name, ownership};
+    use super::{CREATED_AT, CREATED_BY, Mark, OwnTags, Ownership, PodKey, group_name, ownership};
 
     fn key(namespace: &str, name: &str, uid: &str) -> PodKey {
         PodKey {
@@ -294,7 +312,7 @@ mod tests {
 
     #[test]
     fn tags_say_who_owns_a_group() {
-        let tags = owner().tags(&BTreeMap::new(), None, None);
+        let tags = owner().tags(&BTreeMap::new(), &OwnTags::default());
         assert_eq!(ownership(&tags), Some(owner()));
         let upper = tags
             .iter()
@@ -320,7 +338,7 @@ mod tests {
             .map(|n| (format!("t{n:02}"), "é".repeat(300)))
             .collect();
         user.insert("Vkc-Uid".to_owned(), "another".to_owned());
-        let tags = owner().tags(&user, None, None);
+        let tags = owner().tags(&user, &OwnTags::default());
         assert_eq!(tags.len(), 50);
         assert!(tags.values().all(|value| value.chars().count() <= 256));
         assert_eq!(ownership(&tags), Some(owner()));

@@ -24,6 +24,7 @@ mod phase;
 mod probed;
 mod resources;
 mod shim;
+mod sources;
 
 pub use events::{EventCursor, GroupEvent, provisioning_failure};
 pub use facts::{
@@ -37,6 +38,7 @@ pub use phase::{GroupPhase, group_phase};
 pub use probed::{ProbeTarget, Probed, ProbedContainer, Probing, newly_running, probe_target};
 pub use resources::ContainerResources;
 pub use shim::{SHIM_NOT_PULLED, shim_not_pulled, shim_of};
+pub use sources::{VolumeSources, VolumesUpdated};
 
 use self::conditions::conditions;
 use self::container::{Seen, Trouble, is};

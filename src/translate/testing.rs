@@ -107,6 +107,7 @@ pub(super) fn resolved() -> Resolved {
     let mixed = Object {
         data: entries(&[("A", b"1"), ("B", b"two"), ("0", b"zero")]),
         binary: entries(&[("logo", b"\xff\xfe")]),
+        ..Object::default()
     };
     let some = |data: &[(&str, &[u8])]| Some(object(data));
     let objects = [

@@ -63,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "shares",
         ],
     ),
+    ("updates", &["kube", "pods", "provider", "translate"]),
     (
         "agent",
         &[
@@ -72,6 +73,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "translate",
             "provider",
             "pods",
+            "updates",
             "node",
             "kube",
             "kubelet",

@@ -72,6 +72,10 @@ impl Parts for Fake {
         until(cancel)
     }
 
+    fn updates(&self, cancel: CancellationToken) -> BoxFuture<'static, ()> {
+        until(cancel)
+    }
+
     fn node(
         &self,
         wanted: watch::Receiver<NodeWanted>,

@@ -80,6 +80,7 @@ fn kubelet(client: &Client) -> State<Arc<Kubelet>> {
                 since: at,
             }]
             .into(),
+            volumes: None,
         })],
     }));
     let containers: Arc<dyn Containers> = Arc::new(Nothing);

@@ -84,6 +84,7 @@ fn pods(number: usize) -> Arc<NodePods> {
                 since: Timestamp::UNIX_EPOCH,
             }]
             .into(),
+            volumes: None,
         })
     };
     Arc::new(NodePods {

@@ -9,7 +9,7 @@ use super::kubelet::NEVER_PULL;
 use super::probes::Probes;
 use super::resources::{Need, need};
 use super::review::{Review, some};
-use super::shim::Who;
+use super::shim::{self, Who};
 use super::volumes::Volumes;
 use super::{command, env, names, network, probes, security};
 use crate::azure::model::{self, ContainerProperties};
@@ -115,6 +115,7 @@ pub(super) fn container(
     let who = Who::of(container, spec, &part, review);
     let orders = part.put_before(name, &mut properties, &who, &fields.shim, review);
     volumes.add_orders(orders);
+    shim::mount_programs(&mut properties);
     (
         model::Container {
             name: name.clone(),

@@ -51,6 +51,7 @@ pub(super) fn init(
     for (index, container) in inits().enumerate().take(most) {
         let mut plain = container.clone();
         let sidecar = is_sidecar(container);
+        review.ends_first = !sidecar;
         if sidecar {
             plain.restart_policy = None;
             review.field(sidecar_row(spec), true, &[index]);
@@ -69,7 +70,7 @@ pub(super) fn init(
             out.first.push(first(arm));
         }
     }
-    review.init = false;
+    (review.init, review.ends_first) = (false, false);
     let first = inits().filter(|it| !is_sidecar(it)).count();
     if first > MAX_INIT_CONTAINERS {
         let message =

@@ -108,12 +108,18 @@ pub struct Object {
     pub data: BTreeMap<String, SecretBytes>,
     /// `binaryData` of a `ConfigMap`: for files only, not for the environment.
     pub binary: BTreeMap<String, SecretBytes>,
+    /// `metadata.resourceVersion`; empty of a token.
+    pub version: Box<str>,
 }
 
 impl Object {
     /// Bytes of it.
     pub fn bytes(&self) -> usize {
-        let Self { data, binary } = self;
+        let Self {
+            data,
+            binary,
+            version: _,
+        } = self;
         let entries = data.iter().chain(binary);
         entries
             .map(|(key, content)| key.len() + content.expose().len())

@@ -40,6 +40,8 @@ pub(super) struct Review<'a> {
     pub(super) budget: Budget,
     /// Whether what is called a container now stands in `spec.initContainers`: its fields have the same verdicts.
     pub(super) init: bool,
+    /// Whether that container ends before the others begin.
+    pub(super) ends_first: bool,
     /// Namespace of the pod.
     pub(super) namespace: String,
     /// Name of the pod's volume that is looked at.
@@ -67,6 +69,7 @@ impl<'a> Review<'a> {
             unknown: false,
             budget: Budget::full(),
             init: false,
+            ends_first: false,
             namespace: String::new(),
             volume: None,
             compatibility: Compatibility::default(),
@@ -319,6 +322,19 @@ impl<'a> Review<'a> {
                     self.refuse(path, message);
                 }
             },
+        }
+        false
+    }
+
+    /// As [`Review::at`], of something that changes while the pod runs: whether the shim keeps up with it.
+    pub(super) fn updated(&mut self, row: &'static str, path: String) -> bool {
+        if !self.shim.may() || self.shim.update_fits {
+            return self.at(row, path) && self.shim.may();
+        }
+        if let Some(Verdict::Shim(_, why)) = verdict(row, self.os) {
+            let message =
+                format!("{why}; the shim would, and a container group has no room for its volumes");
+            self.note(APPROXIMATED, &path, message);
         }
         false
     }

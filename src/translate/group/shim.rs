@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use vkc_shim::spec::{
-    Content, FILE, File, Host, MessageFile, ORDERS, PROGRAM, PROGRAMS, Spec, User, Variable,
+    Content, FILE, File, Host, MessageFile, ORDERS, PROGRAM, PROGRAMS, Spec, User, VOLUMES,
+    Variable,
 };
 use zeroize::Zeroizing;
 
@@ -24,7 +25,7 @@ use crate::azure::model::{
     self, ContainerProperties, EmptyDir, SecretBytes, SecretText, VolumeMount,
 };
 
-pub(super) use bringer::{Fills, bringer, mode_for};
+pub(super) use bringer::{Fills, bringer, mode_for, place_of};
 pub(super) use marks::{has_mark, mark};
 pub(super) use needs::Needs;
 pub(super) use rights::Who;
@@ -238,11 +239,18 @@ impl Part {
         )?;
         container
             .volume_mounts
-            .push(mount(&programs().name, PROGRAMS, true));
-        container
-            .volume_mounts
             .push(mount(&volume.name, ORDERS, true));
         Some(volume)
+    }
+}
+
+/// Mounts the shim in a container that begins with it, or whose volumes it brings up to date.
+pub(super) fn mount_programs(container: &mut ContainerProperties) {
+    let mut mounts = container.volume_mounts.iter();
+    let needs = mounts.any(|it| it.mount_path == ORDERS || it.mount_path.starts_with(VOLUMES));
+    if needs {
+        let programs = mount(&programs().name, PROGRAMS, true);
+        container.volume_mounts.push(programs);
     }
 }
 

@@ -115,7 +115,7 @@ impl Left {
             self.items(service.ports.len() + service.selector.len())?;
         }
         for object in resolved.objects.values().flatten() {
-            let Object { data, binary } = &**object;
+            let Object { data, binary, .. } = &**object;
             for (key, content) in data.iter().chain(binary) {
                 self.text(key)?;
                 self.bytes = self.bytes.checked_sub(content.expose().len())?;

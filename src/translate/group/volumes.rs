@@ -22,6 +22,8 @@ mod share;
 
 /// Volumes that a group may have.
 const MAX_VOLUMES: usize = 20;
+/// Volumes of the init container that brings the shim.
+const OF_BRINGER: usize = 2;
 /// How the API server's admission names the volume of a service account.
 const SERVICE_ACCOUNT_PREFIX: &str = "kube-api-access-";
 const SERVICE_ACCOUNT: &str = "spec.volumes[].projected: the service account's (kube-api-access-*)";
@@ -69,6 +71,7 @@ pub(super) fn volumes<'a>(
         group: fields.shim.group,
         ..Volumes::default()
     };
+    review.shim.update_fits = update_fits(spec);
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let mut mounted = mounted.contains(volume.name.as_str());
         if mounted && out.sources.len() >= MAX_VOLUMES {
@@ -91,6 +94,11 @@ impl Volumes<'_> {
     /// Adds the volume that says what the shim does in a container.
     pub(super) fn add_orders(&mut self, orders: Option<model::Volume>) {
         self.shim.extend(orders);
+    }
+
+    /// What is in those that the shim brings up to date.
+    pub(super) fn versions(&self) -> Option<String> {
+        self.fills.versions()
     }
 
     /// Puts the init container that brings the shim, of `image`, before the `others` when a container has it or a volume is filled
@@ -224,6 +232,16 @@ pub(super) fn has_files(spec: &PodSpec) -> bool {
         let is_account = |projected| is_service_account(&volume.name, projected);
         mounted.contains(volume.name.as_str()) && !volume.projected.as_ref().is_some_and(is_account)
     })
+}
+
+/// Whether there is room for the volumes that the shim needs at most beside those that are mounted, and for its init container.
+fn update_fits(spec: &PodSpec) -> bool {
+    let inits = spec.init_containers.as_deref().unwrap_or_default();
+    let all = || spec.containers.iter().chain(inits);
+    let mounts = all().flat_map(|it| it.volume_mounts.iter().flatten());
+    let parts = mounts.map(|it| (&it.name, &it.sub_path, &it.sub_path_expr));
+    let own = parts.collect::<BTreeSet<_>>().len();
+    own + all().count() + OF_BRINGER <= MAX_VOLUMES && inits.len() < MAX_INIT_CONTAINERS
 }
 
 fn mounted(spec: &PodSpec) -> BTreeSet<&str> {

@@ -15,6 +15,7 @@ use super::digest;
 use super::messages::TerminationMessage;
 use super::probed::{Probed, Probing};
 use super::resources::ContainerResources;
+use super::sources::VolumeSources;
 use crate::translate::identity::PodKey;
 use crate::translate::policy::{RestartPolicy, is_sidecar};
 use crate::translate::probes::ContainerProbes;
@@ -222,6 +223,8 @@ pub struct PodFacts {
     pub status_digest: u64,
     /// Which of its probes the operator runs.
     pub probing: Probing,
+    /// What the files of its volumes are made of.
+    pub volumes: Option<Arc<VolumeSources>>,
 }
 
 impl PodFacts {
@@ -388,6 +391,7 @@ pub fn facts(pod: &Pod) -> Option<PodFacts> {
         told: BilledNoted::default(),
         status_digest: digest(status),
         probing: Probing::default(),
+        volumes: VolumeSources::of(pod).map(Arc::new),
     })
 }
 

@@ -16,7 +16,8 @@ pub(super) const ROWS: &[Row] = &[
     linux("spec.volumes[].*.items[].fieldRef", Mapped),
     linux(
         "spec.volumes[].*.items[].fieldRef: metadata.annotations or metadata.labels",
-        Approximated(
+        Shim(
+            Without::Approximated,
             "the file is written when the container group is made, and a change of the pod does not reach it: what waits for one \
              waits for ever",
         ),
@@ -145,7 +146,8 @@ pub(super) const ROWS: &[Row] = &[
     ),
     linux(
         "spec.volumes[].projected.sources[].serviceAccountToken.expirationSeconds",
-        Approximated(
+        Shim(
+            Without::Approximated,
             "the token is put into the container group once and ends then: nothing renews it; ask for as long as the pod \
              is to use it",
         ),

@@ -52,6 +52,40 @@ spec:
     command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done", MARK]
 "#;
 
+/// A pod whose files change while it runs, as a user who is not root.
+const CHANGING: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: walk-through, namespace: default}
+data: {settings: "colour=red"}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: walk-through-files, namespace: default, labels: {step: waits}}
+spec:
+  terminationGracePeriodSeconds: 1
+  automountServiceAccountToken: false
+  nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
+  tolerations:
+  - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
+  containers:
+  - name: main
+    image: mcr.microsoft.com/cbl-mariner/busybox:2.0
+    command: [sh, -c, "sleep 1000"]
+    securityContext: {runAsUser: 1000}
+    volumeMounts:
+    - {name: files, mountPath: /files}
+  volumes:
+  - name: files
+    projected:
+      defaultMode: 0444
+      sources:
+      - configMap: {name: walk-through}
+      - downwardAPI:
+          items:
+          - {path: labels, fieldRef: {fieldPath: metadata.labels}}
+"#;
+
 impl Session {
     /// Log, exec, port-forward, a Job that ends, a delete that ends a process.
     pub(super) async fn see_processes(&mut self) -> Result<()> {
@@ -100,7 +134,35 @@ impl Session {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.say("a pod was deleted, and its process has ended");
-        Ok(())
+        self.see_changes().await
+    }
+
+    /// A changed label and a changed `ConfigMap` reach the files of a pod that runs.
+    pub(super) async fn see_changes(&mut self) -> Result<()> {
+        const POD: &str = "walk-through-files";
+        self.apply(CHANGING).await?;
+        let ready = format!("pod/{POD}");
+        let wait = ["wait", &ready, "--for=condition=Ready", "--timeout=100s"];
+        self.kubectl(&wait).await?;
+        let cat = |file: &'static str| ["exec", POD, "--", "cat", file];
+        self.until_says(&cat("/files/settings"), "colour=red")
+            .await?;
+        let label = ["label", &ready, "step=goes-on", "--overwrite"];
+        self.kubectl(&label).await?;
+        let began = Instant::now();
+        self.until_says(&cat("/files/labels"), "goes-on").await?;
+        let by_label = began.elapsed().as_secs_f64();
+        self.apply(&CHANGING.replace("colour=red", "colour=blue"))
+            .await?;
+        let began = Instant::now();
+        self.until_says(&cat("/files/settings"), "colour=blue")
+            .await?;
+        let by_map = began.elapsed().as_secs_f64();
+        self.say(&format!(
+            "a changed label was in a file of a running pod after {by_label:.1} s, a changed ConfigMap after {by_map:.1} s"
+        ));
+        let delete = ["delete", &ready, "configmap/walk-through"];
+        self.kubectl(&delete).await.map(drop)
     }
 
     /// Asks until the answer holds a text.

@@ -26,6 +26,7 @@ fn pod(name: &str, uid: &str, containers: &[&str]) -> Arc<RunningPod> {
         created: None,
         started: Some(at),
         containers: containers.collect(),
+        volumes: None,
     })
 }
 

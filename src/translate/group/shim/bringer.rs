@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodSpec;
-use vkc_shim::spec::{Directory, File, ORDERS, PROGRAMS, Spec, VOLUMES};
+use vkc_shim::spec::{File, ORDERS, PROGRAMS, Spec, VOLUMES, Volume};
 
 use super::{FileBytes, content, mount, orders, programs};
 use crate::azure::model::{self, InitContainer, InitContainerProperties, SecretText};
 use crate::translate::group::budget::Exceeded;
 use crate::translate::group::review::Review;
+use crate::translate::identity::short_hash;
 use crate::translate::shim::SHIM_CONTAINER;
 
 /// The shim in its own image.
@@ -23,13 +24,15 @@ pub(in crate::translate::group) struct Bringer {
     pub(in crate::translate::group) volumes: Vec<model::Volume>,
 }
 
-/// Volumes that the first init container fills: with files of their own modes, or with the pod's address in them.
+/// Volumes that the first init container fills: with files of their own modes, with the pod's address in them, or with what is
+/// brought up to date.
 #[derive(Debug, Default)]
 pub(in crate::translate::group) struct Fills {
     spec: Spec,
     beside: BTreeMap<String, SecretText>,
-    volumes: Vec<String>,
     group: Option<u32>,
+    /// What is in those that are brought up to date.
+    versions: Vec<String>,
 }
 
 impl Fills {
@@ -42,22 +45,46 @@ impl Fills {
         }
     }
 
-    /// The group's volume `name` is to be filled.
-    pub(in crate::translate::group) fn begin(&mut self, name: &str) {
+    /// The group's volume `name` is to be filled; with `version`, and brought up to date when that changes.
+    pub(in crate::translate::group) fn begin(&mut self, name: &str, version: Option<&[String]>) {
         // A kubelet's directories pass their group on; those below do as they are made.
         let mode = if self.group.is_some() { 0o2755 } else { 0o755 };
-        self.spec.directories.push(Directory {
-            path: format!("{VOLUMES}/{name}"),
+        self.spec.volumes.push(Volume {
+            name: name.to_owned(),
             mode,
+            owner: None,
             group: self.group,
+            linked: version.is_some(),
+            files: Vec::new(),
         });
-        self.volumes.push(name.to_owned());
+        if let Some(version) = version {
+            self.versions.push(name.to_owned());
+            self.versions.extend_from_slice(version);
+        }
     }
 
-    /// The file `path` in it.
+    /// The volume `name` belongs to `user`, unless it is another's already: who runs as that brings it up to date.
+    pub(in crate::translate::group) fn belongs_to(&mut self, name: &str, user: Option<u32>) {
+        let mut volumes = self.spec.volumes.iter_mut();
+        if let Some(volume) = volumes.find(|it| it.name == name && it.linked) {
+            volume.owner = volume.owner.or(user);
+        }
+    }
+
+    /// Whether the volume `name` is brought up to date.
+    pub(in crate::translate::group) fn is_updated(&self, name: &str) -> bool {
+        let mut volumes = self.spec.volumes.iter();
+        volumes.any(|it| it.name == name && it.linked)
+    }
+
+    /// What is in the volumes that are brought up to date: another text when there is something else. `None` without such volumes.
+    pub(in crate::translate::group) fn versions(&self) -> Option<String> {
+        (!self.versions.is_empty()).then(|| short_hash(&self.versions))
+    }
+
+    /// The file `path` in the volume that was begun last.
     pub(in crate::translate::group) fn file(
         &mut self,
-        name: &str,
         path: &str,
         bytes: Option<FileBytes<'_>>,
         mode: u32,
@@ -65,14 +92,21 @@ impl Fills {
         review: &mut Review<'_>,
     ) -> Result<(), Exceeded> {
         let content = content(bytes, &mut self.beside, at, review)?;
-        self.spec.files.push(File {
-            path: format!("{VOLUMES}/{name}/{path}"),
-            content,
-            mode: mode_for(self.group, mode),
-            group: self.group,
-        });
+        if let Some(volume) = self.spec.volumes.last_mut() {
+            volume.files.push(File {
+                path: path.to_owned(),
+                content,
+                mode: mode_for(self.group, mode),
+                group: self.group,
+            });
+        }
         Ok(())
     }
+}
+
+/// Where the shim finds the volume `name`.
+pub(in crate::translate::group) fn place_of(name: &str) -> String {
+    format!("{VOLUMES}/{name}")
 }
 
 /// The mode of a file that is asked for with `mode`: a kubelet makes it readable for the pod's group.
@@ -88,7 +122,7 @@ pub(in crate::translate::group) fn bringer(
     fills: Fills,
     review: &mut Review<'_>,
 ) -> Option<Bringer> {
-    if !with && fills.volumes.is_empty() {
+    if !with && fills.spec.volumes.is_empty() {
         return None;
     }
     let all = spec
@@ -103,9 +137,9 @@ pub(in crate::translate::group) fn bringer(
     }
     let mut volumes = vec![programs()];
     let mut mounts = vec![mount(&programs().name, PROGRAMS, false)];
-    if !fills.volumes.is_empty() {
-        let filled = fills.volumes.iter();
-        mounts.extend(filled.map(|name| mount(name, &format!("{VOLUMES}/{name}"), false)));
+    if !fills.spec.volumes.is_empty() {
+        let filled = fills.spec.volumes.iter();
+        mounts.extend(filled.map(|it| mount(&it.name, &place_of(&it.name), false)));
         let volume = orders("vkc-shim/fill", &fills.spec, fills.beside, review)?;
         mounts.push(mount(&volume.name, ORDERS, true));
         volumes.push(volume);

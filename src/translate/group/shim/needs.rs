@@ -1,6 +1,6 @@
 //! Whether the shim may be in a group, and why it is.
 
-use crate::api::{Os, ShimMode};
+use crate::api::{Os, Shim, ShimMode, VolumeUpdates};
 
 /// Fields that are told.
 const TOLD: usize = 8;
@@ -10,24 +10,30 @@ const TOLD: usize = 8;
 pub(in crate::translate::group) struct Needs {
     forbidden: Option<&'static str>,
     pub(super) always: bool,
+    /// Whether all Secrets and `ConfigMap`s are to be kept up to date, and not only what is awaited.
+    updates: bool,
+    /// Whether the group has room for the volumes which that takes.
+    pub(in crate::translate::group) update_fits: bool,
     fields: Vec<String>,
     more: usize,
 }
 
 impl Needs {
-    /// What holds for a pod under `mode`; `policy`: its group is confidential and has a policy of its own.
-    pub(in crate::translate::group) fn of(mode: ShimMode, os: Os, policy: bool) -> Self {
+    /// What holds for a pod under `shim`; `policy`: its group is confidential and has a policy of its own.
+    pub(in crate::translate::group) fn of(shim: &Shim, os: Os, policy: bool) -> Self {
         let forbidden = if os == Os::Windows {
             Some("it is for Linux")
-        } else if mode == ShimMode::Never {
+        } else if shim.mode == ShimMode::Never {
             Some("the connector forbids it (spec.shim.mode: Never)")
         } else if policy {
             Some("the policy of a confidential group names each container, and it is none of them")
         } else {
             None
         };
+        let always = forbidden.is_none() && shim.mode == ShimMode::Always;
         Self {
-            always: forbidden.is_none() && mode == ShimMode::Always,
+            always,
+            updates: always || shim.volume_updates == VolumeUpdates::Always,
             forbidden,
             ..Self::default()
         }
@@ -41,6 +47,11 @@ impl Needs {
     /// Whether what needs it, it does.
     pub(in crate::translate::group) fn may(&self) -> bool {
         self.forbidden.is_none()
+    }
+
+    /// Whether Secrets and `ConfigMap`s are kept up to date that nothing else needs it for.
+    pub(in crate::translate::group) fn updates(&self) -> bool {
+        self.updates && self.update_fits && self.may()
     }
 
     pub(in crate::translate::group) fn advice(&self, why: &str) -> String {

@@ -1,7 +1,6 @@
 //! Small pods that say much: each way to make a group larger than what a pod and its references hold is refused before it is
 //! built, and costs time in proportion to the pod.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -73,7 +72,7 @@ fn entries(count: usize, size: usize) -> Object {
     let entry = |n| (format!("K{n}"), SecretBytes::new(vec![b'x'; size]));
     Object {
         data: (0..count).map(entry).collect(),
-        binary: BTreeMap::new(),
+        ..Object::default()
     }
 }
 

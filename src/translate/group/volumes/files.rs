@@ -15,6 +15,7 @@ use crate::translate::group::fields::Fields;
 use crate::translate::group::resolved::{Found, Reference};
 use crate::translate::group::review::Review;
 use crate::translate::group::shim::{FileBytes, has_mark};
+use crate::translate::identity::short_hash;
 
 const MODES: &str = "spec.volumes[]: file modes other than 0644";
 const CHANGES: &str = "spec.volumes[].*.items[].fieldRef: metadata.annotations or metadata.labels";
@@ -46,8 +47,12 @@ pub(super) struct Files<'a> {
     /// The mode of files, and of those that have another.
     mode: i32,
     modes: BTreeMap<String, i32>,
-    /// Whether the shim has to write them: ACI gives files no modes, and does not know the pod's address.
+    /// Whether the shim has to write them: ACI gives files no modes, does not know the pod's address, and changes nothing.
     pub(super) by_shim: bool,
+    /// Whether something in them changes that programs wait for.
+    waited_for: bool,
+    /// What is in them, by the versions of the objects and by the pod's own texts: another one is another content.
+    version: Vec<String>,
 }
 
 /// What is in a file.
@@ -109,13 +114,13 @@ pub(super) fn files<'a>(
     };
     files.refuse_ambiguous(&path, review);
     if mode.is_some_and(|mode| mode != DEFAULT_MODE) {
-        review.at(MODES, path);
+        review.at(MODES, path.clone());
     }
     files.mode = mode.unwrap_or(DEFAULT_MODE);
     let special = files.mode != DEFAULT_MODE
         || files.modes.values().any(|mode| *mode != DEFAULT_MODE)
         || files.by_path.values().any(Content::has_mark);
-    files.by_shim = special && review.shim.may();
+    files.by_shim = review.shim.may() && (special || files.is_updated(volume, &path, review));
     files
 }
 
@@ -139,6 +144,25 @@ impl Content<'_> {
 }
 
 impl<'a> Files<'a> {
+    /// Whether the shim is there to bring the files of `volume` up to date.
+    fn is_updated(&self, volume: &Volume, path: &str, review: &mut Review<'_>) -> bool {
+        if self.waited_for {
+            return true;
+        }
+        let is_accounts = |projected| super::is_service_account(&volume.name, projected);
+        let is_account = volume.projected.as_ref().is_some_and(is_accounts);
+        let updates = !is_account && !self.version.is_empty() && review.shim.updates();
+        if updates {
+            review.shim.need(path.to_owned());
+        }
+        updates
+    }
+
+    /// What is in them, as text of which another one is another content.
+    pub(super) fn version(&self) -> &[String] {
+        &self.version
+    }
+
     /// The file `path`, without content while it is not fetched, and its mode.
     pub(super) fn file(&self, path: &str) -> Option<(Option<FileBytes<'_>>, u32)> {
         let content = self.by_path.get(path)?;
@@ -309,6 +333,11 @@ impl<'a> Files<'a> {
     ) {
         let optional = optional == Some(true);
         let found = review.object(reference, optional, path);
+        let version = match found {
+            Found::Here(object) => &object.version,
+            Found::Absent | Found::Unknown => "",
+        };
+        self.version.push(format!("{reference} {version}"));
         let items = items.unwrap_or_default();
         if let (Found::Here(object), []) = (found, items) {
             for (key, content) in object.data.iter().chain(&object.binary) {
@@ -365,7 +394,7 @@ impl<'a> Files<'a> {
         if audience.as_deref().is_some_and(|it| !it.is_empty())
             || *expiration_seconds != Some(EXTENDED)
         {
-            review.at(LIFETIME, format!("{path}.expirationSeconds"));
+            self.waited_for |= review.updated(LIFETIME, format!("{path}.expirationSeconds"));
         }
         let reference = Reference::ServiceAccountToken {
             audience: audience.clone().filter(|audience| !audience.is_empty()),
@@ -396,7 +425,7 @@ impl<'a> Files<'a> {
             field.is_some_and(|field| changing.iter().any(|it| field.starts_with(it)))
         };
         if items.iter().any(may_change) {
-            review.at(CHANGES, format!("{path}.items"));
+            self.waited_for |= review.updated(CHANGES, format!("{path}.items"));
         }
         for (n, item) in items.iter().enumerate() {
             let path = format!("{path}.items[{n}]");
@@ -419,6 +448,7 @@ impl<'a> Files<'a> {
                 }
             };
             if let Some(text) = text {
+                self.version.push(short_hash(&[file.clone(), text.clone()]));
                 let content = Content::Own(SecretBytes::new(text.into_bytes()));
                 let one = Amount::own(1);
                 if self.add(file, content, one, &path, review).is_err() {

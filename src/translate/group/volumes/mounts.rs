@@ -14,7 +14,7 @@ use crate::translate::group::budget::{Amount, Exceeded, Of, written};
 use crate::translate::group::env::{Environment, Expanded};
 use crate::translate::group::kubelet::CONFIG_ERROR;
 use crate::translate::group::review::{Review, set};
-use crate::translate::group::shim::{Part as ShimPart, has_mark, mode_for};
+use crate::translate::group::shim::{Part as ShimPart, has_mark, mode_for, place_of};
 
 const FILE: &str = "spec.containers[].volumeMounts[].subPath: a single file";
 const PART: &str = "spec.containers[].volumeMounts[].subPath: of a share or a git repository";
@@ -109,6 +109,20 @@ impl Volumes<'_> {
                 } else {
                     read_only
                 };
+                // What runs along with the group brings it up to date where no program looks for it.
+                let place_of_shim = place_of(&part.name);
+                if !review.ends_first
+                    && self.fills.is_updated(&part.name)
+                    && out.iter().all(|it| it.mount_path != place_of_shim)
+                {
+                    let user = user.and_then(|user| u32::try_from(user).ok());
+                    self.fills.belongs_to(&part.name, user);
+                    out.push(model::VolumeMount {
+                        name: part.name.clone(),
+                        mount_path: place_of_shim,
+                        read_only: None,
+                    });
+                }
                 out.push(model::VolumeMount {
                     name: part.name,
                     mount_path: at,
@@ -203,9 +217,11 @@ impl Volumes<'_> {
             Source::Whole(volume) => model::Volume::clone(volume),
             Source::Files(files) if files.by_shim => {
                 let volume = view_name(name, path);
-                self.fills.begin(&volume);
+                // A part of a volume stays what it is, with a kubelet too.
+                let version = path.is_empty().then(|| files.version());
+                self.fills.begin(&volume, version);
                 for (below, bytes, mode) in files.below(path) {
-                    let filled = self.fills.file(&volume, below, bytes, mode, &at, review);
+                    let filled = self.fills.file(below, bytes, mode, &at, review);
                     filled.ok()?;
                 }
                 empty_dir()

@@ -37,7 +37,11 @@ fn object() -> impl Strategy<Value = Object> {
     };
     let entries =
         move || proptest::collection::btree_map(name(), content().prop_map(SecretBytes::new), 0..6);
-    (entries(), entries()).prop_map(|(data, binary)| Object { data, binary })
+    (entries(), entries()).prop_map(|(data, binary)| Object {
+        data,
+        binary,
+        ..Object::default()
+    })
 }
 
 fn variable() -> impl Strategy<Value = Value> {
