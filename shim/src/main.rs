@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! vkc-shim install               copy the program, fill volumes (the first init container)
-//! vkc-shim update                bring volumes up to date, as standard input says (a session in a container that has them)
 //! vkc-shim run [-- PROGRAM …]    place files, give up rights, run the container's program
 //! vkc-shim exec -- PROGRAM …     become PROGRAM, with the rights and the environment of the container's own
 //! sh                             the same, and PROGRAM is /bin/sh
+//! vkc-update                     bring volumes up to date, as who types says (also: vkc-shim update)
+//! vkc-terminate, vkc-kill        send signals to the container's program
 //! ```
 
 use std::process::ExitCode;
@@ -26,8 +27,8 @@ mod linux {
     use std::ffi::OsString;
     use std::process::ExitCode;
 
-    use vkc_shim::process::{NOT_STARTED, Orders, ShimError, install, update};
-    use vkc_shim::spec::ORDERS;
+    use vkc_shim::process::{NOT_STARTED, Orders, ShimError, install, serve};
+    use vkc_shim::spec::{ORDERS, Task};
 
     const USAGE: &str = "vkc-shim: usage: vkc-shim install | update | run [-- PROGRAM ...] | exec -- PROGRAM ... | --version";
     const SHELL: &str = "/bin/sh";
@@ -36,9 +37,12 @@ mod linux {
         let mut arguments = std::env::args_os();
         let own = arguments.next().unwrap_or_default();
         // A login shell has a hyphen before its name.
-        let is_shell = own
-            .to_str()
-            .is_some_and(|own| own.rsplit(['/', '-']).next() == Some("sh"));
+        let own = own.to_str().unwrap_or_default();
+        let is_shell = own.rsplit(['/', '-']).next() == Some("sh");
+        let name = own.rsplit('/').next();
+        if let Some(task) = Task::ALL.into_iter().find(|it| Some(it.name()) == name) {
+            return exit(serve(task, "/"));
+        }
         let done = if is_shell {
             let program = [OsString::from(SHELL)].into_iter().chain(arguments);
             Orders::read(ORDERS, "/", false)
@@ -71,13 +75,7 @@ mod linux {
         }
         match what.as_ref().and_then(|it| it.to_str()) {
             Some("install") => install(&orders, &root).map(|()| 0),
-            Some("update") => Ok(match update(&root) {
-                Ok(()) => 0,
-                Err(error) => {
-                    say(&error);
-                    1
-                }
-            }),
+            Some("update") => Ok(serve(Task::Update, &root)),
             Some("run") => Orders::read(&orders, &root, false)?.run(program),
             Some("exec") => never(Orders::read(&orders, &root, false)?.exec(program)),
             Some("--version") => {

@@ -141,6 +141,23 @@ impl Root {
         replace(&fd, &last, bytes, rights).map_err(error)
     }
 
+    /// Puts a link to `target` at `path`, in the place of whatever file is there.
+    ///
+    /// # Errors
+    /// It cannot be made, or a directory is there.
+    pub fn link(&self, path: &str, target: &str) -> Result<(), PlaceError> {
+        let (fd, last) = self.walk(path, true)?;
+        let error = |why| failed(path, why);
+        let Some(last) = last else {
+            return Err(way(path, "it is a directory"));
+        };
+        match fs::unlinkat(&fd, &last, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(why) => return Err(error(why)),
+        }
+        fs::symlinkat(target, &fd, &last).map_err(error)
+    }
+
     /// The file `path`, up to `most` bytes of it; `None` when it is not there. Links of the image are followed.
     ///
     /// # Errors

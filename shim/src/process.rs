@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::Mode;
-use rustix::process::{Pid, umask};
+use rustix::process::Pid;
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
@@ -17,11 +17,16 @@ use crate::message;
 use crate::place::{PlaceError, Root};
 use crate::plan::{Action, Bytes, Placed, actions, missing_hosts, needs_address};
 use crate::rights::{self, RightsError};
-use crate::spec::{FILE, IDENTITY, LONGEST, ORDERS, PROGRAMS, Spec, SpecError};
+use crate::spec::{
+    FILE, IDENTITY, LONGEST, NAME, ORDERS, PROGRAM, PROGRAMS, SHELL, Spec, SpecError, Task,
+};
 use crate::users::{self, Identity, UserError};
 use crate::volumes::{self, Ready, VolumeError};
 
 mod child;
+mod session;
+
+pub use session::serve;
 
 use child::{attend, taken};
 
@@ -340,19 +345,17 @@ fn left(path: &str) -> Option<Vec<u8>> {
 
 /// A file of the operator's.
 fn bounded(path: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    all(std::fs::File::open(path)?)
-}
-
-fn all(from: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = from.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    let read = std::fs::File::open(path)?
+        .take(LONGEST + 1)
+        .read_to_end(&mut bytes)?;
     if u64::try_from(read).unwrap_or(u64::MAX) > LONGEST {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(bytes)
 }
 
-/// Copies this program to where the containers find it, under both of its names, and fills the volumes that `beside` names.
+/// Copies this program to where the containers find it, under all of its names, and fills the volumes that `beside` names.
 ///
 /// # Errors
 /// A file could not be written.
@@ -361,23 +364,10 @@ pub fn install(beside: &str, root: &str) -> Result<(), ShimError> {
     let path = "/proc/self/exe".to_owned();
     let program = std::fs::read(&path).map_err(|why| ShimError::Orders { path, why })?;
     orders.root.directory(PROGRAMS, 0o755)?;
-    for name in ["vkc-shim", "sh"] {
-        let to = format!("{PROGRAMS}/{name}");
-        orders.root.write(&to, &program, 0o555, None)?;
+    orders.root.write(PROGRAM, &program, 0o555, None)?;
+    let tasks = Task::ALL.map(Task::program);
+    for name in tasks.iter().map(String::as_str).chain([SHELL]) {
+        orders.root.link(name, NAME)?;
     }
     orders.place()
-}
-
-/// Brings the volumes up to date that standard input names, with all that is in them.
-///
-/// # Errors
-/// It asks for something else, or a volume is not mounted here or may not be written.
-pub fn update(root: &str) -> Result<(), ShimError> {
-    // Who is not in a directory's group may say at its making what it is for, and not later.
-    umask(Mode::empty());
-    let text = all(io::stdin().lock()).map_err(|why| ShimError::Orders {
-        path: "standard input".to_owned(),
-        why,
-    })?;
-    Orders::new(Spec::parse_update(&text)?, "", root)?.place()
 }

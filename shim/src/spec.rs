@@ -18,12 +18,21 @@ pub const PROGRAMS: &str = "/.vkc/bin";
 pub const ORDERS: &str = "/.vkc/spec";
 /// Where a container has the volumes that the shim fills, or brings up to date, each under its name.
 pub const VOLUMES: &str = "/.vkc/volumes";
+/// The name of the shim.
+pub const NAME: &str = "vkc-shim";
 /// The shim.
 pub const PROGRAM: &str = "/.vkc/bin/vkc-shim";
 /// The shim under the name by which it becomes the shell of the image: sessions begin with it, because ACI takes no arguments.
 pub const SHELL: &str = "/.vkc/bin/sh";
-/// What brings volumes up to date: it reads a [`Spec`] with nothing but volumes from its standard input.
-pub const UPDATE: [&str; 2] = [PROGRAM, "update"];
+/// What the lines begin with in which a session answers that does a [`Task`]: name and version.
+pub const SAYS: &str = "vkc-shim 1";
+/// What such a line says: it begins, and orders can come; it wants more of them; it has done what was asked for; it has not, and why.
+pub const READY: &str = "ready";
+pub const MORE: &str = "more";
+pub const DONE: &str = "done";
+pub const FAILED: &str = "failed";
+/// The line after the last of the orders.
+pub const END: &str = ".";
 /// Whom the program of a container runs as, where the shim has begun as root: written before the program starts, by root.
 pub const IDENTITY: &str = "/.vkc/identity";
 /// What the shim needs as root, and gives up: to place files in directories that are another's, and to become somebody else.
@@ -42,6 +51,35 @@ pub const LONGEST: u64 = 4 * 1024 * 1024;
 /// Parts of the path of a file in a volume, and bytes of each, which is Linux's own limit.
 pub const MOST_PARTS: usize = 256;
 const LONGEST_NAME: usize = 255;
+
+/// What a session can do besides being a shell. Each has a name of the shim's of its own, because ACI takes no arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Send SIGTERM to the first process of the container.
+    Terminate,
+    /// Kill all others, where the first one is the shim, which then ends too.
+    Kill,
+    /// Bring volumes up to date, with orders that it reads.
+    Update,
+}
+
+impl Task {
+    pub const ALL: [Self; 3] = [Self::Terminate, Self::Kill, Self::Update];
+
+    /// The name of the shim that does it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "vkc-terminate",
+            Self::Kill => "vkc-kill",
+            Self::Update => "vkc-update",
+        }
+    }
+
+    /// What ACI is to start.
+    pub fn program(self) -> String {
+        format!("{PROGRAMS}/{}", self.name())
+    }
+}
 
 /// What is to be done before, and how, the program of a container runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -78,6 +78,8 @@ pub trait Backend: Ask {
     async fn run_pre_stop(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
     /// Sends SIGTERM to the programs of `containers`. Those that it did not reach.
     async fn send_signal(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
+    /// Kills the programs of `containers`. Those that it could not.
+    async fn kill(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached>;
     /// All groups of the node, at most `max_age` ago: complete, or an error.
     async fn list(&self, max_age: Duration) -> Result<Listing, Failure>;
     /// Whether the pod still exists, by a live GET.
@@ -223,6 +225,10 @@ impl Backend for Live {
 
     async fn send_signal(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
         self.aci.send_sigterm(key, containers).await
+    }
+
+    async fn kill(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        self.aci.kill(key, containers).await
     }
 
     async fn list(&self, max_age: Duration) -> Result<Listing, Failure> {

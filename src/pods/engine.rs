@@ -102,6 +102,8 @@ pub enum Input {
     PreStopEnded(PodKey, Vec<Unreached>),
     /// SIGTERM was sent to the containers of a pod; those that it did not reach.
     Signalled(PodKey, Vec<Unreached>),
+    /// The programs of containers were killed; those that were not.
+    Killed(PodKey, Vec<Unreached>),
     /// What the probes of a pod have shown.
     Probed(PodKey, ProbeNews),
     /// A timer is due.
@@ -167,6 +169,8 @@ pub enum Operation {
     RunPreStop(Vec<String>),
     /// Send SIGTERM to these containers.
     SendSignal(Vec<String>),
+    /// Kill the programs of these containers.
+    Kill(Vec<String>),
     /// GET the pod from the API server.
     GetPod,
     /// Remove the pod from the API server.
@@ -180,7 +184,7 @@ impl Operation {
     pub(super) fn is_hook(&self) -> bool {
         matches!(
             self,
-            Self::RunPostStart(_) | Self::RunPreStop(_) | Self::SendSignal(_)
+            Self::RunPostStart(_) | Self::RunPreStop(_) | Self::SendSignal(_) | Self::Kill(_)
         )
     }
 }
@@ -374,6 +378,7 @@ impl Engine {
             Input::PostStartEnded(key, failed) => self.post_start_ended(now, &key, &failed, fx),
             Input::PreStopEnded(key, failed) => self.pre_stop_ended(now, &key, &failed, fx),
             Input::Signalled(key, unreached) => self.signalled(now, &key, &unreached, fx),
+            Input::Killed(key, unreached) => self.killed(now, &key, &unreached),
             Input::PodRead(key, presence) => self.pod_read(now, &key, presence),
             Input::PodDeleted(key, done) => self.pod_deleted(now, &key, done),
             Input::Timer(key) => self.touched.push(key),

@@ -17,6 +17,7 @@ pub mod dialog;
 pub mod input;
 pub mod scan;
 pub mod script;
+mod task;
 
 /// Where bytes of a process go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,12 @@ pub enum ExecError {
         "the shell in the container is too limited for this command: it has no pipes or no `cat`"
     )]
     Limited,
+    /// The session ended before the shim answered.
+    #[error("the operator's shim in the container did not answer{}", said(.0))]
+    NoShim(String),
+    /// The shim could not do what it was asked for.
+    #[error("{0}")]
+    Task(String),
     /// Standard input cannot be told from output.
     #[error(
         "standard input needs `stty` in the container: without it the terminal mixes input into the output (use -t, or no -i)"
@@ -124,6 +131,14 @@ pub enum ExecError {
     Lost,
     #[error("you must specify at least one command for the container")]
     NoCommand,
+}
+
+/// What a terminal shows, as one line.
+fn one_line(shown: &[u8]) -> String {
+    let text = String::from_utf8_lossy(shown);
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 fn said(text: &str) -> String {

@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, Pod,
@@ -21,6 +20,7 @@ use super::probe::NoAnswer;
 use crate::api::Os;
 use crate::net::can_be_a_pods;
 use crate::translate::{PodKey, port_number, termination_grace};
+use vkc_shim::spec::{SHELL as SHIM_SHELL, Task};
 
 /// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
 const HTTP: Duration = Duration::from_secs(30);
@@ -30,6 +30,9 @@ const POST_START: Duration = Duration::from_secs(300);
 const SIGNAL: Duration = Duration::from_secs(20);
 /// Output of a hook that is kept for its Event.
 const KEPT: usize = 512;
+/// Why a program is not killed.
+const NO_KILL: &str =
+    "nothing in a container can kill its first process, which is the program where the shim is not";
 /// Why nothing is sent on Windows.
 const NO_SIGNALS: &str = "Azure Container Instances sends no signals, and Windows has none";
 
@@ -151,24 +154,13 @@ impl Aci {
         argv: Vec<String>,
         asked: bool,
     ) -> Result<(Exit, String), ExecError> {
-        self.run_with(key, container, (argv, None), asked).await
-    }
-
-    /// As [`Aci::run_in`], with what the command reads.
-    pub(super) async fn run_with(
-        &self,
-        key: &PodKey,
-        container: &str,
-        (argv, stdin): (Vec<String>, Option<mpsc::Receiver<Bytes>>),
-        asked: bool,
-    ) -> Result<(Exit, String), ExecError> {
         let command = Command { argv, tty: false };
         let (output, mut written) = mpsc::channel(16);
         let gone = CancellationToken::new();
         // Dropped before its end, by a time-out: what runs is interrupted.
         let _guard = gone.clone().drop_guard();
         let streams = Streams {
-            stdin,
+            stdin: None,
             output,
             resize: None,
             gone,
@@ -185,6 +177,32 @@ impl Aci {
         let (ended, kept) = tokio::join!(run, keep);
         let said = String::from_utf8_lossy(&kept).trim().to_owned();
         Ok((ended?, said))
+    }
+
+    /// Kills the programs of `containers` that have the shim as their first process: it ends with its program, and Azure starts the
+    /// container again as the pod says. Those that cannot be killed.
+    pub async fn kill(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
+        let kill = containers.iter().map(|container| async move {
+            let killed = async {
+                if self.os() == Os::Windows || self.shell(key, container).await? != SHIM_SHELL {
+                    return Err(ExecError::NoShim(String::new()));
+                }
+                let done = self.have_shim_do(key, container, Task::Kill, None);
+                match tokio::time::timeout(SIGNAL, done).await {
+                    Ok(Ok(()) | Err(ExecError::Lost)) => Ok(()),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(ExecError::Silent(SIGNAL.as_secs())),
+                }
+            };
+            let why = match killed.await {
+                Ok(()) => return None,
+                Err(ExecError::NoShim(_)) => NO_KILL.to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let container = container.clone();
+            Some(Unreached { container, why })
+        });
+        join_all(kill).await.into_iter().flatten().collect()
     }
 
     /// Sends SIGTERM to the programs of `containers`, all at once. Those that it did not reach.

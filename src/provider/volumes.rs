@@ -4,25 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use super::aci::{Aci, translated};
-use super::exec::{ExecError, Exit};
+use super::exec::ExecError;
 use super::{Failure, FailureKind, MadeWith};
 use crate::translate::{
     PodKey, Reference, Resolved, Translation, VolumeUpdates, volume_updates, volumes_of,
 };
-use vkc_shim::spec::UPDATE;
+use vkc_shim::spec::Task;
 
 /// Steps from a pod to what its volumes are made of.
 const ROUNDS: usize = 4;
 /// A session in which files are written ends by then.
 const SESSION: Duration = Duration::from_mins(2);
-/// Bytes that are given to a session at once.
-const PIECE: usize = 32 * 1024;
 
 /// What is wanted of a pod's volumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,22 +160,10 @@ impl Aci {
         names: &BTreeSet<String>,
     ) -> Result<(), String> {
         let orders = updates.orders(names).map_err(|error| error.to_string())?;
-        let (give, stdin) = mpsc::channel(1);
-        let argv = UPDATE.map(str::to_owned).to_vec();
-        let run = self.run_with(key, container, (argv, Some(stdin)), false);
-        let feed = give_all(orders, give);
-        let both = async { tokio::join!(run, feed).0 };
+        let session = self.have_shim_do(key, container, Task::Update, Some(&orders));
         let late = Err(ExecError::Silent(SESSION.as_secs()));
-        let ended = tokio::time::timeout(SESSION, both).await.unwrap_or(late);
-        match ended {
-            Ok((Exit::Code(0), _)) => Ok(()),
-            Ok((Exit::Code(code), said)) if said.is_empty() => {
-                Err(format!("the shim ended with {code}"))
-            }
-            Ok((Exit::Code(_), said)) => Err(said),
-            Ok((Exit::Unknown, _)) => Err("the shim did not tell how it ended".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
+        let ended = tokio::time::timeout(SESSION, session).await;
+        ended.unwrap_or(late).map_err(|error| error.to_string())
     }
 }
 
@@ -190,13 +173,4 @@ fn unknown<'t>(
 ) -> impl Iterator<Item = &'t Reference> {
     let all = translation.references.iter();
     all.filter(|reference| !resolved.knows(reference))
-}
-
-/// Gives `bytes` to a session, piece by piece; who no longer reads gets no more.
-async fn give_all(bytes: Zeroizing<Vec<u8>>, give: mpsc::Sender<Bytes>) {
-    for piece in bytes.chunks(PIECE) {
-        if give.send(Bytes::copy_from_slice(piece)).await.is_err() {
-            return;
-        }
-    }
 }

@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use vkc_shim::spec::LONGEST;
 
 use super::*;
@@ -39,15 +41,42 @@ fn with_keys() -> Container {
     container
 }
 
-fn update_with(mut command: Command, input: &[u8]) -> Output {
+/// What the session says in the end is told as an error, if it is one.
+fn update_with(command: Command, input: &[u8]) -> Output {
+    let mut typed = String::new();
+    for piece in input.chunks(3000) {
+        typed.extend([&STANDARD.encode(piece), "\n"]);
+    }
+    let mut output = typed_into(command, &(typed + ".\n"));
+    let said = out(&output);
+    let lines: Vec<_> = said.lines().collect();
+    let says = |line: &&str| line.strip_prefix("vkc-shim 1 ").map(str::to_owned);
+    let said: Vec<_> = lines.iter().map_while(says).collect();
+    assert_eq!(said.len(), lines.len(), "{lines:?}");
+    assert_eq!(said[0], "ready");
+    let last = said.last().unwrap();
+    output.stdout.clear();
+    if let Some(why) = last.strip_prefix("failed ") {
+        output.stderr.extend_from_slice(why.as_bytes());
+    } else {
+        assert_eq!(last, "done");
+        assert_eq!(said.len(), 2 + input.chunks(3000).count());
+    }
+    output
+}
+
+fn typed_into(mut command: Command, input: &str) -> Output {
     let pipes = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = pipes.spawn().unwrap();
-    // It may end before it has read all.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
+    let mut typed = child.stdin.take().unwrap();
+    thread::scope(|scope| {
+        // It may end before it has read all.
+        scope.spawn(move || typed.write_all(input.as_bytes()));
+        child.wait_with_output().unwrap()
+    })
 }
 
 fn update(container: &Container, volume: Volume) -> Output {
@@ -316,4 +345,58 @@ fn who_may_not_write_a_volume_is_told_so() {
         assert!(!said.contains("hunter2"), "{said}");
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn a_session_that_breaks_off_or_is_no_base64_writes_nothing() {
+    let container = with_keys();
+    let root = container.root.path().to_str().unwrap();
+    let spec = Spec {
+        volumes: vec![keys(&[("a", text("hunter2"))])],
+        ..Spec::new()
+    };
+    let whole = STANDARD.encode(spec.write().unwrap());
+    let part = whole.get(..40).unwrap();
+    for typed in [
+        String::new(),
+        format!("{whole}\n"),
+        format!("{part}\n"),
+        part.to_owned(),
+        "!\n.\n".to_owned(),
+        format!("{}\n.\n", "A".repeat(70_000)),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vkc-shim"));
+        command.args(["update", "--root", root]);
+        let output = typed_into(command, &typed);
+        let said = out(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("vkc-shim 1 failed the session: "), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert_eq!(
+            fs::read_dir(container.path(".vkc/volumes/keys"))
+                .unwrap()
+                .count(),
+            0
+        );
+    }
+}
+
+/// The shim under another name, and what it says.
+fn as_task(name: &str) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join(name);
+    symlink(env!("CARGO_BIN_EXE_vkc-shim"), &program).unwrap();
+    let output = Command::new(program).output().unwrap();
+    (output.status.code(), out(&output))
+}
+
+#[test]
+fn nothing_is_killed_where_the_shim_is_not_the_first_process() {
+    let (code, said) = as_task("vkc-kill");
+    assert_eq!(code, Some(1));
+    assert!(
+        said.starts_with("vkc-shim 1 ready\nvkc-shim 1 failed "),
+        "{said}"
+    );
+    assert!(said.contains("process 1 is the program"), "{said}");
 }

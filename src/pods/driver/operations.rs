@@ -94,6 +94,10 @@ pub(super) async fn operate<B: Backend>(
             let unreached = backend.send_signal(&key, &containers).await;
             Input::Signalled(key, unreached)
         }
+        Operation::Kill(containers) => {
+            let unreached = backend.kill(&key, &containers).await;
+            Input::Killed(key, unreached)
+        }
         Operation::GetPod => {
             let presence = backend.pod_presence(&key).await;
             Input::PodRead(key, presence)
@@ -128,6 +132,9 @@ pub(super) fn died(key: PodKey, operation: &Operation) -> Option<Input> {
         Operation::RunPreStop(_) => Input::PreStopEnded(key, Vec::new()),
         Operation::SendSignal(containers) => {
             Input::Signalled(key, Unreached::all(containers, &internal().message))
+        }
+        Operation::Kill(containers) => {
+            Input::Killed(key, Unreached::all(containers, &internal().message))
         }
         Operation::GetPod => Input::PodRead(key, Presence::Unknown),
         Operation::DeletePod => Input::PodDeleted(key, false),

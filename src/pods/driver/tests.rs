@@ -208,6 +208,11 @@ impl Backend for Fake {
         Vec::new()
     }
 
+    async fn kill(&self, key: &PodKey, _: &[String]) -> Vec<Unreached> {
+        self.call("kill", &key.uid).await;
+        Vec::new()
+    }
+
     async fn list(&self, _: Duration) -> Result<Listing, Failure> {
         if self.call("list", "").await {
             return Err(failure());

@@ -1,7 +1,8 @@
 //! Containers of a pod that goes on that are to end, because they failed a probe or their `postStart` hook did. PURE.
 //!
-//! As a kubelet does it: SIGTERM, the grace period, and the restart policy starts them again. ACI's exec cannot kill process 1 of a
-//! container, so that one which ignores the signal is restarted with its group, if it has that for itself.
+//! As a kubelet does it: SIGTERM, the grace period, SIGKILL, and the restart policy starts them again. ACI's exec cannot kill process 1
+//! of a container: where that is the shim it kills the program, and else one that ignores the signal is restarted with its group, if
+//! it has that for itself.
 
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::translate::{PodKey, RestartPolicy, container_statuses};
 
 /// A group that was restarted has this long to show it.
 const RESTARTS_WITHIN: Duration = Duration::from_secs(300);
+/// A container whose program was killed has this long to show it.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// One run of a container that is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +37,16 @@ enum Step {
     Signal,
     /// It has until this time to end by itself.
     Wait(Duration),
+    /// Its program is to be killed; `heard` when it got the signal before.
+    Kill { heard: bool },
+    /// It was killed, and should show it by this time.
+    Killed(Duration),
     /// The group is to be restarted.
     Restart,
     /// The group was restarted, and should show it by this time.
     Restarted(Duration),
+    /// It cannot be killed, and its group is another's, too.
+    Failed { heard: bool },
     /// Nothing more can be done.
     Over,
 }
@@ -66,6 +75,31 @@ impl Engine {
             }
             Err(failure) => record.end_later(now, &failure, effects),
         }
+    }
+}
+
+impl Engine {
+    /// The programs of containers were killed, but those of `unreached`.
+    pub(super) fn killed(&mut self, now: Now, key: &PodKey, unreached: &[Unreached]) {
+        let Some((record, late)) = self.land(now, key) else {
+            return;
+        };
+        if late {
+            return;
+        }
+        let more = record.restarts_more();
+        for condemned in &mut record.condemned {
+            let Step::Kill { heard } = condemned.step else {
+                continue;
+            };
+            let is_killed = unreached.iter().all(|it| *it.container != *condemned.name);
+            condemned.step = match more {
+                _ if is_killed => Step::Killed(now.mono + ENDS_WITHIN),
+                None => Step::Restart,
+                Some(_) => Step::Failed { heard },
+            };
+        }
+        record.poll_soon();
     }
 }
 
@@ -114,7 +148,7 @@ impl Record {
             condemned.step = if reached {
                 Step::Wait(now.mono + condemned.grace)
             } else {
-                Step::Restart
+                Step::Kill { heard: false }
             };
         }
         self.poll_soon();
@@ -144,16 +178,23 @@ impl Record {
         let more = self.restarts_more();
         let is_over = |until| now.mono >= until;
         for condemned in &mut self.condemned {
-            let why = match (condemned.step, more) {
-                (Step::Restart, Some(more)) => format!("it takes no signal, and {more}"),
-                (Step::Wait(until), Some(more)) if is_over(until) => {
-                    format!("it has ignored SIGTERM, and {more}")
+            let why = match condemned.step {
+                Step::Failed { heard } => {
+                    let signal = if heard {
+                        "it has ignored SIGTERM"
+                    } else {
+                        "it takes no signal"
+                    };
+                    format!("{signal}, and {}", more.unwrap_or_default())
                 }
-                (Step::Wait(until), None) if is_over(until) => {
-                    condemned.step = Step::Restart;
+                Step::Wait(until) if is_over(until) => {
+                    condemned.step = Step::Kill { heard: true };
                     continue;
                 }
-                (Step::Restarted(until), _) if is_over(until) => {
+                Step::Killed(until) if is_over(until) => {
+                    "its program was killed, and Azure does not show its end".to_owned()
+                }
+                Step::Restarted(until) if is_over(until) => {
                     "Azure has been told to restart its group, and has not done it".to_owned()
                 }
                 _ => continue,
@@ -184,16 +225,24 @@ pub(super) fn end_containers(record: &Record) -> Option<Next> {
     if !to_signal.is_empty() {
         return Some(at(record, Operation::SendSignal(to_signal)));
     }
+    let to_kill = record
+        .condemned
+        .iter()
+        .filter(|it| matches!(it.step, Step::Kill { .. }));
+    let to_kill: Vec<_> = to_kill.map(|it| it.name.to_string()).collect();
+    if !to_kill.is_empty() {
+        return Some(at(record, Operation::Kill(to_kill)));
+    }
     if with(Step::Restart).next().is_some() {
         return Some(at(record, Operation::RestartGroup));
     }
     let polls = record.condemned.iter().filter_map(|it| match it.step {
-        Step::Wait(until) | Step::Restarted(until) => {
+        Step::Wait(until) | Step::Killed(until) | Step::Restarted(until) => {
             let next = poll(record, Priority::Transition, cadence::ending(it.polls));
             let due = next.due.min(until + MARGIN);
             Some(Next { due, ..next })
         }
-        Step::Signal | Step::Restart | Step::Over => None,
+        Step::Signal | Step::Kill { .. } | Step::Restart | Step::Failed { .. } | Step::Over => None,
     });
     polls.min_by_key(|next| next.due)
 }

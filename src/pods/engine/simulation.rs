@@ -392,7 +392,7 @@ impl World {
             }
             let deletes = self.pods.get(&key.uid).is_some_and(|pod| pod.deleting);
             let ends_one = match operation {
-                Operation::RestartGroup => true,
+                Operation::RestartGroup | Operation::Kill(_) => true,
                 // The sidecars of a job get one when it has ended.
                 Operation::SendSignal(_) => !deletes && !self.jobs.contains_key(&key.uid),
                 _ => false,

@@ -98,6 +98,7 @@ fn answered(input: &Input) -> Option<(&PodKey, Operation)> {
         Input::PostStartEnded(key, _) => (key, Operation::RunPostStart(Vec::new())),
         Input::PreStopEnded(key, _) => (key, Operation::RunPreStop(Vec::new())),
         Input::Signalled(key, _) => (key, Operation::SendSignal(Vec::new())),
+        Input::Killed(key, _) => (key, Operation::Kill(Vec::new())),
         Input::PodRead(key, _) => (key, Operation::GetPod),
         Input::PodDeleted(key, _) => (key, Operation::DeletePod),
         _ => return None,

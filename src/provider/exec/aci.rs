@@ -7,14 +7,14 @@ use bytes::Bytes;
 
 use super::dialog::{self, Console, Settings};
 use super::script::Mark;
-use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, remark};
+use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, remark, task};
 use crate::api::Os;
 use crate::azure::AzureError;
 use crate::azure::exec::Socket;
 use crate::azure::throttle::{CallPriority, asked_by};
 use crate::provider::Aci;
 use crate::translate::PodKey;
-use vkc_shim::spec::SHELL as SHIM_SHELL;
+use vkc_shim::spec::{SHELL as SHIM_SHELL, Task};
 
 /// How long the client's terminal has to tell its size: ACI takes it at the start or never.
 const SIZE: Duration = Duration::from_millis(300);
@@ -75,6 +75,24 @@ impl Aci {
         }
     }
 
+    /// Has the shim in a container do `task`, with `orders` where it reads some.
+    ///
+    /// # Errors
+    /// See [`ExecError`]. What ends the container may end the session, too: [`ExecError::Lost`].
+    pub(in crate::provider) async fn have_shim_do(
+        &self,
+        pod: &PodKey,
+        container: &str,
+        task: Task,
+        orders: Option<&[u8]>,
+    ) -> Result<(), ExecError> {
+        let program = task.program();
+        let size = TerminalSize::default();
+        let socket = self.open(pod, container, &program, size, None).await?;
+        let (console, driver) = parts(socket);
+        drive(driver, task::run(console, Settings::default(), orders)).await
+    }
+
     /// Sends SIGTERM to the program of a container; how the `kill` of its shell ended.
     ///
     /// # Errors
@@ -85,6 +103,15 @@ impl Aci {
         container: &str,
     ) -> Result<Exit, ExecError> {
         let shell = self.shell(pod, container).await?;
+        if shell == SHIM_SHELL {
+            let done = self.have_shim_do(pod, container, Task::Terminate, None);
+            match done.await {
+                Ok(()) | Err(ExecError::Lost) => return Ok(Exit::Code(0)),
+                // One that is older than its operator.
+                Err(ExecError::NoShim(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let socket = self
             .open(pod, container, shell, TerminalSize::default(), None)
             .await?;
@@ -166,13 +193,15 @@ fn parts(socket: Socket) -> (Console, crate::azure::exec::Driver) {
 }
 
 /// Runs a session and what moves its messages. What was shown last is read before a broken connection counts.
-async fn drive(
+async fn drive<T>(
     driver: crate::azure::exec::Driver,
-    session: impl Future<Output = Result<Exit, ExecError>>,
-) -> Result<Exit, ExecError> {
+    session: impl Future<Output = Result<T, ExecError>>,
+) -> Result<T, ExecError> {
     let (moved, ended) = tokio::join!(driver.run(), session);
     match (moved, ended) {
-        (Err(error), Err(ExecError::Lost | ExecError::NoShell(_))) => Err(error.into()),
+        (Err(error), Err(ExecError::Lost | ExecError::NoShell(_) | ExecError::NoShim(_))) => {
+            Err(error.into())
+        }
         (_, ended) => ended,
     }
 }

@@ -6,6 +6,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::Output;
+use super::one_line;
 use super::script::Mark;
 
 /// Bytes of what was said before the command began that are kept for an error's text.
@@ -86,12 +87,7 @@ impl Scanner {
 
     /// What was said before the command began, on one line: the prompt and echo of a shell, or an error of Azure's.
     pub fn preface(&self) -> String {
-        let text = String::from_utf8_lossy(&self.preface);
-        let words: Vec<&str> = text
-            .split(|c: char| c.is_whitespace() || c.is_control())
-            .filter(|word| !word.is_empty())
-            .collect();
-        words.join(" ")
+        one_line(&self.preface)
     }
 
     /// Whether the terminal has echoed what was typed. Pipes do not.

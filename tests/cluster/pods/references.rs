@@ -46,16 +46,25 @@ fn variable<'a>(sent: &'a Value, name: &str) -> &'a Value {
         .unwrap_or(&Value::Null)
 }
 
-/// The content of a file of the volume that the pod calls `volume`.
+/// The content of a file of the volume that the pod calls `volume`: it is in that volume, or the shim is told to write it there.
 fn file(sent: &Value, volume: &str, file: &str) -> Vec<u8> {
+    let decode = |text_of: &Value| BASE64_STANDARD.decode(text(text_of)).unwrap();
     let volumes = sent["volumes"].as_array().unwrap();
-    let volume = volumes
-        .iter()
-        .find(|it| text(&it["name"]) == volume)
-        .unwrap_or(&Value::Null);
-    BASE64_STANDARD
-        .decode(text(&volume["secret"][file]))
-        .unwrap()
+    let named = |name: &str| volumes.iter().find(|it| text(&it["name"]) == name);
+    let own = named(volume).unwrap_or(&Value::Null);
+    if own["emptyDir"].is_null() {
+        return decode(&own["secret"][file]);
+    }
+    let mounts = &sent["initContainers"][0]["properties"]["volumeMounts"];
+    let mut mounts = mounts.as_array().unwrap().iter();
+    let orders = mounts.find(|it| it["mountPath"] == "/.vkc/spec").unwrap();
+    let beside = &named(text(&orders["name"])).unwrap()["secret"];
+    let spec: Value = serde_json::from_slice(&decode(&beside["spec.json"])).unwrap();
+    let mut filled = spec["volumes"].as_array().unwrap().iter();
+    let files = &filled.find(|it| it["name"] == volume).unwrap()["files"];
+    let mut files = files.as_array().unwrap().iter();
+    let found = files.find(|it| it["path"] == file).unwrap();
+    decode(&beside[text(&found["content"]["from"])])
 }
 
 #[test]
@@ -63,70 +72,84 @@ fn references_become_environment_and_files_and_secrets_stay_secret() {
     run(async {
         let operator = shared().await;
         let fixture = Fixture::start(&operator, "references", "Linux").await;
-        create_secret(&fixture).await;
-        create_config_map(&fixture).await;
-        let container = json!({
-            "envFrom": [{"configMapRef": {"name": "settings"}}],
-            "env": [
-                {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "password"}}},
-                {"name": "URL", "value": "db://$(PASSWORD)@$(MODE)"},
-                {"name": "COLOUR", "value": "blue"},
-                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-                {"name": "HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
-            ],
-            "volumeMounts": [
-                {"name": "login", "mountPath": "/login", "readOnly": true},
-                {"name": "everything", "mountPath": "/everything"},
-            ],
-        });
-        let volumes = json!([
-            {"name": "login", "secret": {"secretName": "login", "items": [{"key": "password", "path": "pass"}]}},
-            {"name": "everything", "projected": {"sources": [
-                {"configMap": {"name": "settings"}},
-                {"secret": {"name": "login", "items": [{"key": "user", "path": "user"}]}},
-                {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
-                {"serviceAccountToken": {"audience": "vault", "expirationSeconds": 600, "path": "token"}},
-            ]}},
-        ]);
-        create(&fixture, "all", &container, volumes).await;
-        let pod = fixture
-            .pod_until("all", "it runs", PATIENCE, is_running)
-            .await;
-        let sent = sent(&fixture, &pod);
-        let expected = json!({"name": "PASSWORD", "secureValue": HUSH});
-        assert_eq!(*variable(&sent, "PASSWORD"), expected);
-        let url = format!("db://{HUSH}@fast");
-        assert_eq!(
-            *variable(&sent, "URL"),
-            json!({"name": "URL", "secureValue": url})
-        );
-        assert_eq!(variable(&sent, "COLOUR")["value"], "blue");
-        assert_eq!(variable(&sent, "NODE")["value"], pod["spec"]["nodeName"]);
-        assert_eq!(variable(&sent, "HOST")["value"], pod["status"]["hostIP"]);
-        assert_eq!(file(&sent, "login", "pass"), HUSH.as_bytes());
-        assert_eq!(file(&sent, "everything", "user"), b"robot");
-        assert_eq!(file(&sent, "everything", "logo"), b"\xff\xfe");
-        // The scheduler's binding adds labels of the node.
-        let labels = pod["metadata"]["labels"].as_object().unwrap();
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        assert!(labels.contains(&"app=\"web\"".to_owned()));
-        assert_eq!(
-            file(&sent, "everything", "labels"),
-            labels.join("\n").as_bytes()
-        );
-        let token = String::from_utf8(file(&sent, "everything", "token")).unwrap();
-        assert_eq!(token.split('.').count(), 3);
-        // Where it stands in the open: nowhere but in the values that ACI keeps to itself.
-        assert_eq!(sent.to_string().matches(HUSH).count(), 2);
-        let shown = fixture.control.groups().into_iter();
-        let shown: String = shown.map(|group| group.to_string()).collect();
-        assert!(!shown.contains(HUSH) && !shown.contains(&BASE64_STANDARD.encode(HUSH)));
-        assert!(!json!(fixture.pods().await).to_string().contains(HUSH));
-        fixture.finish().await;
+        references_are_carried(fixture).await;
     });
+}
+
+#[test]
+fn references_become_files_without_the_shim_too() {
+    run(async {
+        let operator = shared().await;
+        let patch = json!({"shim": {"mode": "Never"}});
+        let fixture = Fixture::start_with(&operator, "plainreferences", "Linux", &patch).await;
+        references_are_carried(fixture).await;
+    });
+}
+
+async fn references_are_carried(fixture: Fixture) {
+    create_secret(&fixture).await;
+    create_config_map(&fixture).await;
+    let container = json!({
+        "envFrom": [{"configMapRef": {"name": "settings"}}],
+        "env": [
+            {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "password"}}},
+            {"name": "URL", "value": "db://$(PASSWORD)@$(MODE)"},
+            {"name": "COLOUR", "value": "blue"},
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": "HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+        ],
+        "volumeMounts": [
+            {"name": "login", "mountPath": "/login", "readOnly": true},
+            {"name": "everything", "mountPath": "/everything"},
+        ],
+    });
+    let volumes = json!([
+        {"name": "login", "secret": {"secretName": "login", "items": [{"key": "password", "path": "pass"}]}},
+        {"name": "everything", "projected": {"sources": [
+            {"configMap": {"name": "settings"}},
+            {"secret": {"name": "login", "items": [{"key": "user", "path": "user"}]}},
+            {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+            {"serviceAccountToken": {"audience": "vault", "expirationSeconds": 600, "path": "token"}},
+        ]}},
+    ]);
+    create(&fixture, "all", &container, volumes).await;
+    let pod = fixture
+        .pod_until("all", "it runs", PATIENCE, is_running)
+        .await;
+    let sent = sent(&fixture, &pod);
+    let expected = json!({"name": "PASSWORD", "secureValue": HUSH});
+    assert_eq!(*variable(&sent, "PASSWORD"), expected);
+    let url = format!("db://{HUSH}@fast");
+    assert_eq!(
+        *variable(&sent, "URL"),
+        json!({"name": "URL", "secureValue": url})
+    );
+    assert_eq!(variable(&sent, "COLOUR")["value"], "blue");
+    assert_eq!(variable(&sent, "NODE")["value"], pod["spec"]["nodeName"]);
+    assert_eq!(variable(&sent, "HOST")["value"], pod["status"]["hostIP"]);
+    assert_eq!(file(&sent, "login", "pass"), HUSH.as_bytes());
+    assert_eq!(file(&sent, "everything", "user"), b"robot");
+    assert_eq!(file(&sent, "everything", "logo"), b"\xff\xfe");
+    // The scheduler's binding adds labels of the node.
+    let labels = pod["metadata"]["labels"].as_object().unwrap();
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    assert!(labels.contains(&"app=\"web\"".to_owned()));
+    assert_eq!(
+        file(&sent, "everything", "labels"),
+        labels.join("\n").as_bytes()
+    );
+    let token = String::from_utf8(file(&sent, "everything", "token")).unwrap();
+    assert_eq!(token.split('.').count(), 3);
+    // Where it stands in the open: nowhere but in the values that ACI keeps to itself.
+    assert_eq!(sent.to_string().matches(HUSH).count(), 2);
+    let shown = fixture.control.groups().into_iter();
+    let shown: String = shown.map(|group| group.to_string()).collect();
+    assert!(!shown.contains(HUSH) && !shown.contains(&BASE64_STANDARD.encode(HUSH)));
+    assert!(!json!(fixture.pods().await).to_string().contains(HUSH));
+    fixture.finish().await;
 }
 
 #[test]

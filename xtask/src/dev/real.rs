@@ -86,6 +86,31 @@ spec:
           - {path: labels, fieldRef: {fieldPath: metadata.labels}}
 "#;
 
+/// A pod with a program that takes no SIGTERM and fails its probe, and with another one that goes on.
+const STUBBORN: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: walk-through-stubborn, namespace: default}
+spec:
+  terminationGracePeriodSeconds: 1
+  automountServiceAccountToken: false
+  nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
+  tolerations:
+  - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
+  securityContext: {runAsUser: 1000}
+  hostAliases:
+  - {ip: 10.0.0.5, hostnames: [db]}
+  containers:
+  - name: stubborn
+    image: mcr.microsoft.com/cbl-mariner/busybox:2.0
+    command: [sh, -c, "trap '' TERM; while :; do sleep 1; done"]
+    ports: [{containerPort: 8081}]
+    startupProbe: {tcpSocket: {port: 8081}, periodSeconds: 1, failureThreshold: 1}
+  - name: steady
+    image: mcr.microsoft.com/cbl-mariner/busybox:2.0
+    command: [sh, -c, "sleep 1000"]
+"#;
+
 impl Session {
     /// Log, exec, port-forward, a Job that ends, a delete that ends a process.
     pub(super) async fn see_processes(&mut self) -> Result<()> {
@@ -134,7 +159,8 @@ impl Session {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.say("a pod was deleted, and its process has ended");
-        self.see_changes().await
+        self.see_changes().await?;
+        self.see_a_kill().await
     }
 
     /// A changed label and a changed `ConfigMap` reach the files of a pod that runs.
@@ -163,6 +189,19 @@ impl Session {
         ));
         let delete = ["delete", &ready, "configmap/walk-through"];
         self.kubectl(&delete).await.map(drop)
+    }
+
+    /// A container that ignores SIGTERM is killed and starts again, and its neighbour goes on.
+    pub(super) async fn see_a_kill(&mut self) -> Result<()> {
+        const POD: &str = "pod/walk-through-stubborn";
+        self.apply(STUBBORN).await?;
+        let last = r#"-o=jsonpath={.status.containerStatuses[?(@.name=="stubborn")].lastState.terminated.exitCode}"#;
+        self.until_says(&["get", POD, last], "137").await?;
+        let steady =
+            r#"-o=jsonpath=restarts:{.status.containerStatuses[?(@.name=="steady")].restartCount}"#;
+        self.until_says(&["get", POD, steady], "restarts:0").await?;
+        self.say("a container that ignored SIGTERM was killed and starts again; the other one of its pod goes on");
+        self.kubectl(&["delete", POD]).await.map(drop)
     }
 
     /// Asks until the answer holds a text.

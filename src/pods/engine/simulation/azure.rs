@@ -222,6 +222,21 @@ impl World {
                 }
                 Input::Signalled(key.clone(), unreached)
             }
+            Operation::Kill(names) => {
+                // Where the shim is its program's end is the container's.
+                let has_shim = self.started.is_multiple_of(2);
+                if happens && has_shim && self.groups.contains_key(&uid) {
+                    let restarts = self.restarted.get(&uid).map_or(0, |(_, count)| *count);
+                    self.restarted.insert(uid, (self.now, restarts + 1));
+                }
+                let fails = luck.is_some() || !has_shim;
+                let unreached = if fails {
+                    Unreached::all(names, "no shim")
+                } else {
+                    Vec::new()
+                };
+                Input::Killed(key.clone(), unreached)
+            }
             Operation::ExchangeImage => Input::ImageExchanged(key.clone(), Ok(None)),
             Operation::RestartGroup => {
                 if happens && self.groups.contains_key(&uid) {

@@ -133,10 +133,18 @@ fn of_several_hooks_that_fail_each_is_told_and_its_container_ended() {
     );
     // One takes no signal; the other one is waited for all the same.
     let unreached = Unreached::all(&["web".to_owned()], "no shell");
-    let effects = world.step(Input::Signalled(key("a"), unreached));
+    let effects = world.step(Input::Signalled(key("a"), unreached.clone()));
+    let kill = |name: &str| Operation::Kill(vec![name.to_owned()]);
+    assert_eq!(only_operation(&effects), kill("web"));
+    assert_eq!(world.begin("a"), kill("web"));
+    let effects = world.step(Input::Killed(key("a"), unreached));
     assert_eq!(events(&effects), ["FailedKillPod"]);
     assert_eq!(only_operation(&effects), Operation::GetGroup);
     let effects = world.after(30).step(both_run());
+    assert_eq!(only_operation(&effects), kill("other"));
+    assert_eq!(world.begin("a"), kill("other"));
+    let unreached = Unreached::all(&["other".to_owned()], "no shim");
+    let effects = world.step(Input::Killed(key("a"), unreached));
     assert_eq!(events(&effects), ["FailedKillPod"], "it ignored SIGTERM");
 }
 

@@ -218,6 +218,52 @@ fn a_container_that_fails_its_probe_gets_sigterm_and_is_counted_as_restarted() {
     assert_eq!(world.engine.records[&key("a")].condemned, []);
 }
 
+fn kill() -> Operation {
+    Operation::Kill(vec!["web".to_owned()])
+}
+
+/// The containers have no shim.
+fn not_killed() -> Input {
+    Input::Killed(key("a"), Unreached::all(&["web".to_owned()], "no shim"))
+}
+
+#[test]
+fn one_that_ignores_the_signal_is_killed_where_the_shim_can() {
+    let (mut world, effects) = world(&["liveness"]);
+    world.step(failed(&id(&effects)));
+    assert_eq!(world.begin("a"), signal());
+    world.step(Input::Signalled(key("a"), Vec::new()));
+    let effects = world.after(20).step(seen(0, 0, "Private"));
+    assert_eq!(only_operation(&effects), kill());
+    assert_eq!(world.begin("a"), kill());
+    let effects = world.step(Input::Killed(key("a"), Vec::new()));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.after(2).step(seen(22, 1, "Private"));
+    let (status, _) = written(&effects).unwrap();
+    let restarts = status.container_statuses.as_ref().unwrap()[0].restart_count;
+    assert_eq!(restarts, 1);
+    assert_eq!(world.engine.records[&key("a")].condemned, []);
+}
+
+#[test]
+fn one_that_was_killed_and_does_not_end_is_told() {
+    let (mut world, effects) = world(&["liveness"]);
+    world.step(failed(&id(&effects)));
+    world.begin("a");
+    world.step(Input::Signalled(key("a"), Vec::new()));
+    world.after(20).step(seen(0, 0, "Private"));
+    world.begin("a");
+    world.step(Input::Killed(key("a"), Vec::new()));
+    let effects = world.after(61).step(seen(0, 0, "Private"));
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::Emit(event) => Some((&*event.reason, &*event.message)),
+        _ => None,
+    });
+    let (reason, message) = told.unwrap();
+    assert_eq!(reason, "FailedKillPod");
+    assert!(message.contains("does not show its end"), "{message}");
+}
+
 #[test]
 fn one_that_ignores_the_signal_is_restarted_with_its_group_after_the_grace_period() {
     for unreached in [Vec::new(), Unreached::all(&["web".to_owned()], "no shell")] {
@@ -230,6 +276,9 @@ fn one_that_ignores_the_signal_is_restarted_with_its_group_after_the_grace_perio
             world.after(19).step(seen(0, 0, "Private"));
             effects = world.after(1).step(seen(0, 0, "Private"));
         }
+        assert_eq!(only_operation(&effects), kill());
+        assert_eq!(world.begin("a"), kill());
+        let effects = world.step(not_killed());
         assert_eq!(only_operation(&effects), Operation::RestartGroup);
         assert_eq!(world.begin("a"), Operation::RestartGroup);
         let busy = failure(FailureKind::Transitioning);
@@ -264,6 +313,9 @@ fn of_several_containers_none_is_restarted_by_itself_and_that_is_said() {
     assert_eq!(world.begin("a"), signal());
     world.step(Input::Signalled(key("a"), Vec::new()));
     let effects = world.after(30).step(seen(0, 0, "Private"));
+    assert_eq!(only_operation(&effects), kill());
+    assert_eq!(world.begin("a"), kill());
+    let effects = world.step(not_killed());
     let told = effects.iter().find_map(|effect| match effect {
         Effect::Emit(event) => Some(&*event.reason),
         _ => None,

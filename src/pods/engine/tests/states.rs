@@ -218,7 +218,7 @@ proptest! {
             Operation::DeletePod => {
                 prop_assert!(matches!(record.stage, Stage::Gone) && !record.is_unwritten());
             }
-            Operation::SendSignal(_) | Operation::RestartGroup if matches!(record.stage, Stage::Running { .. }) => {
+            Operation::SendSignal(_) | Operation::Kill(_) | Operation::RestartGroup if matches!(record.stage, Stage::Running { .. }) => {
                 prop_assert!(!record.condemned.is_empty() && !deleting, "{:?}", record);
             }
             Operation::ExchangeImage => {
@@ -229,7 +229,7 @@ proptest! {
                 let runs = matches!(record.stage, Stage::Running { .. });
                 prop_assert!(runs && !record.is_unwritten(), "{:?}", record);
             }
-            Operation::RestartGroup => return Err(TestCaseError::fail(format!("it does not run: {record:?}"))),
+            Operation::Kill(_) | Operation::RestartGroup => return Err(TestCaseError::fail(format!("it does not run: {record:?}"))),
             Operation::RunPreStop(_) | Operation::SendSignal(_) if matches!(record.stage, Stage::Finished(_)) => {
                 prop_assert!(!record.is_unwritten(), "its end is not on record: {:?}", record);
             }
