@@ -93,7 +93,9 @@ async fn state(State(shared): Emulated) -> Json<Value> {
             .map(|group| json!({"name": group.name, "location": group.location}));
         (groups.collect(), world.provider_state(now).to_owned())
     };
+    let network = shared.runner.as_ref().map(|runner| runner.network());
     Json(json!({
+        "network": network,
         "url": shared.url, "tenantId": shared.config.tenant_id, "clientId": shared.config.client_id,
         "subscriptionId": shared.config.subscription_id, "regions": shared.config.regions, "providerState": provider,
         "resourceGroups": resource_groups, "settings": control.settings(), "faults": control.faults(), "counts": control.counts(),

@@ -13,6 +13,7 @@ const STOPPED_LINES: usize = 1000;
 /// Lines of one run of a container.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
+    /// Each with its newline, if it has one.
     lines: Vec<(Time, String)>,
     bytes: usize,
     /// Lines forgotten at the front.
@@ -27,10 +28,17 @@ impl Log {
         log
     }
 
-    /// Appends text, line by line.
+    /// Appends lines, the last of which ends as the others do.
     pub(crate) fn append(&mut self, at: Time, text: &str) {
         for line in text.lines() {
-            self.bytes += line.len() + 1;
+            self.write(at, &format!("{line}\n"));
+        }
+    }
+
+    /// Appends what a program has written: its last line may have no end.
+    pub(crate) fn write(&mut self, at: Time, text: &str) {
+        for line in text.split_inclusive('\n') {
+            self.bytes += line.len();
             self.lines.push((at, line.to_owned()));
         }
         if self.bytes > 2 * RUNNING_BYTES {
@@ -46,14 +54,14 @@ impl Log {
             .iter()
             .rev()
             .take_while(|(_, line)| {
-                kept += line.len() + 1;
+                kept += line.len();
                 kept <= RUNNING_BYTES
             })
             .count();
         let drop = self.lines.len() - keep;
         self.dropped += drop;
         self.lines.drain(..drop);
-        self.bytes = self.lines.iter().map(|(_, line)| line.len() + 1).sum();
+        self.bytes = self.lines.iter().map(|(_, line)| line.len()).sum();
     }
 
     /// Lines after the first `seen` ones, and how many there are in all. A log with fewer lines is
@@ -69,7 +77,7 @@ impl Log {
             self.lines
                 .iter()
                 .skip(skip)
-                .flat_map(|(_, line)| [line, "\n"])
+                .map(|(_, line)| line.as_str())
                 .collect(),
             total,
         )
@@ -90,12 +98,9 @@ impl Log {
         let mut bytes = 0;
         for (at, line) in self.lines.iter().rev().take(wanted) {
             let line = if timestamps {
-                format!(
-                    "{} {line}\n",
-                    at.to_rfc3339_opts(SecondsFormat::Nanos, true)
-                )
+                format!("{} {line}", at.to_rfc3339_opts(SecondsFormat::Nanos, true))
             } else {
-                format!("{line}\n")
+                line.clone()
             };
             bytes += line.len();
             if bytes > max_bytes {
@@ -133,6 +138,14 @@ mod tests {
             log.content(Some(1), true, false),
             "2026-01-02T03:04:05.678000000Z 2\n"
         );
+    }
+
+    #[test]
+    fn a_line_may_have_no_end() {
+        let mut log = log(1, 1);
+        log.write("2026-01-02T03:04:05Z".parse().unwrap(), "a\nb");
+        assert_eq!(log.content(None, false, true), "0\na\nb");
+        assert_eq!(log.after(1), ("a\nb".to_owned(), 3));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use std::{
     },
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -157,6 +157,11 @@ impl Runner {
                 false
             }
         }
+    }
+
+    /// Where this machine is in the network of the groups.
+    pub(crate) fn network(&self) -> Value {
+        json!({"bridge": network::bridge(&self.tag), "address": self.network.host()})
     }
 
     /// Images of the emulator's own registry, whose port is not known before, are found under the host `localhost`.

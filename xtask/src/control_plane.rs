@@ -4,6 +4,7 @@
 //! `Node,RBAC` authorization and `NodeRestriction`; [`shared`] is one plane for a whole test binary.
 
 mod assets;
+mod cache;
 mod flags;
 mod go;
 mod health;
@@ -11,6 +12,7 @@ pub mod kubeconfig;
 mod kubectl;
 mod pki;
 mod plane;
+mod suite;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -19,7 +21,9 @@ use anyhow::{Context as _, Result, anyhow};
 
 pub use assets::{Assets, Flux, KUBERNETES_VERSION, Linters, cache_root, stderr_progress};
 pub use kubectl::{Output, run as run_kubectl};
+pub use pki::API_SERVICE_IP;
 pub use plane::ControlPlane;
+pub use suite::Suite;
 
 /// What may differ from one control plane to another.
 #[derive(Debug, Clone, Default)]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod conformance;
 mod crds;
 mod dev;
 mod image;
@@ -27,6 +28,8 @@ enum Task {
     Bench(bench::Args),
     /// Let everything go wrong at once, from a seed, and check that all is well in the end
     Chaos(chaos::Args),
+    /// Run Kubernetes' conformance suite against a virtual node whose pods really run
+    Conformance(conformance::Args),
     /// Build (once, cached) the control plane's programs and print their directory
     ControlPlane(plane::Args),
     /// Write the generated CRD files, or check them
@@ -57,6 +60,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.task {
         Task::Bench(args) => bench::run(args).await,
         Task::Chaos(args) => chaos::run(args).await,
+        Task::Conformance(args) => conformance::run(args).await,
         Task::ControlPlane(args) => plane::run(args).await,
         Task::Crds(args) => crds::run(&args),
         Task::Dev(args) => dev::run(args).await,

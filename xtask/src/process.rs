@@ -178,15 +178,22 @@ impl Process {
     /// # Errors
     /// The signal could not be sent, for one because the child has ended.
     pub fn signal(&self, signal: &str) -> Result<()> {
+        self.send(signal, &self.id().to_string())
+    }
+
+    /// Sends a signal to the child and to what it has started.
+    ///
+    /// # Errors
+    /// As [`Process::signal`].
+    pub fn signal_all(&self, signal: &str) -> Result<()> {
+        // The child leads a process group.
+        self.send(signal, &format!("-{}", self.id()))
+    }
+
+    fn send(&self, signal: &str, to: &str) -> Result<()> {
         // The shell's own `kill`: there is no safe call for it in the standard library.
         let status = Command::new("sh")
-            .args([
-                "-c",
-                r#"kill -s "$1" "$2""#,
-                "kill",
-                signal,
-                &self.id().to_string(),
-            ])
+            .args(["-c", r#"kill -s "$1" -- "$2""#, "kill", signal, to])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .status()

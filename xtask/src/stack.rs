@@ -345,8 +345,6 @@ impl Operator {
             .args([
                 "--namespace",
                 namespace,
-                "--node-ip",
-                "127.0.0.1",
                 "--metrics-addr",
                 &metrics,
                 "--metrics-plain-http",
@@ -360,6 +358,9 @@ impl Operator {
             .args(args)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .env_remove("KUBECONFIG");
+        if !args.contains(&"--node-ip") {
+            command.args(["--node-ip", "127.0.0.1"]);
+        }
         without_proxy(&mut command);
         let process = Process::spawn("vkc", command, dir)?;
         let metrics = format!("http://{metrics}");

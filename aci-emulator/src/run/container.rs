@@ -19,7 +19,7 @@ use super::{
     image::ImageConfig,
     layers, mounts,
     plan::ContainerPlan,
-    probes::{self, Target},
+    probes::{self, Shown, Target},
     spec::{self, Bind, Place},
     states::{self, End, NOT_STARTED},
     tools::ToolError,
@@ -246,11 +246,17 @@ impl Container {
             ip: group.ip,
         };
         let tell = |kind: &'static str| {
-            move |why: String| {
-                let message = format!("{kind} probe failed: {why}");
+            move |shown: &Shown| {
+                let (event, message) = match shown {
+                    Shown::Good => return,
+                    Shown::Warning(what) => {
+                        ("ProbeWarning", format!("{kind} probe warning: {what}"))
+                    }
+                    Shown::Bad(why) => ("Unhealthy", format!("{kind} probe failed: {why}")),
+                };
                 let message: String = message.chars().take(1024).collect();
                 group.update(self.which, |life, now| {
-                    life.real.note("Unhealthy", message, now);
+                    life.real.note(event, message, now);
                 });
             }
         };
@@ -337,7 +343,7 @@ async fn pump(group: Context, which: Which, mut from: impl AsyncRead + Unpin) {
             _ => lines.rest(),
         };
         if !text.is_empty() {
-            group.update(which, |life, now| life.log.append(now, &text));
+            group.update(which, |life, now| life.log.write(now, &text));
         }
         if lines.ended {
             return;

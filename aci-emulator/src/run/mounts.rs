@@ -3,6 +3,7 @@
 use std::{
     ffi::CString,
     fs, io,
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
@@ -18,19 +19,17 @@ pub(super) fn overlay(below: &Path, folder: &Path) -> io::Result<PathBuf> {
     // The root of the file system has the mode and the owner of the image's.
     let about = fs::metadata(below)?;
     fs::set_permissions(&upper, about.permissions())?;
-    for path in [below, folder] {
-        if path.to_string_lossy().contains([':', ',', '\\', '"']) {
-            return Err(io::Error::other(format!(
-                "{}: the path of an overlay cannot have a colon, a comma, a quotation mark or a backslash",
-                path.display()
-            )));
-        }
-    }
+    // By what is open: in a path a colon, a comma or a backslash would mean something, and tags of images have colons.
+    let (below, upper, work) = (
+        fs::File::open(below)?,
+        fs::File::open(&upper)?,
+        fs::File::open(&work)?,
+    );
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        below.display(),
-        upper.display(),
-        work.display()
+        path_of(&below),
+        path_of(&upper),
+        path_of(&work)
     );
     let options = CString::new(options)?;
     mount(
@@ -41,6 +40,11 @@ pub(super) fn overlay(below: &Path, folder: &Path) -> io::Result<PathBuf> {
         Some(options.as_c_str()),
     )?;
     Ok(root)
+}
+
+/// A path of a folder that is open in this process.
+fn path_of(open: &fs::File) -> String {
+    format!("/proc/self/fd/{}", open.as_raw_fd())
 }
 
 /// A file system in memory, so that no secret gets to a disk.

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -20,6 +20,11 @@ use super::{
     plan::{Handler, Probe},
     tools::Tools,
 };
+
+/// Redirects that are followed.
+const REDIRECTS: usize = 10;
+/// What is read of an answer's body.
+const LONGEST_BODY: usize = 10 * 1024;
 
 /// Consecutive results of a probe. Pure.
 #[derive(Debug, Default)]
@@ -50,18 +55,28 @@ pub(super) struct Target<'a> {
     pub(super) ip: Ipv4Addr,
 }
 
-/// Probes until the probe has failed for good. Each failure is told to `tell`.
-pub(super) async fn until_failed(probe: &Probe, target: &Target<'_>, mut tell: impl FnMut(String)) {
+/// What one probe has shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Good,
+    /// As good, with something to tell.
+    Warning(String),
+    /// What a kubelet says.
+    Bad(String),
+}
+
+/// Probes until the probe has failed for good. What is not just good is told to `tell`.
+pub(super) async fn until_failed(probe: &Probe, target: &Target<'_>, mut tell: impl FnMut(&Shown)) {
     tokio::time::sleep(Duration::from_secs(probe.delay)).await;
     let mut tally = Tally::default();
     let mut clock = tokio::time::interval(Duration::from_secs(probe.period));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         clock.tick().await;
-        let result = once(probe, target).await;
-        let good = result.is_ok();
-        if let Err(why) = result {
-            tell(why);
+        let shown = once(probe, target).await.unwrap_or_else(Shown::Bad);
+        let good = !matches!(shown, Shown::Bad(_));
+        if shown != Shown::Good {
+            tell(&shown);
         }
         if tally.count(probe, good) == Some(false) {
             return;
@@ -69,8 +84,8 @@ pub(super) async fn until_failed(probe: &Probe, target: &Target<'_>, mut tell: i
     }
 }
 
-/// One probe; the error is what a kubelet says.
-async fn once(probe: &Probe, target: &Target<'_>) -> Result<(), String> {
+/// One probe.
+async fn once(probe: &Probe, target: &Target<'_>) -> Result<Shown, String> {
     let patience = Duration::from_secs(probe.timeout);
     match &probe.handler {
         Handler::Exec(command) => {
@@ -80,7 +95,7 @@ async fn once(probe: &Probe, target: &Target<'_>) -> Result<(), String> {
                 .await
                 .map_err(|error| error.to_string())?;
             if said.status.success() {
-                Ok(())
+                Ok(Shown::Good)
             } else {
                 Err(said.text.trim().to_owned())
             }
@@ -91,17 +106,66 @@ async fn once(probe: &Probe, target: &Target<'_>) -> Result<(), String> {
             https,
             headers,
         } => {
-            let ask = http(target.ip, *port, path, *https, headers);
-            let status = tokio::time::timeout(patience, ask)
+            let ask = follow(target.ip, *port, path, *https, headers);
+            let answer = tokio::time::timeout(patience, ask)
                 .await
                 .map_err(|_| format!("no answer in {} s", probe.timeout))??;
-            if (200..400).contains(&status) {
-                Ok(())
-            } else {
-                Err(format!("HTTP probe failed with statuscode: {status}"))
-            }
+            Ok(shown(&answer))
         }
     }
+}
+
+/// What an answer shows.
+fn shown(answer: &Answer) -> Shown {
+    match answer.status {
+        300..400 if answer.location.is_some() => Shown::Warning(format!(
+            "Probe terminated redirects, Response body: {}",
+            answer.body
+        )),
+        200..400 => Shown::Good,
+        status => Shown::Bad(format!("HTTP probe failed with statuscode: {status}")),
+    }
+}
+
+/// An answer as far as a probe looks at it.
+struct Answer {
+    status: u16,
+    location: Option<String>,
+    body: String,
+}
+
+/// Asks, and goes where redirects lead as long as that is the same host.
+async fn follow(
+    ip: Ipv4Addr,
+    port: u16,
+    path: &str,
+    https: bool,
+    headers: &[(String, String)],
+) -> Result<Answer, String> {
+    let mut at = (port, path.to_owned(), https);
+    for _ in 0..REDIRECTS {
+        let answer = http(ip, at.0, &at.1, at.2, headers).await?;
+        let next = answer.location.as_deref().and_then(|to| local(to, ip, &at));
+        match next {
+            Some(next) if (300..400).contains(&answer.status) => at = next,
+            _ => return Ok(answer),
+        }
+    }
+    Err(format!("stopped after {REDIRECTS} redirects"))
+}
+
+/// Port, path and scheme that a redirect from `at` leads to, when its host is the same.
+fn local(to: &str, ip: Ipv4Addr, at: &(u16, String, bool)) -> Option<(u16, String, bool)> {
+    let to: http::Uri = to.parse().ok()?;
+    let path = to
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str);
+    let Some(host) = to.host() else {
+        return Some((at.0, path.to_owned(), at.2));
+    };
+    let https = to.scheme_str() == Some("https");
+    let port = to.port_u16().unwrap_or(if https { 443 } else { 80 });
+    (host == ip.to_string()).then(|| (port, path.to_owned(), https))
 }
 
 async fn http(
@@ -110,7 +174,7 @@ async fn http(
     path: &str,
     https: bool,
     headers: &[(String, String)],
-) -> Result<u16, String> {
+) -> Result<Answer, String> {
     let path = if path.starts_with('/') {
         path.to_owned()
     } else {
@@ -145,16 +209,43 @@ async fn http(
 async fn ask(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
-) -> Result<u16, String> {
+) -> Result<Answer, String> {
     let said = |error: hyper::Error| error.to_string();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(said)?;
+    let answer = async {
+        let answer = sender.send_request(request).await.map_err(said)?;
+        let location = answer.headers().get(http::header::LOCATION);
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            location: location.and_then(|to| to.to_str().ok()).map(str::to_owned),
+            body: beginning(answer.into_body()).await,
+        })
+    };
     tokio::pin!(connection);
+    tokio::pin!(answer);
     tokio::select! {
-        answer = sender.send_request(request) => answer.map(|answer| answer.status().as_u16()).map_err(said),
-        ended = &mut connection => Err(ended.err().map_or_else(|| "the connection was closed".to_owned(), said)),
+        answer = &mut answer => answer,
+        ended = &mut connection => match ended {
+            // What has come is still read.
+            Ok(()) => answer.await,
+            Err(error) => Err(said(error)),
+        },
     }
+}
+
+/// The first bytes of a body, as a kubelet reads them.
+async fn beginning(mut body: hyper::body::Incoming) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < LONGEST_BODY {
+        match body.frame().await {
+            Some(Ok(frame)) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |it| it)),
+            _ => break,
+        }
+    }
+    bytes.truncate(LONGEST_BODY);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Probes trust every certificate, as a kubelet's do.
@@ -212,6 +303,17 @@ impl ServerCertVerifier for Anybody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redirects_lead_within_the_host() {
+        let ip = Ipv4Addr::new(10, 0, 0, 7);
+        let lead = |to: &str| local(to, ip, &(8080, "/a".to_owned(), true));
+        let to = |port, path: &str, https| Some((port, path.to_owned(), https));
+        assert_eq!(lead("/b?c=d"), to(8080, "/b?c=d", true));
+        assert_eq!(lead("http://10.0.0.7:81/b"), to(81, "/b", false));
+        assert_eq!(lead("https://10.0.0.7"), to(443, "/", true));
+        assert_eq!(lead("http://10.0.0.8/b"), None);
+    }
 
     #[test]
     fn a_probe_says_something_after_its_thresholds() {

@@ -84,6 +84,26 @@ async fn subnets_are_shown_and_admit_who_may_be_there() {
 }
 
 #[tokio::test]
+async fn in_a_subnet_a_group_has_an_address_that_it_does_not_ask_for() {
+    let test = Test::start().await;
+    test.control.add_resource_group("net", "eastus");
+    let id = test
+        .control
+        .set_subnet(Subnet::new("net", "v", "aci", "eastus"));
+    let mut body = small();
+    let properties = body["properties"].as_object_mut().unwrap();
+    properties.remove("ipAddress");
+    let group = test.running("outside", &body).await;
+    assert_eq!(group["properties"]["ipAddress"], json!(null));
+    body["properties"]["subnetIds"] = json!([{"id": id}]);
+    let group = test.running("inside", &body).await;
+    let address = &group["properties"]["ipAddress"];
+    assert_eq!(address["type"], "Private");
+    assert!(address["ip"].is_string(), "{address}");
+    test.emulator.stop().await;
+}
+
+#[tokio::test]
 async fn denied_actions_are_named() {
     let test = Test::start().await;
     let write = "Microsoft.ContainerInstance/containerGroups/write";

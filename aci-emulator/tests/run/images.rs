@@ -147,6 +147,22 @@ async fn an_image_that_is_not_what_it_says() {
 }
 
 #[tokio::test]
+async fn a_folder_may_have_the_tag_in_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = images(folder.path());
+    fs::rename(images.join("busybox"), images.join("busybox:1,2")).unwrap();
+    let place = Place::of(folder).await;
+    let body = with(
+        "echo it runs",
+        "Never",
+        json!({"image": "example.test/busybox:1,2"}),
+    );
+    place.ended("g", &body).await;
+    assert_eq!(place.log("g", "c").await, "it runs\n");
+    place.stop().await;
+}
+
+#[tokio::test]
 async fn a_program_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     images(folder.path());

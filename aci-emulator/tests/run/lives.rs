@@ -194,3 +194,42 @@ async fn probes_condemn_and_tell() {
     assert_eq!(group["properties"]["instanceView"]["state"], "Failed");
     place.stop().await;
 }
+
+#[tokio::test]
+async fn redirects_of_probes_lead_on_within_the_group() {
+    let place = Place::start().await;
+    let web = r#"mkdir -p /var/www/cgi-bin
+cat >/var/www/cgi-bin/to <<'END'
+#!/bin/sh
+printf 'HTTP/1.0 302 Found\r\nLocation: %s\r\n\r\nfound' "$QUERY_STRING"
+END
+chmod +x /var/www/cgi-bin/to; httpd -p 80 -h /var/www
+trap 'exit 9' TERM; while :; do sleep 0.1; done"#;
+    let probed = |to: &str| {
+        let get = json!({"path": format!("/cgi-bin/to?{to}"), "port": 80});
+        with(
+            web,
+            "Never",
+            json!({"livenessProbe": {"httpGet": get, "initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 1}}),
+        )
+    };
+    place.put("away", &probed("http://192.0.2.1/")).await;
+    let warning = "Liveness probe warning: Probe terminated redirects, Response body: found";
+    let warned = |group: &Value| {
+        let has = |(event, text): &(String, String)| event == "ProbeWarning" && text == warning;
+        events(group).iter().any(has)
+    };
+    place.until("away", warned).await;
+    // What it leads to is not there.
+    let group = place.ended("here", &probed("/missing")).await;
+    assert_eq!(view(&group)["currentState"]["exitCode"], 9);
+    place.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_ends_as_the_program_has_ended_it() {
+    let place = Place::start().await;
+    place.ended("g", &one("printf 'one\\ntwo'", "Never")).await;
+    assert_eq!(place.log("g", "c").await, "one\ntwo");
+    place.stop().await;
+}

@@ -201,14 +201,18 @@ impl Record {
             return false;
         }
         let facts = &pod.facts;
-        let sidecars_turn = has_ended(facts, group) || only_sidecars_run(facts, group);
+        let sidecars_turn =
+            has_ended(facts, group) || only_sidecars_run(facts, group) || facts.is_sidecars_turn();
         if removal.running().is_empty() || sidecars_turn && sidecars_have_ended(facts, group) {
             self.set_ending(Ending::Over);
             return false;
         }
         let waits = match (removal.ending, facts.deletion) {
             (Ending::Poll, Some(deletion)) => deletion.at,
-            (Ending::Drain(_), _) if sidecars_turn && !facts.is_sidecars_turn() => {
+            (Ending::Drain(until), _)
+                if sidecars_turn && !facts.is_sidecars_turn()
+                    || until <= now.wall && sidecars_wait(facts, removal) =>
+            {
                 self.begin_with_sidecars(now, effects);
                 return true;
             }
@@ -274,6 +278,15 @@ fn in_turn(facts: &PodFacts, removal: &Removal) -> Vec<String> {
     names
 }
 
+/// Whether sidecars run that have not been told to end.
+fn sidecars_wait(facts: &PodFacts, removal: &Removal) -> bool {
+    let running = removal.running();
+    !facts.is_sidecars_turn()
+        && running
+            .iter()
+            .any(|name| facts.sidecars().any(|it| it == name))
+}
+
 /// The next step to the end of the pod; `None` when its group is to be deleted now.
 pub(super) fn step(record: &Record, removal: &Removal, now: Now) -> Option<Next> {
     if removal.why != Why::PodDeleted || removal.accepted {
@@ -291,7 +304,9 @@ pub(super) fn step(record: &Record, removal: &Removal, now: Now) -> Option<Next>
         Ending::Drain(until) => {
             let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();
             if left.is_zero() {
-                return None;
+                // Nobody else could be told; the sidecars can be, before all are killed with the group.
+                return sidecars_wait(facts, removal)
+                    .then(|| poll(record, Priority::Transition, Duration::ZERO));
             }
             let next = poll(
                 record,

@@ -349,6 +349,15 @@ impl<'a> Review<'a> {
         self.push(reason, path, message);
     }
 
+    /// Refuses a field that is there as its row says, with a kubelet's reason.
+    pub(super) fn refuse_row(&mut self, reason: &'static str, row: &'static str, place: &[usize]) {
+        if let Some(Verdict::Refused(why)) = verdict(row, self.os) {
+            self.refuse_as(reason, path(row, place), why.to_owned());
+        } else {
+            self.field(row, true, place);
+        }
+    }
+
     /// `path` in the list of containers that is looked at.
     fn place(&self, path: String) -> String {
         match path.strip_prefix("spec.containers[") {

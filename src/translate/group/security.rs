@@ -135,10 +135,10 @@ pub(super) fn container(
     let not_root = context.run_as_non_root.or(inherited) == Some(true);
     if not_root && user == Some(0) && own {
         let row = "spec.containers[].securityContext.runAsNonRoot: true with runAsUser 0";
-        review.field(row, true, &[index]);
+        review.refuse_row(CONFIG_ERROR, row, &[index]);
     } else if not_root && user == Some(0) {
         let row = "spec.securityContext.runAsNonRoot: true with runAsUser 0";
-        review.field(row, true, &[]);
+        review.refuse_row(CONFIG_ERROR, row, &[]);
     }
     // ACI does not look whether the image's user is root, and a tag may move before ACI pulls it: what was looked at is said.
     let by_image = if not_root && user.is_none() {

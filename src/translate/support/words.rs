@@ -38,8 +38,9 @@ pub(super) const SE_LINUX: Verdict =
 pub(super) const WIN_SECURITY: Verdict =
     Refused("ACI has no security context for Windows containers; remove it");
 pub(super) const WIN_OPTIONS: Verdict = Refused("ACI has no such options; remove it");
-pub(super) const ROOT: Verdict =
-    Refused("the two contradict each other; set runAsUser to the number of another user");
+pub(super) const ROOT: Verdict = Refused(
+    "container's runAsUser breaks non-root policy: set runAsUser to the number of another user",
+);
 pub(super) const IMAGE_ROOT: Verdict = Refused(
     "until the image has another user: it is read from the registry, and has to be a number other than 0, as for a kubelet; \
      or set runAsUser to the number of a user that is not root",

@@ -6,22 +6,22 @@
 //! so neither a Ctrl-C nor a second process leaves half a cache.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::go::{self, BUILD_DEADLINE, REPORT_EVERY};
+use super::cache;
+use super::go;
 
 /// The Kubernetes release that is built, as its API server reports it.
 pub const KUBERNETES_VERSION: &str = "v1.36.3";
 
 /// A set of pinned programs that share a module graph.
-struct Module {
+pub(super) struct Module {
     name: &'static str,
-    go_mod: &'static str,
-    go_sum: &'static str,
+    pub(super) go_mod: &'static str,
+    pub(super) go_sum: &'static str,
     /// Program name, and the package that is its `main`.
     programs: &'static [(&'static str, &'static str)],
     /// Folders of Go modules that are kept beside the programs: module, folder.
@@ -35,7 +35,7 @@ const ETCD: Module = Module {
     programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
     folders: &[],
 };
-const KUBERNETES: Module = Module {
+pub(super) const KUBERNETES: Module = Module {
     name: "kubernetes",
     go_mod: include_str!("../../control-plane/kubernetes/go.mod"),
     go_sum: include_str!("../../control-plane/kubernetes/go.sum"),
@@ -305,18 +305,14 @@ fn version_key(modules: &[Module], version: &str, link_flags: &str) -> String {
             text.push_str(package);
         }
     }
-    // FNV-1a: the key has to tell apart the few versions of these files, not withstand an attacker.
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{version}-{hash:016x}")
+    cache::key(version, &text)
 }
 
 /// Leaves out symbols and debug information.
-const STRIPPED: &str = "-s -w";
+pub(super) const STRIPPED: &str = "-s -w";
 
 /// Stamps the release, which otherwise comes from Kubernetes' own build scripts.
-fn kubernetes_flags() -> String {
+pub(super) fn kubernetes_flags() -> String {
     let mut flags = String::from(STRIPPED);
     let numbers = KUBERNETES_VERSION.trim_start_matches('v');
     let mut parts = numbers.split('.');
@@ -355,52 +351,28 @@ fn cached_programs(
     mut progress: impl FnMut(&str),
 ) -> Result<PathBuf> {
     let key = version_key(modules, version, link_flags);
-    let home = base.join(&key);
-    let bin = home.join("bin");
-    // The directory appears by one rename, after the last program: if it exists it is complete.
-    if bin.is_dir() {
-        return Ok(bin);
-    }
-    fs::create_dir_all(base).with_context(|| format!("cannot make {}", base.display()))?;
-    let _lock = lock(&base.join(format!("{key}.lock")), &mut progress)?;
-    if bin.is_dir() {
-        return Ok(bin);
-    }
-
-    let work = base.join(format!("{key}.building"));
-    if work.exists() {
-        // Left by a build that was cut off; the lock says that nobody is at it now.
-        fs::remove_dir_all(&work).with_context(|| format!("cannot clear {}", work.display()))?;
-    }
     let names: Vec<&str> = program_names(modules).collect();
-    progress(&format!(
-        "building {} into {} (once, some minutes)",
-        names.join(", "),
-        home.display()
-    ));
-    go::available()?;
-    let started = Instant::now();
-    let mut done = 0;
-    for module in modules {
-        let dir = work.join(module.name);
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        fs::write(dir.join("go.mod"), module.go_mod)?;
-        fs::write(dir.join("go.sum"), module.go_sum)?;
-        for (name, package) in module.programs {
-            done += 1;
-            let what = format!("{name} ({done}/{})", names.len());
-            let output = work.join("bin").join(name);
-            go::build(&dir, &output, package, link_flags, &what, &mut progress)?;
+    let home = cache::built(base, &key, &names, &mut progress, |work, progress| {
+        let mut done = 0;
+        for module in modules {
+            let dir = work.join(module.name);
+            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            fs::write(dir.join("go.mod"), module.go_mod)?;
+            fs::write(dir.join("go.sum"), module.go_sum)?;
+            for (name, package) in module.programs {
+                done += 1;
+                let what = format!("{name} ({done}/{})", names.len());
+                let output = work.join("bin").join(name);
+                go::build(&dir, &output, package, link_flags, &what, progress)?;
+            }
+            for (of, folder) in module.folders {
+                let from = go::module_dir(&dir, of)?.join(folder);
+                copy_files(&from, &dir.join(folder))?;
+            }
         }
-        for (of, folder) in module.folders {
-            let from = go::module_dir(&dir, of)?.join(folder);
-            copy_files(&from, &dir.join(folder))?;
-        }
-    }
-    fs::rename(&work, &home)
-        .with_context(|| format!("cannot move the build to {}", home.display()))?;
-    progress(&format!("built in {} s", started.elapsed().as_secs()));
-    Ok(bin)
+        Ok(())
+    })?;
+    Ok(home.join("bin"))
 }
 
 /// Copies the files of a folder, without what is below it.
@@ -415,36 +387,6 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// An exclusive lock that lasts as long as the file is open.
-fn lock(path: &Path, progress: &mut impl FnMut(&str)) -> Result<File> {
-    let file = File::create(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let started = Instant::now();
-    let mut next = Duration::ZERO;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) => {
-                if started.elapsed() >= next {
-                    progress(&format!(
-                        "another process is building; waiting, {} s",
-                        started.elapsed().as_secs()
-                    ));
-                    next += REPORT_EVERY;
-                }
-                ensure!(
-                    started.elapsed() < BUILD_DEADLINE,
-                    "another process holds {} too long",
-                    path.display()
-                );
-                std::thread::sleep(Duration::from_millis(200));
-            }
-            Err(fs::TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

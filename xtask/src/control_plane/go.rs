@@ -28,6 +28,28 @@ pub(super) fn available() -> Result<()> {
     Ok(())
 }
 
+/// Fetches a Go module that the one in `module` needs.
+///
+/// # Errors
+/// It cannot be fetched, or is not what go.sum says.
+pub(super) fn download(module: &Path, of: &str) -> Result<()> {
+    let output = Command::new("go")
+        .args(["mod", "download", of])
+        .current_dir(module)
+        .env("GOTOOLCHAIN", "local")
+        .env("GOWORK", "off")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run go mod download")?;
+    ensure!(
+        output.status.success(),
+        "go mod download of {of} ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
 /// Where the files of a Go module are that the one in `module` needs.
 ///
 /// # Errors
@@ -60,18 +82,39 @@ pub(super) fn build(
     what: &str,
     progress: &mut impl FnMut(&str),
 ) -> Result<()> {
+    let verb = ["build"];
+    compile(&verb, module, output, package, link_flags, what, progress)
+}
+
+/// Builds the tests of `package` as a program.
+pub(super) fn build_tests(
+    module: &Path,
+    output: &Path,
+    package: &str,
+    link_flags: &str,
+    what: &str,
+    progress: &mut impl FnMut(&str),
+) -> Result<()> {
+    // They have been looked at where they come from.
+    let verb = ["test", "-c", "-vet=off"];
+    compile(&verb, module, output, package, link_flags, what, progress)
+}
+
+fn compile(
+    verb: &[&str],
+    module: &Path,
+    output: &Path,
+    package: &str,
+    link_flags: &str,
+    what: &str,
+    progress: &mut impl FnMut(&str),
+) -> Result<()> {
     let command = |program: &str, before: &[&str]| {
         let mut command = Command::new(program);
         command
             .args(before)
-            .args([
-                "build",
-                "-mod=readonly",
-                "-trimpath",
-                "-ldflags",
-                link_flags,
-                "-o",
-            ])
+            .args(verb)
+            .args(["-mod=readonly", "-trimpath", "-ldflags", link_flags, "-o"])
             .arg(output)
             .arg(package)
             .current_dir(module)

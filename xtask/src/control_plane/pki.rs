@@ -12,7 +12,7 @@ use rcgen::{
 };
 
 /// First address of the service range of [`super::flags`]: the API server's own service address.
-const API_SERVICE_IP: [u8; 4] = [10, 96, 0, 1];
+pub const API_SERVICE_IP: [u8; 4] = [10, 96, 0, 1];
 
 /// A certificate and its key as PEM files.
 #[derive(Debug, Clone)]

@@ -71,7 +71,7 @@ pub(crate) fn check() -> Result<PathBuf> {
 ///
 /// # Errors
 /// It cannot be built or written.
-pub(super) fn make_shim(folder: &Path) -> Result<()> {
+pub(crate) fn make_shim(folder: &Path) -> Result<()> {
     let image = folder.join("vkc-shim");
     let program = image.join("rootfs/vkc-shim");
     let status = Command::new("sh")

@@ -292,6 +292,36 @@ fn sidecars_are_told_when_the_other_containers_have_ended() {
 }
 
 #[test]
+fn sidecars_are_told_although_the_other_containers_could_not_be() {
+    let mut world = world();
+    world.step(Input::PodApplied(with_sidecar(true, Some("PreStop"))));
+    let effects = world.step(both(false, false));
+    on_record(&mut world, &effects);
+    world.begin("a");
+    let unreached = Unreached {
+        container: "web".to_owned(),
+        why: "no shell".to_owned(),
+    };
+    let effects = world.step(Input::Signalled(key("a"), vec![unreached]));
+    assert_eq!(events(&effects), ["NotSignalled"]);
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.after(1).step(both(false, false));
+    let (reason, next) = on_record(&mut world, &effects);
+    assert_eq!(reason, "SidecarsPreStop");
+    let proxy = vec!["proxy".to_owned()];
+    assert_eq!(only_operation(&next), Operation::RunPreStop(proxy.clone()));
+    world.begin("a");
+    let effects = world.step(Input::PreStopEnded(key("a"), Vec::new()));
+    let (_, next) = on_record(&mut world, &effects);
+    assert_eq!(only_operation(&next), Operation::SendSignal(proxy));
+    world.begin("a");
+    let effects = world.step(Input::Signalled(key("a"), Vec::new()));
+    assert_eq!(only_operation(&effects), Operation::GetGroup);
+    let effects = world.after(1).step(both(false, true));
+    assert_eq!(only_operation(&effects), Operation::DeleteGroup);
+}
+
+#[test]
 fn after_a_restart_sidecars_are_told_once() {
     for (record, web_ended, next) in [
         (None, true, "SidecarsPreStop"),

@@ -378,6 +378,24 @@ fn an_image_that_must_not_be_pulled_is_never_there() {
 }
 
 #[test]
+fn root_that_must_not_be_root_is_a_kubelet_s_refusal() {
+    let own = json!({"runAsNonRoot": true, "runAsUser": 0});
+    let own = ("/spec/containers/0/securityContext", own);
+    let refusals = translate(&pod(HELLO, &[own]), Os::Linux).unwrap_err();
+    let refusal = refusals.as_kubelet().unwrap();
+    assert_eq!(refusals.reason(), "CreateContainerConfigError");
+    assert!(
+        refusal
+            .message
+            .starts_with("container's runAsUser breaks non-root policy"),
+        "{}",
+        refusal.message
+    );
+    assert!(!refusals.is_retryable());
+    assert_eq!(refusals.faults().len(), 1);
+}
+
+#[test]
 fn all_refusals_are_collected_and_the_text_stays_short() {
     let changes: Vec<(String, Value)> = [
         "hostPID",
