@@ -204,6 +204,21 @@ impl Session {
         self.kubectl(&["delete", POD]).await.map(drop)
     }
 
+    /// Some work in the container of the Linux Deployment: where it really runs it uses nothing by itself.
+    pub(super) async fn keep_busy(&self) -> Result<()> {
+        const WORK: &str = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+        let command = [
+            "--namespace=default",
+            "exec",
+            DEPLOYMENT,
+            "--",
+            "sh",
+            "-c",
+            WORK,
+        ];
+        self.run(&command, "").await.map(drop)
+    }
+
     /// Asks until the answer holds a text.
     async fn until_says(&mut self, args: &[&str], text: &str) -> Result<()> {
         let args = [&["--namespace=default"], args].concat();
