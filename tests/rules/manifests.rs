@@ -602,3 +602,22 @@ fn argo_cds_config_map_holds_the_script() {
         read("config/argocd/health.lua")
     );
 }
+
+/// `.dockerignore` names what the images are built from; cargo asks for every member of the workspace, whichever it builds.
+#[test]
+fn the_images_are_built_from_every_member_of_the_workspace() {
+    let manifest = read("Cargo.toml");
+    let (_, members) = manifest.split_once("members = [").unwrap();
+    let (members, _) = members.split_once(']').unwrap();
+    let members: Vec<&str> = members.split(", ").map(|it| it.trim_matches('"')).collect();
+    assert!(members.contains(&"xtask"), "{members:?}");
+    let ignore = read(".dockerignore");
+    let taken: BTreeSet<&str> = ignore
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    let parts = ["Cargo.toml", "Cargo.lock", "LICENSE", "src", "packaging"];
+    for part in parts.into_iter().chain(members) {
+        assert!(taken.contains(part), ".dockerignore keeps {part} out");
+    }
+}

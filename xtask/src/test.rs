@@ -44,7 +44,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut cargo = workspace::cargo()?;
     // With all packages, as above, so that nothing is built twice.
-    cargo.args(["test", "--workspace", "--test=run", "--", "--test-threads=2"]);
+    cargo.args([
+        "test",
+        "--workspace",
+        "--test=run",
+        "--",
+        "--test-threads=2",
+    ]);
     run_to_end(cargo)
 }
 
