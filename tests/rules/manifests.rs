@@ -621,3 +621,27 @@ fn the_images_are_built_from_every_member_of_the_workspace() {
         assert!(taken.contains(part), ".dockerignore keeps {part} out");
     }
 }
+
+/// `docker build` hands an argument on to stages that start from the one which has it, older versions of buildah do not: there the
+/// architecture would be empty, and be taken for amd64.
+#[test]
+fn each_stage_of_the_dockerfile_declares_the_arguments_that_it_uses() {
+    let dockerfile = read("Dockerfile");
+    let stages: Vec<&str> = dockerfile.split("\nFROM ").skip(1).collect();
+    assert!(stages.len() > 3, "{stages:?}");
+    for stage in stages {
+        let declared: BTreeSet<&str> = stage
+            .lines()
+            .filter_map(|line| line.strip_prefix("ARG "))
+            .filter_map(|argument| argument.split('=').next())
+            .collect();
+        let (name, body) = stage.split_once('\n').unwrap();
+        let used = body.split("${").skip(1);
+        for argument in used.filter_map(|rest| rest.split('}').next()) {
+            assert!(
+                declared.contains(argument),
+                "stage {name:?} has no ARG {argument}"
+            );
+        }
+    }
+}

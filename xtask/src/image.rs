@@ -105,6 +105,7 @@ fn build(args: &Args, base: Option<&str>, image: &Image) -> Result<String> {
         .args([
             "build",
             "--format=oci",
+            "--runtime=runc",
             "--no-cache",
             "--layers=false",
             "--pull=ifmissing",
