@@ -11,14 +11,14 @@ ARG RUST_IMAGE
 
 # On the machine's own platform: arm64 is cross-compiled, since an emulated build takes hours.
 FROM --platform=$BUILDPLATFORM ${RUST_IMAGE:-docker.io/library/rust:1.95-bookworm} AS source
-ARG TARGETARCH
-ARG PROFILE=release
 ARG SOURCE_DATE_EPOCH=0
 ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} CARGO_INCREMENTAL=0
 WORKDIR /src
 COPY . .
 
+# Not every builder hands the arguments of a stage on to those that start from it.
 FROM source AS build-shim
+ARG TARGETARCH
 RUN packaging/build.sh "linux/${TARGETARCH}" shim /out/vkc-shim vkc-shim \
  && packaging/licences.sh "linux/${TARGETARCH}" vkc-shim > /out/THIRD-PARTY
 
@@ -39,6 +39,8 @@ ENTRYPOINT ["/vkc-shim"]
 CMD ["install"]
 
 FROM source AS build
+ARG TARGETARCH
+ARG PROFILE=release
 RUN packaging/build.sh "linux/${TARGETARCH}" "${PROFILE}" /out/vkc \
  && packaging/licences.sh "linux/${TARGETARCH}" > /out/THIRD-PARTY
 

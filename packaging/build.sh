@@ -6,20 +6,11 @@
 # scripts, which cannot be static (rust-lang/cargo#4423). No path of the building machine gets into the binary.
 set -eu
 cd "$(dirname "$0")/.."
-. packaging/target.sh
 profile=$2 output=$3 program=${4:-vkc}
+. packaging/target.sh
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 target_dir=${CARGO_TARGET_DIR:-$PWD/target}
 
-# The shim goes into every group that needs it: with musl it is half as large. Where the target is not to be had it is built as vkc is.
-if [ "$program" = vkc-shim ]; then
-    small=$(echo "$target" | sed 's/-gnu$/-musl/')
-    if [ -d "$(rustc --print sysroot)/lib/rustlib/$small" ] || { command -v rustup >/dev/null && rustup target add "$small"; }; then
-        target=$small
-        # Nothing of the machine is linked.
-        export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld
-    fi
-fi
 if command -v rustup >/dev/null && ! rustup target list --installed | grep -qx "$target"; then
     rustup target add "$target"
 fi
@@ -31,6 +22,9 @@ if [ "$target" = aarch64-unknown-linux-gnu ] && [ "$target" != "$host" ]; then
     }
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
 fi
+
+# With musl nothing of the machine is linked.
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld
 
 RUSTFLAGS="--remap-path-prefix=$PWD=vkc --remap-path-prefix=$cargo_home=cargo --remap-path-prefix=$target_dir=target"
 case $target in

@@ -4,8 +4,8 @@
 set -eu
 export LC_ALL=C
 cd "$(dirname "$0")/.."
-. packaging/target.sh
 program=${2:-vkc}
+. packaging/target.sh
 package=virtual-kubelet-connector
 [ "$program" = vkc ] || package=$program
 work=$(mktemp -d)
@@ -18,8 +18,18 @@ echo "The program $program contains the following crates:"
 echo
 sed 's/^/    /' "$work/crates"
 echo
-echo 'and the standard library of Rust (MIT OR Apache-2.0; https://www.rust-lang.org), and, where it is linked statically'
-echo 'for Linux, the GNU C Library (LGPL-2.1-or-later), whose source is that of Debian. Anybody can link it anew from its source.'
+case $target in
+*-linux-musl)
+    libc='musl' text=packaging/musl.copyright
+    echo 'and the standard library of Rust (MIT OR Apache-2.0; https://www.rust-lang.org) and musl (MIT; https://musl.libc.org), both linked'
+    echo 'statically.'
+    ;;
+*)
+    libc='GNU C Library' text=/usr/share/doc/libc6/copyright
+    echo 'and the standard library of Rust (MIT OR Apache-2.0; https://www.rust-lang.org), and, where it is linked statically'
+    echo 'for Linux, the GNU C Library (LGPL-2.1-or-later), whose source is that of Debian. Anybody can link it anew from its source.'
+    ;;
+esac
 
 sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
 mkdir "$work/texts"
@@ -33,9 +43,7 @@ while read -r name version _; do
             done
     done
 done <"$work/crates"
-for doc in /usr/share/doc/libc6/copyright; do
-    [ ! -f "$doc" ] || { cp "$doc" "$work/texts/0.text"; echo 'GNU C Library' >"$work/texts/0.crates"; }
-done
+[ ! -f "$text" ] || { cp "$text" "$work/texts/0.text"; echo "$libc" >"$work/texts/0.crates"; }
 for text in "$work"/texts/*.text; do
     [ -f "$text" ] || { echo "no licence texts under $sources" >&2; exit 1; }
     printf '\n\n======== '

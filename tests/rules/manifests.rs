@@ -602,3 +602,46 @@ fn argo_cds_config_map_holds_the_script() {
         read("config/argocd/health.lua")
     );
 }
+
+/// `.dockerignore` names what the images are built from; cargo asks for every member of the workspace, whichever it builds.
+#[test]
+fn the_images_are_built_from_every_member_of_the_workspace() {
+    let manifest = read("Cargo.toml");
+    let (_, members) = manifest.split_once("members = [").unwrap();
+    let (members, _) = members.split_once(']').unwrap();
+    let members: Vec<&str> = members.split(", ").map(|it| it.trim_matches('"')).collect();
+    assert!(members.contains(&"xtask"), "{members:?}");
+    let ignore = read(".dockerignore");
+    let taken: BTreeSet<&str> = ignore
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    let parts = ["Cargo.toml", "Cargo.lock", "LICENSE", "src", "packaging"];
+    for part in parts.into_iter().chain(members) {
+        assert!(taken.contains(part), ".dockerignore keeps {part} out");
+    }
+}
+
+/// `docker build` hands an argument on to stages that start from the one which has it, older versions of buildah do not: there the
+/// architecture would be empty, and be taken for amd64.
+#[test]
+fn each_stage_of_the_dockerfile_declares_the_arguments_that_it_uses() {
+    let dockerfile = read("Dockerfile");
+    let stages: Vec<&str> = dockerfile.split("\nFROM ").skip(1).collect();
+    assert!(stages.len() > 3, "{stages:?}");
+    for stage in stages {
+        let declared: BTreeSet<&str> = stage
+            .lines()
+            .filter_map(|line| line.strip_prefix("ARG "))
+            .filter_map(|argument| argument.split('=').next())
+            .collect();
+        let (name, body) = stage.split_once('\n').unwrap();
+        let used = body.split("${").skip(1);
+        for argument in used.filter_map(|rest| rest.split('}').next()) {
+            assert!(
+                declared.contains(argument),
+                "stage {name:?} has no ARG {argument}"
+            );
+        }
+    }
+}

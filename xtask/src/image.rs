@@ -5,7 +5,8 @@
 
 mod stand_in;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -73,30 +74,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         args.rust_image.clone()
     };
-    let shim = build(args, base.as_deref(), &args.shim_name, Some("shim"))?;
-    check_shim(args)?;
-    println!("{} is {shim}", args.shim_name);
-    let id = build(args, base.as_deref(), &args.name, None)?;
-    if args.twice {
-        let again = build(args, base.as_deref(), &args.name, None)?;
-        ensure!(
-            id == again,
-            "two builds of the same source differ: {id} and {again}"
-        );
-        println!("built twice: the same image");
+    for image in [Image::shim(args), Image::operator(args)] {
+        let id = build(args, base.as_deref(), &image)?;
+        image.check(args)?;
+        if args.twice {
+            let again = build(args, base.as_deref(), &image)?;
+            ensure!(
+                id == again,
+                "two builds of {} from the same source differ: {id} and {again}",
+                image.name
+            );
+            println!("built {} twice: the same image", image.name);
+        }
+        println!("{} is {id}", image.name);
     }
-    check(args)?;
     if let Some(file) = &args.output {
         let target = format!("oci-archive:{}:{}", file.display(), args.name);
         call(buildah().args(["push", "--quiet", &args.name, &target]))?;
         println!("wrote {}", file.display());
     }
-    println!("{} is {id}", args.name);
     Ok(ExitCode::SUCCESS)
 }
 
 /// The image's ID: the digest of its configuration, and so of all that is in it.
-fn build(args: &Args, base: Option<&str>, name: &str, target: Option<&str>) -> Result<String> {
+fn build(args: &Args, base: Option<&str>, image: &Image) -> Result<String> {
     let epoch = git(&["log", "-1", "--format=%ct"]).unwrap_or_else(|| "0".to_owned());
     let revision = git(&["rev-parse", "HEAD"]).unwrap_or_default();
     let mut command = buildah();
@@ -104,6 +105,7 @@ fn build(args: &Args, base: Option<&str>, name: &str, target: Option<&str>) -> R
         .args([
             "build",
             "--format=oci",
+            "--runtime=runc",
             "--no-cache",
             "--layers=false",
             "--pull=ifmissing",
@@ -114,8 +116,8 @@ fn build(args: &Args, base: Option<&str>, name: &str, target: Option<&str>) -> R
         .arg(format!("--build-arg=PROFILE={}", args.profile))
         .arg(format!("--build-arg=VERSION={VERSION}"))
         .arg(format!("--build-arg=REVISION={revision}"))
-        .arg(format!("--tag={name}"));
-    if let Some(target) = target {
+        .arg(format!("--tag={}", image.name));
+    if let Some(target) = image.target {
         command.arg(format!("--target={target}"));
     }
     if let Some(base) = base {
@@ -127,114 +129,145 @@ fn build(args: &Args, base: Option<&str>, name: &str, target: Option<&str>) -> R
         .status()
         .context("cannot run buildah")?;
     ensure!(status.success(), "buildah build ended with {status}");
-    inspect(name, "{{.FromImageID}}")
+    inspect(image.name, "{{.FromImageID}}")
 }
 
-/// That the image of the shim has it, that it is small, and that it runs.
-fn check_shim(args: &Args) -> Result<()> {
-    let container = call(buildah().args(["from", "--pull-never", &args.shim_name]))?;
-    let checked = (|| {
-        let root = PathBuf::from(call(buildah().args(["mount", &container]))?);
-        let size = root
-            .join("vkc-shim")
-            .metadata()
-            .context("/vkc-shim is not in the image")?
-            .len();
+/// One of the two images of the Dockerfile, and what is promised of it.
+struct Image<'a> {
+    name: &'a str,
+    /// Its stage; none is the last.
+    target: Option<&'static str>,
+    program: &'static str,
+    /// As buildah prints them: user, entry point, command.
+    config: [&'static str; 3],
+    /// The least and the most that each file may have, in bytes; there is no other.
+    files: &'static [(&'static str, u64, u64)],
+    /// Arguments of the program, and what it says then.
+    says: &'static [(&'static [&'static str], &'static str)],
+}
+
+impl<'a> Image<'a> {
+    fn operator(args: &'a Args) -> Self {
+        Self {
+            name: &args.name,
+            target: None,
+            program: "/vkc",
+            config: ["65532:65532", "[/vkc]", "[run]"],
+            files: &[
+                ("vkc", 1_000_000, u64::MAX),
+                ("etc/ssl/certs/ca-certificates.crt", 50_000, u64::MAX),
+                ("licenses/LICENSE", 5_000, u64::MAX),
+                ("licenses/THIRD-PARTY", 50_000, u64::MAX),
+            ],
+            says: &[
+                (&["--version"], concat!("vkc ", env!("CARGO_PKG_VERSION"))),
+                (&["run", "--help"], "--kubelet-port-range"),
+            ],
+        }
+    }
+
+    fn shim(args: &'a Args) -> Self {
+        Self {
+            name: &args.shim_name,
+            target: Some("shim"),
+            program: "/vkc-shim",
+            // It writes into a volume that is root's.
+            config: ["", "[/vkc-shim]", "[install]"],
+            files: &[
+                ("vkc-shim", 100_000, LARGEST_SHIM),
+                ("licenses/LICENSE", 5_000, u64::MAX),
+                ("licenses/THIRD-PARTY", 5_000, u64::MAX),
+            ],
+            says: &[(
+                &["--version"],
+                concat!("vkc-shim ", env!("CARGO_PKG_VERSION")),
+            )],
+        }
+    }
+
+    /// Looks at what is in it, and runs the program as the image says.
+    fn check(&self, args: &Args) -> Result<()> {
+        let [user, entrypoint, command] = self.config;
+        for (template, expected) in [
+            ("{{.OCIv1.Config.User}}", user),
+            ("{{.OCIv1.Config.Entrypoint}}", entrypoint),
+            ("{{.OCIv1.Config.Cmd}}", command),
+            (
+                "{{index .OCIv1.Config.Labels \"org.opencontainers.image.version\"}}",
+                VERSION,
+            ),
+        ] {
+            let found = inspect(self.name, template)?;
+            ensure!(
+                found == expected,
+                "{}: {template} is {found:?}, not {expected:?}",
+                self.name
+            );
+        }
+        let container = call(buildah().args(["from", "--pull-never", self.name]))?;
+        let looked = self
+            .look(args, &container)
+            .with_context(|| self.name.to_owned());
+        call(buildah().args(["rm", &container]))?;
+        looked
+    }
+
+    fn look(&self, args: &Args, container: &str) -> Result<()> {
+        let root = PathBuf::from(call(buildah().args(["mount", container]))?);
+        let mut found = BTreeMap::new();
+        files(&root, &root, &mut found)?;
+        for &(file, least, most) in self.files {
+            let size = found
+                .remove(Path::new(file))
+                .with_context(|| format!("/{file} is not in the image"))?;
+            ensure!(
+                (least..=most).contains(&size),
+                "/{file} has {size} bytes, not {least} to {most}"
+            );
+            println!("/{file} has {size} bytes");
+        }
         ensure!(
-            size <= LARGEST_SHIM,
-            "/vkc-shim has {size} bytes, more than {LARGEST_SHIM}"
+            found.is_empty(),
+            "there is more in the image than was meant: {found:?}"
         );
-        println!("/vkc-shim has {size} bytes");
         let machine = workspace::platform();
         if machine != args.platform {
             println!("not run: this machine is {machine}");
             return Ok(());
         }
-        let said = call(buildah().args([
+        let run = [
             "run",
             "--runtime=runc",
             "--network=none",
-            &container,
+            container,
             "--",
-            "/vkc-shim",
-            "--version",
-        ]))?;
-        ensure!(
-            said == format!("vkc-shim {VERSION}"),
-            "/vkc-shim --version said {said:?}"
-        );
+            self.program,
+        ];
+        for (arguments, expected) in self.says {
+            let output = call(buildah().args(run).args(*arguments))?;
+            let words = arguments.join(" ");
+            ensure!(
+                output.contains(expected),
+                "{} {words} said {output:?}",
+                self.program
+            );
+            println!("ran {} {words} in the image, as its user", self.program);
+        }
         Ok(())
-    })();
-    call(buildah().args(["rm", &container]))?;
-    checked
+    }
 }
 
-/// Runs the program in the image as the image says, and looks at what else is promised of it.
-fn check(args: &Args) -> Result<()> {
-    for (template, expected) in [
-        ("{{.OCIv1.Config.User}}", "65532:65532".to_owned()),
-        ("{{.OCIv1.Config.Entrypoint}}", "[/vkc]".to_owned()),
-        ("{{.OCIv1.Config.Cmd}}", "[run]".to_owned()),
-        (
-            "{{index .OCIv1.Config.Labels \"org.opencontainers.image.version\"}}",
-            VERSION.to_owned(),
-        ),
-    ] {
-        let found = inspect(&args.name, template)?;
-        ensure!(
-            found == expected,
-            "the image's {template} is {found}, not {expected}"
-        );
+/// The files below `dir` by their paths from `root`, with their sizes.
+fn files(root: &Path, dir: &Path, found: &mut BTreeMap<PathBuf, u64>) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let (path, metadata) = (entry.path(), entry.metadata()?);
+        if metadata.is_dir() {
+            files(root, &path, found)?;
+        } else {
+            found.insert(path.strip_prefix(root)?.to_owned(), metadata.len());
+        }
     }
-    let container = call(buildah().args(["from", "--pull-never", &args.name]))?;
-    let ran = in_container(args, &container);
-    call(buildah().args(["rm", &container]))?;
-    ran
-}
-
-fn in_container(args: &Args, container: &str) -> Result<()> {
-    let root = PathBuf::from(call(buildah().args(["mount", container]))?);
-    for (file, at_least) in [
-        ("vkc", 1_000_000),
-        ("etc/ssl/certs/ca-certificates.crt", 50_000),
-        ("licenses/LICENSE", 5_000),
-        ("licenses/THIRD-PARTY", 50_000),
-    ] {
-        let size = root
-            .join(file)
-            .metadata()
-            .with_context(|| format!("/{file} is not in the image"))?
-            .len();
-        ensure!(size >= at_least, "/{file} has only {size} bytes");
-    }
-    let machine = workspace::platform();
-    if machine != args.platform {
-        println!("not run: this machine is {machine}");
-        return Ok(());
-    }
-    for (arguments, expected) in [
-        (&["--version"][..], format!("vkc {VERSION}")),
-        (&["run", "--help"], "--kubelet-port-range".to_owned()),
-    ] {
-        let output = call(
-            buildah()
-                .args([
-                    "run",
-                    "--runtime=runc",
-                    "--network=none",
-                    container,
-                    "--",
-                    "/vkc",
-                ])
-                .args(arguments),
-        )?;
-        ensure!(
-            output.contains(&expected),
-            "/vkc {} said {output:?}",
-            arguments.join(" ")
-        );
-    }
-    println!("ran /vkc --version and /vkc run --help in the image, as its user");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A release from its installation to its end, at a real API server. There is no machine that runs its Deployment, so the operator
-//! runs here, under the account that the chart made and with no other right; for the same reason no hook can run.
+//! runs here, under the account that the chart made and with no other right; so do the commands of its hooks.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use aci_emulator::Emulator;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use xtask::control_plane::{Assets, ControlPlane, Options, stderr_progress};
 use xtask::stack::Operator;
 
-use super::helm::{chart, file, helm, path};
+use super::helm::{chart, file, get, helm, path};
 use crate::support::fixture::{credentials, quick_azure};
 use crate::support::site;
 use crate::support::tools::{answer, apply};
@@ -105,6 +106,59 @@ impl Stage {
         site::operator(&self.plane, NAMESPACE, &name).await
     }
 
+    /// Runs the commands of a hook one after the other, under the account that it has and with no other right.
+    async fn run_hook(&self, job: &str) {
+        let text = self.helm(&["get", "hooks", RELEASE, "--namespace", NAMESPACE]);
+        let hooks: Vec<Value> = serde_saphyr::from_multiple(&text.unwrap()).unwrap();
+        let job = get(&hooks, &format!("Job/{job}"));
+        let annotation = |hook: &Value| hook["metadata"]["annotations"]["helm.sh/hook"].clone();
+        for hook in &hooks {
+            if hook["kind"] != "Job" && annotation(hook) == annotation(job) {
+                self.apply(hook).await;
+            }
+        }
+        let pod = &job["spec"]["template"]["spec"];
+        let account = pod["serviceAccountName"].as_str().unwrap();
+        let kubeconfig = self
+            .plane
+            .kubeconfig_for_service_account(NAMESPACE, account)
+            .await
+            .unwrap();
+        let containers = [&pod["initContainers"], &pod["containers"]];
+        for container in containers
+            .into_iter()
+            .flat_map(|list| list.as_array().unwrap())
+        {
+            let args = container["args"].as_array().unwrap();
+            let args: Vec<&str> = args.iter().map(|arg| arg.as_str().unwrap()).collect();
+            let output = self.plane.kubectl_as(&kubeconfig, &args, "").await.unwrap();
+            if let Err(error) = output.ok() {
+                panic!(
+                    "{} {}: {error:#}",
+                    job["metadata"]["name"], container["name"]
+                );
+            }
+        }
+    }
+
+    /// A machine that nothing runs on, without a zone.
+    async fn machine(&self, name: &str, cpu: &str, memory: &str) {
+        let room =
+            json!({"cpu": cpu, "memory": memory, "ephemeral-storage": "100Gi", "pods": "110"});
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}},
+            "status": {
+                "capacity": room, "allocatable": room,
+                "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "it is"}],
+            },
+        });
+        // An apply would leave the status out.
+        let (admin, text) = (self.plane.kubeconfig(), node.to_string());
+        let output = self.plane.kubectl_as(admin, &["create", "-f", "-"], &text);
+        output.await.unwrap().ok().unwrap();
+    }
+
     async fn until(
         &self,
         what: &str,
@@ -194,6 +248,7 @@ async fn one_command_installs_all_and_one_edit_adds_or_removes_a_connector() {
     again.expect("the Deployment is there");
     let mut operator = stage.operator().await;
     stage.ready("first").await;
+    stage.run_hook("burst-vkc-test").await;
     stage.pod("first").await;
 
     // One edit: another connector.
@@ -236,11 +291,8 @@ async fn one_command_installs_all_and_one_edit_adds_or_removes_a_connector() {
     let groups = stage.azure.control().groups();
     assert_eq!(groups.len(), 1, "{groups:?}");
 
-    // The end, in the order that the hook keeps where there is a machine to run it.
-    stage
-        .kubectl(&["delete", "vkc", "first", "--timeout=60s"])
-        .await
-        .unwrap();
+    // The end, as the hook keeps it where there is a machine to run it.
+    stage.run_hook("burst-vkc-uninstall").await;
     assert!(stage.azure.control().groups().is_empty());
     operator.stop().await.unwrap();
     stage
@@ -265,4 +317,32 @@ async fn one_command_installs_all_and_one_edit_adds_or_removes_a_connector() {
         ])
         .unwrap();
     stage.kubectl(&["get", "vkc", "third"]).await.unwrap();
+}
+
+/// Also where one of them has so much more room that the scheduler would put both there, and none has the label of a zone: then it heeds
+/// no topologySpreadConstraints that name one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replicas_are_on_different_machines() {
+    let stage = Stage::new().await;
+    stage.machine("small", "1", "1Gi").await;
+    stage.machine("large", "64", "256Gi").await;
+    stage.release("install", &stage.values(&[]), &[]).unwrap();
+    let args = [
+        "get",
+        "pods",
+        "-n",
+        NAMESPACE,
+        "-o",
+        "jsonpath={.items[*].spec.nodeName}",
+    ];
+    let both = |seen: &Result<String, String>| {
+        seen.as_ref()
+            .is_ok_and(|text| text.split_whitespace().count() == 2)
+    };
+    stage
+        .until("both replicas have a machine", &args, both)
+        .await;
+    let seen = stage.kubectl(&args).await.unwrap();
+    let machines: BTreeSet<&str> = seen.split_whitespace().collect();
+    assert_eq!(machines, BTreeSet::from(["large", "small"]));
 }

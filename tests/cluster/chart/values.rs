@@ -210,7 +210,7 @@ const COMBINATIONS: &[(&str, Values, Look)] = &[
             );
             let pod = pod(all);
             assert!(
-                pod["priorityClassName"].is_null() && pod["topologySpreadConstraints"].is_null()
+                pod["priorityClassName"].is_null() && pod["affinity"]["podAntiAffinity"].is_null()
             );
             assert_eq!(pod["imagePullSecrets"][0]["name"], "registry");
             assert_eq!(pod["tolerations"], json!([{"operator": "Exists"}]));
