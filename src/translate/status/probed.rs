@@ -80,14 +80,12 @@ impl Probing {
     }
 }
 
-/// The ports of the group that can be dialled. In a subnet all can.
+/// The ports of the group that can be dialled, as soon as its address is there: until then nothing is ready by a probe that
+/// dials it. In a subnet all can.
 fn ports_of(group: &ContainerGroup) -> Ports {
     let Some(address) = &group.properties.ip_address else {
         return Ports::None;
     };
-    if address.ip.is_none() {
-        return Ports::None;
-    }
     if address.kind.eq_ignore_ascii_case("Private") {
         return Ports::All;
     }
@@ -148,7 +146,12 @@ pub fn probe_target(
 ) -> Option<ProbeTarget> {
     let mut asked = facts.all().filter(|it| it.probes.is_some()).peekable();
     asked.peek()?;
-    let means = Probing::new(facts.probing.by).means(group);
+    let ip = ip_of(group);
+    let probing = Probing {
+        no_route: ip.is_none(),
+        ..Probing::new(facts.probing.by)
+    };
+    let means = probing.means(group);
     let containers: Vec<_> = asked
         .filter_map(|container| {
             let probes = container.probes.clone()?;
@@ -164,6 +167,5 @@ pub fn probe_target(
             })
         })
         .collect();
-    let ip = ip_of(group);
     (!containers.is_empty()).then_some(ProbeTarget { ip, containers })
 }

@@ -14,6 +14,7 @@ mod discreet;
 mod echo;
 mod ends;
 mod init;
+mod probed;
 mod recorded;
 mod restarts;
 mod shim;
