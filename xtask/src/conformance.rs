@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Which tests: those that a node has to pass, or those that a cluster has to pass
     #[arg(long, value_enum, default_value_t = Set::Node)]
     set: Set,
+    /// Which pods get the shim (`spec.shim.mode`)
+    #[arg(long, value_enum, default_value_t = ShimMode::Always)]
+    shim: ShimMode,
     /// Keep reports, state and logs here
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -43,6 +46,24 @@ enum Set {
     Node,
     /// `[Conformance]`
     Conformance,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum ShimMode {
+    Always,
+    WhenNeeded,
+    Never,
+}
+
+impl ShimMode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::WhenNeeded => "WhenNeeded",
+            Self::Never => "Never",
+        }
+    }
 }
 
 impl Set {
@@ -72,7 +93,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         None => StateDir::temporary("vkc-conformance")?,
     };
     println!("State and logs: {}", dir.path().display());
-    let mut cluster = Cluster::start(&assets, &programs, &folder, dir.path()).await?;
+    let mut cluster = Cluster::start(&assets, &programs, &folder, (dir.path(), args.shim)).await?;
     let outcome = tokio::select! {
         outcome = run::both(&args, &suite, &mut cluster, dir.path()) => outcome,
         () = &mut stop => {

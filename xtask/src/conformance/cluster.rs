@@ -14,6 +14,8 @@ use xtask::control_plane::{API_SERVICE_IP, Assets, ControlPlane, Options, cache_
 use xtask::stack::{Emulator, Operator, Principal};
 use xtask::workspace::{self, Programs};
 
+use super::ShimMode;
+
 const NAMESPACE: &str = "vkc-system";
 /// The operator's service account: `config/rbac` binds its rights to it.
 const ACCOUNT: &str = "vkc";
@@ -39,7 +41,7 @@ impl Cluster {
         assets: &Assets,
         programs: &Programs,
         images: &Path,
-        dir: &Path,
+        (dir, shim): (&Path, ShimMode),
     ) -> Result<Self> {
         let options = Options {
             dir: Some(dir.join("control-plane")),
@@ -67,7 +69,7 @@ impl Cluster {
             emulator,
             plane,
         };
-        apply(&cluster.plane, &connector(&cluster.emulator).await?).await?;
+        apply(&cluster.plane, &connector(&cluster.emulator, shim).await?).await?;
         cluster.node_is_ready().await?;
         Ok(cluster)
     }
@@ -248,7 +250,7 @@ async fn apply(plane: &ControlPlane, manifest: &Value) -> Result<()> {
 }
 
 /// A connector in a subnet, so that pods have addresses, whose node takes every pod, as the suite's have no tolerations.
-async fn connector(emulator: &Emulator) -> Result<Value> {
+async fn connector(emulator: &Emulator, shim: ShimMode) -> Result<Value> {
     let subnet = json!({
         "resourceGroup": "net", "network": "v", "name": "aci", "location": "eastus", "prefix": "10.213.0.0/16",
     });
@@ -263,7 +265,7 @@ async fn connector(emulator: &Emulator) -> Result<Value> {
         // Ready follows a probe by command only when the operator runs it.
         "probes": { "exec": "Operator" },
         // A pod does not say that it writes a termination message, or that its process 1 ignores SIGTERM.
-        "shim": { "mode": "Always" },
+        "shim": { "mode": shim.as_str() },
         "node": { "taints": [], "capacity": { "cpu": "1000", "memory": "4000Gi", "pods": "110" } },
     });
     let patch = emulator.connector_patch()?;
