@@ -8,9 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::control_plane::ControlPlane;
 use crate::ports::free_port;
 use crate::process::{POLL, Process};
-use crate::workspace::without_proxy;
+use crate::workspace::{self, without_proxy};
 
 /// Start of one of our own programs.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -55,6 +56,41 @@ impl Principal {
             },
         })
     }
+}
+
+/// What an administrator installs: CRD, namespace, RBAC.
+///
+/// # Errors
+/// The API server refuses some of it.
+pub async fn install(plane: &ControlPlane) -> Result<()> {
+    let root = workspace::root()?;
+    let path = |file: &str| root.join(file).to_string_lossy().into_owned();
+    for args in [
+        &["apply", "-k", &path("config/crd")][..],
+        &[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "crd/virtualkubeletconnectors.virtual-kubelet.io",
+        ],
+        &["apply", "-f", &path("config/manager/namespace.yaml")],
+        &["apply", "-k", &path("config/rbac")],
+    ] {
+        plane.kubectl_run(args).await?.ok()?;
+    }
+    Ok(())
+}
+
+/// Applies a manifest as the administrator.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn apply(plane: &ControlPlane, manifest: &Value) -> Result<()> {
+    let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    let output = plane
+        .kubectl_as(plane.kubeconfig(), &args, &manifest.to_string())
+        .await?;
+    output.ok().map(drop)
 }
 
 /// What the emulator prints when it is ready.
@@ -177,6 +213,24 @@ impl Emulator {
                 "caBundle": ca,
             },
         } }))
+    }
+
+    /// A connector that uses this emulator, and has this `spec` besides.
+    ///
+    /// # Errors
+    /// `spec` is no object.
+    pub fn connector(&self, name: &str, mut spec: Value) -> Result<Value> {
+        let patch = self.connector_patch()?;
+        let ours = patch.get("spec").and_then(Value::as_object);
+        let ours = ours.context("the emulator's patch has no spec")?.clone();
+        let members = spec.as_object_mut().context("the spec is no object")?;
+        members.extend(ours);
+        Ok(json!({
+            "apiVersion": "virtual-kubelet.io/v1alpha1",
+            "kind": "VirtualKubeletConnector",
+            "metadata": { "name": name },
+            "spec": spec,
+        }))
     }
 
     /// GET of one of its `/_emulator/` endpoints, as JSON.

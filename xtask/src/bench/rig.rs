@@ -15,7 +15,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use xtask::control_plane::{ControlPlane, Options};
 use xtask::process::StateDir;
-use xtask::stack::{Emulator, Operator, Principal, resident_kib};
+use xtask::stack::{Emulator, Operator, Principal, apply, resident_kib};
 use xtask::workspace::{self, Programs};
 
 use super::Bench;
@@ -441,21 +441,7 @@ async fn start_operator(
 
 /// What an administrator installs: CRD, namespace, RBAC, credentials.
 async fn install(plane: &ControlPlane, emulator: &Emulator, connectors: usize) -> Result<()> {
-    let root = workspace::root()?;
-    let path = |file: &str| root.join(file).to_string_lossy().into_owned();
-    for args in [
-        &["apply", "-k", &path("config/crd")][..],
-        &[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            "crd/virtualkubeletconnectors.virtual-kubelet.io",
-        ],
-        &["apply", "-f", &path("config/manager/namespace.yaml")],
-        &["apply", "-k", &path("config/rbac")],
-    ] {
-        plane.kubectl_run(args).await?.ok()?;
-    }
+    xtask::stack::install(plane).await?;
     if connectors > 1 {
         // As an administrator would add the names of more connectors to config/rbac/node_names.yaml.
         let names = more_names(connectors).to_string();
@@ -470,15 +456,6 @@ async fn install(plane: &ControlPlane, emulator: &Emulator, connectors: usize) -
         plane.kubectl_run(&args).await?.ok()?;
     }
     apply(plane, &emulator.principal().secret(NAMESPACE, SECRET)).await
-}
-
-/// Applies a manifest as the administrator.
-pub(super) async fn apply(plane: &ControlPlane, manifest: &Value) -> Result<()> {
-    let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    let output = plane
-        .kubectl_as(plane.kubeconfig(), &args, &manifest.to_string())
-        .await?;
-    output.ok().map(drop)
 }
 
 fn connector_name(index: usize) -> String {
@@ -503,7 +480,6 @@ fn more_names(connectors: usize) -> Value {
 }
 
 fn connector(index: usize, capacity: usize, emulator: &Emulator) -> Result<Value> {
-    let patch = emulator.connector_patch()?;
     let spec = json!({
         "osType": "Both",
         "region": REGION,
@@ -512,15 +488,7 @@ fn connector(index: usize, capacity: usize, emulator: &Emulator) -> Result<Value
         "credentials": { "type": "ServicePrincipal", "secretRef": { "name": SECRET } },
         "node": { "capacity": { "cpu": "5000", "memory": "20000Gi", "pods": capacity.to_string() } },
     });
-    let object = |spec: Option<&Value>| spec.and_then(Value::as_object).cloned();
-    let mut spec = object(Some(&spec)).context("the spec is no object")?;
-    spec.extend(object(patch.get("spec")).context("the emulator's patch has no spec")?);
-    Ok(json!({
-        "apiVersion": "virtual-kubelet.io/v1alpha1",
-        "kind": "VirtualKubeletConnector",
-        "metadata": { "name": connector_name(index) },
-        "spec": spec,
-    }))
+    emulator.connector(&connector_name(index), spec)
 }
 
 /// The pod of the sample Deployment: one container `microsoft/aci-helloworld`, port 80, selector and toleration.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use xtask::control_plane::ControlPlane;
 
 use super::kubelet::address;
-use super::rig::apply;
+use xtask::stack::apply;
 
 /// The service account, its role and what binds them.
 const NAME: &str = "bench-scraper";

@@ -1,6 +1,6 @@
 //! What is created.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use xtask::stack::Emulator;
 
@@ -37,7 +37,6 @@ pub(super) fn words(namespace: &str, word: &str) -> Value {
 
 /// One connector with a node for each operating system.
 pub(super) fn connector(emulator: &Emulator) -> Result<Value> {
-    let patch = emulator.connector_patch()?;
     let spec = json!({
         "osType": "Both",
         "region": REGION,
@@ -46,15 +45,7 @@ pub(super) fn connector(emulator: &Emulator) -> Result<Value> {
         "credentials": { "type": "ServicePrincipal", "secretRef": { "name": SECRET } },
         "node": { "capacity": { "cpu": "5000", "memory": "20000Gi", "pods": "2000" } },
     });
-    let object = |spec: Option<&Value>| spec.and_then(Value::as_object).cloned();
-    let mut spec = object(Some(&spec)).context("the spec is no object")?;
-    spec.extend(object(patch.get("spec")).context("the emulator's patch has no spec")?);
-    Ok(json!({
-        "apiVersion": "virtual-kubelet.io/v1alpha1",
-        "kind": "VirtualKubeletConnector",
-        "metadata": { "name": CONNECTOR },
-        "spec": spec,
-    }))
+    emulator.connector(CONNECTOR, spec)
 }
 
 /// A container group that is not ours.

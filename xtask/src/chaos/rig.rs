@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use xtask::control_plane::{Assets, ControlPlane, Options};
 use xtask::process::StateDir;
-use xtask::stack::{Emulator, Principal};
-use xtask::workspace::{self, Programs};
+use xtask::stack::{Emulator, Principal, apply};
+use xtask::workspace::Programs;
 
 use super::canary::Canaries;
 use super::history::History;
@@ -257,21 +257,7 @@ async fn put_foreign(emulator: &Emulator, name: &str) -> Result<()> {
 
 /// What an administrator installs, and the namespaces of the pods.
 async fn install(plane: &ControlPlane, emulator: &Emulator, canaries: &Canaries) -> Result<()> {
-    let root = workspace::root()?;
-    let path = |file: &str| root.join(file).to_string_lossy().into_owned();
-    for args in [
-        &["apply", "-k", &path("config/crd")][..],
-        &[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            "crd/virtualkubeletconnectors.virtual-kubelet.io",
-        ],
-        &["apply", "-f", &path("config/manager/namespace.yaml")],
-        &["apply", "-k", &path("config/rbac")],
-    ] {
-        plane.kubectl_run(args).await?.ok()?;
-    }
+    xtask::stack::install(plane).await?;
     apply(plane, &emulator.principal().secret(NAMESPACE, SECRET)).await?;
     for namespace in NAMESPACES {
         apply(plane, &manifests::namespace(namespace)).await?;
@@ -279,12 +265,4 @@ async fn install(plane: &ControlPlane, emulator: &Emulator, canaries: &Canaries)
         plane.namespace_ready(namespace).await?;
     }
     Ok(())
-}
-
-async fn apply(plane: &ControlPlane, manifest: &Value) -> Result<()> {
-    let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    let output = plane
-        .kubectl_as(plane.kubeconfig(), &args, &manifest.to_string())
-        .await?;
-    output.ok().map(drop)
 }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use xtask::control_plane::{API_SERVICE_IP, Assets, ControlPlane, Options, cache_root};
-use xtask::stack::{Emulator, Operator, Principal};
-use xtask::workspace::{self, Programs};
+use xtask::stack::{Emulator, Operator, Principal, apply};
+use xtask::workspace::Programs;
 
 use super::ShimMode;
 
@@ -211,21 +211,7 @@ async fn front(bridge: &str, url: &str) -> Result<JoinHandle<()>> {
 
 /// What an administrator installs: CRD, namespace, RBAC, credentials. Gives the operator's kubeconfig.
 async fn install(plane: &ControlPlane, emulator: &Emulator) -> Result<std::path::PathBuf> {
-    let root = workspace::root()?;
-    let path = |file: &str| root.join(file).to_string_lossy().into_owned();
-    for args in [
-        &["apply", "-k", &path("config/crd")][..],
-        &[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            "crd/virtualkubeletconnectors.virtual-kubelet.io",
-        ],
-        &["apply", "-f", &path("config/manager/namespace.yaml")],
-        &["apply", "-k", &path("config/rbac")],
-    ] {
-        plane.kubectl_run(args).await?.ok()?;
-    }
+    xtask::stack::install(plane).await?;
     apply(plane, &emulator.principal().secret(NAMESPACE, SECRET)).await?;
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -238,15 +224,6 @@ async fn install(plane: &ControlPlane, emulator: &Emulator) -> Result<std::path:
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-}
-
-/// Applies a manifest as the administrator.
-async fn apply(plane: &ControlPlane, manifest: &Value) -> Result<()> {
-    let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    let output = plane
-        .kubectl_as(plane.kubeconfig(), &args, &manifest.to_string())
-        .await?;
-    output.ok().map(drop)
 }
 
 /// A connector in a subnet, so that pods have addresses, whose node takes every pod, as the suite's have no tolerations.
@@ -268,14 +245,5 @@ async fn connector(emulator: &Emulator, shim: ShimMode) -> Result<Value> {
         "shim": { "mode": shim.as_str() },
         "node": { "taints": [], "capacity": { "cpu": "1000", "memory": "4000Gi", "pods": "110" } },
     });
-    let patch = emulator.connector_patch()?;
-    let object = |spec: Option<&Value>| spec.and_then(Value::as_object).cloned();
-    let mut spec = object(Some(&spec)).context("the spec is no object")?;
-    spec.extend(object(patch.get("spec")).context("the emulator's patch has no spec")?);
-    Ok(json!({
-        "apiVersion": "virtual-kubelet.io/v1alpha1",
-        "kind": "VirtualKubeletConnector",
-        "metadata": { "name": CONNECTOR },
-        "spec": spec,
-    }))
+    emulator.connector(CONNECTOR, spec)
 }

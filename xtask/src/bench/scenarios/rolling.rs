@@ -17,9 +17,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::bench::Bench;
-use crate::bench::rig::{Rig, Setup, apply};
+use crate::bench::rig::{Rig, Setup};
 use crate::bench::stats::{Row, number};
 use crate::dev::stand_ins;
+use xtask::stack::apply;
 
 pub(super) const METHOD: &str = "A Deployment of 20 pods behind a Service; the emulator runs the containers (--run): busybox's httpd, \
     whose shell ends at SIGTERM. Readiness by HTTP each second; preStop sleeps 5 s, as is advised for every Service, because those \

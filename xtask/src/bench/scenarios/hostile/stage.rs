@@ -14,8 +14,9 @@ use tokio::time::sleep;
 
 use super::super::STEP;
 use crate::bench::kubelet;
-use crate::bench::rig::{Rig, apply};
+use crate::bench::rig::Rig;
 use crate::bench::sockets::Cluster;
+use xtask::stack::apply;
 
 /// The tenant's own.
 pub(super) const NAMESPACE: &str = "attacker";
