@@ -33,21 +33,7 @@ pub(super) fn available() -> Result<()> {
 /// # Errors
 /// It cannot be fetched, or is not what go.sum says.
 pub(super) fn download(module: &Path, of: &str) -> Result<()> {
-    let output = Command::new("go")
-        .args(["mod", "download", of])
-        .current_dir(module)
-        .env("GOTOOLCHAIN", "local")
-        .env("GOWORK", "off")
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run go mod download")?;
-    ensure!(
-        output.status.success(),
-        "go mod download of {of} ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+    ask(module, &["mod", "download", of]).map(drop)
 }
 
 /// Where the files of a Go module are that the one in `module` needs.
@@ -55,22 +41,31 @@ pub(super) fn download(module: &Path, of: &str) -> Result<()> {
 /// # Errors
 /// go does not know it.
 pub(super) fn module_dir(module: &Path, of: &str) -> Result<PathBuf> {
+    let dir = ask(
+        module,
+        &["list", "-m", "-mod=readonly", "-f", "{{.Dir}}", of],
+    )?;
+    Ok(PathBuf::from(dir.trim()))
+}
+
+/// What go says in `module`.
+fn ask(module: &Path, args: &[&str]) -> Result<String> {
+    let what = args.join(" ");
     let output = Command::new("go")
-        .args(["list", "-m", "-mod=readonly", "-f", "{{.Dir}}", of])
+        .args(args)
         .current_dir(module)
         .env("GOTOOLCHAIN", "local")
         .env("GOWORK", "off")
         .stdin(Stdio::null())
         .output()
-        .context("cannot run go list")?;
+        .with_context(|| format!("cannot run go {what}"))?;
     ensure!(
         output.status.success(),
-        "go list of {of} ended with {}: {}",
+        "go {what} ended with {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    let dir = String::from_utf8(output.stdout).context("go list did not print a path")?;
-    Ok(PathBuf::from(dir.trim()))
+    String::from_utf8(output.stdout).with_context(|| format!("go {what} did not print text"))
 }
 
 /// Builds the main package `package` of the module in `module` to `output`.
