@@ -2,6 +2,7 @@
 //!
 //! The two rooms do not use each other; what both need is beside them.
 
+mod changing;
 mod defaults;
 mod fault;
 mod group;

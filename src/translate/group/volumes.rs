@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, GitRepoVolumeSource, PersistentVolumeClaimVolumeSource, PodSpec,
-    ProjectedVolumeSource, Volume,
+    EmptyDirVolumeSource, GitRepoVolumeSource, PersistentVolumeClaimVolumeSource, PodSpec, Volume,
 };
 
 use super::fields::Fields;
@@ -13,6 +12,7 @@ use super::names;
 use super::review::Review;
 use super::shim::{self, Fills};
 use crate::azure::model::{self, EmptyDir, GitRepo, InitContainer};
+use crate::translate::changing::is_service_account;
 use files::Files;
 
 mod claim;
@@ -24,8 +24,6 @@ mod share;
 const MAX_VOLUMES: usize = 20;
 /// Volumes of the init container that brings the shim.
 const OF_BRINGER: usize = 2;
-/// How the API server's admission names the volume of a service account.
-const SERVICE_ACCOUNT_PREFIX: &str = "kube-api-access-";
 const SERVICE_ACCOUNT: &str = "spec.volumes[].projected: the service account's (kube-api-access-*)";
 const OVERLAP: &str =
     "spec.containers[].volumeMounts[].subPath: of an emptyDir that is mounted above it too";
@@ -461,20 +459,6 @@ fn refuse_others(volume: &Volume, index: usize, review: &mut Review) {
     ] {
         review.field(row, present, &[index]);
     }
-}
-
-/// Whether `projected` is what the API server's admission adds for the service account.
-fn is_service_account(name: &str, projected: &ProjectedVolumeSource) -> bool {
-    let sources = projected.sources.as_deref().unwrap_or_default();
-    name.starts_with(SERVICE_ACCOUNT_PREFIX)
-        && sources
-            .iter()
-            .any(|source| source.service_account_token.is_some())
-        && sources.iter().all(|source| {
-            source.secret.is_none()
-                && source.cluster_trust_bundle.is_none()
-                && source.pod_certificate.is_none()
-        })
 }
 
 /// ACI's name for what is mounted of the volume `name` of a pod.

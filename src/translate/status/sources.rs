@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::jiff::Timestamp;
+
+use crate::translate::changing::{is_service_account, shows_metadata};
 
 /// Lifetime of a token where the pod names none.
 const TOKEN_SECONDS: i64 = 3600;
-/// What the API server's admission names the volume of a service account, which nothing changes.
-const SERVICE_ACCOUNT_PREFIX: &str = "kube-api-access-";
 /// Objects that are known of a pod: a group has 20 volumes.
 const MOST: usize = 64;
 
@@ -33,23 +33,23 @@ impl VolumeSources {
     pub(super) fn of(pod: &Pod) -> Option<Self> {
         let mut out = Self::default();
         let spec = pod.spec.as_ref()?;
-        let mut shows_metadata = false;
+        let shows = |items: Option<&[_]>| items.is_some_and(shows_metadata);
+        let mut is_shown = false;
         for volume in spec.volumes.iter().flatten() {
             let secret = volume.secret.as_ref();
             out.secret(secret.and_then(|it| it.secret_name.as_deref()));
             let map = volume.config_map.as_ref();
             out.config_map(map.map(|it| it.name.as_str()));
             let downward = volume.downward_api.as_ref();
-            shows_metadata |= shows(downward.and_then(|it| it.items.as_deref()));
-            if volume.name.starts_with(SERVICE_ACCOUNT_PREFIX) {
-                continue;
-            }
-            let sources = volume.projected.iter().flat_map(|it| it.sources.iter());
+            is_shown |= downward.is_some_and(|it| shows(it.items.as_deref()));
+            let not_accounts = |it: &&_| !is_service_account(&volume.name, it);
+            let projected = volume.projected.iter().filter(not_accounts);
+            let sources = projected.flat_map(|it| it.sources.iter());
             for source in sources.flatten() {
                 out.secret(source.secret.as_ref().map(|it| it.name.as_str()));
                 out.config_map(source.config_map.as_ref().map(|it| it.name.as_str()));
                 let downward = source.downward_api.as_ref();
-                shows_metadata |= shows(downward.and_then(|it| it.items.as_deref()));
+                is_shown |= downward.is_some_and(|it| shows(it.items.as_deref()));
                 if let Some(token) = &source.service_account_token {
                     let seconds = token.expiration_seconds.unwrap_or(TOKEN_SECONDS);
                     let first = out.token_seconds.unwrap_or(seconds);
@@ -57,7 +57,7 @@ impl VolumeSources {
                 }
             }
         }
-        out.metadata = shows_metadata.then(|| {
+        out.metadata = is_shown.then(|| {
             let mut hasher = DefaultHasher::new();
             let meta = &pod.metadata;
             (&meta.labels, &meta.annotations).hash(&mut hasher);
@@ -81,18 +81,6 @@ impl VolumeSources {
             self.config_maps.extend(name.map(Into::into));
         }
     }
-}
-
-/// Whether a file shows the labels or the annotations.
-fn shows(items: Option<&[DownwardAPIVolumeFile]>) -> bool {
-    items.into_iter().flatten().any(|item| {
-        let field = item.field_ref.as_ref();
-        field.is_some_and(|field| {
-            ["metadata.labels", "metadata.annotations"]
-                .iter()
-                .any(|it| field.field_path.starts_with(it))
-        })
-    })
 }
 
 /// What the volumes of a pod were brought up to date with, and when: it stands in a condition of the pod, so that the next
@@ -157,6 +145,16 @@ mod tests {
         assert_eq!(all.config_maps, BTreeSet::from(["c".into(), "d".into()]));
         assert_eq!(all.token_seconds, Some(600));
         assert!(all.metadata.is_some());
+    }
+
+    /// The same as where the group is made: else its shim would write a volume that nobody watches.
+    #[test]
+    fn a_volume_is_the_service_account_s_by_what_is_in_it() {
+        let named = json!([{"name": "kube-api-access-x", "projected": {"sources": [{"secret": {"name": "s"}}]}}]);
+        assert_eq!(
+            sources(&named).unwrap().secrets,
+            BTreeSet::from(["s".into()])
+        );
     }
 
     #[test]

@@ -27,8 +27,8 @@ const CHANGES: &[(&str, Verdict)] = &[
 ];
 
 const COPIED: Verdict = Ignored(
-    "Kubernetes acts on it as ever; the tags of the container group, and what the downward API has copied, stay as they were when \
-     the group was made",
+    "Kubernetes acts on it as ever; the tags of the container group, and what the downward API has copied into variables, stay as \
+     they were when the group was made. Files are kept up to date by the shim, and without it stay as well",
 );
 const ONLY_IMAGE: Verdict = Approximated(
     "the only container of a pod under `restartPolicy: Always` is restarted with it, which counts as a restart: its container \

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 use super::empty_dir;
 use super::mounts::clean;
 use crate::azure::model::{self, SecretBytes};
+use crate::translate::changing::{is_service_account, shows_metadata};
 use crate::translate::group::budget::{Amount, Exceeded, Of, base64, written};
 use crate::translate::group::fields::Fields;
 use crate::translate::group::resolved::{Found, Reference};
@@ -149,7 +150,7 @@ impl<'a> Files<'a> {
         if self.waited_for {
             return true;
         }
-        let is_accounts = |projected| super::is_service_account(&volume.name, projected);
+        let is_accounts = |projected| is_service_account(&volume.name, projected);
         let is_account = volume.projected.as_ref().is_some_and(is_accounts);
         let updates = !is_account && !self.version.is_empty() && review.shim.updates();
         if updates {
@@ -416,15 +417,7 @@ impl<'a> Files<'a> {
         fields: &Fields<'_>,
         review: &mut Review<'_>,
     ) {
-        let may_change = |item: &DownwardAPIVolumeFile| {
-            let field = item
-                .field_ref
-                .as_ref()
-                .map(|field| field.field_path.as_str());
-            let changing = ["metadata.annotations", "metadata.labels"];
-            field.is_some_and(|field| changing.iter().any(|it| field.starts_with(it)))
-        };
-        if items.iter().any(may_change) {
+        if shows_metadata(items) {
             self.waited_for |= review.updated(CHANGES, format!("{path}.items"));
         }
         for (n, item) in items.iter().enumerate() {
