@@ -85,6 +85,23 @@ pub(super) async fn translated(
     .await
 }
 
+/// What `translation` refers to that is not known yet.
+pub(super) fn unknown<'t>(
+    translation: &'t Translation,
+    resolved: &'t Resolved,
+) -> impl Iterator<Item = &'t Reference> {
+    let all = translation.references.iter();
+    all.filter(|reference| !resolved.knows(reference))
+}
+
+/// That what a pod refers to is not known after so many rounds.
+pub(super) fn unsettled(rounds: usize) -> Failure {
+    Failure::transient(
+        "ReferencesUnsettled",
+        format!("what the pod refers to leads on and on, after {rounds} rounds"),
+    )
+}
+
 /// Whether provisioning of `group` has failed because the zone, or the region, has no capacity.
 fn has_no_capacity(group: &ContainerGroup) -> bool {
     group_phase(group) == GroupPhase::ProvisioningFailed
@@ -223,23 +240,13 @@ impl Aci {
         slot: &dyn Slot,
     ) -> Result<Translation, Failure> {
         let owner = Arc::new(owner);
-        let mut resolved = Resolved {
-            node_ip: Some(self.scope.node_ip.to_string()),
-            // What the connector says need not be asked for.
-            kubernetes: defaults.api_server.clone().map(Some),
-            ..Resolved::default()
-        };
+        let mut resolved = self.known(defaults);
         for _ in 0..ROUNDS {
             let (translation, looked_up) = translated(pod, defaults, &owner, resolved).await?;
             let translation = translation?;
             image_names::check(pod)?;
             resolved = looked_up;
-            let unknown: Vec<Reference> = translation
-                .references
-                .iter()
-                .filter(|reference| !resolved.knows(reference))
-                .cloned()
-                .collect();
+            let unknown: Vec<Reference> = unknown(&translation, &resolved).cloned().collect();
             if unknown.is_empty() {
                 return Ok(translation);
             }
@@ -276,10 +283,17 @@ impl Aci {
             slot.again().await;
             read?;
         }
-        Err(Failure::transient(
-            "ReferencesUnsettled",
-            format!("what the pod refers to leads on and on, after {ROUNDS} rounds"),
-        ))
+        Err(unsettled(ROUNDS))
+    }
+
+    /// What need not be asked for.
+    pub(super) fn known(&self, defaults: &GroupDefaults) -> Resolved {
+        Resolved {
+            node_ip: Some(self.scope.node_ip.to_string()),
+            // The connector may say it.
+            kubernetes: defaults.api_server.clone().map(Some),
+            ..Resolved::default()
+        }
     }
 
     /// The existing group, if it is really that pod's.

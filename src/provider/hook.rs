@@ -20,7 +20,6 @@ use super::probe::NoAnswer;
 use crate::api::Os;
 use crate::net::can_be_a_pods;
 use crate::translate::{PodKey, port_number, termination_grace};
-use vkc_shim::spec::{SHELL as SHIM_SHELL, Task};
 
 /// Longest wait for an answer to a hook by HTTP (a kubelet waits as long as the hook may take).
 const HTTP: Duration = Duration::from_secs(30);
@@ -182,49 +181,48 @@ impl Aci {
     /// Kills the programs of `containers` that have the shim as their first process: it ends with its program, and Azure starts the
     /// container again as the pod says. Those that cannot be killed.
     pub async fn kill(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
-        let kill = containers.iter().map(|container| async move {
-            let killed = async {
-                if self.os() == Os::Windows || self.shell(key, container).await? != SHIM_SHELL {
-                    return Err(ExecError::NoShim(String::new()));
-                }
-                let done = self.have_shim_do(key, container, Task::Kill, None);
-                match tokio::time::timeout(SIGNAL, done).await {
-                    Ok(Ok(()) | Err(ExecError::Lost)) => Ok(()),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(ExecError::Silent(SIGNAL.as_secs())),
-                }
-            };
-            let why = match killed.await {
-                Ok(()) => return None,
-                Err(ExecError::NoShim(_)) => NO_KILL.to_owned(),
-                Err(error) => error.to_string(),
-            };
-            let container = container.clone();
-            Some(Unreached { container, why })
-        });
-        join_all(kill).await.into_iter().flatten().collect()
+        to_each(containers, |container| async move {
+            match in_time(self.sigkill(key, container)).await {
+                Err(ExecError::NoShim(_)) => Err(NO_KILL.to_owned()),
+                killed => killed.map_err(|error| error.to_string()),
+            }
+        })
+        .await
     }
 
     /// Sends SIGTERM to the programs of `containers`, all at once. Those that it did not reach.
     pub async fn send_sigterm(&self, key: &PodKey, containers: &[String]) -> Vec<Unreached> {
-        let send = containers.iter().map(|container| async move {
-            let sent = if self.os() == Os::Windows {
-                Err(NO_SIGNALS.to_owned())
-            } else {
-                tokio::time::timeout(SIGNAL, self.sigterm(key, container))
-                    .await
-                    .unwrap_or(Err(ExecError::Silent(SIGNAL.as_secs())))
-                    .map_err(|error| error.to_string())
-                    .and_then(|exit| match exit {
-                        Exit::Code(0) => Ok(()),
-                        _ => Err("its shell cannot signal process 1 of the container".to_owned()),
-                    })
-            };
-            let container = container.clone();
-            sent.err().map(|why| Unreached { container, why })
-        });
-        join_all(send).await.into_iter().flatten().collect()
+        to_each(containers, |container| async move {
+            if self.os() == Os::Windows {
+                return Err(NO_SIGNALS.to_owned());
+            }
+            match in_time(self.sigterm(key, container)).await {
+                Ok(Exit::Code(0)) => Ok(()),
+                Ok(_) => Err("its shell cannot signal process 1 of the container".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
     }
+}
+
+/// Does `act` to all of `containers` at once. Those to which it could not be done.
+async fn to_each<'c, F>(containers: &'c [String], act: impl Fn(&'c String) -> F) -> Vec<Unreached>
+where
+    F: Future<Output = Result<(), String>>,
+{
+    let done = join_all(containers.iter().map(act)).await;
+    let failed = containers.iter().zip(done).filter_map(|(container, done)| {
+        let container = container.clone();
+        done.err().map(|why| Unreached { container, why })
+    });
+    failed.collect()
+}
+
+/// What comes of a signal, which is sent within [`SIGNAL`] or not at all.
+async fn in_time<T>(signal: impl Future<Output = Result<T, ExecError>>) -> Result<T, ExecError> {
+    let late = Err(ExecError::Silent(SIGNAL.as_secs()));
+    tokio::time::timeout(SIGNAL, signal).await.unwrap_or(late)
 }
 
 /// What is left of the pod's grace period; all of it where the pod ends by itself.

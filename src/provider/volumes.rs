@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::aci::{Aci, translated};
+use super::aci::{Aci, translated, unknown, unsettled};
 use super::exec::ExecError;
 use super::{Failure, FailureKind, MadeWith};
 use crate::translate::{
@@ -64,8 +64,8 @@ impl Aci {
         if wanted.known.as_ref() == Some(&version) && !wanted.tokens {
             return Ok(VolumesBrought::Unchanged(version));
         }
-        let unknown = unknown(&translation, &resolved);
-        let tokens: Vec<Reference> = unknown.filter(|it| it.is_token()).cloned().collect();
+        let missing = unknown(&translation, &resolved);
+        let tokens: Vec<Reference> = missing.filter(|it| it.is_token()).cloned().collect();
         let mut all = resolved;
         if !tokens.is_empty() {
             self.references.resolve(pod, &tokens, &mut all).await?;
@@ -85,11 +85,7 @@ impl Aci {
         key: &PodKey,
         pod: &Arc<Pod>,
     ) -> Result<(Translation, Resolved), Failure> {
-        let mut resolved = Resolved {
-            node_ip: Some(self.scope.node_ip.to_string()),
-            kubernetes: self.defaults.read().api_server.clone().map(Some),
-            ..Resolved::default()
-        };
+        let mut resolved = self.known(&self.defaults.read());
         for _ in 0..ROUNDS {
             let (translation, known) = self.translated_for(key, pod, resolved).await?;
             let objects: Vec<Reference> = unknown(&translation, &known)
@@ -103,10 +99,7 @@ impl Aci {
             let resolve = self.references.resolve(pod, &objects, &mut resolved);
             resolve.await?;
         }
-        Err(Failure::transient(
-            "ReferencesUnsettled",
-            format!("what the pod refers to leads on and on, after {ROUNDS} rounds"),
-        ))
+        Err(unsettled(ROUNDS))
     }
 
     async fn translated_for(
@@ -165,12 +158,4 @@ impl Aci {
         let ended = tokio::time::timeout(SESSION, session).await;
         ended.unwrap_or(late).map_err(|error| error.to_string())
     }
-}
-
-fn unknown<'t>(
-    translation: &'t Translation,
-    resolved: &'t Resolved,
-) -> impl Iterator<Item = &'t Reference> {
-    let all = translation.references.iter();
-    all.filter(|reference| !resolved.knows(reference))
 }

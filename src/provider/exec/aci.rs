@@ -120,6 +120,24 @@ impl Aci {
         drive(driver, dialog::signal(console, Settings::default(), &mark)).await
     }
 
+    /// Kills the program of a container whose first process is the shim.
+    ///
+    /// # Errors
+    /// [`ExecError::NoShim`] where it is not; else as of [`Aci::sigterm`].
+    pub(in crate::provider) async fn sigkill(
+        &self,
+        pod: &PodKey,
+        container: &str,
+    ) -> Result<(), ExecError> {
+        if self.os() == Os::Windows || self.shell(pod, container).await? != SHIM_SHELL {
+            return Err(ExecError::NoShim(String::new()));
+        }
+        match self.have_shim_do(pod, container, Task::Kill, None).await {
+            Ok(()) | Err(ExecError::Lost) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Shows what a container writes from now on, until it ends.
     ///
     /// # Errors
