@@ -378,7 +378,7 @@ impl Engine {
             Input::PostStartEnded(key, failed) => self.post_start_ended(now, &key, &failed, fx),
             Input::PreStopEnded(key, failed) => self.pre_stop_ended(now, &key, &failed, fx),
             Input::Signalled(key, unreached) => self.signalled(now, &key, &unreached, fx),
-            Input::Killed(key, unreached) => self.killed(now, &key, &unreached),
+            Input::Killed(key, unreached) => self.killed(now, &key, &unreached, fx),
             Input::PodRead(key, presence) => self.pod_read(now, &key, presence),
             Input::PodDeleted(key, done) => self.pod_deleted(now, &key, done),
             Input::Timer(key) => self.touched.push(key),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 
 use super::next::{MARGIN, Next, at, poll};
-use super::record::Record;
+use super::record::{PodRecord, Record};
 use super::stage::Stage;
 use super::{Effect, Engine, Now, Operation, cadence};
 use crate::pods::queue::Priority;
@@ -45,10 +45,17 @@ enum Step {
     Restart,
     /// The group was restarted, and should show it by this time.
     Restarted(Duration),
-    /// It cannot be killed, and its group is another's, too.
-    Failed { heard: bool },
     /// Nothing more can be done.
     Over,
+}
+
+impl Condemned {
+    /// Nothing more can be done: tells the pod's owner.
+    fn fail(&mut self, why: &str, pod: Option<&PodRecord>, effects: &mut Vec<Effect>) {
+        self.step = Step::Over;
+        let message = format!("Container {} could not be ended: {why}", self.name);
+        effects.extend(pod.map(|pod| pod.event(true, "FailedKillPod", message)));
+    }
 }
 
 impl Engine {
@@ -80,7 +87,13 @@ impl Engine {
 
 impl Engine {
     /// The programs of containers were killed, but those of `unreached`.
-    pub(super) fn killed(&mut self, now: Now, key: &PodKey, unreached: &[Unreached]) {
+    pub(super) fn killed(
+        &mut self,
+        now: Now,
+        key: &PodKey,
+        unreached: &[Unreached],
+        effects: &mut Vec<Effect>,
+    ) {
         let Some((record, late)) = self.land(now, key) else {
             return;
         };
@@ -93,11 +106,22 @@ impl Engine {
                 continue;
             };
             let is_killed = unreached.iter().all(|it| *it.container != *condemned.name);
-            condemned.step = match more {
-                _ if is_killed => Step::Killed(now.mono + ENDS_WITHIN),
-                None => Step::Restart,
-                Some(_) => Step::Failed { heard },
-            };
+            match more {
+                _ if is_killed => condemned.step = Step::Killed(now.mono + ENDS_WITHIN),
+                None => condemned.step = Step::Restart,
+                Some(more) => {
+                    let signal = if heard {
+                        "it has ignored SIGTERM"
+                    } else {
+                        "it takes no signal"
+                    };
+                    condemned.fail(
+                        &format!("{signal}, and {more}"),
+                        record.pod.as_ref(),
+                        effects,
+                    );
+                }
+            }
         }
         record.poll_soon();
     }
@@ -175,35 +199,22 @@ impl Record {
             self.condemned.clear();
             return;
         }
-        let more = self.restarts_more();
         let is_over = |until| now.mono >= until;
         for condemned in &mut self.condemned {
             let why = match condemned.step {
-                Step::Failed { heard } => {
-                    let signal = if heard {
-                        "it has ignored SIGTERM"
-                    } else {
-                        "it takes no signal"
-                    };
-                    format!("{signal}, and {}", more.unwrap_or_default())
-                }
                 Step::Wait(until) if is_over(until) => {
                     condemned.step = Step::Kill { heard: true };
                     continue;
                 }
                 Step::Killed(until) if is_over(until) => {
-                    "its program was killed, and Azure does not show its end".to_owned()
+                    "its program was killed, and Azure does not show its end"
                 }
                 Step::Restarted(until) if is_over(until) => {
-                    "Azure has been told to restart its group, and has not done it".to_owned()
+                    "Azure has been told to restart its group, and has not done it"
                 }
                 _ => continue,
             };
-            condemned.step = Step::Over;
-            let message = format!("Container {} could not be ended: {why}", condemned.name);
-            if let Some(pod) = &self.pod {
-                effects.push(pod.event(true, "FailedKillPod", message));
-            }
+            condemned.fail(why, self.pod.as_ref(), effects);
         }
     }
 
@@ -242,7 +253,7 @@ pub(super) fn end_containers(record: &Record) -> Option<Next> {
             let due = next.due.min(until + MARGIN);
             Some(Next { due, ..next })
         }
-        Step::Signal | Step::Kill { .. } | Step::Restart | Step::Failed { .. } | Step::Over => None,
+        Step::Signal | Step::Kill { .. } | Step::Restart | Step::Over => None,
     });
     polls.min_by_key(|next| next.due)
 }

@@ -178,11 +178,8 @@ fn where_nothing_can_be_signalled_requests_get_some_seconds() {
     let effects = world.step(running("a"));
     on_record(&mut world, &effects);
     world.begin("a");
-    let unreached = Unreached {
-        container: "web".to_owned(),
-        why: "no shell".to_owned(),
-    };
-    let effects = world.step(Input::Signalled(key("a"), vec![unreached]));
+    let unreached = Unreached::all(&["web".to_owned()], "no shell");
+    let effects = world.step(Input::Signalled(key("a"), unreached));
     assert_eq!(events(&effects), ["NotSignalled"]);
     // Three seconds after the delete was asked for, which was five seconds ago.
     assert_eq!(only_operation(&effects), Operation::DeleteGroup);
@@ -298,11 +295,8 @@ fn sidecars_are_told_although_the_other_containers_could_not_be() {
     let effects = world.step(both(false, false));
     on_record(&mut world, &effects);
     world.begin("a");
-    let unreached = Unreached {
-        container: "web".to_owned(),
-        why: "no shell".to_owned(),
-    };
-    let effects = world.step(Input::Signalled(key("a"), vec![unreached]));
+    let unreached = Unreached::all(&["web".to_owned()], "no shell");
+    let effects = world.step(Input::Signalled(key("a"), unreached));
     assert_eq!(events(&effects), ["NotSignalled"]);
     assert_eq!(only_operation(&effects), Operation::GetGroup);
     let effects = world.after(1).step(both(false, false));
