@@ -29,6 +29,7 @@ use crate::api::{AllowedNamespaces, Probes};
 use crate::kube::events::{Event, EventType, Events};
 use crate::kube::namespaces::Namespaces;
 use crate::provider::{Aci, RefreshRequests};
+use crate::translate::PodKey;
 
 /// What happens in the pods' loop, for metrics.
 pub trait Observer: Send + Sync {
@@ -148,16 +149,21 @@ pub async fn run(
         .await;
 }
 
+/// The pod of `key`, as Events name it.
+pub fn object_reference(key: PodKey) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_string()),
+        kind: Some("Pod".to_string()),
+        namespace: Some(key.namespace),
+        name: Some(key.name),
+        uid: Some(key.uid),
+        ..ObjectReference::default()
+    }
+}
+
 fn to_event(event: PodEvent) -> Event {
     Event {
-        regarding: ObjectReference {
-            api_version: Some("v1".to_string()),
-            kind: Some("Pod".to_string()),
-            namespace: Some(event.key.namespace),
-            name: Some(event.key.name),
-            uid: Some(event.key.uid),
-            ..ObjectReference::default()
-        },
+        regarding: object_reference(event.key),
         related: None,
         reason: event.reason,
         action: "SyncPod",

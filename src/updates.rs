@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::sync::mpsc;
@@ -25,7 +24,7 @@ use self::objects::Objects;
 use self::plan::{Now, ObjectName, Plan};
 use crate::kube::call::KubeError;
 use crate::kube::events::{Event, EventType, Events};
-use crate::pods::snapshot;
+use crate::pods::{object_reference, snapshot};
 use crate::provider::{Aci, Failure, MadeWith, UpdateWanted, VolumesBrought};
 use crate::translate::PodKey;
 
@@ -106,10 +105,7 @@ impl<C: Calls> Updates<C> {
             let due = self.plan.next().map(|at| self.started + at);
             tokio::select! {
                 () = cancel.cancelled() => break,
-                Ok(()) = pods.changed() => {
-                    self.saw(&mut pods);
-                    objects.set(&self.plan.objects());
-                }
+                Ok(()) = pods.changed() => self.saw(&mut pods, &mut objects),
                 Some(object) = changes.recv() => {
                     let now = self.now();
                     self.plan.changed(now, &object);
@@ -117,8 +113,7 @@ impl<C: Calls> Updates<C> {
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 () = tokio::time::sleep_until(due.unwrap_or(self.started)), if due.is_some() => {
                     if self.plan.look_again(self.now()) {
-                        self.saw(&mut pods);
-                        objects.set(&self.plan.objects());
+                        self.saw(&mut pods, &mut objects);
                     }
                 }
             }
@@ -126,12 +121,15 @@ impl<C: Calls> Updates<C> {
         self.tasks.shutdown().await;
     }
 
-    fn saw(&mut self, pods: &mut snapshot::Receiver) {
+    fn saw(&mut self, pods: &mut snapshot::Receiver, objects: &mut Objects<C>) {
         let running = pods.borrow_and_update().clone();
         let calls = Arc::clone(&self.calls);
         let now = self.now();
-        self.plan
-            .set_pods(now, &running, |key| calls.made(key), fastrand::f64);
+        let made = |key: &PodKey| calls.made(key);
+        // The volumes of a pod do not change.
+        if self.plan.set_pods(now, &running, made, fastrand::f64) {
+            objects.set(&self.plan.objects());
+        }
     }
 
     fn begin(&mut self, key: PodKey, wanted: UpdateWanted) {
@@ -171,14 +169,7 @@ impl<C: Calls> Updates<C> {
 
 fn not_updated(key: &PodKey, failure: &Failure) -> Event {
     Event {
-        regarding: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            namespace: Some(key.namespace.clone()),
-            name: Some(key.name.clone()),
-            uid: Some(key.uid.clone()),
-            ..ObjectReference::default()
-        },
+        regarding: object_reference(key.clone()),
         related: None,
         reason: "VolumesNotUpdated".to_owned(),
         action: "UpdateVolumes",

@@ -80,15 +80,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Takes note of what runs. `spread` is a number from 0 to 1 for each new pod.
+    /// Takes note of what runs; whether a pod has come or gone. `spread` is a number from 0 to 1 for each new pod.
     pub(super) fn set_pods(
         &mut self,
         now: Now,
         pods: &NodePods,
         made: impl Fn(&PodKey) -> MadeWith,
         mut spread: impl FnMut() -> f64,
-    ) {
+    ) -> bool {
         self.unseen = None;
+        let mut changed = false;
         let mut here = BTreeSet::new();
         for pod in &pods.running {
             let Some(sources) = &pod.volumes else {
@@ -108,9 +109,12 @@ impl Plan {
             } else {
                 let entry = Entry::new(now, pod, sources, made, spread());
                 self.pods.insert(pod.key.clone(), entry);
+                changed = true;
             }
         }
+        let before = self.pods.len();
         self.pods.retain(|key, _| here.contains(key));
+        changed || self.pods.len() < before
     }
 
     /// When [`Plan::set_pods`] is to be told once more.
@@ -150,7 +154,7 @@ impl Plan {
 
     /// A pod to look at now.
     pub(super) fn take(&mut self, now: Now) -> Option<(PodKey, UpdateWanted)> {
-        if self.pods.values().filter(|it| it.in_flight).count() >= AT_ONCE {
+        if self.is_busy() {
             return None;
         }
         let due = |entry: &Entry| entry.next().filter(|at| *at <= now.mono);
@@ -172,9 +176,14 @@ impl Plan {
 
     /// When there is something to do by itself.
     pub(super) fn next(&self) -> Option<Duration> {
-        let busy = self.pods.values().filter(|it| it.in_flight).count() >= AT_ONCE;
+        let busy = self.is_busy();
         let pods = self.pods.values().filter(|_| !busy);
         pods.filter_map(Entry::next).chain(self.unseen).min()
+    }
+
+    /// Whether no further pod may be looked at now.
+    fn is_busy(&self) -> bool {
+        self.pods.values().filter(|it| it.in_flight).count() >= AT_ONCE
     }
 
     /// A look has ended. What is now in the volumes, when they have been written.
