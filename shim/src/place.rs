@@ -405,14 +405,14 @@ fn start(file: File, path: &str, most: u64) -> Result<Vec<u8>, PlaceError> {
     Ok(bytes)
 }
 
-fn failed(path: &str, why: impl Into<io::Error>) -> PlaceError {
+pub(crate) fn failed(path: &str, why: impl Into<io::Error>) -> PlaceError {
     PlaceError::Io {
         path: path.to_owned(),
         why: why.into(),
     }
 }
 
-fn way(path: &str, why: &'static str) -> PlaceError {
+pub(crate) fn way(path: &str, why: &'static str) -> PlaceError {
     PlaceError::Way {
         path: path.to_owned(),
         why,

@@ -44,14 +44,6 @@ pub enum VolumeError {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Place(#[from] PlaceError),
-    #[error("{path}: {why}")]
-    Io {
-        path: String,
-        #[source]
-        why: io::Error,
-    },
-    #[error("{path}: {why}")]
-    Way { path: String, why: &'static str },
     #[error(
         "{path}: this container's user {user} may not change it: the volume belongs to user {owner}, group {group}, with mode \
          {mode:04o}; {}", hint(*user, *owner)
@@ -106,16 +98,10 @@ impl<'a> Place<'a> {
         volume.check()?;
         let path = format!("{VOLUMES}/{}", volume.name);
         let dir = root.open_mount(&path)?;
-        let device = match fs::fstat(&dir) {
-            Ok(is) => is.st_dev,
-            Err(why) => {
-                let why = why.into();
-                return Err(VolumeError::Io { path, why });
-            }
-        };
+        let is = fs::fstat(&dir).map_err(|why| place::failed(&path, why))?;
         Ok(Self {
             dir,
-            device,
+            device: is.st_dev,
             user: geteuid().as_raw(),
             path,
             volume,
@@ -342,8 +328,7 @@ impl<'a> Place<'a> {
     }
 
     fn way(&self, name: &str, why: &'static str) -> VolumeError {
-        let path = self.full_path(name);
-        VolumeError::Way { path, why }
+        place::way(&self.full_path(name), why).into()
     }
 
     /// Something that a system call could not do with `name`, for who has not read what its errors are called.
@@ -364,7 +349,7 @@ impl<'a> Place<'a> {
             (io::ErrorKind::WouldBlock, _) => {
                 self.way(name, "a program changes the volume at the same time")
             }
-            _ => VolumeError::Io { path, why },
+            _ => place::failed(&path, why).into(),
         }
     }
 }
