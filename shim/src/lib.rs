@@ -2,13 +2,14 @@
 //!
 //! The first init container copies it into a volume that the containers mount; their commands become `shim run`. What it is to do
 //! stands in a file, [`spec::Spec`], which comes as a volume of the container's own: nothing secret is on a command line. What changes
-//! in volumes later comes in a session, on the standard input of `shim update`.
+//! in volumes later comes in a [`session`], as do the commands of people.
 //!
-//! [`spec`], [`plan`], [`users`] and [`message`] are pure; [`place`], [`volumes`], [`rights`], [`address`] and [`process`] make system
+//! [`spec`], [`session`], [`plan`], [`users`] and [`message`] are pure; [`place`], [`volumes`], [`rights`], [`address`] and [`process`] make system
 //! calls.
 
 pub mod message;
 pub mod plan;
+pub mod session;
 pub mod spec;
 pub mod users;
 

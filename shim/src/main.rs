@@ -7,6 +7,8 @@
 //! sh                             the same, and PROGRAM is /bin/sh
 //! vkc-update                     bring volumes up to date, as who types says (also: vkc-shim update)
 //! vkc-terminate, vkc-kill        send signals to the container's program
+//! vkc-exec                       run a program, or be a connection, as who types says
+//! vkc-shim lead -- PROGRAM …     become PROGRAM in a session of its own (vkc-exec starts it)
 //! ```
 
 use std::process::ExitCode;
@@ -27,8 +29,9 @@ mod linux {
     use std::ffi::OsString;
     use std::process::ExitCode;
 
-    use vkc_shim::process::{NOT_STARTED, Orders, ShimError, install, serve};
-    use vkc_shim::spec::{ORDERS, Task};
+    use vkc_shim::process::{LEAD, NOT_STARTED, Orders, ShimError, install, lead, serve};
+    use vkc_shim::session::Task;
+    use vkc_shim::spec::ORDERS;
 
     const USAGE: &str = "vkc-shim: usage: vkc-shim install | update | run [-- PROGRAM ...] | exec -- PROGRAM ... | --version";
     const SHELL: &str = "/bin/sh";
@@ -77,6 +80,7 @@ mod linux {
             Some("install") => install(&orders, &root).map(|()| 0),
             Some("update") => Ok(serve(Task::Update, &root)),
             Some("run") => Orders::read(&orders, &root, false)?.run(program),
+            Some(LEAD) => never(lead(program)),
             Some("exec") => never(Orders::read(&orders, &root, false)?.exec(program)),
             Some("--version") => {
                 println!("vkc-shim {}", env!("CARGO_PKG_VERSION"));

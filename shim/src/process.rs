@@ -17,15 +17,18 @@ use crate::message;
 use crate::place::{PlaceError, Root};
 use crate::plan::{Action, Bytes, Placed, actions, missing_hosts, needs_address};
 use crate::rights::{self, RightsError};
+use crate::session::Task;
 use crate::spec::{
-    FILE, IDENTITY, LONGEST, NAME, ORDERS, PROGRAM, PROGRAMS, SHELL, Spec, SpecError, Task,
+    FILE, IDENTITY, LONGEST, NAME, ORDERS, PROGRAM, PROGRAMS, SHELL, Spec, SpecError,
 };
 use crate::users::{self, Identity, UserError};
 use crate::volumes::{self, Ready, VolumeError};
 
 mod child;
+mod command;
 mod session;
 
+pub use command::{LEAD, lead};
 pub use session::serve;
 
 use child::{attend, taken};
@@ -84,6 +87,14 @@ pub enum ShimError {
     },
     #[error("signals cannot be taken: {0}")]
     Signals(io::Error),
+    #[error("a session cannot be led: {0}")]
+    Lead(io::Error),
+    #[error("port {port}: {why}")]
+    Port {
+        port: u16,
+        #[source]
+        why: io::Error,
+    },
 }
 
 impl ShimError {

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -24,15 +25,6 @@ pub const NAME: &str = "vkc-shim";
 pub const PROGRAM: &str = "/.vkc/bin/vkc-shim";
 /// The shim under the name by which it becomes the shell of the image: sessions begin with it, because ACI takes no arguments.
 pub const SHELL: &str = "/.vkc/bin/sh";
-/// What the lines begin with in which a session answers that does a [`Task`]: name and version.
-pub const SAYS: &str = "vkc-shim 1";
-/// What such a line says: it begins, and orders can come; it wants more of them; it has done what was asked for; it has not, and why.
-pub const READY: &str = "ready";
-pub const MORE: &str = "more";
-pub const DONE: &str = "done";
-pub const FAILED: &str = "failed";
-/// The line after the last of the orders.
-pub const END: &str = ".";
 /// Whom the program of a container runs as, where the shim has begun as root: written before the program starts, by root.
 pub const IDENTITY: &str = "/.vkc/identity";
 /// What the shim needs as root, and gives up: to place files in directories that are another's, and to become somebody else.
@@ -51,35 +43,6 @@ pub const LONGEST: u64 = 4 * 1024 * 1024;
 /// Parts of the path of a file in a volume, and bytes of each, which is Linux's own limit.
 pub const MOST_PARTS: usize = 256;
 const LONGEST_NAME: usize = 255;
-
-/// What a session can do besides being a shell. Each has a name of the shim's of its own, because ACI takes no arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
-    /// Send SIGTERM to the first process of the container.
-    Terminate,
-    /// Kill all others, where the first one is the shim, which then ends too.
-    Kill,
-    /// Bring volumes up to date, with orders that it reads.
-    Update,
-}
-
-impl Task {
-    pub const ALL: [Self; 3] = [Self::Terminate, Self::Kill, Self::Update];
-
-    /// The name of the shim that does it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Terminate => "vkc-terminate",
-            Self::Kill => "vkc-kill",
-            Self::Update => "vkc-update",
-        }
-    }
-
-    /// What ACI is to start.
-    pub fn program(self) -> String {
-        format!("{PROGRAMS}/{}", self.name())
-    }
-}
 
 /// What is to be done before, and how, the program of a container runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,6 +249,23 @@ pub enum SpecError {
     Invalid(&'static str),
 }
 
+/// Reads an order of this version.
+pub(crate) fn versioned<T: DeserializeOwned>(text: &[u8]) -> Result<T, SpecError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let syntax = |error: serde_json::Error| SpecError::Syntax {
+        line: error.line(),
+        column: error.column(),
+    };
+    let Versioned { version } = serde_json::from_slice(text).map_err(syntax)?;
+    if version != VERSION {
+        return Err(SpecError::Version(version));
+    }
+    serde_json::from_slice(text).map_err(syntax)
+}
+
 impl Spec {
     /// One that asks for nothing.
     pub fn new() -> Self {
@@ -300,19 +280,7 @@ impl Spec {
     /// # Errors
     /// It is of another version, or has what this shim does not know.
     pub fn parse(text: &[u8]) -> Result<Self, SpecError> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
-        let syntax = |error: serde_json::Error| SpecError::Syntax {
-            line: error.line(),
-            column: error.column(),
-        };
-        let Versioned { version } = serde_json::from_slice(text).map_err(syntax)?;
-        if version != VERSION {
-            return Err(SpecError::Version(version));
-        }
-        let spec: Self = serde_json::from_slice(text).map_err(syntax)?;
+        let spec: Self = versioned(text)?;
         spec.check()?;
         Ok(spec)
     }

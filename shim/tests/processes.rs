@@ -15,6 +15,8 @@ use vkc_shim::spec::{
     CAPABILITIES, Content, FILE, File, Host, MessageFile, Spec, Text, User, Variable, Volume,
 };
 
+#[path = "processes/command.rs"]
+mod command;
 #[path = "processes/update.rs"]
 mod update;
 

@@ -1,8 +1,9 @@
 //! A command in a container: exec and attach as Kubernetes means them, over what ACI has.
 //!
 //! ACI starts one program without arguments on a terminal. It gives no exit code, no separate standard error and no
-//! end of standard input. For Linux the missing parts are made by a shell in the container: [`script`] writes what it
-//! is told, [`scan`] reads what it answers, [`input`] packs standard input, and [`dialog`] leads the conversation.
+//! end of standard input. For Linux the missing parts are made by the operator's shim where a container has it ([`shim`]), and
+//! else by a shell in the container: [`script`] writes what it is told, [`scan`] reads what it answers, [`input`] packs standard
+//! input, and [`dialog`] leads the conversation. Both have a [`console`].
 
 use std::fmt;
 
@@ -13,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::azure::AzureError;
 
 mod aci;
+pub mod console;
 pub mod dialog;
 pub mod input;
 pub mod scan;
 pub mod script;
-mod task;
+pub mod shim;
 
 /// Where bytes of a process go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

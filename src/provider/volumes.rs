@@ -12,7 +12,7 @@ use super::{Failure, FailureKind, MadeWith};
 use crate::translate::{
     PodKey, Reference, Resolved, Translation, VolumeUpdates, volume_updates, volumes_of,
 };
-use vkc_shim::spec::Task;
+use vkc_shim::session::Task;
 
 /// Steps from a pod to what its volumes are made of.
 const ROUNDS: usize = 4;

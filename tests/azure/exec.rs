@@ -15,7 +15,8 @@ use vkc::azure::model::{
     SecretText,
 };
 use vkc::azure::{ArmClient, AzureError, Credential, Endpoints, Limiters};
-use vkc::provider::exec::dialog::{Console, Settings, run};
+use vkc::provider::exec::console::{Console, Settings};
+use vkc::provider::exec::dialog::run;
 use vkc::provider::exec::script::Mark;
 use vkc::provider::exec::{Command, ExecError, Exit, Streams};
 

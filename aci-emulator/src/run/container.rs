@@ -1,6 +1,7 @@
 //! One run of one container, from its root file system to its exit code.
 
 use std::{
+    collections::VecDeque,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -37,6 +38,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const LAST: Duration = Duration::from_secs(10);
 /// How often it is measured what a container uses.
 const MEASURE: Duration = Duration::from_secs(10);
+/// Looks that make a minute.
+const LOOKS: usize = 6;
 /// Longest line of a log; a longer one is cut into several.
 const LINE: usize = 16 * 1024;
 /// Longest `/etc/passwd` and `/etc/group` that are read.
@@ -283,14 +286,18 @@ impl Container {
         }
     }
 
-    /// Tells now and then what the container uses. Has no end.
+    /// Tells now and then what the container uses: its memory, and its processor time as an average of the last minute, which is
+    /// what Azure Monitor has. Has no end.
     async fn measure(&self, group: &Context) {
-        let mut before = None;
+        let mut looks = VecDeque::new();
         loop {
             if let Some((bytes, nanos)) = cgroups::usage(&self.cgroup) {
-                let now = tokio::time::Instant::now();
-                let usage = cgroups::between(before, (now.into_std(), nanos), bytes);
-                before = Some((now.into_std(), nanos));
+                let now = (tokio::time::Instant::now().into_std(), nanos);
+                while looks.len() >= LOOKS {
+                    looks.pop_front();
+                }
+                let usage = cgroups::between(looks.front().copied(), now, bytes);
+                looks.push_back(now);
                 group.update(self.which, |life, _| life.usage = Some(usage));
             }
             tokio::time::sleep(MEASURE).await;

@@ -1,8 +1,7 @@
-//! What the operator asks for by ACI's exec, which starts one program without arguments on a terminal: the shim under another name
-//! for each task. It answers in lines that begin with [`SAYS`], whatever else is on the terminal, so that neither a shell nor
-//! anything else of the image is needed.
+//! What the operator asks for by ACI's exec: the shim under another name for each [`Task`], so that neither a shell nor anything
+//! else of the image is needed.
 
-use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::io::{self, BufRead, Read as _, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,22 +10,19 @@ use rustix::process::{Pid, Signal, getpid, kill_process, umask};
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::{Orders, ShimError};
-use crate::spec::{DONE, END, FAILED, LONGEST, MORE, ORDERS, PROGRAM, READY, SAYS, Spec, Task};
-
-/// Longest line of what a session reads, without its end.
-const LONGEST_LINE: u64 = 64 * 1024;
+use super::{Orders, ShimError, command};
+use crate::session::{END, LONGEST_LINE, Request, Said, Task, Told};
+use crate::spec::{LONGEST, ORDERS, PROGRAM, Spec};
 
 /// Does what is asked for in the container whose root is `root`, and says how that went; the exit code.
 pub fn serve(task: Task, root: &str) -> i32 {
     match attempt(task, root) {
         Ok(()) => {
-            say(DONE);
+            say(&Said::Done);
             0
         }
         Err(error) => {
-            let why = error.to_string().replace(char::is_control, "?");
-            say(&format!("{FAILED} {why}"));
+            say(&Said::Failed(error.to_string()));
             1
         }
     }
@@ -34,15 +30,16 @@ pub fn serve(task: Task, root: &str) -> i32 {
 
 fn attempt(task: Task, root: &str) -> Result<(), ShimError> {
     // Sessions have the rights of the container's program.
-    Orders::read(ORDERS, root, true)?.follow()?;
+    let own = Orders::read(ORDERS, root, true)?;
+    let identity = own.follow()?;
     match task {
         Task::Terminate => {
             // What follows may end the session, too.
-            say(READY);
+            say(&Said::Ready);
             signal_first(Signal::TERM)
         }
         Task::Kill => {
-            say(READY);
+            say(&Said::Ready);
             kill_all()
         }
         Task::Update => {
@@ -51,13 +48,19 @@ fn attempt(task: Task, root: &str) -> Result<(), ShimError> {
             umask(Mode::empty());
             Orders::new(Spec::parse_update(&text)?, "", root)?.place()
         }
+        Task::Run => {
+            let text = ask_for_orders()?;
+            command::run(Request::parse(&text)?.what, &own, identity.as_ref())
+        }
     }
 }
 
-fn say(what: &str) {
+pub(super) fn say(what: &Said) {
     // Who has gone needs no answer.
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{SAYS} {what}").and_then(|()| out.flush());
+    let _ = out
+        .write_all(what.write().as_bytes())
+        .and_then(|()| out.flush());
 }
 
 fn signal_first(signal: Signal) -> Result<(), ShimError> {
@@ -97,16 +100,11 @@ fn ask_for_orders() -> Result<Zeroizing<Vec<u8>>, ShimError> {
         why,
     };
     be_plain().map_err(failed)?;
-    say(READY);
+    say(&Said::Ready);
     let mut input = io::stdin().lock();
     let mut orders = Zeroizing::new(Vec::new());
     loop {
-        let mut line = Zeroizing::new(Vec::new());
-        let mut some = input.by_ref().take(LONGEST_LINE + 2);
-        some.read_until(b'\n', &mut line).map_err(failed)?;
-        if !line.ends_with(b"\n") {
-            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-        }
+        let line = line(&mut input).map_err(failed)?;
         let text = line.trim_ascii();
         if text == END.as_bytes() {
             return Ok(orders);
@@ -117,8 +115,24 @@ fn ask_for_orders() -> Result<Zeroizing<Vec<u8>>, ShimError> {
         if u64::try_from(orders.len()).unwrap_or(u64::MAX) > LONGEST {
             return Err(failed(io::ErrorKind::FileTooLarge.into()));
         }
-        say(MORE);
+        say(&Said::More);
     }
+}
+
+/// The next that a program's session is told; `None` where that is nothing known.
+pub(super) fn told(input: &mut impl BufRead) -> io::Result<Option<Told>> {
+    Ok(Told::read(&line(input)?))
+}
+
+/// The next line, whole.
+fn line(input: &mut impl BufRead) -> io::Result<Zeroizing<Vec<u8>>> {
+    let most = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+    let mut line = Zeroizing::new(Vec::new());
+    input.take(most + 2).read_until(b'\n', &mut line)?;
+    if !line.ends_with(b"\n") {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(line)
 }
 
 /// Has the terminal pass on what is typed, and not show it.

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::dialog::{self, Console, Settings};
+use super::console::{Console, Settings};
 use super::script::Mark;
-use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, remark, task};
+use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, dialog, remark, shim};
 use crate::api::Os;
 use crate::azure::AzureError;
 use crate::azure::exec::Socket;
 use crate::azure::throttle::{CallPriority, asked_by};
 use crate::provider::Aci;
 use crate::translate::PodKey;
-use vkc_shim::spec::{SHELL as SHIM_SHELL, Task};
+use vkc_shim::session::Task;
+use vkc_shim::spec::SHELL as SHIM_SHELL;
 
 /// How long the client's terminal has to tell its size: ACI takes it at the start or never.
 const SIZE: Duration = Duration::from_millis(300);
@@ -58,6 +59,17 @@ impl Aci {
             return drive(driver, dialog::raw(console, settings, streams)).await;
         }
         let shell = self.shell(pod, container).await?;
+        if shell == SHIM_SHELL {
+            let program = Task::Run.program();
+            let socket = self.open(pod, container, &program, size, asked).await?;
+            let (console, driver) = parts(socket);
+            let what = shim::program(command, streams.stdin.is_some(), size);
+            match drive(driver, shim::run(console, settings, what, &mut streams)).await {
+                // One that is older than its operator: it can become the shell of the image.
+                Err(ExecError::NoShim(_)) => {}
+                ended => return ended,
+            }
+        }
         let socket = self.open(pod, container, shell, size, asked).await?;
         let mark = Mark::new(RandomState::new().hash_one(container));
         let (console, driver) = parts(socket);
@@ -90,7 +102,7 @@ impl Aci {
         let size = TerminalSize::default();
         let socket = self.open(pod, container, &program, size, None).await?;
         let (console, driver) = parts(socket);
-        drive(driver, task::run(console, Settings::default(), orders)).await
+        drive(driver, shim::run_task(console, Settings::default(), orders)).await
     }
 
     /// Sends SIGTERM to the program of a container; how the `kill` of its shell ended.

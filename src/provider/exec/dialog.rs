@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::console::{Console, INTERRUPT, Queue, Settings, next, show};
 use super::scan::{Event, Scanner};
 use super::script::{self, Mark};
 use super::{Command, ExecError, Exit, Output, Streams, input};
@@ -20,29 +21,6 @@ const WINDOW: usize = 32 * 1024;
 const GRACE: Duration = Duration::from_millis(700);
 /// What ends input on a terminal (Ctrl-D).
 const END_OF_INPUT: u8 = 0x04;
-/// What interrupts a command on a terminal (Ctrl-C).
-const INTERRUPT: u8 = 0x03;
-
-/// The two ends of a terminal in a container. `output` ends when the process has ended, or the connection.
-#[derive(Debug)]
-pub struct Console {
-    /// What is typed, in messages of at most [`Settings::message`] bytes.
-    pub input: mpsc::Sender<Bytes>,
-    pub output: mpsc::Receiver<Bytes>,
-}
-
-/// What depends on Azure rather than on the command.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Longest message of input. Messages of more than about 50 bytes have been seen to arrive cut off.
-    pub message: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { message: 48 }
-    }
-}
 
 /// Runs `command` by the shell behind `console`, a `/bin/sh` that was just started. Standard input is not touched
 /// before the command runs.
@@ -385,62 +363,6 @@ impl Feed {
         }
         typed
     }
-}
-
-/// Messages of input that wait.
-struct Queue {
-    message: usize,
-    waiting: VecDeque<Bytes>,
-}
-
-impl Queue {
-    fn new(settings: Settings) -> Self {
-        Self {
-            message: settings.message.max(1),
-            waiting: VecDeque::new(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    fn clear(&mut self) {
-        self.waiting.clear();
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let messages = bytes.chunks(self.message).map(Bytes::copy_from_slice);
-        self.waiting.extend(messages);
-    }
-
-    fn send(&mut self, permit: Result<mpsc::Permit<'_, Bytes>, mpsc::error::SendError<()>>) {
-        match permit {
-            Ok(permit) => {
-                if let Some(message) = self.waiting.pop_front() {
-                    permit.send(message);
-                }
-            }
-            // Nobody takes input any more; what the other end shows tells why.
-            Err(_) => self.waiting.clear(),
-        }
-    }
-}
-
-/// The next bytes of standard input, `None` at its end; never when there is none.
-async fn next(stdin: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
-    match stdin {
-        Some(stdin) => stdin.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn show(
-    output: &mpsc::Sender<(Output, Bytes)>,
-    to: Output,
-    bytes: Bytes,
-) -> Result<(), ExecError> {
-    output.send((to, bytes)).await.map_err(|_| ExecError::Lost)
 }
 
 #[cfg(test)]
