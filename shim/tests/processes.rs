@@ -1,6 +1,11 @@
 //! The shim as it is: the program, with programs that it runs.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -636,4 +641,26 @@ fn the_shim_is_not_root_where_others_could_replace_it() {
     symlink("elsewhere", container.path(".vkc")).unwrap();
     refused(&container, "a link");
     assert!(Path::new(&container.path("elsewhere/bin")).exists());
+}
+
+#[test]
+fn a_signal_in_the_last_moment_keeps_nobody_from_ending() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let container = Container::new(&Spec::new());
+    for _ in 0..100 {
+        let mut child = container.command("run", &["true"]).spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let started = Instant::now();
+        let status = loop {
+            // Nobody has waited for it: the number is still its own.
+            let _ = kill_process(pid, Signal::CHILD);
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if started.elapsed() > Duration::from_secs(10) {
+                child.kill().unwrap();
+            }
+        };
+        assert!(status.success(), "{status}");
+    }
 }

@@ -6,9 +6,11 @@ use signal_hook::iterator::Signals;
 
 use super::NOT_STARTED;
 
-/// The signals that a program may want: all with a name but those that nobody can take, and those that a process causes itself.
+/// The signals that a program may want: all with a name but those that nobody can take, and those that a process causes itself. The
+/// latter would be this process's own: what takes signals writes to a pipe, and its end would cause one, which would be written again.
 pub(super) fn taken() -> impl Iterator<Item = i32> {
-    const OWN: [Signal; 9] = [
+    const OWN: [Signal; 10] = [
+        Signal::PIPE,
         Signal::KILL,
         Signal::STOP,
         Signal::SEGV,

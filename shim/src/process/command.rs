@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -165,6 +166,9 @@ fn attend(started: Started) {
         child,
         terminal,
     } = started;
+    // The end of its terminal is the end of what is told, and this process's own only after the program's.
+    let hung_up = Arc::new(AtomicBool::new(false));
+    let _ = signal_hook::flag::register(Signal::HUP.as_raw(), hung_up);
     say(&Said::Begun);
     let window = Arc::new(Window::default());
     // One more than may be on their way: the end.

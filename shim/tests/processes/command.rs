@@ -269,6 +269,8 @@ fn a_program_whose_session_has_gone_is_interrupted() {
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
         let mut session = Session::program(&argv, true, None);
         session.until("go\n");
+        // A terminal that goes away says so.
+        signal(&session.child, "-HUP");
         match gone {
             None => session.typed = None,
             Some(line) => session.write(&line),

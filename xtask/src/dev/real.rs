@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::session::Session;
-use super::stand_ins::{LISTENING, PAGE};
+use super::stand_ins::{BARE, LISTENING, PAGE};
 
 /// For each step.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -111,6 +111,27 @@ spec:
     command: [sh, -c, "sleep 1000"]
 "#;
 
+/// A pod whose image has no shell: one program and nothing else.
+const BARE_POD: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: walk-through-bare, namespace: default}
+spec:
+  terminationGracePeriodSeconds: 1
+  automountServiceAccountToken: false
+  nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
+  tolerations:
+  - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
+  securityContext: {runAsUser: 1000, runAsNonRoot: true}
+  hostAliases:
+  - {ip: 10.0.0.5, hostnames: [db]}
+  containers:
+  - name: main
+    image: IMAGE
+    command: [/busybox, sleep, "1000"]
+    env: [{name: COLOUR, value: "red and blue"}]
+"#;
+
 impl Session {
     /// Log, exec, port-forward, a Job that ends, a delete that ends a process.
     pub(super) async fn see_processes(&mut self) -> Result<()> {
@@ -160,7 +181,8 @@ impl Session {
         }
         self.say("a pod was deleted, and its process has ended");
         self.see_changes().await?;
-        self.see_a_kill().await
+        self.see_a_kill().await?;
+        self.see_sessions_without_a_shell().await
     }
 
     /// A changed label and a changed `ConfigMap` reach the files of a pod that runs.
@@ -202,6 +224,38 @@ impl Session {
         self.until_says(&["get", POD, steady], "restarts:0").await?;
         self.say("a container that ignored SIGTERM was killed and starts again; the other one of its pod goes on");
         self.kubectl(&["delete", POD]).await.map(drop)
+    }
+
+    /// exec in a container without a shell, by the shim.
+    pub(super) async fn see_sessions_without_a_shell(&mut self) -> Result<()> {
+        const POD: &str = "walk-through-bare";
+        self.apply(&BARE_POD.replace("IMAGE", BARE)).await?;
+        let ready = format!("pod/{POD}");
+        let wait = ["wait", &ready, "--for=condition=Ready", "--timeout=100s"];
+        self.kubectl(&wait).await?;
+        let before = ["--namespace=default", "exec", "-i", POD, "--", "/busybox"];
+        let exec = |program: &[&'static str]| [&before[..], program].concat();
+        let began = Instant::now();
+        let printf = exec(&["printf", "<%s>", "a b", "$x", "'\""]);
+        let words = self.run(&printf, "").await?;
+        let took = began.elapsed().as_secs_f64();
+        ensure!(words.stdout == "<a b><$x><'\">", "{words:?}");
+        let script = "printf out; printf err >&2; id -u; printf %s \"$COLOUR\"; exit 7";
+        let both = self.run(&exec(&["sh", "-c", script]), "").await?;
+        ensure!(both.stdout == "out1000\nred and blue", "{both:?}");
+        ensure!(
+            both.stderr.starts_with("err") && both.stderr.contains("exit code 7"),
+            "{both:?}"
+        );
+        // NUL bytes and ends of lines of all kinds.
+        let bytes = "\0\u{1}a\r\nb\u{4}\u{3}\n".repeat(20_000);
+        let back = self.run(&exec(&["cat"]), &bytes).await?;
+        ensure!(back.stdout == bytes, "other bytes came back");
+        self.say(&format!(
+            "exec in a container without a shell: words, both outputs, exit code, {} bytes to and fro; the first took {took:.2} s",
+            bytes.len()
+        ));
+        self.kubectl(&["delete", &ready]).await.map(drop)
     }
 
     /// Some work in the container of the Linux Deployment: where it really runs it uses nothing by itself.

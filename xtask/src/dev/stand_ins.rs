@@ -27,6 +27,9 @@ const IMAGES: [(&str, bool); 4] = [
 /// The programs that samples of the gallery start in the image of that page.
 const PROGRAMS: [&str; 3] = ["bin/web", "bin/node", "hello"];
 
+/// An image with one program and nothing else.
+pub(super) const BARE: &str = "mcr.microsoft.com/walk-through/bare:1";
+
 /// busybox by itself does not end on SIGTERM when it is process 1; a shell that is told so does.
 const SERVE: &str = "#!/bin/sh
 trap 'echo SIGTERM: the end; exit 0' TERM INT
@@ -131,6 +134,10 @@ pub(crate) fn make(busybox: &Path, etcd: Option<&Path>, folder: &Path) -> Result
         });
         fs::write(image.join("config.json"), config.to_string())?;
     }
+    let bare = folder.join("bare");
+    fs::create_dir_all(bare.join("rootfs"))?;
+    fs::copy(busybox, bare.join("rootfs/busybox"))?;
+    fs::write(bare.join("config.json"), json!({}).to_string())?;
     if let Some(etcd) = etcd {
         let image = folder.join("etcd");
         let programs = image.join("rootfs/usr/local/bin");
