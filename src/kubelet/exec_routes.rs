@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::any;
@@ -15,12 +16,13 @@ use tokio::sync::mpsc;
 
 use super::api_error::ApiError;
 use super::logs::Logs;
-use super::portforward::{self, Target};
+use super::portforward::{self, Inside, Target};
 use super::remote::{self, Options};
 use super::routes::{Caller, Kubelet, slot};
 use super::{logs, pods};
 use crate::azure::{AzureError, ErrorClass};
 use crate::net::can_be_a_pods;
+use crate::provider::Containers;
 use crate::provider::exec::{Command, ExecError, Exit, Output, Streams, remark};
 use crate::translate::PodKey;
 
@@ -160,7 +162,8 @@ async fn port_forward(
     let (pod, key) = named.pod(&kubelet).await?;
     let slot = slot(&kubelet, (&named.namespace, &named.pod), &caller)?;
     let name = format!("{}/{}", named.namespace, named.pod);
-    let target = match address(&pod, kubelet.ip) {
+    let running = running_containers(&pod);
+    let address = match address(&pod, kubelet.ip) {
         Ok(known) => {
             let now = kubelet.containers.address(&key).await;
             let now = now.map_err(|error| ApiError::azure("where the pod is", &error))?;
@@ -168,6 +171,16 @@ async fn port_forward(
         }
         none => none,
     };
+    let inside: Option<Arc<dyn Inside>> = if running.is_empty() {
+        None
+    } else {
+        Some(Arc::new(ByShim {
+            containers: kubelet.containers.clone(),
+            pod: key,
+            running,
+        }))
+    };
+    let target = Target { address, inside };
     let sessions = &kubelet.sessions;
     Ok(portforward::serve(request, name, target, sessions, slot))
 }
@@ -200,8 +213,37 @@ fn running<'a>(pod: &'a Pod, name: &str) -> Result<&'a Container, ApiError> {
     )))
 }
 
+/// The way into a pod by the shim in one of its containers.
+struct ByShim {
+    containers: Arc<dyn Containers>,
+    pod: PodKey,
+    /// Names of those that run.
+    running: Vec<String>,
+}
+
+#[async_trait]
+impl Inside for ByShim {
+    async fn connect(&self, port: u16, streams: Streams) -> Result<Exit, ExecError> {
+        let session = self
+            .containers
+            .connect(&self.pod, &self.running, port, streams);
+        session.await
+    }
+}
+
+/// The containers of `pod` that run. PURE.
+fn running_containers(pod: &Pod) -> Vec<String> {
+    let statuses = pod.status.iter().flat_map(|it| &it.container_statuses);
+    let runs = |state: &ContainerState| state.running.is_some();
+    statuses
+        .flatten()
+        .filter(|it| it.state.as_ref().is_some_and(runs))
+        .map(|it| it.name.clone())
+        .collect()
+}
+
 /// Where the ports of `pod` are, seen from the node at `own`. PURE.
-fn address(pod: &Pod, own: IpAddr) -> Target {
+fn address(pod: &Pod, own: IpAddr) -> Result<IpAddr, String> {
     let needs = "port-forward needs an address that the operator can reach";
     let status = pod.status.clone().unwrap_or_default();
     if status.phase.as_deref() != Some("Running") {
@@ -224,7 +266,7 @@ fn address(pod: &Pod, own: IpAddr) -> Target {
 
 /// `known`, if it is the pod's address `now`: Azure gives the address of a group that has gone, or was moved, to somebody else, and the
 /// pod's status follows some seconds later. PURE.
-fn still(known: IpAddr, now: Option<IpAddr>) -> Target {
+fn still(known: IpAddr, now: Option<IpAddr>) -> Result<IpAddr, String> {
     if now.map(|now| now.to_canonical()) == Some(known) {
         return Ok(known);
     }

@@ -1,12 +1,14 @@
 //! port-forward: each connection of the user's is a pair of SPDY streams, `data` and `error`, and becomes a TCP
-//! connection to the pod's address. Over SPDY itself, or over SPDY in a `WebSocket`.
+//! connection to the pod's address, or a session of the shim in the pod that is one. Over SPDY itself, or over SPDY in a `WebSocket`.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -15,6 +17,7 @@ use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +25,7 @@ use super::spdy::{self, Closed, Headers, Session, Stream};
 use super::stream_slots::StreamSlot;
 use super::upgrade::{SessionTracker, Times, Upgrade};
 use super::websocket;
+use crate::provider::exec::{ExecError, Exit, Streams};
 
 const SPDY: &[&str] = &["portforward.k8s.io"];
 /// KEP-4006: the same, tunnelled.
@@ -39,8 +43,21 @@ const READ: usize = 4 * 16 * 1024 - 18;
 /// Parts from the client that are written to a pod at once.
 const PARTS: usize = 8;
 
-/// Where the ports are: the pod's address, or why there is none to reach.
-pub type Target = Result<IpAddr, String>;
+/// Where the ports are.
+#[derive(Clone)]
+pub struct Target {
+    /// The pod's address, or why there is none to reach.
+    pub address: Result<IpAddr, String>,
+    /// Another way, for what cannot be reached by its address.
+    pub inside: Option<Arc<dyn Inside>>,
+}
+
+/// A way into a pod.
+#[async_trait]
+pub trait Inside: Send + Sync {
+    /// Is a connection to `port` inside of the pod until it ends; [`ExecError::NoShim`] where there is no such way.
+    async fn connect(&self, port: u16, streams: Streams) -> Result<Exit, ExecError>;
+}
 
 /// Answers `request` and forwards what it becomes to `target`. `pod` names the pod in messages. `slot` is held until
 /// the client goes.
@@ -208,33 +225,39 @@ async fn connect(pair: Pair, pod: String, target: Target) {
         error,
     } = pair;
     let mut gone = pin!(data.writer.gone());
+    let Target { address, inside } = target;
     let dialled = tokio::select! {
-        dialled = dial(target, port) => dialled,
+        dialled = dial(address, port) => dialled,
         () = &mut gone => return,
     };
-    match dialled {
-        Ok(tcp) => {
-            let copied = tokio::select! {
-                copied = copy(tcp, &mut data) => copied,
-                () = gone => Ok(()),
-            };
-            if let Err(failure) = copied {
-                // The connection broke: so does the client's. Dropping the data stream resets it.
-                tracing::debug!(port, %failure, "a forwarded connection broke");
-                return;
-            }
-        }
-        Err(failure) => {
+    let copied = match dialled {
+        Ok(tcp) => tokio::select! {
+            copied = copy(tcp, &mut data) => copied,
+            () = gone => Ok(()),
+        },
+        Err(failure) => tokio::select! {
+            copied = go_inside(inside, port, failure, &mut data) => copied,
+            () = gone => Ok(()),
+        },
+    };
+    match copied {
+        Ok(()) => {}
+        Err(Broken::Target(failure)) => {
             let text = format!("error forwarding port {port} to pod {pod}: {failure}");
             let _ = error.writer.write(Bytes::from(text)).await;
             let _ = data.writer.finish().await;
+        }
+        Err(failure) => {
+            // The connection broke: so does the client's. Dropping the data stream resets it.
+            tracing::debug!(port, %failure, "a forwarded connection broke");
+            return;
         }
     }
     let _ = error.writer.finish().await;
 }
 
-async fn dial(target: Target, port: u16) -> Result<TcpStream, String> {
-    let address = target?;
+async fn dial(address: Result<IpAddr, String>, port: u16) -> Result<TcpStream, String> {
+    let address = address?;
     let unreachable = |why: &dyn std::fmt::Display| {
         format!(
             "port-forward needs an address that the operator can reach: {address} port {port}: {why}"
@@ -260,6 +283,11 @@ enum Broken {
     Pod(#[from] std::io::Error),
     #[error(transparent)]
     Client(#[from] Closed),
+    /// There is no connection to the pod.
+    #[error("{0}")]
+    Target(String),
+    #[error(transparent)]
+    Session(ExecError),
 }
 
 /// Writes all of `parts`, as many at once as the system takes.
@@ -311,4 +339,62 @@ async fn copy(tcp: TcpStream, data: &mut Stream) -> Result<(), Broken> {
         }
     };
     tokio::try_join!(up, down).map(|_| ())
+}
+
+/// Both directions, by the shim in the pod; `failure` is why its address leads nowhere.
+async fn go_inside(
+    inside: Option<Arc<dyn Inside>>,
+    port: u16,
+    failure: String,
+    data: &mut Stream,
+) -> Result<(), Broken> {
+    let Some(inside) = inside else {
+        return Err(Broken::Target(failure));
+    };
+    let (typed, stdin) = mpsc::channel(PARTS);
+    let (output, mut shown) = mpsc::channel(PARTS);
+    let streams = Streams {
+        stdin: Some(stdin),
+        output,
+        resize: None,
+        gone: CancellationToken::new(),
+    };
+    let Stream { reader, writer, .. } = data;
+    let up = async {
+        while let Some(bytes) = reader.read().await {
+            if typed.send(bytes).await.is_err() {
+                break;
+            }
+        }
+        drop(typed);
+    };
+    let down = async {
+        let (mut any, mut taken) = (false, Ok(()));
+        while let Some((_, bytes)) = shown.recv().await {
+            any = true;
+            taken = writer.write(bytes).await;
+            if taken.is_err() {
+                break;
+            }
+        }
+        drop(shown);
+        taken.map(|()| any)
+    };
+    let session = inside.connect(port, streams);
+    let session = async {
+        // Whatever the client still sends, nobody takes it after the end.
+        tokio::select! {
+            (ended, any) = async { tokio::join!(session, down) } => (ended, any),
+            never = async { up.await; std::future::pending().await } => never,
+        }
+    };
+    let (ended, any) = session.await;
+    match (ended, any?) {
+        (Ok(_), _) => Ok(data.writer.finish().await?),
+        (Err(ExecError::NoShim(_)), false) => Err(Broken::Target(failure)),
+        (Err(error), false) => Err(Broken::Target(format!(
+            "{failure}; inside the pod: {error}"
+        ))),
+        (Err(error), true) => Err(Broken::Session(error)),
+    }
 }

@@ -73,6 +73,18 @@ pub trait Containers: Send + Sync {
         tty: bool,
         streams: Streams,
     ) -> Result<Exit, ExecError>;
+
+    /// A connection to `port` inside of the pod, by the shim in one of its `running` containers; [`ExecError::NoShim`] where none
+    /// has it.
+    async fn connect(
+        &self,
+        _pod: &PodKey,
+        _running: &[String],
+        _port: u16,
+        _streams: Streams,
+    ) -> Result<Exit, ExecError> {
+        Err(ExecError::NoShim(String::new()))
+    }
 }
 
 #[async_trait]
@@ -158,6 +170,22 @@ impl Containers for Aci {
         streams: Streams,
     ) -> Result<Exit, ExecError> {
         self.show_output(pod, container, tty, streams)
+            .await
+            .inspect_err(|error| {
+                if end_contradicts_status(error) {
+                    self.refreshes.add(pod);
+                }
+            })
+    }
+
+    async fn connect(
+        &self,
+        pod: &PodKey,
+        running: &[String],
+        port: u16,
+        streams: Streams,
+    ) -> Result<Exit, ExecError> {
+        self.be_connection(pod, running, port, streams)
             .await
             .inspect_err(|error| {
                 if end_contradicts_status(error) {

@@ -55,10 +55,9 @@ impl Shims {
         self.0.write().remove(name);
     }
 
-    /// Whether `container` has it; `None` of a group that was not seen yet.
-    pub(super) fn has(&self, name: &str, container: &str) -> Option<bool> {
-        let with = self.0.read().get(name)?.with.clone();
-        Some(with.iter().any(|it| it == container))
+    /// Names of the containers that have it; `None` of a group that was not seen yet.
+    pub(super) fn with(&self, name: &str) -> Option<Arc<[String]>> {
+        Some(self.0.read().get(name)?.with.clone())
     }
 
     /// What was in the volumes of a group that can be brought up to date.
@@ -91,16 +90,15 @@ mod tests {
         .unwrap();
         let shims = Shims::default();
         assert_eq!(
-            (shims.has("g", "a"), shims.volumes("g")),
+            (shims.with("g"), shims.volumes("g")),
             (None, MadeWith::Unseen)
         );
         shims.note("g", &group);
         // An answer without containers says nothing.
         shims.note("g", &ContainerGroup::default());
-        assert_eq!(shims.has("g", "a"), Some(true));
-        assert_eq!(shims.has("g", "b"), Some(false));
+        assert_eq!(shims.with("g").unwrap()[..], ["a"]);
         assert_eq!(shims.volumes("g"), MadeWith::With("1".into()));
         shims.forget("g");
-        assert_eq!(shims.has("g", "a"), None);
+        assert_eq!(shims.with("g"), None);
     }
 }

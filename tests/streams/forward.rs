@@ -1,11 +1,16 @@
 //! port-forward over SPDY, with old and new clients. The tunnel in a `WebSocket` is what kubectl drives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use vkc::kubelet::portforward::{Inside, Target};
 use vkc::kubelet::upgrade::Times;
+use vkc::provider::exec::{ExecError, Exit, Output, Streams};
 
 use crate::server::Server;
 use crate::spdy::{Client, Frame};
@@ -244,5 +249,74 @@ async fn few_streams_wait_for_their_other_half() {
             Some(_) => {}
         }
     }
+    server.is_idle().await;
+}
+
+/// A way into a pod, with one port that answers what it was told backwards, and one that breaks off.
+struct Backwards;
+
+#[async_trait]
+impl Inside for Backwards {
+    async fn connect(&self, port: u16, streams: Streams) -> Result<Exit, ExecError> {
+        if port == 1 {
+            return Err(ExecError::Task("port 1: Connection refused".to_owned()));
+        }
+        if port == 2 {
+            return Err(ExecError::NoShim(String::new()));
+        }
+        let mut told = Vec::new();
+        let mut stdin = streams.stdin.unwrap();
+        while let Some(bytes) = stdin.recv().await {
+            told.extend_from_slice(&bytes);
+        }
+        told.reverse();
+        for some in told.chunks(1000) {
+            let some = Bytes::copy_from_slice(some);
+            streams.output.send((Output::Stdout, some)).await.unwrap();
+        }
+        if port == 3 {
+            return Err(ExecError::Lost);
+        }
+        Ok(Exit::Code(0))
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_address_is_reached_from_the_inside() {
+    let target = Target {
+        address: Err("there is none".to_owned()),
+        inside: Some(Arc::new(Backwards)),
+    };
+    let server = Server::start_for(Times::default(), target).await;
+    let mut client = connect(&server).await;
+    let told = "abc".repeat(10_000);
+    let back: String = told.chars().rev().collect();
+    for (port, text, said) in [
+        ("80", back.as_str(), ""),
+        (
+            "1",
+            "",
+            "error forwarding port 1 to pod ns/web: there is none; inside the pod: port 1: Connection refused",
+        ),
+        (
+            "2",
+            "",
+            "error forwarding port 2 to pod ns/web: there is none",
+        ),
+        // It breaks off: so does the client's connection.
+        ("3", back.as_str(), "reset"),
+    ] {
+        let of = |kind| [("streamtype", kind), ("port", port), ("requestid", port)];
+        let error = client.open(&of("error")).await;
+        let data = client.open(&of("data")).await;
+        client.data(data, told.as_bytes(), true).await;
+        let (texts, reset) = read(&mut client, &[error, data]).await;
+        if said == "reset" {
+            assert!(reset.contains(&data), "{texts:?}");
+        } else {
+            assert_eq!((&*texts[&data], &*texts[&error]), (text, said));
+        }
+    }
+    drop(client);
     server.is_idle().await;
 }

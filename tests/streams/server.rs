@@ -1,6 +1,6 @@
 //! A server with the handlers under test, and a backend that does what its command says.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -47,7 +47,12 @@ impl Server {
         Self::start_with(Times::default(), Ok(Ipv4Addr::LOCALHOST.into())).await
     }
 
-    pub(crate) async fn start_with(times: Times, target: Target) -> Self {
+    pub(crate) async fn start_with(times: Times, address: Result<IpAddr, String>) -> Self {
+        let inside = None;
+        Self::start_for(times, Target { address, inside }).await
+    }
+
+    pub(crate) async fn start_for(times: Times, target: Target) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
         let mut sessions = SessionTracker::new(stop.clone());

@@ -425,9 +425,9 @@ async fn sessions_in_a_container_with_the_shim_begin_with_it() {
     // As after a restart of this process: it looks, once.
     assert_eq!(aci.shell(&key, "c").await.unwrap(), "/.vkc/bin/sh");
     assert_eq!(aci.shell(&key, "other").await.unwrap(), "/bin/sh");
-    assert_eq!(aci.shims.has(&name, "c"), Some(true));
+    assert_eq!(aci.shims.with(&name).unwrap()[..], ["c"]);
     aci.delete(&name).await.unwrap();
-    assert_eq!(aci.shims.has(&name, "c"), None);
+    assert_eq!(aci.shims.with(&name), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Sessions in the containers of this node's pods.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use crate::azure::exec::Socket;
 use crate::azure::throttle::{CallPriority, asked_by};
 use crate::provider::Aci;
 use crate::translate::PodKey;
-use vkc_shim::session::Task;
+use vkc_shim::session::{Task, What};
 use vkc_shim::spec::SHELL as SHIM_SHELL;
 
 /// How long the client's terminal has to tell its size: ACI takes it at the start or never.
@@ -176,6 +177,30 @@ impl Aci {
         drive(driver, follow(console, tty, streams)).await
     }
 
+    /// Has the shim in one of the `running` containers be a connection to `port`.
+    ///
+    /// # Errors
+    /// See [`ExecError`]; [`ExecError::NoShim`] where none has it.
+    pub(in crate::provider) async fn be_connection(
+        &self,
+        pod: &PodKey,
+        running: &[String],
+        port: u16,
+        mut streams: Streams,
+    ) -> Result<Exit, ExecError> {
+        let with = self.with_shim(pod).await?;
+        let container = running.iter().find(|name| with.contains(name));
+        let Some(container) = container.filter(|_| self.os() == Os::Linux) else {
+            return Err(ExecError::NoShim(String::new()));
+        };
+        let (size, asked) = (TerminalSize::default(), Some(asked_by(&pod.namespace)));
+        let program = Task::Run.program();
+        let socket = self.open(pod, container, &program, size, asked).await?;
+        let (console, driver) = parts(socket);
+        let session = shim::run(console, Settings::default(), What::Port(port), &mut streams);
+        drive(driver, session).await
+    }
+
     /// The shell of a container. Nothing else is ever started in one with the shim: Azure starts it with the rights that the
     /// container begins with, which are root's where the shim needs them.
     pub(in crate::provider) async fn shell(
@@ -183,20 +208,25 @@ impl Aci {
         pod: &PodKey,
         container: &str,
     ) -> Result<&'static str, AzureError> {
-        let name = self.group_name(pod);
-        let mut known = self.shims.has(&name, container);
-        if known.is_none() {
-            let group = &self.scope.resource_group;
-            let seen = self
-                .arm
-                .look_at_group(group, &name, CallPriority::Interactive);
-            if let Some(seen) = seen.await? {
-                self.shims.note(&name, &seen);
-            }
-            known = self.shims.has(&name, container);
-        }
-        let has_shim = known.unwrap_or_default();
+        let with = self.with_shim(pod).await?;
+        let has_shim = with.iter().any(|name| name == container);
         Ok(if has_shim { SHIM_SHELL } else { SHELL })
+    }
+
+    /// The containers of `pod` that have the shim. Its group is looked at when it was not seen yet.
+    async fn with_shim(&self, pod: &PodKey) -> Result<Arc<[String]>, AzureError> {
+        let name = self.group_name(pod);
+        if let Some(with) = self.shims.with(&name) {
+            return Ok(with);
+        }
+        let group = &self.scope.resource_group;
+        let seen = self
+            .arm
+            .look_at_group(group, &name, CallPriority::Interactive);
+        if let Some(seen) = seen.await? {
+            self.shims.note(&name, &seen);
+        }
+        Ok(self.shims.with(&name).unwrap_or_default())
     }
 
     async fn open(

@@ -128,7 +128,7 @@ spec:
   containers:
   - name: main
     image: IMAGE
-    command: [/busybox, sleep, "1000"]
+    command: [/busybox, httpd, -f, -p, "127.0.0.1:8080", -h, /]
     env: [{name: COLOUR, value: "red and blue"}]
 "#;
 
@@ -139,7 +139,7 @@ impl Session {
         let command = ["exec", DEPLOYMENT, "--", "sh", "-c", "cat /proc/1/cmdline"];
         self.until_says(&command, "/bin/web").await?;
         self.say("logs and exec are those of a real process");
-        let page = self.forwarded_page().await?;
+        let page = self.forwarded_page(DEPLOYMENT, 80, "").await?;
         ensure!(
             page.contains(PAGE),
             "through port-forward came another page: {page}"
@@ -255,6 +255,12 @@ impl Session {
             "exec in a container without a shell: words, both outputs, exit code, {} bytes to and fro; the first took {took:.2} s",
             bytes.len()
         ));
+        let hosts = self.forwarded_page(&ready, 8080, "etc/hosts").await?;
+        ensure!(
+            hosts.contains("10.0.0.5") && hosts.contains("db"),
+            "through port-forward came: {hosts}"
+        );
+        self.say("kubectl port-forward leads to what listens on the pod's loopback address only");
         self.kubectl(&["delete", &ready]).await.map(drop)
     }
 
@@ -294,11 +300,12 @@ impl Session {
         }
     }
 
-    /// The page of the Linux Deployment through the API server.
-    async fn forwarded_page(&self) -> Result<String> {
+    /// A page of a pod through the API server.
+    async fn forwarded_page(&self, pod: &str, port: u16, path: &str) -> Result<String> {
         let mut child = self.kubectl_command();
         let mut child = child
-            .args(["--namespace=default", "port-forward", DEPLOYMENT, ":80"])
+            .args(["--namespace=default", "port-forward", pod])
+            .arg(format!(":{port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -308,7 +315,7 @@ impl Session {
         let stdout = child.stdout.take().context("no output")?;
         let mut lines = BufReader::new(stdout).lines();
         // Forwarding from 127.0.0.1:40123 -> 80
-        let port = tokio::time::timeout(DEADLINE, async {
+        let local = tokio::time::timeout(DEADLINE, async {
             while let Some(line) = lines.next_line().await? {
                 let port = line
                     .strip_prefix("Forwarding from 127.0.0.1:")
@@ -319,12 +326,12 @@ impl Session {
             }
             anyhow::bail!("kubectl port-forward has ended")
         });
-        let port = port.await.context("kubectl port-forward is silent")??;
+        let local = local.await.context("kubectl port-forward is silent")??;
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(20))
             .no_proxy()
             .build()?;
-        let url = format!("http://127.0.0.1:{port}/");
+        let url = format!("http://127.0.0.1:{local}/{path}");
         let page = client.get(url).send().await?.text().await?;
         child.kill().await?;
         Ok(page)
