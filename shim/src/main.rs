@@ -7,7 +7,7 @@
 //! sh                             the same, and PROGRAM is /bin/sh
 //! vkc-update                     bring volumes up to date, as who types says (also: vkc-shim update)
 //! vkc-terminate, vkc-kill        send signals to the container's program
-//! vkc-exec                       run a program, or be a connection, as who types says
+//! vkc-exec                       run a program, be a connection, or attach, as who types says (also: vkc-shim serve)
 //! vkc-shim lead -- PROGRAM …     become PROGRAM in a session of its own (vkc-exec starts it)
 //! ```
 
@@ -33,7 +33,7 @@ mod linux {
     use vkc_shim::session::Task;
     use vkc_shim::spec::ORDERS;
 
-    const USAGE: &str = "vkc-shim: usage: vkc-shim install | update | run [-- PROGRAM ...] | exec -- PROGRAM ... | --version";
+    const USAGE: &str = "vkc-shim: usage: vkc-shim install | update | serve | run [-- PROGRAM ...] | exec -- PROGRAM ... | --version";
     const SHELL: &str = "/bin/sh";
 
     pub(super) fn main() -> ExitCode {
@@ -79,7 +79,8 @@ mod linux {
         match what.as_ref().and_then(|it| it.to_str()) {
             Some("install") => install(&orders, &root).map(|()| 0),
             Some("update") => Ok(serve(Task::Update, &root)),
-            Some("run") => Orders::read(&orders, &root, false)?.run(program),
+            Some("serve") => Ok(serve(Task::Run, &root)),
+            Some("run") => Orders::read(&orders, &root, false)?.run(&root, program),
             Some(LEAD) => never(lead(program)),
             Some("exec") => never(Orders::read(&orders, &root, false)?.exec(program)),
             Some("--version") => {

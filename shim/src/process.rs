@@ -24,14 +24,18 @@ use crate::spec::{
 use crate::users::{self, Identity, UserError};
 use crate::volumes::{self, Ready, VolumeError};
 
+mod attach;
 mod child;
 mod command;
 mod session;
+mod started;
+mod window;
 
-pub use command::{LEAD, lead};
 pub use session::serve;
+pub use started::{LEAD, lead};
 
 use child::{attend, taken};
+use started::leading;
 
 const HOSTS: &str = "/etc/hosts";
 /// Of `/etc/passwd`, `/etc/group` and `/etc/hosts`.
@@ -238,26 +242,15 @@ impl Orders {
         Ok(Some(identity))
     }
 
-    /// The program with its arguments, environment and directory; `given` where the orders name none.
-    fn command(
-        &self,
-        given: Vec<OsString>,
-        identity: Option<&Identity>,
-    ) -> Result<Command, ShimError> {
-        let mut words = if self.spec.command.is_empty() {
-            given
-        } else {
-            let words = self.spec.command.iter();
-            words
-                .map(|word| word.with(&self.addresses).as_str().into())
-                .collect()
+    /// The program and its arguments; `given` where the orders name none.
+    fn words(&self, given: Vec<OsString>) -> Vec<OsString> {
+        if self.spec.command.is_empty() {
+            return given;
         }
-        .into_iter();
-        let program = words.next().ok_or(ShimError::NoProgram)?;
-        let mut command = Command::new(program);
-        command.args(words);
-        self.surround(&mut command, identity);
-        Ok(command)
+        let words = self.spec.command.iter();
+        words
+            .map(|word| word.with(&self.addresses).as_str().into())
+            .collect()
     }
 
     fn surround(&self, command: &mut Command, identity: Option<&Identity>) {
@@ -279,27 +272,50 @@ impl Orders {
         }
     }
 
-    /// Runs the program until it ends; the exit code of the container.
+    /// Runs the program until it ends in the container whose root is `root`; the exit code of the container.
     ///
     /// # Errors
     /// It could not be started.
-    pub fn run(&self, given: Vec<OsString>) -> Result<i32, ShimError> {
+    pub fn run(&self, root: &str, given: Vec<OsString>) -> Result<i32, ShimError> {
         // From the first moment on: the kernel passes nothing to a first process that takes no signals. The program starts with
         // none taken and none held back.
         let signals = Signals::new(taken()).map_err(ShimError::Signals)?;
         self.place()?;
+        let attached = self.spec.attach;
+        let listener = attached.map(|_| attach::bind(root)).transpose()?;
         let identity = self.give_up_rights()?;
-        let mut command = self.command(given, identity.as_ref())?;
-        let child = command
-            .spawn()
-            .map_err(|why| self.not_started(command.get_program().to_owned(), why))?;
-        drop(command);
+        let mut words = self.words(given).into_iter();
+        let program = words.next().ok_or(ShimError::NoProgram)?;
+        let mut command = match attached {
+            // A terminal wants a program that leads a session.
+            Some(attached) if attached.terminal => {
+                leading([program.clone()].into_iter().chain(words))
+            }
+            _ => {
+                let mut command = Command::new(&program);
+                command.args(words);
+                command
+            }
+        };
+        self.surround(&mut command, identity.as_ref());
+        let not_started = |why| self.not_started(program, why);
+        let (child, hub) = match attached.zip(listener) {
+            Some((attached, listener)) => {
+                let started = attach::start(command, attached, listener);
+                let (child, hub) = started.map_err(not_started)?;
+                (child, Some(hub))
+            }
+            None => (command.spawn().map_err(not_started)?, None),
+        };
         let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let Some(child) = child else {
             // No number that Linux gives.
             return Ok(NOT_STARTED);
         };
         let code = attend(child, signals);
+        if let Some(hub) = hub {
+            hub.end(code);
+        }
         self.tell();
         Ok(code)
     }

@@ -79,6 +79,8 @@ pub enum What {
     },
     /// A connection to this port of the container's own address.
     Port(u16),
+    /// To be attached to the program of the container.
+    Attach,
 }
 
 /// The size of a terminal in characters.

@@ -27,6 +27,8 @@ pub const PROGRAM: &str = "/.vkc/bin/vkc-shim";
 pub const SHELL: &str = "/.vkc/bin/sh";
 /// Whom the program of a container runs as, where the shim has begun as root: written before the program starts, by root.
 pub const IDENTITY: &str = "/.vkc/identity";
+/// Where people attach to the program of a container.
+pub const ATTACH: &str = "/.vkc/attach";
 /// What the shim needs as root, and gives up: to place files in directories that are another's, and to become somebody else.
 pub const CAPABILITIES: [&str; 6] = [
     "CHOWN",
@@ -68,9 +70,27 @@ pub struct Spec {
     pub hosts: Vec<Host>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageFile>,
+    /// What people have of the program who attach to it; `None` where nobody can, and its outputs are the container's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<Attached>,
     /// Whom the program runs as, where the shim begins as root. Nobody else's rights change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
+}
+
+/// A program that people can attach to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attached {
+    /// Whether it has a terminal (`tty` of the container); else it has pipes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub terminal: bool,
+    /// Whether it has an input (`stdin`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub input: bool,
+    /// Whether its input ends with that of the first who attaches (`stdinOnce`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub once: bool,
 }
 
 /// A variable of the environment.

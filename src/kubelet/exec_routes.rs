@@ -23,7 +23,7 @@ use super::{logs, pods};
 use crate::azure::{AzureError, ErrorClass};
 use crate::net::can_be_a_pods;
 use crate::provider::Containers;
-use crate::provider::exec::{Command, ExecError, Exit, Output, Streams, remark};
+use crate::provider::exec::{Attached, Command, ExecError, Exit, Output, Streams, remark};
 use crate::translate::PodKey;
 
 type Shared = State<Arc<Kubelet>>;
@@ -107,11 +107,17 @@ async fn attach(
     let container = running(&pod, &named.container)?;
     // The terminal is the container's own or none; the client cannot wish for one.
     let tty = options.tty && container.tty == Some(true);
+    let has_own = container.tty == Some(true) || container.stdin == Some(true);
     let slot = slot(&kubelet, (&named.namespace, &named.pod), &caller)?;
     let (containers, logs) = (kubelet.containers.clone(), kubelet.logs.clone());
     let backend = move |streams: Streams| async move {
         let output = streams.output.clone();
-        let attached = containers.attach(&key, &named.container, tty, streams);
+        let to = Attached {
+            name: &named.container,
+            tty,
+            has_own,
+        };
+        let attached = containers.attach(&key, &to, streams);
         match attached.await {
             // What is gone has no log either.
             Err(ExecError::Attach(error)) if error.class != ErrorClass::NotFound => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Aci;
-use super::exec::{Command, ExecError, Exit, Streams};
+use super::exec::{Attached, Command, ExecError, Exit, Streams};
 use super::refresh::{contradicts_status, end_contradicts_status};
 use crate::azure::AzureError;
 use crate::azure::monitor::{Metric, Series};
@@ -65,12 +65,11 @@ pub trait Containers: Send + Sync {
         streams: Streams,
     ) -> Result<Exit, ExecError>;
 
-    /// Shows what `container` writes from now on, until it ends; standard input goes nowhere.
+    /// Shows what `container` writes from now on, until it ends. Standard input goes nowhere unless the container has its own.
     async fn attach(
         &self,
         pod: &PodKey,
-        container: &str,
-        tty: bool,
+        container: &Attached<'_>,
         streams: Streams,
     ) -> Result<Exit, ExecError>;
 
@@ -165,11 +164,10 @@ impl Containers for Aci {
     async fn attach(
         &self,
         pod: &PodKey,
-        container: &str,
-        tty: bool,
+        container: &Attached<'_>,
         streams: Streams,
     ) -> Result<Exit, ExecError> {
-        self.show_output(pod, container, tty, streams)
+        self.attach_to(pod, container, streams)
             .await
             .inspect_err(|error| {
                 if end_contradicts_status(error) {

@@ -90,6 +90,16 @@ pub struct Command {
     pub tty: bool,
 }
 
+/// A container that somebody attaches to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attached<'a> {
+    pub name: &'a str,
+    /// Whether the client has its terminal.
+    pub tty: bool,
+    /// Whether the pod gives its program an input, or a terminal.
+    pub has_own: bool,
+}
+
 /// Why a command could not be run, or not to its end. Texts are for the user of kubectl and hold nothing that was
 /// typed.
 #[derive(Debug, thiserror::Error)]

@@ -50,7 +50,7 @@ fn attempt(task: Task, root: &str) -> Result<(), ShimError> {
         }
         Task::Run => {
             let text = ask_for_orders()?;
-            command::run(Request::parse(&text)?.what, &own, identity.as_ref())
+            command::run(Request::parse(&text)?.what, &own, identity.as_ref(), root)
         }
     }
 }

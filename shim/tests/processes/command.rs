@@ -10,6 +10,7 @@ use std::thread;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vkc_shim::session::{PIECE, Request, Said, Size, Source, Told, WINDOW, What};
+use vkc_shim::spec::Attached;
 use zeroize::Zeroizing;
 
 use super::*;
@@ -28,10 +29,12 @@ struct Session {
 impl Session {
     fn open() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vkc-shim"));
-        command
-            .arg0("vkc-exec")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.arg0("vkc-exec");
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         let (say, said) = channel();
@@ -54,6 +57,19 @@ impl Session {
 
     fn start(what: What) -> Self {
         let mut session = Self::open();
+        session.order(what);
+        session
+    }
+
+    /// One that is attached to the program of `container`.
+    fn attach(container: &Container) -> Self {
+        let mut session = Self::of(container.command("serve", &[]));
+        session.order(What::Attach);
+        session
+    }
+
+    fn order(&mut self, what: What) {
+        let session = self;
         assert_eq!(session.next(), Said::Ready);
         let orders = Request::new(what).write().unwrap();
         for piece in orders.chunks(PIECE) {
@@ -61,7 +77,6 @@ impl Session {
             assert_eq!(session.next(), Said::More);
         }
         session.write(".\n");
-        session
     }
 
     fn program(argv: &[&str], input: bool, terminal: Option<Size>) -> Self {
@@ -351,4 +366,135 @@ fn orders_that_are_none_are_refused() {
         let refused = std::iter::from_fn(|| Some(session.next())).find(|it| *it != Said::More);
         assert!(matches!(refused, Some(Said::Failed(_))), "{refused:?}");
     }
+}
+
+/// A container with a program that people can attach to, and it.
+fn attachable(attach: Attached, script: &str) -> (Container, Child) {
+    let spec = Spec {
+        attach: Some(attach),
+        ..Spec::new()
+    };
+    let container = Container::new(&spec);
+    let mut command = container.command("run", &["sh", "-c", script]);
+    // Its own end is no input of the program's.
+    command.stdin(Stdio::null());
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = child.unwrap();
+    let socket = container.path(".vkc/attach");
+    let started = Instant::now();
+    while !Path::new(&socket).exists() {
+        assert!(started.elapsed() < LIMIT, "nobody can attach");
+        thread::sleep(Duration::from_millis(5));
+    }
+    (container, child)
+}
+
+const INPUT: Attached = Attached {
+    terminal: false,
+    input: true,
+    once: false,
+};
+
+#[test]
+fn who_attaches_gives_input_and_is_shown_what_the_log_gets() {
+    let script =
+        "echo before; while read -r line; do echo \"got $line\"; echo oh >&2; done; exit 4";
+    let once = Attached {
+        once: true,
+        ..INPUT
+    };
+    let (container, child) = attachable(once, script);
+    let mut session = Session::attach(&container);
+    assert_eq!(session.next(), Said::Begun);
+    session.input(b"one\ntwo\n");
+    session.until("got two\n");
+    session.input(b"three");
+    // The program's `read` takes what has no end of a line for none.
+    session.tell(&Told::EndOfInput);
+    assert_eq!(session.end().2, 4);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(out(&output), "before\ngot one\ngot two\n");
+    assert_eq!(super::err(&output), "oh\noh\n");
+}
+
+#[test]
+fn input_goes_on_with_the_next_who_attaches_unless_it_is_for_one() {
+    let script = "while read -r line; do echo \"got $line\"; done; exit 4";
+    for once in [false, true] {
+        let (container, mut child) = attachable(Attached { once, ..INPUT }, script);
+        let mut first = Session::attach(&container);
+        let mut second = Session::attach(&container);
+        for session in [&mut first, &mut second] {
+            assert_eq!(session.next(), Said::Begun);
+        }
+        first.input(b"one\n");
+        for session in [&mut first, &mut second] {
+            session.until("got one\n");
+        }
+        first.tell(&Told::Interrupt);
+        first.child.wait().unwrap();
+        if !once {
+            second.input(b"two\n");
+            second.until("got two\n");
+            child.kill().unwrap();
+        }
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, once.then_some(4));
+        if once {
+            assert_eq!(second.end().2, 4);
+        }
+    }
+}
+
+#[test]
+fn a_program_s_own_terminal_is_that_of_who_attaches() {
+    let script = "trap 'stty size' WINCH; trap 'echo interrupted; exit 5' INT; stty size; \
+                  while :; do sleep 0.05; done";
+    let terminal = Attached {
+        terminal: true,
+        input: true,
+        once: true,
+    };
+    let (container, child) = attachable(terminal, script);
+    let mut session = Session::attach(&container);
+    assert_eq!(session.next(), Said::Begun);
+    session.tell(&Told::Size(Size {
+        rows: 50,
+        columns: 120,
+    }));
+    session.until("50 120\r\n");
+    session.input(b"\x03");
+    let (shown, _, code) = session.end();
+    assert!(text(&shown).contains("interrupted"), "{}", text(&shown));
+    assert_eq!(code, 5);
+    let output = child.wait_with_output().unwrap();
+    assert!(out(&output).starts_with("24 80\r\n"), "{}", out(&output));
+    assert_eq!(output.status.code(), Some(5));
+}
+
+#[test]
+fn what_was_written_last_is_shown_before_the_end() {
+    let (container, child) = attachable(INPUT, "read -r line; head -c 300000 /dev/zero; exit 3");
+    let mut session = Session::attach(&container);
+    assert_eq!(session.next(), Said::Begun);
+    session.input(b"go\n");
+    let output = thread::spawn(move || child.wait_with_output().unwrap());
+    let (shown, _, code) = session.end();
+    assert_eq!((shown.len(), code), (300_000, 3));
+    assert_eq!(output.join().unwrap().stdout.len(), 300_000);
+}
+
+#[test]
+fn nobody_attaches_to_what_has_no_place_for_it() {
+    let container = Container::new(&Spec::new());
+    let mut session = Session::attach(&container);
+    let refused = session.next();
+    let Said::Failed(why) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains("/.vkc/attach"), "{why}");
 }

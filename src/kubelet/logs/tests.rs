@@ -16,7 +16,7 @@ use crate::azure::monitor::Series;
 use crate::azure::throttle::LogPollScheduler;
 use crate::azure::{AzureError, ErrorClass};
 use crate::kubelet::stream_slots::StreamSlots;
-use crate::provider::exec::{Command, ExecError, Exit, Streams};
+use crate::provider::exec::{Attached, Command, ExecError, Exit, Streams};
 
 const T: &str = "2026-01-02T03:04:05Z";
 
@@ -61,7 +61,7 @@ impl Containers for Script {
         Err(ExecError::Lost)
     }
 
-    async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
+    async fn attach(&self, _: &PodKey, _: &Attached<'_>, _: Streams) -> Result<Exit, ExecError> {
         Err(ExecError::Lost)
     }
 }

@@ -14,7 +14,7 @@ use crate::azure::throttle::LogPollScheduler;
 use crate::kubelet::client_ca;
 use crate::pods::snapshot::{self, RunningContainer, RunningPod};
 use crate::provider::LogPart;
-use crate::provider::exec::{Command, ExecError, Exit, Streams};
+use crate::provider::exec::{Attached, Command, ExecError, Exit, Streams};
 use crate::translate::PodKey;
 
 /// Containers that nothing is known of.
@@ -44,7 +44,7 @@ impl Containers for Nothing {
         Err(ExecError::Lost)
     }
 
-    async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
+    async fn attach(&self, _: &PodKey, _: &Attached<'_>, _: Streams) -> Result<Exit, ExecError> {
         Err(ExecError::Lost)
     }
 }

@@ -7,7 +7,7 @@ use crate::azure::monitor::{Metric, Point, Series};
 use crate::azure::throttle::LogPollScheduler;
 use crate::pods::snapshot::{self, NodePods, RunningContainer};
 use crate::provider::LogPart;
-use crate::provider::exec::{Command, ExecError, Exit, Streams};
+use crate::provider::exec::{Attached, Command, ExecError, Exit, Streams};
 
 /// Azure Monitor, which takes a second for each answer.
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Containers for Monitor {
         Err(ExecError::Lost)
     }
 
-    async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
+    async fn attach(&self, _: &PodKey, _: &Attached<'_>, _: Streams) -> Result<Exit, ExecError> {
         Err(ExecError::Lost)
     }
 }

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::super::exec::{Command, Streams};
+use super::super::exec::{Attached, Command, Streams};
 use super::super::{Containers as _, LogPart};
 use super::*;
 use crate::api::Os;
@@ -454,7 +454,12 @@ async fn whoever_misses_a_container_raises_a_doubt() {
         .await
         .unwrap_err();
     let run = aci.exec(&pod("b"), "c", &command, streams()).await;
-    let shown = aci.attach(&pod("c"), "c", false, streams()).await;
+    let container = Attached {
+        name: "c",
+        tty: false,
+        has_own: false,
+    };
+    let shown = aci.attach(&pod("c"), &container, streams()).await;
     assert!(run.is_err() && shown.is_err(), "there is no such group");
     let refreshes = aci.refreshes();
     for name in ["a", "b", "c"] {

@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use super::console::{Console, Settings};
 use super::script::Mark;
-use super::{Command, ExecError, Exit, Output, Streams, TerminalSize, dialog, remark, shim};
+use super::{
+    Attached, Command, ExecError, Exit, Output, Streams, TerminalSize, dialog, remark, shim,
+};
 use crate::api::Os;
 use crate::azure::AzureError;
 use crate::azure::exec::Socket;
@@ -21,8 +23,7 @@ use vkc_shim::spec::SHELL as SHIM_SHELL;
 /// How long the client's terminal has to tell its size: ACI takes it at the start or never.
 const SIZE: Duration = Duration::from_millis(300);
 /// Told to who attaches with an input.
-const NO_INPUT: &str =
-    "Azure shows the output of a container and takes no input for it: use kubectl exec -i";
+const NO_INPUT: &str = "Azure shows the output of a container and takes no input for it: use kubectl exec -i, or set stdin: true on the container";
 /// The shell that every command goes through on Linux, except where the shim is: that becomes this shell, with the rights and the
 /// environment of the container's program.
 const SHELL: &str = "/bin/sh";
@@ -151,22 +152,33 @@ impl Aci {
         }
     }
 
-    /// Shows what a container writes from now on, until it ends.
+    /// Shows what a container writes from now on, until it ends. What the client types reaches the program where that has an input or
+    /// a terminal of its own.
     ///
     /// # Errors
     /// See [`ExecError`].
-    pub(in crate::provider) async fn show_output(
+    pub(in crate::provider) async fn attach_to(
         &self,
         pod: &PodKey,
-        container: &str,
-        tty: bool,
-        streams: Streams,
+        container: &Attached<'_>,
+        mut streams: Streams,
     ) -> Result<Exit, ExecError> {
+        let name = container.name;
+        let asked = Some(asked_by(&pod.namespace));
+        if container.has_own && self.shell(pod, name).await? == SHIM_SHELL {
+            let program = Task::Run.program();
+            let size = TerminalSize::default();
+            let socket = self.open(pod, name, &program, size, asked).await?;
+            let (console, driver) = parts(socket);
+            let session = shim::run(console, Settings::default(), What::Attach, &mut streams);
+            // How the program has ended is the pod's to say.
+            return drive(driver, session).await.map(|_| Exit::Unknown);
+        }
         let group = self.group_name(pod);
-        let of = (self.scope.resource_group.as_str(), &*group, container);
+        let of = (self.scope.resource_group.as_str(), &*group, name);
         let socket = self
             .arm
-            .attach(of, Some(asked_by(&pod.namespace)))
+            .attach(of, asked)
             .await
             .map_err(ExecError::Attach)?;
         if streams.stdin.is_some() {
@@ -174,7 +186,7 @@ impl Aci {
             let _ = streams.output.send(remark(NO_INPUT)).await;
         }
         let (console, driver) = parts(socket);
-        drive(driver, follow(console, tty, streams)).await
+        drive(driver, follow(console, container.tty, streams)).await
     }
 
     /// Has the shim in one of the `running` containers be a connection to `port`.

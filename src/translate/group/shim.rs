@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use vkc_shim::spec::{
-    Content, FILE, File, Host, MessageFile, ORDERS, PROGRAM, PROGRAMS, Spec, User, VOLUMES,
-    Variable,
+    Attached, Content, FILE, File, Host, MessageFile, ORDERS, PROGRAM, PROGRAMS, Spec, User,
+    VOLUMES, Variable,
 };
 use zeroize::Zeroizing;
 
@@ -101,6 +101,16 @@ impl OfPod {
         review.field(MESSAGE, own, &[index]);
         if own && review.shim.may() {
             part.as_root();
+        }
+        let attach = Attached {
+            terminal: container.tty == Some(true),
+            input: container.stdin == Some(true),
+            once: container.stdin == Some(true) && container.stdin_once == Some(true),
+        };
+        if (attach.terminal || attach.input) && review.shim.may() {
+            // The place where people attach is root's to make.
+            part.as_root();
+            part.spec.attach = Some(attach);
         }
         part.spec.message = Some(MessageFile {
             path: format!("/{}", path.trim_start_matches('/')),

@@ -4,8 +4,8 @@ use super::Row;
 use super::Verdict::{Approximated, Ignored, Mapped, NotEnforced, Refused, Shim};
 use super::Without;
 use super::words::{
-    APP_ARMOR, IMAGE_ROOT, INIT, PROBE, ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE, SIDECAR,
-    SIDECAR_OF_JOB, TERMINAL, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
+    APP_ARMOR, IMAGE_ROOT, INIT, NO_TERMINAL, PROBE, ROOT, SE_LINUX, SECCOMP_DEFAULT, SECCOMP_FILE,
+    SIDECAR, SIDECAR_OF_JOB, WIN_INIT, WIN_OPTIONS, WIN_SECURITY, both, linux, per_os,
 };
 use crate::api::Unenforced;
 
@@ -108,11 +108,12 @@ pub(super) const ROWS: &[Row] = &[
         ),
     ),
     both("spec.containers[].stdin", Mapped),
-    both("spec.containers[].stdin: true", TERMINAL),
-    both(
-        "spec.containers[].stdinOnce",
-        Ignored("without effect unless stdin is set, which is refused"),
+    per_os(
+        "spec.containers[].stdin: true",
+        Shim(Without::Refused, NO_TERMINAL),
+        Refused(NO_TERMINAL),
     ),
+    both("spec.containers[].stdinOnce", Mapped),
     both(
         "spec.containers[].terminationMessagePath",
         Ignored(
@@ -141,7 +142,11 @@ pub(super) const ROWS: &[Row] = &[
         Ignored("ACI does not show files of an ended container"),
     ),
     both("spec.containers[].tty", Mapped),
-    both("spec.containers[].tty: true", TERMINAL),
+    per_os(
+        "spec.containers[].tty: true",
+        Shim(Without::Refused, NO_TERMINAL),
+        Refused(NO_TERMINAL),
+    ),
     both(
         "spec.containers[].volumeDevices",
         Refused("ACI has no block devices; remove it"),

@@ -75,8 +75,8 @@ pub(super) const WIN_VOLUME: Verdict =
     Refused("Windows container groups have no volumes; remove it");
 pub(super) const HOST: Verdict =
     Refused("there is no host to share with; remove it or set it to false");
-pub(super) const TERMINAL: Verdict =
-    Refused("ACI runs containers without a terminal and with stdin closed; remove it");
+pub(super) const NO_TERMINAL: &str =
+    "ACI runs containers without a terminal and with stdin closed; remove it";
 pub(super) const WIN_DNS: Verdict = Refused(
     "ACI takes no name servers for Windows containers; use dnsPolicy Default without dnsConfig",
 );

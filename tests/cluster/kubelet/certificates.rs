@@ -16,7 +16,7 @@ use vkc::azure::throttle::LogPollScheduler;
 use vkc::kube::client::Impersonation;
 use vkc::kube::events::Events;
 use vkc::kubelet::{self, Serving, client_ca};
-use vkc::provider::exec::{Command, ExecError, Exit, Streams};
+use vkc::provider::exec::{Attached, Command, ExecError, Exit, Streams};
 use vkc::provider::{Containers, LogPart};
 use vkc::translate::PodKey;
 
@@ -51,7 +51,7 @@ impl Containers for Nothing {
         Err(ExecError::Lost)
     }
 
-    async fn attach(&self, _: &PodKey, _: &str, _: bool, _: Streams) -> Result<Exit, ExecError> {
+    async fn attach(&self, _: &PodKey, _: &Attached<'_>, _: Streams) -> Result<Exit, ExecError> {
         Err(ExecError::Lost)
     }
 }

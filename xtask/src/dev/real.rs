@@ -182,7 +182,8 @@ impl Session {
         self.say("a pod was deleted, and its process has ended");
         self.see_changes().await?;
         self.see_a_kill().await?;
-        self.see_sessions_without_a_shell().await
+        self.see_sessions_without_a_shell().await?;
+        self.see_input().await
     }
 
     /// A changed label and a changed `ConfigMap` reach the files of a pod that runs.
@@ -262,6 +263,39 @@ impl Session {
         );
         self.say("kubectl port-forward leads to what listens on the pod's loopback address only");
         self.kubectl(&["delete", &ready]).await.map(drop)
+    }
+
+    /// What is typed at `kubectl run -i` and `kubectl attach -i` reaches the program.
+    pub(super) async fn see_input(&mut self) -> Result<()> {
+        const POD: &str = "walk-through-input";
+        const WHERE: &str = r#"{"spec":{"automountServiceAccountToken":false,
+            "terminationGracePeriodSeconds":1,"securityContext":{"runAsUser":1000},
+            "nodeSelector":{"kubernetes.io/os":"linux","type":"virtual-kubelet"},
+            "tolerations":[{"key":"virtual-kubelet.io/provider","value":"azure","effect":"NoSchedule"}]}}"#;
+        const PROGRAM: &str = "while read -r line; do echo \"got $line\"; done; exit 3";
+        let overrides = format!("--overrides={WHERE}");
+        let run = [
+            "run",
+            POD,
+            "--namespace=default",
+            "--image=mcr.microsoft.com/cbl-mariner/busybox:2.0",
+            "--restart=Never",
+            "--quiet",
+            "--rm",
+            "-i",
+            &overrides,
+            "--command",
+            "--",
+            "sh",
+            "-c",
+            PROGRAM,
+        ];
+        let typed = self.run(&run, "one\ntwo\n").await?;
+        ensure!(typed.stdout.contains("got one\ngot two\n"), "{typed:?}");
+        // As on any node: the pod's own exit code is kubectl's.
+        ensure!(typed.status.code() == Some(3), "{typed:?}");
+        self.say("kubectl run -i: what was typed reached the program, its output and its exit code came back");
+        Ok(())
     }
 
     /// Some work in the container of the Linux Deployment: where it really runs it uses nothing by itself.

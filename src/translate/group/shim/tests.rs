@@ -803,3 +803,36 @@ fn a_group_without_room_runs_without_updates_and_says_so() {
     let notes: Vec<_> = made.notes.iter().map(|it| &*it.message).collect();
     assert!(notes.iter().any(|it| it.contains("no room")), "{notes:?}");
 }
+
+#[test]
+fn people_attach_to_a_program_with_an_input_or_a_terminal() {
+    for (container, expected) in [
+        (
+            json!({"command": ["cat"], "stdin": true, "stdinOnce": true}),
+            json!({"input": true, "once": true}),
+        ),
+        (
+            json!({"command": ["sh"], "stdin": true, "tty": true}),
+            json!({"input": true, "terminal": true}),
+        ),
+        (
+            json!({"command": ["top"], "tty": true, "stdinOnce": true}),
+            json!({"terminal": true}),
+        ),
+    ] {
+        let spec = one(&container, json!({"securityContext": {"runAsUser": 1000}}));
+        let made = translate(&spec);
+        let properties = properties(&made);
+        let (orders, _) = orders(&properties, "/containers/0");
+        assert_eq!(json_of(&orders)["attach"], expected);
+        // The place where people attach is made by root.
+        assert_eq!(orders.user.unwrap().name, "1000");
+        assert!(made.notes.iter().any(|note| note.reason == super::SHIM));
+        let refused = translate_as(ShimMode::Never, &spec, &resolved()).unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains("spec.shim.mode: Never"), "{refused}");
+    }
+    let plain = json!({"command": ["cat"], "stdin": false, "tty": false, "stdinOnce": true});
+    let made = translate(&one(&plain, json!({})));
+    assert_eq!(made.group.properties.init_containers.len(), 0);
+}
