@@ -4,16 +4,23 @@
 
 use azure_core::http::RawResponse;
 use azure_core::http::headers::Headers;
+use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use vkc_shim::session::What;
 
 use crate::azure::AzureError;
 use crate::azure::model::ContainerGroup;
 use crate::kube::sent::SentPod;
 use crate::kubelet::logs::lines;
 use crate::kubelet::logs::seen::{Seen, Step};
+use crate::provider::exec::Streams;
+use crate::provider::exec::console::{Console, Settings};
 use crate::provider::exec::scan::{Event, Scanner};
 use crate::provider::exec::script::Mark;
+use crate::provider::exec::shim::run;
 use crate::translate::{facts, status_of_group, status_patch};
 
 /// An answer of Azure Resource Manager: a container group, which becomes a status of a pod, or an error.
@@ -75,6 +82,50 @@ pub fn exec(bytes: &[u8]) {
     }
 }
 
+/// A container that speaks as the shim in a session: the first byte says how long the parts are in which it comes.
+pub fn shim(bytes: &[u8]) {
+    let Some((part, said)) = bytes.split_first() else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let Ok(runtime) = runtime else { return };
+    let shown = runtime.block_on(async {
+        let (input, mut typed) = mpsc::channel(1);
+        let (say, output) = mpsc::channel(1);
+        let (show, mut seen) = mpsc::channel(1);
+        let mut streams = Streams {
+            stdin: None,
+            output: show,
+            resize: None,
+            gone: CancellationToken::new(),
+        };
+        let session = async move {
+            let console = Console { input, output };
+            // However it ends, it ends.
+            let _ = run(console, Settings::default(), What::Port(1), &mut streams).await;
+        };
+        let saying = async move {
+            for part in said.chunks(usize::from(*part).max(1)) {
+                if say.send(Bytes::copy_from_slice(part)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let typing = async move { while typed.recv().await.is_some() {} };
+        let counting = async move {
+            let mut length = 0;
+            while let Some((_, bytes)) = seen.recv().await {
+                length += bytes.len();
+            }
+            length
+        };
+        tokio::join!(session, saying, typing, counting).3
+    });
+    assert!(shown <= said.len(), "more than was said");
+}
+
 /// The log of a container, looked at twice.
 pub fn logs(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
@@ -114,7 +165,7 @@ mod tests {
     use super::*;
 
     /// Something that is read, to be spoilt.
-    const WHOLE: [&str; 9] = [
+    const WHOLE: [&str; 10] = [
         r#"{"name":"g","tags":{"a":"b"},"properties":{"provisioningState":"Succeeded","containers":[{"name":"c","properties":{"image":"i","instanceView":{"restartCount":2,"currentState":{"state":"Terminated","exitCode":1,"startTime":"2026-09-01T10:00:00Z"},"events":[{"name":"Pulled","count":1}]}}}],"instanceView":{"state":"Running","events":[]}}}"#,
         r#"{"error":{"code":"QuotaExceeded","message":"no","details":[{"code":"x","message":"y"}]}}"#,
         r#"Bearer realm="https://auth.example.com/token",service="r",scope="repository:a/b:pull", Basic realm="x""#,
@@ -124,8 +175,9 @@ mod tests {
         "2026-01-02T03:04:05.123456789Z one\n2026-01-02T03:04:05Z two\nthree",
         r#"{"metadata":{"name":"p","namespace":"n","uid":"u","labels":{"a":"b"}},"spec":{"nodeName":"n","containers":[{"name":"c","env":[{"name":"A","value":"x"}]}],"volumes":[{"name":"v","projected":{"sources":[{}]}}]},"status":{"phase":"Running"}}"#,
         "\u{1}^?42e\r\n^?42s\nout\n^?42x7\n",
+        "\u{8}vkc-shim 1 ready\r\nvkc-shim 1 begun\nvkc-shim 1 out YWJj\nvkc-shim 1 more\nvkc-shim 1 err eA==\nvkc-shim 1 ended 7\n",
     ];
-    const ROOMS: [fn(&[u8]); 5] = [arm, registry, exec, logs, sent_pod];
+    const ROOMS: [fn(&[u8]); 6] = [arm, registry, exec, shim, logs, sent_pod];
 
     #[test]
     fn what_is_whole_is_read() {
