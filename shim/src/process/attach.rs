@@ -28,7 +28,8 @@ const SIZE: Size = Size {
     rows: 24,
     columns: 80,
 };
-/// Who is attached has this long to hear of the end.
+/// Who is attached has this long to take what was written before the end, and then to hear of it.
+const LINGER: Duration = Duration::from_secs(10);
 const LAST: Duration = Duration::from_secs(1);
 /// The place where people attach has this long to be made.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -102,21 +103,29 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    /// The program has ended: what it has written still goes its way, and those who are attached hear of the end.
+    /// The program has ended: what it has written still goes its way, and those who are attached hear of the end. Nobody keeps the
+    /// container from ending who takes nothing.
     pub(super) fn end(self, code: i32) {
-        loop {
-            match self.ended.recv_timeout(SILENCE) {
-                Err(RecvTimeoutError::Timeout) if self.shared.has_moved() => {}
-                _ => break,
+        let Self { shared, ended } = self;
+        let since = Instant::now();
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(SILENCE) {
+            if !shared.has_moved() || since.elapsed() > LINGER {
+                break;
             }
         }
-        for client in self.shared.clients().drain(..) {
-            client.tell(&Said::Ended(code));
-            // It reads what there is, and goes.
-            let _ = client.stream.set_read_timeout(Some(LAST));
-            let _ = client.stream.shutdown(Shutdown::Write);
-            let _ = (&client.stream).read(&mut [0]);
+        let (told, all) = channel::<()>();
+        for client in std::mem::take(&mut *shared.clients()) {
+            let told = told.clone();
+            thread::spawn(move || {
+                client.tell(&Said::Ended(code));
+                let _ = client.stream.shutdown(Shutdown::Write);
+                // It reads what there is, and goes.
+                let _ = (&client.stream).read(&mut [0]);
+                drop(told);
+            });
         }
+        drop(told);
+        let _ = all.recv_timeout(LAST);
     }
 }
 

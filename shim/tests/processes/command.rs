@@ -498,3 +498,17 @@ fn nobody_attaches_to_what_has_no_place_for_it() {
     };
     assert!(why.contains("/.vkc/attach"), "{why}");
 }
+
+#[test]
+fn who_is_attached_and_takes_nothing_keeps_no_container_from_ending() {
+    let (container, mut child) = attachable(INPUT, "read -r line; echo hello; exit 3");
+    let frozen = Session::attach(&container);
+    let mut other = Session::attach(&container);
+    for session in [&frozen, &other] {
+        assert_eq!(session.said.recv_timeout(LIMIT).unwrap(), Said::Begun);
+    }
+    other.input(b"go\n");
+    // It takes no line of the output, and stays.
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    drop(frozen);
+}
