@@ -29,6 +29,7 @@ mod child;
 mod command;
 mod session;
 mod started;
+mod wait;
 mod window;
 
 pub use session::serve;
@@ -279,11 +280,14 @@ impl Orders {
     pub fn run(&self, root: &str, given: Vec<OsString>) -> Result<i32, ShimError> {
         // From the first moment on: the kernel passes nothing to a first process that takes no signals. The program starts with
         // none taken and none held back.
-        let signals = Signals::new(taken()).map_err(ShimError::Signals)?;
+        let mut signals = Signals::new(taken()).map_err(ShimError::Signals)?;
         self.place()?;
         let attached = self.spec.attach;
         let listener = attached.map(|_| attach::bind(root)).transpose()?;
         let identity = self.give_up_rights()?;
+        if let Some(code) = wait::all(&self.spec.after, &mut signals) {
+            return Ok(code);
+        }
         let mut words = self.words(given).into_iter();
         let program = words.next().ok_or(ShimError::NoProgram)?;
         let mut command = match attached {

@@ -70,12 +70,34 @@ pub struct Spec {
     pub hosts: Vec<Host>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageFile>,
+    /// What has to answer before the program starts, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<Wait>,
     /// What people have of the program who attach to it; `None` where nobody can, and its outputs are the container's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach: Option<Attached>,
     /// Whom the program runs as, where the shim begins as root. Nobody else's rights change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
+}
+
+/// Something in the pod that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    /// It takes connections at this port of the loopback address.
+    pub port: u16,
+    /// And answers a request for this page with a status from 200 to 399.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Headers of that request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// Seconds until it is asked first.
+    #[serde(default)]
+    pub delay: u32,
+    /// Seconds that an answer may take.
+    pub timeout: u32,
 }
 
 /// A program that people can attach to.
@@ -363,6 +385,14 @@ impl Spec {
         {
             return Err(SpecError::Invalid(
                 "the content of a file is not beside the orders",
+            ));
+        }
+        let headers = self.after.iter().flat_map(|it| &it.headers);
+        let paths = self.after.iter().filter_map(|it| it.path.as_ref());
+        let mut words = headers.flat_map(|(name, value)| [name, value]).chain(paths);
+        if words.any(|it| it.contains(char::is_control)) {
+            return Err(SpecError::Invalid(
+                "a request has a control character in its path or a header",
             ));
         }
         let modes = files().map(|it| it.mode);

@@ -1,7 +1,6 @@
 //! Programs in sessions.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::ChildStdin;
 use std::sync::mpsc::{Receiver, channel};

@@ -1,7 +1,6 @@
 //! Volumes that are brought up to date.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

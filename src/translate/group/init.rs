@@ -6,6 +6,7 @@ use super::containers;
 use super::fields::Fields;
 use super::resources::{self, Amounts, Need};
 use super::review::Review;
+use super::shim::wait_for;
 use super::volumes::Volumes;
 use crate::api::Os;
 use crate::azure::model::{self, ContainerProperties, InitContainer, InitContainerProperties};
@@ -55,6 +56,7 @@ pub(super) fn init(
         if sidecar {
             plain.restart_policy = None;
             review.field(sidecar_row(spec), true, &[index]);
+            review.field(STARTUP, wait_for(container).is_some(), &[index]);
         } else {
             strip(&mut plain, index, review);
         }
@@ -79,6 +81,9 @@ pub(super) fn init(
     }
     out
 }
+
+const STARTUP: &str =
+    "spec.initContainers[].startupProbe: of a sidecar, by httpGet, tcpSocket or grpc";
 
 fn sidecar_row(spec: &PodSpec) -> &'static str {
     match RestartPolicy::parse(spec.restart_policy.as_deref()) {

@@ -8,6 +8,7 @@ mod bringer;
 mod marks;
 mod needs;
 mod rights;
+mod sidecars;
 
 use std::collections::BTreeMap;
 
@@ -29,9 +30,11 @@ pub(super) use bringer::{Fills, bringer, mode_for, place_of};
 pub(super) use marks::{has_mark, mark};
 pub(super) use needs::Needs;
 pub(super) use rights::Who;
+pub(super) use sidecars::wait_for;
 
 use marks::text;
 use rights::begin_as_root;
+use sidecars::Sidecars;
 
 /// Reason of the note that the shim is there.
 pub(super) const SHIM: &str = "ShimAdded";
@@ -49,6 +52,7 @@ pub(super) struct OfPod {
     pub(super) group: Option<u32>,
     groups: Vec<u32>,
     strict: bool,
+    sidecars: Sidecars,
 }
 
 impl OfPod {
@@ -74,6 +78,7 @@ impl OfPod {
             groups: further.chain(group).collect(),
             strict: context.and_then(|it| it.supplemental_groups_policy.as_deref())
                 == Some("Strict"),
+            sidecars: Sidecars::of(spec),
         }
     }
 
@@ -92,6 +97,10 @@ impl OfPod {
         if !self.hosts.is_empty() && review.shim.may() {
             part.spec.hosts.clone_from(&self.hosts);
             part.as_root();
+        }
+        if review.shim.may() {
+            part.spec.after = self.sidecars.before(index, review);
+            part.needed |= !part.spec.after.is_empty();
         }
         let path = container.termination_message_path.as_deref();
         let path = path

@@ -191,6 +191,14 @@ pub(super) const ROWS: &[Row] = &[
         WIN_INIT,
     ),
     both("spec.initContainers[].startupProbe", INIT),
+    per_os(
+        "spec.initContainers[].startupProbe: of a sidecar, by httpGet, tcpSocket or grpc",
+        Shim(
+            Without::Approximated,
+            "ACI starts a sidecar together with the containers: nobody waits until its startup probe has succeeded",
+        ),
+        WIN_INIT,
+    ),
     // EnvVar
     both("spec.containers[].env[].name", Mapped),
     per_os(
