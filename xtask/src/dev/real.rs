@@ -18,119 +18,19 @@ const DEPLOYMENT: &str = "deployment/aci-helloworld";
 const MARK: &str = "the-walk-through-sleeps";
 
 /// A Job, and a Pod that is deleted while it runs.
-const MANIFEST: &str = r#"
-apiVersion: batch/v1
-kind: Job
-metadata: {name: walk-through, namespace: default}
-spec:
-  template:
-    spec:
-      restartPolicy: Never
-      terminationGracePeriodSeconds: 5
-      automountServiceAccountToken: false
-      nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
-      tolerations:
-      - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
-      containers:
-      - name: main
-        image: mcr.microsoft.com/cbl-mariner/busybox:2.0
-        command: [sh, -c, "echo the answer is $((6 * 7))"]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: walk-through, namespace: default}
-spec:
-  restartPolicy: Never
-  terminationGracePeriodSeconds: 5
-  automountServiceAccountToken: false
-  nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
-  tolerations:
-  - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
-  containers:
-  - name: main
-    image: mcr.microsoft.com/cbl-mariner/busybox:2.0
-    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done", MARK]
-"#;
+const MANIFEST: &str = include_str!("real/ends.yaml");
 
 /// A pod whose files change while it runs, as a user who is not root.
-const CHANGING: &str = r#"
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: walk-through, namespace: default}
-data: {settings: "colour=red"}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: walk-through-files, namespace: default, labels: {step: waits}}
-spec:
-  terminationGracePeriodSeconds: 1
-  automountServiceAccountToken: false
-  nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
-  tolerations:
-  - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
-  containers:
-  - name: main
-    image: mcr.microsoft.com/cbl-mariner/busybox:2.0
-    command: [sh, -c, "sleep 1000"]
-    securityContext: {runAsUser: 1000}
-    volumeMounts:
-    - {name: files, mountPath: /files}
-  volumes:
-  - name: files
-    projected:
-      defaultMode: 0444
-      sources:
-      - configMap: {name: walk-through}
-      - downwardAPI:
-          items:
-          - {path: labels, fieldRef: {fieldPath: metadata.labels}}
-"#;
+const CHANGING: &str = include_str!("real/changing.yaml");
 
 /// A pod with a program that takes no SIGTERM and fails its probe, and with another one that goes on.
-const STUBBORN: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: walk-through-stubborn, namespace: default}
-spec:
-  terminationGracePeriodSeconds: 1
-  automountServiceAccountToken: false
-  nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
-  tolerations:
-  - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
-  securityContext: {runAsUser: 1000}
-  hostAliases:
-  - {ip: 10.0.0.5, hostnames: [db]}
-  containers:
-  - name: stubborn
-    image: mcr.microsoft.com/cbl-mariner/busybox:2.0
-    command: [sh, -c, "trap '' TERM; while :; do sleep 1; done"]
-    ports: [{containerPort: 8081}]
-    startupProbe: {tcpSocket: {port: 8081}, periodSeconds: 1, failureThreshold: 1}
-  - name: steady
-    image: mcr.microsoft.com/cbl-mariner/busybox:2.0
-    command: [sh, -c, "sleep 1000"]
-"#;
+const STUBBORN: &str = include_str!("real/stubborn.yaml");
 
 /// A pod whose image has no shell: one program and nothing else.
-const BARE_POD: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: walk-through-bare, namespace: default}
-spec:
-  terminationGracePeriodSeconds: 1
-  automountServiceAccountToken: false
-  nodeSelector: {kubernetes.io/os: linux, type: virtual-kubelet}
-  tolerations:
-  - {key: virtual-kubelet.io/provider, operator: Equal, value: azure, effect: NoSchedule}
-  securityContext: {runAsUser: 1000, runAsNonRoot: true}
-  hostAliases:
-  - {ip: 10.0.0.5, hostnames: [db]}
-  containers:
-  - name: main
-    image: IMAGE
-    command: [/busybox, httpd, -f, -p, "127.0.0.1:8080", -h, /]
-    env: [{name: COLOUR, value: "red and blue"}]
-"#;
+const BARE_POD: &str = include_str!("real/bare.yaml");
+
+/// A pod that ends badly if its program starts before its sidecar is ready.
+const ORDERED: &str = include_str!("real/ordered.yaml");
 
 impl Session {
     /// Log, exec, port-forward, a Job that ends, a delete that ends a process.
@@ -183,7 +83,8 @@ impl Session {
         self.see_changes().await?;
         self.see_a_kill().await?;
         self.see_sessions_without_a_shell().await?;
-        self.see_input().await
+        self.see_input().await?;
+        self.see_an_order().await
     }
 
     /// A changed label and a changed `ConfigMap` reach the files of a pod that runs.
@@ -263,6 +164,18 @@ impl Session {
         );
         self.say("kubectl port-forward leads to what listens on the pod's loopback address only");
         self.kubectl(&["delete", &ready]).await.map(drop)
+    }
+
+    /// A program starts when the sidecar before it has.
+    pub(super) async fn see_an_order(&mut self) -> Result<()> {
+        const POD: &str = "pod/walk-through-ordered";
+        self.apply(ORDERED).await?;
+        let code = "-o=jsonpath=code:{.status.containerStatuses[0].state.terminated.exitCode}";
+        self.until_says(&["get", POD, code], "code:0").await?;
+        self.until_says(&["logs", POD, "--container=main"], "yes")
+            .await?;
+        self.say("a container that comes after a sidecar has started when its startup probe would have succeeded");
+        self.kubectl(&["delete", POD]).await.map(drop)
     }
 
     /// What is typed at `kubectl run -i` and `kubectl attach -i` reaches the program.
