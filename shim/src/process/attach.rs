@@ -72,7 +72,8 @@ pub(super) fn start(
     } = started;
     let child = child.ok_or(io::ErrorKind::NotFound)?;
     let shared = Arc::new(Shared {
-        input: Mutex::new(input),
+        // A terminal has an input by itself, and the pod may not want one.
+        input: Mutex::new(input.filter(|_| attached.input)),
         terminal,
         once: attached.once && !attached.terminal,
         clients: Mutex::default(),

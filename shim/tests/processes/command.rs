@@ -476,6 +476,24 @@ fn a_program_s_own_terminal_is_that_of_who_attaches() {
 }
 
 #[test]
+fn a_terminal_without_an_input_takes_none() {
+    let terminal = Attached {
+        terminal: true,
+        input: false,
+        once: false,
+    };
+    let (container, mut child) = attachable(terminal, "read -r line; echo \"got $line\"");
+    let mut session = Session::attach(&container);
+    assert_eq!(session.next(), Said::Begun);
+    session.input(b"one\n");
+    assert_eq!(session.next(), Said::More);
+    let shown = session.said.recv_timeout(Duration::from_millis(300));
+    assert!(shown.is_err(), "{shown:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn what_was_written_last_is_shown_before_the_end() {
     let (container, child) = attachable(INPUT, "read -r line; head -c 300000 /dev/zero; exit 3");
     let mut session = Session::attach(&container);
