@@ -458,7 +458,11 @@ fn a_program_s_own_terminal_is_that_of_who_attaches() {
         input: true,
         once: true,
     };
-    let (container, child) = attachable(terminal, script);
+    let (container, mut child) = attachable(terminal, script);
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    log.read_line(&mut first).unwrap();
+    assert_eq!(first, "24 80\r\n");
     let mut session = Session::attach(&container);
     assert_eq!(session.next(), Said::Begun);
     session.tell(&Told::Size(Size {
@@ -470,9 +474,7 @@ fn a_program_s_own_terminal_is_that_of_who_attaches() {
     let (shown, _, code) = session.end();
     assert!(text(&shown).contains("interrupted"), "{}", text(&shown));
     assert_eq!(code, 5);
-    let output = child.wait_with_output().unwrap();
-    assert!(out(&output).starts_with("24 80\r\n"), "{}", out(&output));
-    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(child.wait().unwrap().code(), Some(5));
 }
 
 #[test]
