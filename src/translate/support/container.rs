@@ -113,7 +113,10 @@ pub(super) const ROWS: &[Row] = &[
         Shim(Without::Refused, NO_TERMINAL),
         Refused(NO_TERMINAL),
     ),
-    both("spec.containers[].stdinOnce", Mapped),
+    both(
+        "spec.containers[].stdinOnce",
+        Ignored("without effect unless stdin is true; then the shim heeds it"),
+    ),
     both(
         "spec.containers[].terminationMessagePath",
         Ignored(
