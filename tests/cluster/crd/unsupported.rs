@@ -126,12 +126,13 @@ async fn each_way_to_a_virtual_node_is_warned_of_and_no_other() {
 #[tokio::test]
 async fn fields_are_named_with_what_to_do() {
     ready().await;
+    // A terminal is not among them: the shim makes one.
     let bad = json!({
         "nodeSelector": {"type": "virtual-kubelet"},
         "shareProcessNamespace": true,
         "containers": [{
             "name": "main", "image": "example.com/web", "tty": true, "imagePullPolicy": "Never",
-            "ports": [{"containerPort": 80, "hostPort": 80}],
+            "ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "10.0.0.1"}],
             "livenessProbe": {"httpGet": {"host": "example.com", "port": 80}},
             "volumeMounts": [{"name": "host", "mountPath": "/host"}],
         }],
@@ -141,8 +142,8 @@ async fn fields_are_named_with_what_to_do() {
     let expected = [
         "spec.shareProcessNamespace: true",
         "spec.containers[].imagePullPolicy: Never",
-        "spec.containers[].tty: true",
         "spec.containers[].*Probe.httpGet.host",
+        "spec.containers[].ports[].hostIP",
         "spec.containers[].ports[].hostPort",
         "spec.volumes[].hostPath",
     ];
