@@ -4,8 +4,8 @@
 //! stands in a file, [`spec::Spec`], which comes as a volume of the container's own: nothing secret is on a command line. What changes
 //! in volumes later comes in a [`session`], as do the commands of people.
 //!
-//! [`spec`], [`session`], [`plan`], [`users`] and [`message`] are pure; [`place`], [`volumes`], [`rights`], [`address`] and [`process`] make system
-//! calls.
+//! [`spec`], [`session`], [`plan`], [`users`] and [`message`] are pure; [`place`], [`volumes`], [`rights`], [`address`] and [`process`]
+//! make system calls.
 
 pub mod message;
 pub mod plan;

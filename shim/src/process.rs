@@ -27,6 +27,7 @@ use crate::volumes::{self, Ready, VolumeError};
 mod attach;
 mod child;
 mod command;
+mod outputs;
 mod session;
 mod started;
 mod wait;
@@ -311,12 +312,7 @@ impl Orders {
             }
             None => (command.spawn().map_err(not_started)?, None),
         };
-        let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let Some(child) = child else {
-            // No number that Linux gives.
-            return Ok(NOT_STARTED);
-        };
-        let code = attend(child, signals);
+        let code = attend(Pid::from_child(&child), signals);
         if let Some(hub) = hub {
             hub.end(code);
         }

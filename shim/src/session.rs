@@ -17,7 +17,7 @@ pub const SAYS: &str = "vkc-shim 1";
 pub const END: &str = ".";
 /// Lines of bytes, or of orders, that are not answered yet.
 pub const WINDOW: usize = 16;
-/// Bytes of orders, or of input, in one line: a shell's `head` has taken such lines from ACI.
+/// Bytes of orders, or of input, in one line: 3,000 characters of base64.
 pub const PIECE: usize = 2250;
 /// Bytes of output in one line.
 pub const PIECE_OF_OUTPUT: usize = 12 * 1024;

@@ -10,14 +10,14 @@ use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::ShimError;
-use super::command::{SILENCE, read};
-use super::session::told;
+use super::outputs::Outputs;
+use super::session::{put, told};
 use super::started::{Input, Started, on_pipes, on_terminal, resize};
 use super::window::Window;
 use crate::session::{Said, Size, Source, Told};
@@ -78,14 +78,8 @@ pub(super) fn start(
         once: attached.once && !attached.terminal,
         clients: Mutex::default(),
     });
-    let (open, ended) = channel::<()>();
-    for (source, from) in outputs {
-        let (shared, open) = (shared.clone(), open.clone());
-        thread::spawn(move || {
-            read(from, |bytes| shared.show(source, bytes));
-            drop(open);
-        });
-    }
+    let shown = shared.clone();
+    let outputs = Outputs::read(outputs, move |source, bytes| shown.show(source, bytes));
     let own = shared.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -94,26 +88,22 @@ pub(super) fn start(
             own.admit(stream);
         }
     });
-    Ok((child, Hub { shared, ended }))
+    Ok((child, Hub { shared, outputs }))
 }
 
 /// Who is attached to a program, and its outputs.
 pub(super) struct Hub {
     shared: Arc<Shared>,
-    ended: Receiver<()>,
+    outputs: Outputs,
 }
 
 impl Hub {
     /// The program has ended: what it has written still goes its way, and those who are attached hear of the end. Nobody keeps the
     /// container from ending who takes nothing.
     pub(super) fn end(self, code: i32) {
-        let Self { shared, ended } = self;
+        let Self { shared, outputs } = self;
         let since = Instant::now();
-        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(SILENCE) {
-            if !shared.has_moved() || since.elapsed() > LINGER {
-                break;
-            }
-        }
+        outputs.end_or_silence(|| shared.has_moved() && since.elapsed() <= LINGER);
         let (told, all) = channel::<()>();
         for client in std::mem::take(&mut *shared.clients()) {
             let told = told.clone();
@@ -167,8 +157,8 @@ impl Shared {
     fn show(&self, source: Source, bytes: &[u8]) {
         // Without a log there is nobody to tell.
         let _ = match source {
-            Source::Output => log(&mut io::stdout().lock(), bytes),
-            Source::Error => log(&mut io::stderr().lock(), bytes),
+            Source::Output => put(&mut io::stdout().lock(), bytes),
+            Source::Error => put(&mut io::stderr().lock(), bytes),
         };
         let clients: Vec<Arc<Client>> = self.clients().clone();
         for client in clients {
@@ -245,11 +235,6 @@ fn break_off(input: &Mutex<Option<Input>>) {
     }
 }
 
-fn log(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    to.write_all(bytes)?;
-    to.flush()
-}
-
 /// A session that is attached to the program of the container whose root is `root`: it passes on what both sides say.
 ///
 /// # Errors
@@ -282,8 +267,7 @@ fn pass(mut from: impl BufRead, mut to: impl Write) -> io::Result<()> {
         if read == 0 {
             return Ok(());
         }
-        to.write_all(bytes)?;
-        to.flush()?;
+        put(&mut to, bytes)?;
         from.consume(read);
     }
 }

@@ -1,5 +1,8 @@
 //! A program that runs as a child of this process: signals, and its end.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use signal_hook::iterator::Signals;
@@ -53,14 +56,13 @@ fn reap(child: Pid) -> Option<i32> {
             Err(_) => return Some(NOT_STARTED),
         };
         if pid == child {
-            // As a shell and a runtime tell it.
-            let by_signal = || Some(128 + status.terminating_signal()?);
-            return Some(
-                status
-                    .exit_status()
-                    .or_else(by_signal)
-                    .unwrap_or(NOT_STARTED),
-            );
+            return Some(exit_code(ExitStatus::from_raw(status.as_raw())));
         }
     }
+}
+
+/// As a shell and a runtime tell it.
+pub(super) fn exit_code(status: ExitStatus) -> i32 {
+    let by_signal = || Some(128 + status.signal()?);
+    status.code().or_else(by_signal).unwrap_or(NOT_STARTED)
 }

@@ -7,28 +7,26 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use zeroize::Zeroizing;
 
+use super::child::exit_code;
+use super::outputs::Outputs;
 use super::session::{say, told};
-use super::started::{Input, Output, Started, connected, leading, on_pipes, on_terminal, resize};
+use super::started::{Input, Started, connected, leading, on_pipes, on_terminal, resize};
 use super::window::Window;
 use super::{NOT_STARTED, Orders, ShimError, attach};
-use crate::session::{PIECE_OF_OUTPUT, Said, Told, WINDOW, What};
+use crate::session::{Said, Told, WINDOW, What};
 use crate::users::Identity;
 
 /// A program whose session has gone has this long to heed an interrupt, and then the loss of its terminal.
 const GRACE: Duration = Duration::from_millis(700);
-/// What holds an ended program's outputs open may be silent for so long.
-pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// Does `what` as `identity` in the container whose root is `root`, and tells what comes of it.
 pub(super) fn run(
@@ -78,48 +76,27 @@ fn attend(started: Started) {
     // One more than may be on their way: the end.
     let (give, take) = sync_channel(WINDOW + 1);
     thread::spawn(move || feed(input, &take));
-    let (open, ended) = channel::<()>();
-    for (source, from) in outputs {
-        let (window, open) = (window.clone(), open.clone());
-        thread::spawn(move || {
-            read(from, |bytes| {
-                window.wait();
-                say(&Said::Bytes(source, bytes.to_vec()));
-            });
-            drop(open);
-        });
-    }
-    drop(open);
-    let program = child
-        .as_ref()
-        .and_then(|child| i32::try_from(child.id()).ok());
-    let leader = program.and_then(Pid::from_raw);
+    let shown = window.clone();
+    let outputs = Outputs::read(outputs, move |source, bytes| {
+        shown.wait();
+        say(&Said::Bytes(source, bytes.to_vec()));
+    });
+    let leader = child.as_ref().map(Pid::from_child);
     let taken = window.clone();
     thread::spawn(move || {
         listen(&give, &taken, terminal.as_ref());
         give_up(leader);
     });
     let code = match child.map(|mut child| child.wait()) {
-        Some(Ok(status)) => code(status),
+        Some(Ok(status)) => exit_code(status),
         Some(Err(_)) => NOT_STARTED,
         None => {
-            // Nothing is ever sent: the end of all that could.
-            let _ = ended.recv();
+            outputs.end();
             0
         }
     };
-    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(SILENCE) {
-        if !window.has_moved() {
-            break;
-        }
-    }
+    outputs.end_or_silence(|| window.has_moved());
     say(&Said::Ended(code));
-}
-
-/// As a shell and a runtime tell it.
-fn code(status: ExitStatus) -> i32 {
-    let by_signal = || Some(128 + status.signal()?);
-    status.code().or_else(by_signal).unwrap_or(NOT_STARTED)
 }
 
 /// Hears what is told until nobody tells anything any more.
@@ -178,20 +155,6 @@ fn feed(mut input: Option<Input>, take: &Receiver<Option<Zeroizing<Vec<u8>>>>) {
                 say(&Said::More);
             }
             (Some(_), None) => say(&Said::More),
-        }
-    }
-}
-
-/// Reads what comes `from` there, up to its end.
-pub(super) fn read(mut from: Output, mut take: impl FnMut(&[u8])) {
-    let mut buffer = Zeroizing::new(vec![0; PIECE_OF_OUTPUT]);
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(read) => take(buffer.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A terminal that nobody has any more.
-            Err(_) => return,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the operator asks for by ACI's exec: the shim under another name for each [`Task`], so that neither a shell nor anything
 //! else of the image is needed.
 
-use std::io::{self, BufRead, Read as _, Write as _};
+use std::io::{self, BufRead, Read as _, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 use super::{Orders, ShimError, command};
 use crate::session::{END, LONGEST_LINE, Request, Said, Task, Told};
 use crate::spec::{LONGEST, ORDERS, PROGRAM, Spec};
+
+/// Longest line of the operator's, with its end.
+const MOST: u64 = LONGEST_LINE as u64 + 2;
 
 /// Does what is asked for in the container whose root is `root`, and says how that went; the exit code.
 pub fn serve(task: Task, root: &str) -> i32 {
@@ -57,10 +60,13 @@ fn attempt(task: Task, root: &str) -> Result<(), ShimError> {
 
 pub(super) fn say(what: &Said) {
     // Who has gone needs no answer.
-    let mut out = io::stdout().lock();
-    let _ = out
-        .write_all(what.write().as_bytes())
-        .and_then(|()| out.flush());
+    let _ = put(&mut io::stdout().lock(), what.write().as_bytes());
+}
+
+/// Writes `bytes` at once.
+pub(super) fn put(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes)?;
+    to.flush()
 }
 
 fn signal_first(signal: Signal) -> Result<(), ShimError> {
@@ -104,7 +110,7 @@ fn ask_for_orders() -> Result<Zeroizing<Vec<u8>>, ShimError> {
     let mut input = io::stdin().lock();
     let mut orders = Zeroizing::new(Vec::new());
     loop {
-        let line = line(&mut input).map_err(failed)?;
+        let line = line(&mut input, MOST).map_err(failed)?;
         let text = line.trim_ascii();
         if text == END.as_bytes() {
             return Ok(orders);
@@ -121,14 +127,13 @@ fn ask_for_orders() -> Result<Zeroizing<Vec<u8>>, ShimError> {
 
 /// The next that a program's session is told; `None` where that is nothing known.
 pub(super) fn told(input: &mut impl BufRead) -> io::Result<Option<Told>> {
-    Ok(Told::read(&line(input)?))
+    Ok(Told::read(&line(input, MOST)?))
 }
 
-/// The next line, whole.
-fn line(input: &mut impl BufRead) -> io::Result<Zeroizing<Vec<u8>>> {
-    let most = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+/// The next line, whole, of at most so many bytes with its end.
+pub(super) fn line(input: &mut impl BufRead, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::new());
-    input.take(most + 2).read_until(b'\n', &mut line)?;
+    input.take(most).read_until(b'\n', &mut line)?;
     if !line.ends_with(b"\n") {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -1,6 +1,6 @@
 //! What has to answer before a program starts: sidecars, as their startup probes ask them.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use signal_hook::iterator::Signals;
 
+use super::session::line;
 use crate::spec::Wait;
 
 /// From one attempt to the next.
 const PAUSE: Duration = Duration::from_millis(250);
-/// As much as is read of an answer.
+/// Longest first line of an answer, with its end.
 const ANSWER: u64 = 64;
 
 /// Waits for all of `waits`; the container's exit code when a signal ended that.
@@ -65,13 +66,7 @@ fn attempt(wait: &Wait) -> io::Result<()> {
     }
     request.push_str("\r\n");
     connection.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    let mut some = connection.take(ANSWER);
-    while !answer.contains(&b'\n') {
-        let mut byte = [0];
-        some.read_exact(&mut byte)?;
-        answer.extend(byte);
-    }
+    let answer = line(&mut BufReader::new(connection), ANSWER)?;
     let status = status(&answer).ok_or(io::ErrorKind::InvalidData)?;
     if (200..400).contains(&status) {
         Ok(())
