@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::remote::beside;
 use super::spdy::{self, Closed, Headers, Session, Stream};
 use super::stream_slots::StreamSlot;
 use super::upgrade::{SessionTracker, Times, Upgrade};
@@ -380,15 +381,9 @@ async fn go_inside(
         drop(shown);
         taken.map(|()| any)
     };
-    let session = inside.connect(port, streams);
-    let session = async {
-        // Whatever the client still sends, nobody takes it after the end.
-        tokio::select! {
-            (ended, any) = async { tokio::join!(session, down) } => (ended, any),
-            never = async { up.await; std::future::pending().await } => never,
-        }
-    };
-    let (ended, any) = session.await;
+    // Whatever the client still sends, nobody takes it after the end.
+    let session = async { tokio::join!(inside.connect(port, streams), down) };
+    let (ended, any) = beside(session, up).await;
     match (ended, any?) {
         (Ok(_), _) => Ok(data.writer.finish().await?),
         (Err(ExecError::NoShim(_)), false) => Err(Broken::Target(failure)),

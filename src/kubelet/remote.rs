@@ -119,7 +119,7 @@ fn streams(options: Options, gone: &CancellationToken) -> (Streams, Ends) {
 }
 
 /// `main`, while `side` goes on beside it.
-async fn beside<T>(main: impl Future<Output = T>, side: impl Future<Output = ()>) -> T {
+pub(super) async fn beside<T>(main: impl Future<Output = T>, side: impl Future<Output = ()>) -> T {
     let side = async {
         side.await;
         std::future::pending::<()>().await;

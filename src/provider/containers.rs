@@ -152,13 +152,8 @@ impl Containers for Aci {
         command: &Command,
         streams: Streams,
     ) -> Result<Exit, ExecError> {
-        self.run_command(pod, container, command, streams, true)
-            .await
-            .inspect_err(|error| {
-                if end_contradicts_status(error) {
-                    self.refreshes.add(pod);
-                }
-            })
+        let session = self.run_command(pod, container, command, streams, true);
+        session.await.inspect_err(|error| self.noticed(pod, error))
     }
 
     async fn attach(
@@ -167,13 +162,8 @@ impl Containers for Aci {
         container: &Attached<'_>,
         streams: Streams,
     ) -> Result<Exit, ExecError> {
-        self.attach_to(pod, container, streams)
-            .await
-            .inspect_err(|error| {
-                if end_contradicts_status(error) {
-                    self.refreshes.add(pod);
-                }
-            })
+        let session = self.attach_to(pod, container, streams);
+        session.await.inspect_err(|error| self.noticed(pod, error))
     }
 
     async fn connect(
@@ -183,12 +173,16 @@ impl Containers for Aci {
         port: u16,
         streams: Streams,
     ) -> Result<Exit, ExecError> {
-        self.be_connection(pod, running, port, streams)
-            .await
-            .inspect_err(|error| {
-                if end_contradicts_status(error) {
-                    self.refreshes.add(pod);
-                }
-            })
+        let session = self.be_connection(pod, running, port, streams);
+        session.await.inspect_err(|error| self.noticed(pod, error))
+    }
+}
+
+impl Aci {
+    /// Has the group of `pod` read again when the end of a session contradicts its status.
+    fn noticed(&self, pod: &PodKey, error: &ExecError) {
+        if end_contradicts_status(error) {
+            self.refreshes.add(pod);
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::api::Os;
 use crate::azure::AzureError;
-use crate::azure::exec::Socket;
+use crate::azure::exec::{Driver, Socket};
 use crate::azure::throttle::{CallPriority, asked_by};
 use crate::provider::Aci;
 use crate::translate::PodKey;
@@ -54,35 +54,29 @@ impl Aci {
         let asked = asked.then(|| asked_by(&pod.namespace));
         if self.os() == Os::Windows {
             // Nothing between us and the program: its arguments are ACI's to split, its exit code nobody's to know.
-            let socket = self
-                .open(pod, container, &command.argv.join(" "), size, asked)
-                .await?;
-            let (console, driver) = parts(socket);
+            let words = command.argv.join(" ");
+            let (console, driver) = self.open(pod, container, &words, size, asked).await?;
             return drive(driver, dialog::raw(console, settings, streams)).await;
         }
         let shell = self.shell(pod, container).await?;
         if shell == SHIM_SHELL {
-            let program = Task::Run.program();
-            let socket = self.open(pod, container, &program, size, asked).await?;
-            let (console, driver) = parts(socket);
             let what = shim::program(command, streams.stdin.is_some(), size);
-            match drive(driver, shim::run(console, settings, what, &mut streams)).await {
+            let led = self.lead((pod, container), what, size, asked, &mut streams);
+            match led.await {
                 // One that is older than its operator: it can become the shell of the image.
                 Err(ExecError::NoShim(_)) => {}
                 ended => return ended,
             }
         }
-        let socket = self.open(pod, container, shell, size, asked).await?;
+        let (console, driver) = self.open(pod, container, shell, size, asked).await?;
         let mark = Mark::new(RandomState::new().hash_one(container));
-        let (console, driver) = parts(socket);
         let run = dialog::run(console, settings, &mark, command, &mut streams);
         match drive(driver, run).await {
             // An image without `/bin/sh` may still have the one program that was asked for.
             Err(ExecError::NoShell(_))
                 if command.tty && command.argv.len() == 1 && shell == SHELL =>
             {
-                let socket = self.open(pod, container, program, size, asked).await?;
-                let (console, driver) = parts(socket);
+                let (console, driver) = self.open(pod, container, program, size, asked).await?;
                 drive(driver, dialog::raw(console, settings, streams)).await
             }
             result => result,
@@ -102,8 +96,7 @@ impl Aci {
     ) -> Result<(), ExecError> {
         let program = task.program();
         let size = TerminalSize::default();
-        let socket = self.open(pod, container, &program, size, None).await?;
-        let (console, driver) = parts(socket);
+        let (console, driver) = self.open(pod, container, &program, size, None).await?;
         drive(driver, shim::run_task(console, Settings::default(), orders)).await
     }
 
@@ -126,11 +119,9 @@ impl Aci {
                 Err(error) => return Err(error),
             }
         }
-        let socket = self
-            .open(pod, container, shell, TerminalSize::default(), None)
-            .await?;
+        let size = TerminalSize::default();
+        let (console, driver) = self.open(pod, container, shell, size, None).await?;
         let mark = Mark::new(RandomState::new().hash_one(container));
-        let (console, driver) = parts(socket);
         drive(driver, dialog::signal(console, Settings::default(), &mark)).await
     }
 
@@ -166,13 +157,10 @@ impl Aci {
         let name = container.name;
         let asked = Some(asked_by(&pod.namespace));
         if container.has_own && self.shell(pod, name).await? == SHIM_SHELL {
-            let program = Task::Run.program();
             let size = TerminalSize::default();
-            let socket = self.open(pod, name, &program, size, asked).await?;
-            let (console, driver) = parts(socket);
-            let session = shim::run(console, Settings::default(), What::Attach, &mut streams);
+            let led = self.lead((pod, name), What::Attach, size, asked, &mut streams);
             // How the program has ended is the pod's to say.
-            return drive(driver, session).await.map(|_| Exit::Unknown);
+            return led.await.map(|_| Exit::Unknown);
         }
         let group = self.group_name(pod);
         let of = (self.scope.resource_group.as_str(), &*group, name);
@@ -206,11 +194,32 @@ impl Aci {
             return Err(ExecError::NoShim(String::new()));
         };
         let (size, asked) = (TerminalSize::default(), Some(asked_by(&pod.namespace)));
+        self.lead(
+            (pod, container),
+            What::Port(port),
+            size,
+            asked,
+            &mut streams,
+        )
+        .await
+    }
+
+    /// Has the shim in a container lead a session.
+    async fn lead(
+        &self,
+        (pod, container): (&PodKey, &str),
+        what: What,
+        size: TerminalSize,
+        asked: Option<u64>,
+        streams: &mut Streams,
+    ) -> Result<Exit, ExecError> {
         let program = Task::Run.program();
-        let socket = self.open(pod, container, &program, size, asked).await?;
-        let (console, driver) = parts(socket);
-        let session = shim::run(console, Settings::default(), What::Port(port), &mut streams);
-        drive(driver, session).await
+        let (console, driver) = self.open(pod, container, &program, size, asked).await?;
+        drive(
+            driver,
+            shim::run(console, Settings::default(), what, streams),
+        )
+        .await
     }
 
     /// The shell of a container. Nothing else is ever started in one with the shim: Azure starts it with the rights that the
@@ -248,15 +257,16 @@ impl Aci {
         command: &str,
         size: TerminalSize,
         asked: Option<u64>,
-    ) -> Result<Socket, AzureError> {
+    ) -> Result<(Console, Driver), AzureError> {
         let group = self.group_name(pod);
         let of = (self.scope.resource_group.as_str(), &*group, container);
         let size = (size.rows, size.columns);
-        self.arm.exec(of, command, size, asked).await
+        let socket = self.arm.exec(of, command, size, asked).await?;
+        Ok(parts(socket))
     }
 }
 
-fn parts(socket: Socket) -> (Console, crate::azure::exec::Driver) {
+fn parts(socket: Socket) -> (Console, Driver) {
     let console = Console {
         input: socket.input,
         output: socket.output,
@@ -266,7 +276,7 @@ fn parts(socket: Socket) -> (Console, crate::azure::exec::Driver) {
 
 /// Runs a session and what moves its messages. What was shown last is read before a broken connection counts.
 async fn drive<T>(
-    driver: crate::azure::exec::Driver,
+    driver: Driver,
     session: impl Future<Output = Result<T, ExecError>>,
 ) -> Result<T, ExecError> {
     let (moved, ended) = tokio::join!(driver.run(), session);

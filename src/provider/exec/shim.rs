@@ -1,7 +1,7 @@
 //! Sessions that the shim in a container leads: no shell and nothing else of the image is needed for them.
 //!
-//! ACI starts the shim under the name of a [task](vkc_shim::session::Task), and both sides speak in lines ([`vkc_shim::session`]). The far side is a tenant's
-//! container: what else is on its terminal is passed over, and what comes before a program has begun is bounded.
+//! ACI starts the shim under the name of a [task](vkc_shim::session::Task), and both sides speak in lines ([`vkc_shim::session`]). The
+//! far side is a tenant's container: what else is on its terminal is passed over, and what comes before a program has begun is bounded.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ pub(super) fn program(command: &Command, input: bool, size: TerminalSize) -> Wha
     }
 }
 
-/// Leads the shim behind `console`, which was started as [`vkc_shim::session::Task::Run`], to the end of `what`. Standard input is not touched before
-/// it has begun.
+/// Leads the shim behind `console`, which was started as [`vkc_shim::session::Task::Run`], to the end of `what`. Standard input is not
+/// touched before it has begun.
 ///
 /// # Errors
 /// As of [`run_task`], and [`ExecError::Lost`] when the end was not seen.
@@ -74,7 +74,7 @@ pub async fn run(
     let mut shim = Shim::new(console, settings, streams.gone.clone());
     shim.give(&orders).await?;
     while shim.answer().await? != Said::Begun {}
-    shim.lines.more(usize::MAX);
+    shim.lines.unbound();
     let ended = shim.converse(streams).await;
     if ended.is_err() {
         shim.interrupt().await;
@@ -137,7 +137,7 @@ impl Shim {
         let deadline = Instant::now() + ANSWER;
         loop {
             match self.lines.next() {
-                Some(Said::Failed(why)) => return Err(ExecError::Task(one_line(why.as_bytes()))),
+                Some(Said::Failed(why)) => return Err(could_not(&why)),
                 Some(said) => return Ok(said),
                 None => {}
             }
@@ -172,7 +172,7 @@ impl Shim {
                     }
                     Said::More => on_their_way = on_their_way.saturating_sub(1),
                     Said::Ended(code) => return Ok(Exit::Code(code)),
-                    Said::Failed(why) => return Err(ExecError::Task(one_line(why.as_bytes()))),
+                    Said::Failed(why) => return Err(could_not(&why)),
                     Said::Ready | Said::Begun | Said::Done => {}
                 }
             }
@@ -234,6 +234,10 @@ impl Shim {
         // What goes on all the same loses its session.
         let _ = tokio::time::timeout(GRACE, ending).await;
     }
+}
+
+fn could_not(why: &str) -> ExecError {
+    ExecError::Task(one_line(why.as_bytes()))
 }
 
 fn tell(queue: &mut Queue, what: &Told) {

@@ -6,7 +6,6 @@ use super::containers;
 use super::fields::Fields;
 use super::resources::{self, Amounts, Need};
 use super::review::Review;
-use super::shim::wait_for;
 use super::volumes::Volumes;
 use crate::api::Os;
 use crate::azure::model::{self, ContainerProperties, InitContainer, InitContainerProperties};
@@ -56,7 +55,7 @@ pub(super) fn init(
         if sidecar {
             plain.restart_policy = None;
             review.field(sidecar_row(spec), true, &[index]);
-            review.field(STARTUP, wait_for(container).is_some(), &[index]);
+            review.field(STARTUP, fields.shim.waits_for(index), &[index]);
         } else {
             strip(&mut plain, index, review);
         }

@@ -30,7 +30,6 @@ pub(super) use bringer::{Fills, bringer, mode_for, place_of};
 pub(super) use marks::{has_mark, mark};
 pub(super) use needs::Needs;
 pub(super) use rights::Who;
-pub(super) use sidecars::wait_for;
 
 use marks::text;
 use rights::begin_as_root;
@@ -80,6 +79,11 @@ impl OfPod {
                 == Some("Strict"),
             sidecars: Sidecars::of(spec),
         }
+    }
+
+    /// Whether what comes after init container `index`, a sidecar, can wait until it has started.
+    pub(super) fn waits_for(&self, index: usize) -> bool {
+        self.sidecars.has(index)
     }
 
     /// What the shim does in a container, before it is looked at.

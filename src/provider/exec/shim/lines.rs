@@ -9,8 +9,8 @@ use super::super::{ExecError, one_line};
 pub(super) struct Lines {
     line: Vec<u8>,
     rest: Bytes,
-    /// Bytes that may still be read.
-    left: usize,
+    /// Bytes that may still be read; `None` for any number.
+    left: Option<usize>,
     /// Whether the shim has said anything.
     heard: bool,
 }
@@ -21,23 +21,23 @@ impl Lines {
         Self {
             line: Vec::new(),
             rest: Bytes::new(),
-            left: most,
+            left: Some(most),
             heard: false,
         }
     }
 
-    /// From now on so many bytes may be added.
-    pub(super) fn more(&mut self, most: usize) {
-        self.left = most;
+    /// From now on any number of bytes may be added.
+    pub(super) fn unbound(&mut self) {
+        self.left = None;
     }
 
     /// Adds what was shown, when all of it before was looked at; whether that was not too much.
     pub(super) fn add(&mut self, bytes: Bytes) -> bool {
-        let Some(left) = self.left.checked_sub(bytes.len()) else {
-            return false;
-        };
-        if self.left < usize::MAX {
-            self.left = left;
+        if let Some(left) = &mut self.left {
+            let Some(rest) = left.checked_sub(bytes.len()) else {
+                return false;
+            };
+            *left = rest;
         }
         self.rest = bytes;
         true

@@ -25,6 +25,11 @@ impl Sidecars {
         )
     }
 
+    /// Whether init container `index` is among them.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.0.iter().any(|(at, _)| *at == index)
+    }
+
     /// What has to have started before container `index`: the sidecars before it. Init containers that end run before them all.
     pub(super) fn before(&self, index: usize, review: &Review<'_>) -> Vec<Wait> {
         let comes_later = |at: usize| !review.ends_first && (!review.init || at < index);
@@ -35,7 +40,7 @@ impl Sidecars {
 
 /// What asks whether a sidecar has started, where that can be asked from another container of its group: by HTTP as its probe does, by
 /// a connection for the other kinds.
-pub(in crate::translate::group) fn wait_for(sidecar: &Container) -> Option<Wait> {
+fn wait_for(sidecar: &Container) -> Option<Wait> {
     let probes = ContainerProbes::of(sidecar)?;
     let probe = probes.get(ProbeKind::Startup)?;
     let seconds = |it: Duration| u32::try_from(it.as_secs()).unwrap_or(u32::MAX);
