@@ -178,7 +178,7 @@ impl Session {
         self.kubectl(&["delete", POD]).await.map(drop)
     }
 
-    /// What is typed at `kubectl run -i` and `kubectl attach -i` reaches the program.
+    /// What is typed at `kubectl run -i`, which attaches, reaches the program.
     pub(super) async fn see_input(&mut self) -> Result<()> {
         const POD: &str = "walk-through-input";
         const WHERE: &str = r#"{"spec":{"automountServiceAccountToken":false,
